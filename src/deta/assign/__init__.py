@@ -1,0 +1,1 @@
+"""Label assignment: which prediction answers for which object."""

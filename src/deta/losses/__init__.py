@@ -1,0 +1,1 @@
+"""Loss terms and the criterion that applies an assignment."""

@@ -1,0 +1,1 @@
+"""Pure tensor functions on boxes, overlaps and logits."""

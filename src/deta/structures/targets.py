@@ -1,0 +1,68 @@
+"""What a batch of images holds: objects to find and areas to leave alone."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from deta.structures.base import TensorStruct
+
+SMALL_AREA = 32.0**2
+"""Below this annotated area, in pixels squared, COCO calls an object small."""
+LARGE_AREA = 96.0**2
+"""From this annotated area on, in pixels squared, COCO calls an object large."""
+SIZE_NAMES = ("small", "medium", "large")
+
+
+@dataclass(frozen=True)
+class Targets(TensorStruct):
+    """Ground truth of a batch, padded to the largest number of objects.
+
+    Attributes:
+        boxes: ``[B, T, 4]`` float32 ``cxcywh``, relative to the unpadded image, in 0..1; zero in padding.
+        labels: ``[B, T]`` int64 contiguous class index; zero in padding.
+        is_object: ``[B, T]`` bool, False in padding.
+        areas: ``[B, T]`` float32 annotated area in pixels squared of the original image, COCO's measure of
+            object size; zero in padding.
+        ignore_boxes: ``[B, I, 4]`` float32 ``cxcywh`` of areas whose content is not annotated (crowds), in
+            the same unit; zero in padding.
+        is_ignore: ``[B, I]`` bool, False in padding.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    is_object: Tensor
+    areas: Tensor
+    ignore_boxes: Tensor
+    is_ignore: Tensor
+
+    def __post_init__(self) -> None:
+        num_images, num_objects = self.is_object.shape
+        num_areas = self.is_ignore.shape[1]
+        for name, shape in (
+            ("boxes", (num_images, num_objects, 4)),
+            ("labels", (num_images, num_objects)),
+            ("areas", (num_images, num_objects)),
+            ("ignore_boxes", (num_images, num_areas, 4)),
+            ("is_ignore", (num_images, num_areas)),
+        ):
+            if tuple(getattr(self, name).shape) != shape:
+                found = tuple(getattr(self, name).shape)
+                raise ValueError(f"Targets.{name} must have shape {shape}, got {found}")
+
+    def num_objects(self) -> Tensor:
+        """Number of objects in the batch, a float32 scalar."""
+        return self.is_object.sum(dtype=torch.float32)
+
+    def size_class(self) -> Tensor:
+        """``[B, T]`` int64: 0 small, 1 medium, 2 large by COCO's area limits."""
+        return (self.areas >= SMALL_AREA).long() + (self.areas >= LARGE_AREA).long()
+
+    def class_agnostic(self) -> Self:
+        """The same objects, all of class 0, as the first stage sees them."""
+        return replace(self, labels=torch.zeros_like(self.labels))
+
+    def repeat_batch(self, times: int) -> Self:
+        """The batch ``times`` times over along the image dimension."""
+        return self.map(lambda tensor: tensor.repeat(times, *[1] * (tensor.dim() - 1)))

@@ -1,0 +1,44 @@
+"""Checks of constructor arguments; each failure names the argument, the rule and the value."""
+
+from collections.abc import Collection
+from typing import Any
+
+
+def require_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+    """Return ``value`` if it is an integer in ``low..high``, else raise ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} must be an integer, got {value!r}")
+    _require_range(name, value, low, high)
+    return value
+
+
+def require_number(name: str, value: Any, *, low: float | None = None, high: float | None = None) -> float:
+    """Return ``value`` as float if it is a finite number in ``low..high``, else raise ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    _require_range(name, value, low, high)
+    return float(value)
+
+
+def require_bool(name: str, value: Any) -> bool:
+    """Return ``value`` if it is a boolean, else raise ``ValueError``."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
+def require_choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(sorted(choices))}, got {value!r}")
+    return str(value)
+
+
+def _require_range(name: str, value: float, low: float | None, high: float | None) -> None:
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"in [{low}, {high}]" if high is not None and low is not None else f"at least {low}"
+        if low is None:
+            bounds = f"at most {high}"
+        raise ValueError(f"{name} must be {bounds}, got {value!r}")

@@ -1,0 +1,17 @@
+"""Fixtures that many tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data, weights and reference outputs: ``DETA_SHARED``, default ``../shared``."""
+    folder = Path(os.environ.get("DETA_SHARED", ROOT.parent / "shared")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no shared files: {folder} does not exist (set DETA_SHARED)")
+    return folder
