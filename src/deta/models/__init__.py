@@ -1,1 +1,23 @@
 """The detector and its parts."""
+
+from deta.models.backbone import Backbone, TimmBackbone, TorchvisionBackbone
+from deta.models.decoder import Decoder
+from deta.models.detector import Detector
+from deta.models.encoder import Encoder
+from deta.models.neck import Neck
+from deta.models.proposals import EncoderProposals, LearnedQueries, QuerySource
+from deta.models.swin import SwinBackbone
+
+__all__ = [
+    "Backbone",
+    "Decoder",
+    "Detector",
+    "Encoder",
+    "EncoderProposals",
+    "LearnedQueries",
+    "Neck",
+    "QuerySource",
+    "SwinBackbone",
+    "TimmBackbone",
+    "TorchvisionBackbone",
+]

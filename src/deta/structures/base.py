@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class TensorStruct:
         return self.map(lambda tensor: tensor.detach())
 
 
-def _map_value(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def _map_value(value: object, function: Callable[[Tensor], Tensor]) -> object:
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, TensorStruct):

@@ -17,7 +17,7 @@ class Batch(TensorStruct):
         is_padding: ``[B, H, W]`` bool, True on padding.
         targets: Ground truth; images without annotations have no object.
         image_ids: ``[B]`` int64 id of the image in its annotation file.
-        original_sizes: ``[B, 2]`` int64 ``(height, width)`` of the image file, where detections are scaled to.
+        original_sizes: ``[B, 2]`` int64 ``(height, width)`` of the image file, the scale of detections.
     """
 
     images: Tensor

@@ -79,7 +79,8 @@ class MatchStatistics(TensorStruct):
     def __add__(self, other: Self) -> Self:
         """Statistics of both batches together."""
         return replace(
-            self, **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+            self,
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)},
         )
 
 
@@ -102,10 +103,13 @@ class Matches(TensorStruct):
         return self.target >= 0
 
     def pairs(self) -> Tensor:
-        """``[M, 3]`` int64 ``(image, candidate, object)`` of every pair, sorted. For analysis; synchronises."""
+        """``[M, 3]`` int64 ``(image, candidate, object)`` of every pair, sorted; synchronises."""
         image, query = torch.nonzero(self.target >= 0, as_tuple=True)
         rows = [torch.stack((image, query, self.target[image, query]), dim=1)]
         if self.extra is not None:
             image, column = torch.nonzero(self.extra.is_pair, as_tuple=True)
-            rows.append(torch.stack((image, self.extra.query[image, column], self.extra.target[image, column]), dim=1))
-        return torch.unique(torch.cat(rows), dim=0)
+            rows.append(
+                torch.stack((image, self.extra.query[image, column], self.extra.target[image, column]), dim=1)
+            )
+        pairs: Tensor = torch.unique(torch.cat(rows), dim=0)
+        return pairs

@@ -1,10 +1,9 @@
 """Checks of constructor arguments; each failure names the argument, the rule and the value."""
 
 from collections.abc import Collection
-from typing import Any
 
 
-def require_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+def require_int(name: str, value: object, *, low: int | None = None, high: int | None = None) -> int:
     """Return ``value`` if it is an integer in ``low..high``, else raise ``ValueError``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{name} must be an integer, got {value!r}")
@@ -12,7 +11,7 @@ def require_int(name: str, value: Any, *, low: int | None = None, high: int | No
     return value
 
 
-def require_number(name: str, value: Any, *, low: float | None = None, high: float | None = None) -> float:
+def require_number(name: str, value: object, *, low: float | None = None, high: float | None = None) -> float:
     """Return ``value`` as float if it is a finite number in ``low..high``, else raise ``ValueError``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, got {value!r}")
@@ -22,14 +21,14 @@ def require_number(name: str, value: Any, *, low: float | None = None, high: flo
     return float(value)
 
 
-def require_bool(name: str, value: Any) -> bool:
+def require_bool(name: str, value: object) -> bool:
     """Return ``value`` if it is a boolean, else raise ``ValueError``."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {value!r}")
     return value
 
 
-def require_choice(name: str, value: Any, choices: Collection[str]) -> str:
+def require_choice(name: str, value: object, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(sorted(choices))}, got {value!r}")

@@ -1,0 +1,105 @@
+"""The ``deta`` command: the first word chooses a Hydra application."""
+
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+COMMANDS = {
+    "train": "train a detector and evaluate it after every epoch",
+    "eval": "evaluate a checkpoint on a data set",
+    "predict": "detect objects in images, a folder or a glob",
+    "convert": "turn a published checkpoint into ours, or back",
+    "data check": "check annotations and decode every image",
+    "doctor": "show versions, devices and the attention backend",
+}
+CHILD_COMMAND = "DETA_CHILD_COMMAND"
+"""Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
+
+
+def main() -> None:
+    """Run a command; exits with 0 on success, 1 on failure and 2 where the command line is wrong."""
+    command = _take_command()
+    if command == "train":
+        sys.argv[1:] = continue_run(sys.argv[1:])
+    import hydra
+
+    module = import_module(f"deta.commands.{command.replace(' ', '_')}")
+    application = hydra.main(
+        version_base="1.3", config_path=str(config_dir()), config_name=command.replace(" ", "_")
+    )
+    application(module.run)()
+
+
+def config_dir() -> Path:
+    """The folder of configurations: inside an installed package, or at the top of a checkout.
+
+    Raises:
+        FileNotFoundError: It is in neither place.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no configurations beside {package}: reinstall deta")
+
+
+def continue_run(arguments: list[str]) -> list[str]:
+    """Let ``ckpt=<run>`` bring back the command line of that run, in its directory.
+
+    Args:
+        arguments: Overrides as given. Those of the earlier run come first, so that given ones win.
+
+    Returns:
+        The overrides to use; ``arguments`` where ``ckpt`` is absent or names no run directory of ours.
+    """
+    given = [word.removeprefix("ckpt=") for word in arguments if word.startswith("ckpt=")]
+    if not given or given[-1] in ("", "null") or any(word.startswith("hydra.run.dir=") for word in arguments):
+        return arguments
+    path = Path(given[-1].strip("'\""))
+    folder = path.parent.parent if path.is_file() else path
+    record = folder / ".hydra" / "overrides.yaml"
+    if not record.is_file():
+        return arguments
+    import yaml
+
+    earlier = yaml.safe_load(record.read_text()) or []
+    names = {word.partition("=")[0] for word in arguments} | {"ckpt"}
+    kept = [word for word in earlier if word.partition("=")[0] not in names]
+    return [*kept, *arguments, f"hydra.run.dir='{folder}'"]
+
+
+def _take_command() -> str:
+    """Remove the command's words from the command line, so that Hydra sees the overrides alone."""
+    words = sys.argv[1:]
+    if "LOCAL_RANK" in os.environ and CHILD_COMMAND in os.environ:
+        return os.environ[CHILD_COMMAND]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        sys.exit(0 if words else 2)
+    if words[0] == "--version":
+        print(f"deta {version('deta')}")
+        sys.exit(0)
+    for length in (1, 2):
+        command = " ".join(words[:length])
+        if command in COMMANDS:
+            del sys.argv[1 : 1 + length]
+            os.environ[CHILD_COMMAND] = command
+            return command
+    known = ", ".join(COMMANDS)
+    print(f"deta: no command '{words[0]}'. Commands: {known}. See deta --help", file=sys.stderr)
+    sys.exit(2)
+
+
+def _usage() -> str:
+    lines = [f"  deta {name:<12} {purpose}" for name, purpose in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: deta <command> [key=value ...]",
+            "",
+            *lines,
+            "",
+            "deta <command> --help lists the keys, --cfg job prints the configuration, --multirun sweeps.",
+        ]
+    )

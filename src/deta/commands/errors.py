@@ -1,0 +1,52 @@
+"""One clear message for what a user can mend, a stack trace only on request."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from deta.engine.callbacks import NonFiniteLossError
+
+USER_ERRORS = (
+    ValueError,
+    OSError,
+    ModuleNotFoundError,
+    HydraException,
+    OmegaConfBaseException,
+    NonFiniteLossError,
+)
+TRACE_VARIABLE = "HYDRA_FULL_ERROR"
+
+
+def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Turn errors of the user's input into a message and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the trace."""
+
+    @wraps(command)
+    def guarded(cfg: DictConfig) -> None:
+        try:
+            command(cfg)
+        except USER_ERRORS as error:
+            if os.environ.get(TRACE_VARIABLE, "0") not in ("", "0"):
+                raise
+            print(f"\ndeta: {describe(error)}", file=sys.stderr)
+            print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
+            sys.exit(1)
+
+    return guarded
+
+
+def describe(error: BaseException) -> str:
+    """The message of the innermost cause, with the configuration key under which it arose."""
+    key = next((line for line in str(error).splitlines() if line.startswith("full_key: ")), "")
+    cause = error
+    while isinstance(cause, HydraException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = str(cause).strip() or type(cause).__name__
+    if isinstance(cause, TypeError) and "unexpected keyword" in text:
+        text += "; see the keys with --cfg job"
+    where = key.removeprefix("full_key: ")
+    return f"{where}: {text}" if where and cause is not error else text

@@ -1,0 +1,264 @@
+"""A COCO-format data set in local folders, as Lightning takes it."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from deta.data.categories import Categories
+from deta.data.coco import CocoAnnotations, read_coco
+from deta.data.collate import Collate
+from deta.data.dataset import CocoDataset
+from deta.data.files import require_files
+from deta.data.loaders import TrainLoader, eval_loader
+from deta.data.problems import MAX_EXAMPLES
+from deta.data.sample import Sample
+from deta.data.samplers import EvalSampler, TrainSampler
+from deta.data.transforms import Transform
+from deta.utils.checks import require_bool, require_choice, require_int, require_number
+
+_log = logging.getLogger(__name__)
+
+
+class CocoDataModule(LightningDataModule):
+    """Training and validation images with COCO annotations.
+
+    Use with ``Trainer(use_distributed_sampler=False)``: the loaders deal out the images to the ranks
+    themselves. Crowd annotations become ignored areas, never objects. Testing and predicting read the
+    validation images.
+
+    Args:
+        root: Folder that the four paths below start from; absolute ones stay as they are.
+        train_annotations: JSON of the training images; its categories decide the class indexes.
+        train_images: Folder of the training images.
+        val_annotations: JSON of the validation images.
+        val_images: Folder of the validation images.
+        train_transform: Augmentation.
+        val_transform: Deterministic preparation of validation images.
+        batch_size: Training images per rank and step.
+        eval_batch_size: Validation images per rank and step.
+        num_workers: Reading processes per rank and loader; 0 reads in the training process. Does not change
+            any result.
+        seed: Of order and augmentation.
+        categories: Category list that the class indexes must stand for, such as a checkpoint's; both files must
+            have the same. None takes that of the training file, or, where nothing is trained, of the
+            validation file.
+        keep_empty_images: Whether images without objects take part in the training.
+        limit_train_images: Train on the first images by id only, for debugging; None takes all.
+        check_files: Look at setup whether every image file exists.
+        on_bad_image: ``error``, or ``skip`` to replace unusable training images, see ``CocoDataset``.
+        max_bad_fraction: Largest share of the training images that may be skipped, 0..1.
+        min_image_side: Smallest side accepted, in pixels.
+        scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
+        pad_to: ``height, width`` in pixels of every batch, for static shapes; None pads to the largest image.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        train_annotations: str | Path,
+        train_images: str | Path,
+        val_annotations: str | Path,
+        val_images: str | Path,
+        train_transform: Transform,
+        val_transform: Transform,
+        batch_size: int = 2,
+        eval_batch_size: int = 2,
+        num_workers: int = 4,
+        seed: int = 0,
+        categories: Categories | None = None,
+        keep_empty_images: bool = True,
+        limit_train_images: int | None = None,
+        check_files: bool = True,
+        on_bad_image: str = "error",
+        max_bad_fraction: float = 0.001,
+        min_image_side: int = 8,
+        scale_16bit: bool = False,
+        pad_to: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        folder = Path(root)
+        self._train_annotations, self._train_images = folder / train_annotations, folder / train_images
+        self._val_annotations, self._val_images = folder / val_annotations, folder / val_images
+        self._train_transform = train_transform
+        self._val_transform = val_transform
+        self._batch_size = require_int("data.batch_size", batch_size, low=1)
+        self._eval_batch_size = require_int("data.eval_batch_size", eval_batch_size, low=1)
+        self._num_workers = require_int("data.num_workers", num_workers, low=0)
+        self._seed = require_int("data.seed", seed, low=0)
+        self._categories = categories
+        self._keep_empty_images = require_bool("data.keep_empty_images", keep_empty_images)
+        self._limit_train_images = limit_train_images
+        if limit_train_images is not None:
+            require_int("data.limit_train_images", limit_train_images, low=1)
+        self._check_files = require_bool("data.check_files", check_files)
+        self._on_bad_image = require_choice("data.on_bad_image", on_bad_image, ("error", "skip"))
+        self._max_bad_fraction = require_number("data.max_bad_fraction", max_bad_fraction, low=0, high=1)
+        self._min_image_side = require_int("data.min_image_side", min_image_side, low=1)
+        self._scale_16bit = require_bool("data.scale_16bit", scale_16bit)
+        self._collate = Collate(pad_to=pad_to)
+        self._train_dataset: CocoDataset | None = None
+        self._val_dataset: CocoDataset | None = None
+
+    @property
+    def categories(self) -> Categories:
+        """What class indexes mean; known after ``setup``."""
+        if self._categories is None:
+            raise RuntimeError(
+                "the categories are known only after setup(); call setup first or pass categories"
+            )
+        return self._categories
+
+    @property
+    def num_classes(self) -> int:
+        """Number of categories; known after ``setup``."""
+        return len(self.categories)
+
+    @property
+    def val_annotations(self) -> Path:
+        """The validation JSON, the ground truth of the evaluation exactly as its authors wrote it."""
+        return self._val_annotations
+
+    @property
+    def train_dataset(self) -> CocoDataset:
+        """Training samples; known after ``setup("fit")``."""
+        return _require_setup(self._train_dataset, "fit")
+
+    @property
+    def val_dataset(self) -> CocoDataset:
+        """Validation samples; known after ``setup``."""
+        return _require_setup(self._val_dataset, "validate")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check the annotation files which the stage needs; a second call does nothing.
+
+        Args:
+            stage: ``fit`` (or None) reads both files; any other stage the validation file alone.
+        """
+        if stage in (None, "fit") and self._train_dataset is None:
+            annotations = self._read(self._train_annotations, self._train_images)
+            self._train_dataset = self._dataset(
+                self._chosen_for_training(annotations),
+                self._train_images,
+                self._train_transform,
+                on_bad_image=self._on_bad_image,
+            )
+        if self._val_dataset is None:
+            annotations = self._read(self._val_annotations, self._val_images)
+            self._val_dataset = self._dataset(annotations, self._val_images, self._val_transform)
+
+    def train_dataloader(self) -> TrainLoader:
+        """Shuffled, augmented batches of this rank; resumable, see ``TrainLoader``."""
+        rank, num_ranks = self._rank_and_ranks()
+        sampler = TrainSampler(
+            num_samples=len(self.train_dataset),
+            batch_size=self._batch_size,
+            seed=self._seed,
+            rank=rank,
+            num_ranks=num_ranks,
+        )
+        return TrainLoader(
+            dataset=self.train_dataset,
+            sampler=sampler,
+            collate=self._collate,
+            num_workers=self._num_workers,
+            pin_memory=self._uses_cuda(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation image of this rank once, in the order of image ids."""
+        rank, num_ranks = self._rank_and_ranks()
+        return eval_loader(
+            dataset=self.val_dataset,
+            sampler=EvalSampler(num_samples=len(self.val_dataset), rank=rank, num_ranks=num_ranks),
+            batch_size=self._eval_batch_size,
+            collate=self._collate,
+            num_workers=self._num_workers,
+            pin_memory=self._uses_cuda(),
+        )
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """The validation images."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """The validation images."""
+        return self.val_dataloader()
+
+    def teardown(self, stage: str) -> None:  # noqa: ARG002
+        """Report the images which the training skipped."""
+        skipped = [] if self._train_dataset is None else self._train_dataset.bad_images()
+        if skipped:
+            shown = ", ".join(skipped[:MAX_EXAMPLES])
+            _log.warning("%d training images were skipped as unusable: %s", len(skipped), shown)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The category list, so that a checkpoint says what its class indexes mean."""
+        return {"categories": self.categories.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check that a checkpoint's classes are those of this data.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        saved = Categories.from_state_dict(state_dict["categories"])
+        saved.require_same(self.categories, source=str(self._train_annotations))
+
+    def _read(self, path: Path, image_folder: Path) -> CocoAnnotations:
+        annotations = read_coco(path, categories=self._categories)
+        self._categories = annotations.categories
+        if self._check_files:
+            require_files(annotations, image_folder)
+        self._say(f"{path}: {annotations.report.summary()}")
+        return annotations
+
+    def _chosen_for_training(self, annotations: CocoAnnotations) -> CocoAnnotations:
+        chosen = np.arange(len(annotations))
+        if not self._keep_empty_images:
+            chosen = chosen[annotations.num_objects() > 0]
+            self._say(f"{len(annotations) - len(chosen)} images without objects left out of training")
+        if self._limit_train_images is not None:
+            chosen = chosen[: self._limit_train_images]
+            self._say(f"training on the first {len(chosen)} images only")
+        return annotations if len(chosen) == len(annotations) else annotations.select(chosen)
+
+    def _dataset(
+        self,
+        annotations: CocoAnnotations,
+        image_folder: Path,
+        transform: Transform,
+        *,
+        on_bad_image: str = "error",
+    ) -> CocoDataset:
+        return CocoDataset(
+            annotations=annotations,
+            image_folder=image_folder,
+            transform=transform,
+            seed=self._seed,
+            on_bad_image=on_bad_image,
+            max_bad_fraction=self._max_bad_fraction,
+            min_image_side=self._min_image_side,
+            scale_16bit=self._scale_16bit,
+        )
+
+    def _rank_and_ranks(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _uses_cuda(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _say(self, message: str) -> None:
+        if self.trainer is None or self.trainer.is_global_zero:
+            _log.info(message)
+
+
+def _require_setup(dataset: CocoDataset | None, stage: str) -> CocoDataset:
+    if dataset is None:
+        raise RuntimeError(f"call setup({stage!r}) of the data module first")
+    return dataset

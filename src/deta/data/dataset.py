@@ -1,0 +1,164 @@
+"""Image files and annotations to samples, one at a time."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from deta.data.coco import CocoAnnotations
+from deta.data.images import ImageError, read_image
+from deta.data.problems import MAX_EXAMPLES
+from deta.data.sample import Sample, SampleKey, unlabelled_sample
+from deta.data.transforms import Transform
+from deta.utils.checks import require_bool, require_choice, require_int, require_number
+
+_log = logging.getLogger(__name__)
+
+
+class CocoDataset(Dataset[Sample]):
+    """Samples of a COCO annotation file.
+
+    A sample is a function of ``(seed, epoch, index)`` alone: neither worker, rank nor what was read before
+    changes it.
+
+    Args:
+        annotations: Packed annotations.
+        image_folder: Where the file names start.
+        transform: Applied to every sample.
+        seed: Of the augmentation.
+        on_bad_image: ``error`` raises; ``skip`` takes the next readable image of the data set in its place,
+            so that batches stay full, and counts it. An evaluation must not skip: its result would silently
+            belong to another data set.
+        max_bad_fraction: Largest share of the images that ``skip`` may pass over, 0..1; one more raises.
+        min_image_side: Smallest side accepted, in pixels.
+        scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
+    """
+
+    def __init__(
+        self,
+        *,
+        annotations: CocoAnnotations,
+        image_folder: Path,
+        transform: Transform,
+        seed: int = 0,
+        on_bad_image: str = "error",
+        max_bad_fraction: float = 0.001,
+        min_image_side: int = 8,
+        scale_16bit: bool = False,
+    ) -> None:
+        self.annotations = annotations
+        self._image_folder = image_folder
+        self._transform = transform
+        self._seed = require_int("seed", seed, low=0)
+        self._skips = require_choice("on_bad_image", on_bad_image, ("error", "skip")) == "skip"
+        self._max_bad_fraction = require_number("max_bad_fraction", max_bad_fraction, low=0, high=1)
+        self._min_image_side = require_int("min_image_side", min_image_side, low=1)
+        self._scale_16bit = require_bool("scale_16bit", scale_16bit)
+        # In shared memory, so that the count covers all worker processes.
+        self._is_bad = torch.zeros(len(annotations), dtype=torch.bool).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, key: SampleKey | int) -> Sample:
+        """Read and augment one sample; a plain index means epoch 0.
+
+        Raises:
+            ImageError: If the image cannot be used, or too many could not.
+        """
+        epoch, index = key if isinstance(key, SampleKey) else SampleKey(epoch=0, image=key)
+        index, image = self._read_usable(index)
+        sample = self._sample(index, image)
+        return self._transform(sample, sample_generator(self._seed, epoch, index))
+
+    def bad_images(self) -> list[str]:
+        """File names of the images skipped so far, by all workers."""
+        return [self.annotations.file_name(int(index)) for index in torch.nonzero(self._is_bad)]
+
+    def _read_usable(self, index: int) -> tuple[int, Tensor]:
+        while True:
+            try:
+                return index, read_image(
+                    self._image_folder / self.annotations.file_name(index),
+                    expected_size=self.annotations.size(index),
+                    min_side=self._min_image_side,
+                    scale_16bit=self._scale_16bit,
+                )
+            except ImageError as error:
+                if not self._skips:
+                    raise
+                self._note_bad(index, error)
+                index = (index + 1) % len(self)
+
+    def _note_bad(self, index: int, error: ImageError) -> None:
+        if not self._is_bad[index]:
+            _log.warning("skipped: %s", error)
+        self._is_bad[index] = True
+        num_bad = int(self._is_bad.sum())
+        if num_bad > self._max_bad_fraction * len(self) or num_bad == len(self):
+            names = ", ".join(self.bad_images()[:MAX_EXAMPLES])
+            raise ImageError(
+                f"{num_bad} of {len(self)} images cannot be used ({names}), more than "
+                f"data.max_bad_fraction={self._max_bad_fraction} allows; the last: {error}"
+            ) from error
+
+    def _sample(self, index: int, image: Tensor) -> Sample:
+        rows = self.annotations.rows(index)
+        is_crowd = torch.from_numpy(self.annotations.is_crowd[rows])
+        boxes = torch.from_numpy(self.annotations.boxes[rows])
+        return Sample(
+            image=image,
+            boxes=boxes[~is_crowd],
+            labels=torch.from_numpy(self.annotations.labels[rows])[~is_crowd],
+            areas=torch.from_numpy(self.annotations.areas[rows])[~is_crowd],
+            ignore_boxes=boxes[is_crowd],
+            image_id=int(self.annotations.image_ids[index]),
+            original_size=(image.shape[1], image.shape[2]),
+        )
+
+
+class ImageFiles(Dataset[Sample]):
+    """Samples of plain image files, without annotations; the image id is the position in the list.
+
+    Args:
+        paths: Image files.
+        transform: Applied to every sample; should be deterministic.
+        min_image_side: Smallest side accepted, in pixels.
+        scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
+    """
+
+    def __init__(
+        self,
+        *,
+        paths: Sequence[Path],
+        transform: Transform,
+        min_image_side: int = 8,
+        scale_16bit: bool = False,
+    ) -> None:
+        self.paths = tuple(paths)
+        self._transform = transform
+        self._min_image_side = require_int("min_image_side", min_image_side, low=1)
+        self._scale_16bit = require_bool("scale_16bit", scale_16bit)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: SampleKey | int) -> Sample:
+        """Read one image.
+
+        Raises:
+            ImageError: If it cannot be used.
+        """
+        epoch, index = key if isinstance(key, SampleKey) else SampleKey(epoch=0, image=key)
+        image = read_image(self.paths[index], min_side=self._min_image_side, scale_16bit=self._scale_16bit)
+        return self._transform(unlabelled_sample(image, image_id=index), sample_generator(0, epoch, index))
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> Generator:
+    """The random numbers of one sample, independent of those of every other."""
+    state = np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)
+    return Generator().manual_seed(int(state[0]))

@@ -1,0 +1,44 @@
+"""Collecting every fault of a file, so that its owner repairs them in one go."""
+
+from collections import Counter
+
+MAX_EXAMPLES = 5
+"""Examples named for each kind of fault."""
+
+
+class Problems:
+    """Faults found in one source: kinds with their count and first examples.
+
+    Args:
+        source: The file or folder that the faults belong to, as the message names it.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, list[str]] = {}
+
+    def add(self, kind: str, example: str) -> None:
+        """Record one fault.
+
+        Args:
+            kind: What is wrong and what the rule is; faults of equal text are counted together.
+            example: The place, such as an id or a name.
+        """
+        self._counts[kind] += 1
+        examples = self._examples.setdefault(kind, [])
+        if len(examples) < MAX_EXAMPLES:
+            examples.append(example)
+
+    def lines(self) -> list[str]:
+        """One line for each kind: count, kind, first examples."""
+        return [f"{count} x {kind}: {self._shown(kind)}" for kind, count in self._counts.items()]
+
+    def raise_if_any(self) -> None:
+        """Raise ``ValueError`` that lists every kind of fault, if there is one."""
+        if self._counts:
+            raise ValueError("\n  ".join([f"{self._source} cannot be used:", *self.lines()]))
+
+    def _shown(self, kind: str) -> str:
+        hidden = self._counts[kind] - len(self._examples[kind])
+        return ", ".join(self._examples[kind]) + (f" and {hidden} more" if hidden else "")

@@ -1,0 +1,138 @@
+"""Which sample comes when: a function of seed and epoch alone."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from deta.data.sample import SampleKey
+from deta.utils.checks import require_int
+
+
+class TrainSampler(Sampler[SampleKey]):
+    """A new random order every epoch, dealt to the ranks in turn, that continues exactly where it stopped.
+
+    The order depends on ``(seed, epoch)`` alone. With one global batch size (``batch_size * num_ranks``)
+    every optimizer step sees the same images, whatever the number of ranks and workers. The last images of
+    the order, too few for a global batch, are left out of that epoch; another epoch leaves out others.
+
+    The state is the *next* position: after the last batch of an epoch it is the start of the next epoch.
+    Workers fetch ahead, so the loader tells by ``advance`` when a batch is really handed out.
+
+    Args:
+        num_samples: Images in the data set; at least one global batch.
+        batch_size: Images per rank and step.
+        seed: Decides the orders.
+        rank: This process.
+        num_ranks: All processes.
+    """
+
+    def __init__(
+        self, *, num_samples: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1
+    ) -> None:
+        self._num_samples = require_int("num_samples", num_samples, low=1)
+        self._seed = require_int("seed", seed, low=0)
+        self._num_ranks = require_int("num_ranks", num_ranks, low=1)
+        self._rank = require_int("rank", rank, low=0, high=num_ranks - 1)
+        self._batch_size = require_int("batch_size", batch_size, low=1)
+        self._global_batch = batch_size * num_ranks
+        if num_samples < self._global_batch:
+            raise ValueError(
+                f"a training step takes {self._global_batch} images (data.batch_size {batch_size} on "
+                f"{num_ranks} ranks), but there are only {num_samples}; make data.batch_size smaller"
+            )
+        self._epoch_size = num_samples // self._global_batch * self._global_batch
+        self._epoch = 0
+        self._position = 0
+        self._start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration; a loaded position is kept if it is of this epoch."""
+        if epoch != self._epoch:
+            self._start = 0
+        self._epoch = require_int("epoch", epoch, low=0)
+        self._position = self._start
+
+    def order(self) -> NDArray[np.int64]:
+        """``[num_samples]`` image positions in the order of the present epoch, the same on all ranks."""
+        return np.random.default_rng((self._seed, self._epoch)).permutation(self._num_samples)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        self._position, self._start = self._start, 0
+        positions = range(self._position + self._rank, self._epoch_size, self._num_ranks)
+        epoch, order = self._epoch, self.order()
+        return (SampleKey(epoch, int(order[position])) for position in positions)
+
+    def __len__(self) -> int:
+        """Samples of this rank in a whole epoch."""
+        return self._epoch_size // self._num_ranks
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of this rank in a step."""
+        return self._batch_size
+
+    def advance(self) -> None:
+        """Note that one batch on every rank is handed out."""
+        self._position += self._global_batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The next position, and what it is meaningful for; plain integers, the same on all ranks."""
+        is_finished = self._position >= self._epoch_size
+        return {
+            "epoch": self._epoch + is_finished,
+            "position": 0 if is_finished else self._position,
+            "seed": self._seed,
+            "num_samples": self._num_samples,
+            "global_batch": self._global_batch,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue at a saved position.
+
+        Raises:
+            ValueError: If the position is inside an epoch of another order: other seed, number of images or
+                global batch size. At the start of an epoch these may change.
+        """
+        own = self.state_dict()
+        changed = [
+            f"{key} was {state[key]}, is {own[key]}"
+            for key in ("seed", "num_samples", "global_batch")
+            if state[key] != own[key]
+        ]
+        if changed and state["position"]:
+            raise ValueError(
+                f"the checkpoint stopped inside epoch {state['epoch']} and cannot go on there: "
+                f"{'; '.join(changed)}. Restore these values (global_batch is data.batch_size times the "
+                "number of ranks), or resume from the end of an epoch"
+            )
+        self._epoch = state["epoch"]
+        self._start = self._position = state["position"]
+
+
+class EvalSampler(Sampler[SampleKey]):
+    """Every image once, in order, dealt to the ranks in turn.
+
+    Nothing is repeated to even out the ranks, so one rank may have a batch more than another: code that
+    communicates between ranks in every evaluation step would hang.
+
+    Args:
+        num_samples: Images in the data set.
+        rank: This process.
+        num_ranks: All processes.
+    """
+
+    def __init__(self, *, num_samples: int, rank: int = 0, num_ranks: int = 1) -> None:
+        self._num_samples = require_int("num_samples", num_samples, low=0)
+        self._num_ranks = require_int("num_ranks", num_ranks, low=1)
+        self._rank = require_int("rank", rank, low=0, high=num_ranks - 1)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        return (SampleKey(0, index) for index in range(self._rank, self._num_samples, self._num_ranks))
+
+    def __len__(self) -> int:
+        """Samples of this rank."""
+        return math.ceil((self._num_samples - self._rank) / self._num_ranks)

@@ -1,0 +1,7 @@
+"""What happens around the training loop."""
+
+from deta.engine.callbacks.assignment import AssignmentStatistics
+from deta.engine.callbacks.non_finite import NonFiniteGuard, NonFiniteLossError
+from deta.engine.callbacks.pictures import PredictionPictures
+
+__all__ = ["AssignmentStatistics", "NonFiniteGuard", "NonFiniteLossError", "PredictionPictures"]

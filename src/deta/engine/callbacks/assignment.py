@@ -1,0 +1,93 @@
+"""Logs what the assignment did in every epoch: the research output beside AP."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from deta.engine.module import DetectionModule
+from deta.structures import SIZE_NAMES, Batch, Losses, MatchStatistics
+
+
+class AssignmentStatistics(pl.Callback):
+    """Sums the statistics of the first stage and of the last decoder layer over an epoch and all ranks.
+
+    Logged as ``assign/proposals/...`` and ``assign/layers/...``; see ``summary`` for the names.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, MatchStatistics] = {}
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start counting anew."""
+        self._sums = {}
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Add a batch; nothing leaves the device."""
+        assert isinstance(pl_module, DetectionModule)
+        assert pl_module.losses is not None
+        for stage, stats in _stages(pl_module.losses).items():
+            self._sums[stage] = self._sums[stage] + stats if stage in self._sums else stats
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sum over ranks and log."""
+        for stage, stats in self._sums.items():
+            total = _sum_over_ranks(stats, trainer)
+            pl_module.log_dict({f"assign/{stage}/{name}": value for name, value in summary(total).items()})
+
+
+def summary(stats: MatchStatistics) -> Mapping[str, float]:
+    """Readable figures of summed statistics; a figure without objects behind it is left out.
+
+    Per object size (``_small``, ``_medium``, ``_large``) and over all of them (no suffix):
+    ``positives_per_object``, ``unmatched_share`` (objects without a positive), ``mean_iou`` (of positives) and
+    ``rescued_share`` (positives by the closest-box rule alone). Then ``contested_per_image``,
+    ``ignored_per_image`` and ``cut_images_share``.
+    """
+    host = stats.to("cpu")
+    figures: dict[str, float] = {}
+    for suffix, part in [("", slice(None))] + [
+        (f"_{name}", slice(k, k + 1)) for k, name in enumerate(SIZE_NAMES)
+    ]:
+        objects, positives = float(host.num_objects[part].sum()), float(host.num_positives[part].sum())
+        if objects > 0:
+            figures[f"positives_per_object{suffix}"] = positives / objects
+            figures[f"unmatched_share{suffix}"] = float(host.num_unmatched[part].sum()) / objects
+        if positives > 0:
+            figures[f"mean_iou{suffix}"] = float(host.sum_iou[part].sum()) / positives
+            figures[f"rescued_share{suffix}"] = float(host.num_rescued[part].sum()) / positives
+    images = float(host.num_images)
+    if images > 0:
+        figures["contested_per_image"] = float(host.num_contested) / images
+        figures["ignored_per_image"] = float(host.num_ignored) / images
+        figures["cut_images_share"] = float(host.num_cut_images) / images
+    return figures
+
+
+def _stages(losses: Losses) -> dict[str, MatchStatistics]:
+    """The first stage, and the last layer of the main query group."""
+    layers = [name for name in losses.matches if name.startswith("layer")]
+    stages = {"layers": losses.matches[layers[-1]].stats}
+    if "proposals" in losses.matches:
+        stages["proposals"] = losses.matches["proposals"].stats
+    return stages
+
+
+def _sum_over_ranks(stats: MatchStatistics, trainer: pl.Trainer) -> MatchStatistics:
+    names = [field.name for field in fields(stats)]
+    parts: list[Tensor] = [getattr(stats, name) for name in names]
+    flat = torch.cat([part.reshape(-1) for part in parts])
+    flat = trainer.strategy.reduce(flat, reduce_op="sum")
+    pieces = flat.split([part.numel() for part in parts])
+    return MatchStatistics(
+        **{name: piece.view(part.shape) for name, piece, part in zip(names, pieces, parts, strict=True)}
+    )

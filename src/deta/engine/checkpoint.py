@@ -1,0 +1,131 @@
+"""Reading checkpoints: weights, and what is needed to build the detector again."""
+
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deta.engine.module import CHECKPOINT_KEY
+
+DETECTOR_PREFIX = "detector."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of ours.
+
+    Attributes:
+        path: The file.
+        weights: State dict of the detector.
+        config: Resolved configuration of the run, plain data.
+        category_ids: Category id of every class index; None for a class without a category.
+        category_names: Name of every class index.
+    """
+
+    path: Path
+    weights: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+    category_ids: tuple[int | None, ...]
+    category_names: tuple[str, ...]
+
+
+def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
+    """The checkpoint file that ``path`` means.
+
+    Args:
+        path: A file, or a run directory.
+        name: Which one of a run directory: ``best`` or ``last``; where ``best`` is missing, ``last``.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    folder = path / "checkpoints"
+    for candidate in dict.fromkeys((name, "last")):
+        if (folder / f"{candidate}.ckpt").is_file():
+            return folder / f"{candidate}.ckpt"
+    what = f"holds no checkpoints/{name}.ckpt" if path.is_dir() else "does not exist"
+    raise FileNotFoundError(f"{path} {what}: give a checkpoint file or the directory of a run")
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint without running any code that it holds.
+
+    Raises:
+        FileNotFoundError: There is no such file or run.
+        ValueError: The file is damaged, holds more than data, or is not a checkpoint of ours.
+    """
+    path = find_checkpoint(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is damaged or holds more than plain data: {error}") from error
+    if not isinstance(content, dict) or CHECKPOINT_KEY not in content or "state_dict" not in content:
+        raise ValueError(f"{path} is not a deta checkpoint; deta convert reads published ones")
+    metadata = content[CHECKPOINT_KEY]
+    weights = {
+        name.removeprefix(DETECTOR_PREFIX): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(DETECTOR_PREFIX)
+    }
+    return Checkpoint(
+        path=path,
+        weights=weights,
+        config=metadata["config"],
+        category_ids=tuple(metadata["category_ids"]),
+        category_names=tuple(metadata["category_names"]),
+    )
+
+
+def make_metadata(
+    config: Mapping[str, Any], category_ids: Iterable[int | None], category_names: Iterable[str]
+) -> dict[str, Any]:
+    """What ``read_checkpoint`` expects beside the weights."""
+    return {
+        "config": config,
+        "category_ids": list(category_ids),
+        "category_names": list(category_names),
+    }
+
+
+def load_weights(
+    detector: nn.Module, checkpoint: Checkpoint, *, allow_new_classes: bool = False
+) -> list[str]:
+    """Load a checkpoint's weights into a detector, strictly.
+
+    Args:
+        detector: Built with the same architecture.
+        checkpoint: Source of the weights.
+        allow_new_classes: Whether class heads of another number of classes keep their fresh weights, as
+            fine-tuning on another data set needs it.
+
+    Returns:
+        Names of the parameters that were left fresh.
+
+    Raises:
+        ValueError: Names are missing or unexpected, or shapes differ.
+    """
+    own = detector.state_dict()
+    missing = sorted(own.keys() - checkpoint.weights.keys())
+    unexpected = sorted(checkpoint.weights.keys() - own.keys())
+    other_shape = [
+        name
+        for name in own.keys() & checkpoint.weights.keys()
+        if own[name].shape != checkpoint.weights[name].shape
+    ]
+    fresh = [name for name in sorted(other_shape) if allow_new_classes and "class" in name]
+    wrong = sorted(set(other_shape) - set(fresh))
+    for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong)):
+        if names:
+            some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            raise ValueError(f"{checkpoint.path} does not fit the model: {len(names)} weights {what}: {some}")
+    detector.load_state_dict(
+        {name: value for name, value in checkpoint.weights.items() if name not in fresh}, strict=False
+    )
+    return fresh

@@ -1,0 +1,108 @@
+"""The programs that match detections with ground truth, behind one function.
+
+Both follow COCO's protocol and agree in every number. ``pycocotools`` is COCO's own;
+``faster_coco_eval`` does the same in compiled code, several times faster.
+"""
+
+import contextlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deta.engine.evaluation.detections import CocoDetections
+from deta.engine.evaluation.ground_truth import GroundTruth
+from deta.utils.checks import require_choice
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What an engine finds; -1 where there is no object to find.
+
+    Attributes:
+        precision: ``[10, 101, K, 4, 3]`` precision by IoU threshold (0.5 to 0.95), recall (0 to 1),
+            category in the order of the ground truth, object size (all, small, medium, large) and
+            limit of detections.
+        recall: ``[10, K, 4, 3]`` highest recall, by the same axes.
+    """
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+
+def evaluate(
+    ground_truth: GroundTruth, detections: CocoDetections, *, engine: str, max_detections: int
+) -> Curves:
+    """Match detections with ground truth by COCO's rules.
+
+    Args:
+        ground_truth: Of the images to evaluate.
+        detections: Of the same images, in any order of images; equal scores of an image keep their order.
+        engine: One of ``ENGINE_NAMES``.
+        max_detections: Largest number of detections per image and category; 1 and 10 are the other limits.
+    """
+    ground_truth_class, evaluation_class = load_engine(engine)
+    content = ground_truth.to_coco()
+    records = [
+        record | {"id": number, "area": record["bbox"][2] * record["bbox"][3], "iscrowd": 0}
+        for number, record in enumerate(detections.records(), start=1)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        evaluation = evaluation_class(
+            _indexed(ground_truth_class, content),
+            _indexed(ground_truth_class, content | {"annotations": records}),
+            iouType="bbox",
+        )
+        evaluation.params.maxDets = [1, 10, max_detections]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return Curves(
+        precision=np.asarray(evaluation.eval["precision"], dtype=np.float64),
+        recall=np.asarray(evaluation.eval["recall"], dtype=np.float64),
+    )
+
+
+def load_engine(name: str) -> tuple[type[Any], type[Any]]:
+    """The ground truth and the evaluation class of an engine.
+
+    Raises:
+        ValueError: There is no engine of this name.
+        ModuleNotFoundError: Its package is not installed.
+    """
+    require_choice("engine", name, ENGINE_NAMES)
+    return _LOADERS[name]()
+
+
+def _load_pycocotools() -> tuple[type[Any], type[Any]]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    return COCO, COCOeval
+
+
+def _load_faster_coco_eval() -> tuple[type[Any], type[Any]]:
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "engine faster_coco_eval needs a package that is not installed: pip install deta[fast-eval]"
+        ) from error
+    return COCO, COCOeval_faster
+
+
+_LOADERS: Mapping[str, Callable[[], tuple[type[Any], type[Any]]]] = {
+    "pycocotools": _load_pycocotools,
+    "faster_coco_eval": _load_faster_coco_eval,
+}
+ENGINE_NAMES = tuple(_LOADERS)
+
+
+def _indexed(ground_truth_class: type[Any], content: Mapping[str, Any]) -> object:
+    # loadRes, the usual way to make this object from detections, fails when there are none.
+    indexed: Any = ground_truth_class()
+    indexed.dataset = content
+    indexed.createIndex()
+    return indexed

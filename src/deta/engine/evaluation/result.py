@@ -1,0 +1,178 @@
+"""The numbers of an evaluation."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deta.engine.evaluation.engines import Curves
+from deta.engine.evaluation.ground_truth import GroundTruth
+
+_IOU_50, _IOU_75 = 0, 5
+_ALL, _SMALL, _MEDIUM, _LARGE = range(4)
+_LAST = -1
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """Average precision of one category.
+
+    Attributes:
+        name: Of the category.
+        id: In the annotation file.
+        ap: Mean over IoU 0.50 to 0.95, in 0..1; NaN without an object.
+        ap50: At IoU 0.50, in 0..1; NaN without an object.
+        num_objects: In the evaluated images, crowds left out.
+    """
+
+    name: str
+    id: int
+    ap: float
+    ap50: float
+    num_objects: int
+
+
+@dataclass(frozen=True)
+class CocoResult:
+    """COCO's twelve numbers, each in 0..1 and NaN where the images hold no object of that size.
+
+    Attributes:
+        ap: Average precision, mean over IoU 0.50 to 0.95 and categories.
+        ap50: At IoU 0.50.
+        ap75: At IoU 0.75.
+        ap_small: Of objects below 32 x 32 pixels in annotated area.
+        ap_medium: Of objects between.
+        ap_large: Of objects above 96 x 96 pixels.
+        ar_1: Average recall with one detection per image and category.
+        ar_10: With 10.
+        ar_100: With ``max_detections``.
+        ar_small: The same for small objects.
+        ar_medium: For medium objects.
+        ar_large: For large objects.
+        per_class: One entry per category of the annotation file, in ascending order of id.
+        num_images: Images evaluated, each counted once.
+        num_detections: Detections evaluated.
+        num_unmapped: Detections left out because their class stands for no category.
+        num_repeats: Images that arrived again and were left out.
+        max_detections: Most detections per image and category; papers use 100.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar_1: float
+    ar_10: float
+    ar_100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+    per_class: tuple[ClassResult, ...]
+    num_images: int
+    num_detections: int
+    num_unmapped: int = 0
+    num_repeats: int = 0
+    max_detections: int = 100
+
+    @classmethod
+    def from_curves(
+        cls,
+        curves: Curves,
+        ground_truth: GroundTruth,
+        *,
+        num_detections: int,
+        num_unmapped: int,
+        num_repeats: int,
+        max_detections: int,
+    ) -> Self:
+        """Average an engine's curves; categories without an object take no part."""
+        precision, recall = curves.precision[..., _LAST], curves.recall
+        return cls(
+            ap=_mean(precision[..., _ALL]),
+            ap50=_mean(precision[_IOU_50, ..., _ALL]),
+            ap75=_mean(precision[_IOU_75, ..., _ALL]),
+            ap_small=_mean(precision[..., _SMALL]),
+            ap_medium=_mean(precision[..., _MEDIUM]),
+            ap_large=_mean(precision[..., _LARGE]),
+            ar_1=_mean(recall[..., _ALL, 0]),
+            ar_10=_mean(recall[..., _ALL, 1]),
+            ar_100=_mean(recall[..., _ALL, _LAST]),
+            ar_small=_mean(recall[..., _SMALL, _LAST]),
+            ar_medium=_mean(recall[..., _MEDIUM, _LAST]),
+            ar_large=_mean(recall[..., _LARGE, _LAST]),
+            per_class=tuple(
+                ClassResult(
+                    name=name,
+                    id=identity,
+                    ap=_mean(precision[:, :, index, _ALL]),
+                    ap50=_mean(precision[_IOU_50, :, index, _ALL]),
+                    num_objects=ground_truth.num_objects(identity),
+                )
+                for index, (identity, name) in enumerate(
+                    zip(ground_truth.category_ids, ground_truth.category_names, strict=True)
+                )
+            ),
+            num_images=len(ground_truth.image_ids),
+            num_detections=num_detections,
+            num_unmapped=num_unmapped,
+            num_repeats=num_repeats,
+            max_detections=max_detections,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """The twelve numbers by COCO's short names, for a logger."""
+        return {
+            "AP": self.ap,
+            "AP50": self.ap50,
+            "AP75": self.ap75,
+            "APs": self.ap_small,
+            "APm": self.ap_medium,
+            "APl": self.ap_large,
+            "AR1": self.ar_1,
+            "AR10": self.ar_10,
+            f"AR{self.max_detections}": self.ar_100,
+            "ARs": self.ar_small,
+            "ARm": self.ar_medium,
+            "ARl": self.ar_large,
+        }
+
+    def table(self) -> str:
+        """One row per number: its name and its value in 0..1, "-" where it is not defined."""
+        metrics = self.metrics()
+        counts = {"images": self.num_images, "detections": self.num_detections}
+        if self.num_unmapped:
+            counts["left out: class without category"] = self.num_unmapped
+        if self.num_repeats:
+            counts["left out: repeated images"] = self.num_repeats
+        names = [*metrics, *counts]
+        values = [*(_text(value) for value in metrics.values()), *(str(count) for count in counts.values())]
+        return _aligned([[name, value] for name, value in zip(names, values, strict=True)])
+
+    def per_class_table(self) -> str:
+        """One row per category: name, objects, AP and AP50; "-" for a category without an object."""
+        rows = [[row.name, str(row.num_objects), _text(row.ap), _text(row.ap50)] for row in self.per_class]
+        return _aligned([["class", "objects", "AP", "AP50"], *rows])
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else math.nan
+
+
+def _text(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    """Columns of equal width, the first to the left, the others to the right."""
+    first, *others = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))]
+        )
+        for row in rows
+    )

@@ -1,0 +1,153 @@
+"""The LightningModule: detector, criterion, post-processing and evaluation wired together."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from deta.engine.evaluation import CocoEvaluator, CocoResult
+from deta.engine.optim import parameter_groups
+from deta.losses import Criterion, class_error
+from deta.structures import Batch, DetectionOutput, Detections, LayerPrediction, Losses
+from deta.utils.checks import require_choice
+
+CHECKPOINT_KEY = "deta"
+"""Key of a checkpoint under which configuration, categories and versions lie."""
+
+
+class Postprocess(Protocol):
+    """Turns the last decoder layer into final boxes."""
+
+    def __call__(self, prediction: LayerPrediction, original_sizes: Tensor) -> Detections:
+        """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
+        ...
+
+
+class DetectionModule(pl.LightningModule):
+    """Trains and evaluates a detector.
+
+    Args:
+        detector: Called with ``(images, is_padding)``, returns a ``DetectionOutput``.
+        postprocess: Final boxes of the last layer.
+        evaluator: Metric over the validation images.
+        criterion: Losses of the output; None evaluates without a loss and cannot train.
+        optimizer: Makes an optimizer of parameter groups; None cannot train.
+        scheduler: Makes a learning-rate schedule of an optimizer; None is constant.
+        scheduler_interval: What one step of the schedule is: ``epoch`` or ``step``.
+        lr: Base learning rate.
+        lr_factors: See ``parameter_groups``.
+        seed: Seed of random choices in the assignment.
+        metadata: Plain data stored in every checkpoint: configuration, categories, versions.
+
+    Attributes:
+        losses: Of the latest training step, for callbacks.
+        result: Of the latest validation, for callbacks and commands.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: nn.Module,
+        postprocess: Postprocess,
+        evaluator: CocoEvaluator,
+        criterion: Criterion | None = None,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer] | None = None,
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        scheduler_interval: str = "epoch",
+        lr: float = 2e-4,
+        lr_factors: Mapping[str, float] | None = None,
+        seed: int = 0,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.detector = detector
+        self.criterion = criterion
+        self.postprocess = postprocess
+        self.evaluator = evaluator
+        self.losses: Losses | None = None
+        self.result: CocoResult | None = None
+        self._make_optimizer = optimizer
+        self._make_scheduler = scheduler
+        self._interval = require_choice("schedule.interval", scheduler_interval, ("epoch", "step"))
+        self._lr = lr
+        self._lr_factors = dict(lr_factors or {})
+        self._seed = seed
+        self._metadata = dict(metadata or {})
+
+    def forward(self, batch: Batch) -> DetectionOutput:
+        """Predictions of every stage for a batch."""
+        output: DetectionOutput = self.detector(batch.images, batch.is_padding)
+        return output
+
+    def detect(self, batch: Batch) -> Detections:
+        """Final boxes of a batch, in pixels of the original images."""
+        return self._detections(self(batch), batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch, every term logged."""
+        output = self(batch)
+        losses = self._losses(output, batch, batch_idx)
+        last = f"layer{len(output.layers) - 1}"
+        logged = {f"train/{name}": value.detach() for name, value in losses.terms.items()}
+        logged["train/class_error"] = class_error(
+            output.layers[-1].logits, losses.matches[last], batch.targets
+        )
+        self.log_dict(logged, batch_size=len(batch))
+        self.log("train/loss", losses.total.detach(), prog_bar=True, batch_size=len(batch))
+        self.losses = losses
+        return losses.total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Detections:
+        """Detections of a batch; they and the loss are accumulated over the epoch."""
+        output = self(batch)
+        if self.criterion is not None:
+            losses = self._losses(output, batch, batch_idx)
+            self.log("val/loss", losses.total, batch_size=len(batch), sync_dist=True)
+        detections = self._detections(output, batch)
+        self.evaluator.update(detections, batch.image_ids)
+        return detections
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute COCO's numbers over all images of all ranks."""
+        if not self.trainer.sanity_checking:
+            self.evaluator.expect_all_images = self.trainer.limit_val_batches == 1.0
+            self.result = self.evaluator.compute()
+            self.log_dict({f"val/{name}": value for name, value in self.result.metrics().items()})
+        self.evaluator.reset()
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over the parameter groups and, if there is one, its schedule."""
+        if self._make_optimizer is None:
+            raise ValueError(
+                "this module was made for evaluation: training needs an optimizer and a criterion"
+            )
+        groups = parameter_groups(self.detector.named_parameters(), lr=self._lr, lr_factors=self._lr_factors)
+        optimizer = self._make_optimizer(groups)
+        if self._make_scheduler is None:
+            return optimizer
+        scheduler = self._make_scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what is needed to build the detector again."""
+        checkpoint[CHECKPOINT_KEY] = self._metadata
+
+    def _losses(self, output: DetectionOutput, batch: Batch, batch_idx: int) -> Losses:
+        assert self.criterion is not None
+        generator = torch.Generator(self.device)
+        place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
+        generator.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        return self.criterion(output, batch.targets, generator=generator, average=self._mean_over_ranks)
+
+    def _mean_over_ranks(self, values: Tensor) -> Tensor:
+        mean: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="mean")
+        return mean
+
+    def _detections(self, output: DetectionOutput, batch: Batch) -> Detections:
+        main = next(group for group in output.groups if group.name == "main")
+        return self.postprocess(output.group(main)[-1], batch.original_sizes)

@@ -1,0 +1,170 @@
+"""The run's own record of its metrics, whatever other trackers do."""
+
+import csv
+import json
+import math
+import netrc
+import os
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+from deta.utils.checks import require_choice
+
+SECONDS_BETWEEN_TABLES = 30.0
+
+
+class MetricsLogger(Logger):
+    """Appends every row of metrics to ``metrics.jsonl`` at once, and keeps ``metrics.csv`` as its table.
+
+    A line holds ``step``, ``time`` (seconds since 1970) and the metrics of one call. Lines of an earlier
+    process of the same run are kept: continuing a run continues its files. Figures that are not finite stand as
+    null, since JSON has none.
+
+    Args:
+        folder: The run directory, made if need be.
+    """
+
+    def __init__(self, *, folder: str | Path) -> None:
+        super().__init__()
+        self._folder = Path(folder)
+        self._table_time = 0.0
+
+    @property
+    def name(self) -> str:
+        """Name of the run directory."""
+        return self._folder.name
+
+    @property
+    def version(self) -> str:
+        """A run directory holds one run."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run directory."""
+        return str(self._folder)
+
+    @property
+    def log_dir(self) -> str:
+        """The run directory."""
+        return str(self._folder)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Path:
+        """The file that holds the record."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder / "metrics.jsonl"
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """The configuration lies in the run directory as ``config.yaml``; nothing to do."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append one line."""
+        row = {"step": step, "time": round(time.time(), 3)}
+        row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+        with self.experiment.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Bring the table up to date, not more often than every half minute."""
+        if time.monotonic() - self._table_time > SECONDS_BETWEEN_TABLES:
+            self._write_table()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Bring the table up to date."""
+        self._write_table()
+
+    def _write_table(self) -> None:
+        self._table_time = time.monotonic()
+        if self.experiment.exists():
+            write_csv(self._folder / "metrics.csv", read_metrics(self.experiment))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ``metrics.jsonl``; a last line that a killed process left unfinished is dropped."""
+    rows = []
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}: not valid JSON ({error.msg})") from error
+    return rows
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with different keys as one table; what a row lacks stays empty."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def make_wandb_logger(
+    *, folder: str | Path, mode: str, project: str, group: str | None
+) -> WandbLogger | None:
+    """A W&B logger that never asks for a login: without a key the run is kept on disk for ``wandb sync``.
+
+    Args:
+        folder: The run directory; its name is the run's name and id, so that a continued run is one run.
+        mode: ``auto`` (online with a key, else offline; ``WANDB_MODE`` decides where it is set), ``online``,
+            ``offline`` or ``disabled``.
+        project: W&B project.
+        group: W&B group, or None.
+
+    Returns:
+        The logger, or None where it is disabled.
+
+    Raises:
+        ValueError: ``mode`` is none of these, or ``online`` without a key.
+    """
+    require_choice("mode", mode, ("auto", "online", "offline", "disabled"))
+    has_key = _has_wandb_key()
+    if mode == "online" and not has_key:
+        raise ValueError("logger.wandb.mode=online needs a key: set WANDB_API_KEY or run wandb login")
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE", "online" if has_key else "offline")
+    if mode == "disabled":
+        return None
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return WandbLogger(
+        project=project,
+        group=group,
+        name=folder.name,
+        id="".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in folder.name),
+        save_dir=folder,
+        offline=mode == "offline",
+        resume="allow",
+        settings=wandb.Settings(console="off", silent=True),
+    )
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,190 @@
+"""Backbones: image to feature maps, from torchvision and timm."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, list_models
+from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.ops import FrozenBatchNorm2d
+
+from deta.models.weights import SUFFIXES, load_strictly, read_state_dict
+from deta.utils.checks import require_bool, require_int
+
+
+class Backbone(nn.Module):
+    """Base class of all backbones.
+
+    Attributes:
+        body: The network; its parameters are named as in its library.
+        channels: Channels of every map, finest first.
+        strides: Pixels per cell of every map, as the power of two next to it.
+    """
+
+    body: nn.Module
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """``[B, C, h, w]`` of every level for normalised ``[B, 3, H, W]`` images."""
+        raise NotImplementedError
+
+
+class TorchvisionBackbone(Backbone):
+    """A torchvision classification network, cut open at some nodes.
+
+    Args:
+        name: Name of the model in torchvision, such as ``resnet50``.
+        return_nodes: Feature node of every map, finest first: a list, or a mapping whose keys are nodes.
+        weights: State dict file of the whole network (``.safetensors``, ``.pth``), a name of published
+            weights such as ``DEFAULT`` or ``IMAGENET1K_V1``, which is downloaded, or None for a random start.
+        frozen: Prefixes of parameter names that are not trained.
+        frozen_norm: Replace batch norms by fixed scale and shift from their statistics.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        return_nodes: Sequence[str] | Mapping[str, object],
+        weights: str | None = None,
+        frozen: Sequence[str] = (),
+        frozen_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        if name not in list_models():
+            raise ValueError(f"backbone.name must be a model of torchvision, got {name!r}")
+        path = weights if weights is not None and weights.endswith(SUFFIXES) else None
+        network = get_model(name, weights=None if path else weights)
+        network_names = set(network.state_dict())
+        body = create_feature_extractor(network, {node: node for node in return_nodes})
+        if path is not None:
+            classifier = network_names - set(body.state_dict())
+            load_strictly(
+                body, read_state_dict(path), path, may_be_unused=classifier, may_be_missing=_counters(body)
+            )
+        if require_bool("backbone.frozen_norm", frozen_norm):
+            freeze_batch_norms(body)
+        freeze_parameters(body, frozen)
+        self.body = body
+        shapes = _shapes(body)
+        self.channels = tuple(shape[1] for shape in shapes)
+        self.strides = tuple(2 ** round(math.log2(_PROBE_SIZE / shape[2])) for shape in shapes)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See ``Backbone``."""
+        return list(self.body(images).values())
+
+
+class TimmBackbone(Backbone):
+    """Any network of timm that can return feature maps.
+
+    Args:
+        name: Name of the model in timm.
+        out_indices: Which of its feature levels to return, ascending.
+        weights: State dict file of the whole network, True for timm's own pretrained weights, which are
+            downloaded, or None for a random start.
+        frozen: Prefixes of parameter names that are not trained.
+        frozen_norm: Replace batch norms by fixed scale and shift from their statistics.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        out_indices: Sequence[int],
+        weights: str | bool | None = None,
+        frozen: Sequence[str] = (),
+        frozen_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            raise ValueError(f"backbone.name must be a model of timm, got {name!r}")
+        indices = tuple(require_int("backbone.out_indices", index, low=0) for index in out_indices)
+        if isinstance(weights, str):
+            _check_timm_weights(name, weights)
+        body = timm.create_model(
+            name,
+            features_only=True,
+            out_indices=indices,
+            pretrained=bool(weights),
+            pretrained_cfg_overlay={"file": weights} if isinstance(weights, str) else None,
+        )
+        if require_bool("backbone.frozen_norm", frozen_norm):
+            freeze_batch_norms(body)
+        freeze_parameters(body, frozen)
+        self.body = body
+        features: Any = body.feature_info
+        self.channels = tuple(features.channels())
+        self.strides = tuple(features.reduction())
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See ``Backbone``."""
+        return list(self.body(images))
+
+
+def freeze_parameters(network: nn.Module, prefixes: Sequence[str]) -> None:
+    """Stop the training of every parameter whose name starts with one of ``prefixes``.
+
+    Raises:
+        ValueError: A prefix that no parameter has.
+    """
+    for prefix in prefixes:
+        parameters = [parameter for name, parameter in network.named_parameters() if name.startswith(prefix)]
+        if not parameters:
+            children = ", ".join(name for name, _ in network.named_children())
+            raise ValueError(f"backbone.frozen: no parameter starts with {prefix!r}; modules are {children}")
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+
+def freeze_batch_norms(network: nn.Module) -> None:
+    """Replace every batch norm of ``network`` by the fixed scale and shift that it has in evaluation."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps)
+            state = child.state_dict()
+            state.setdefault("weight", torch.ones(child.num_features))
+            state.setdefault("bias", torch.zeros(child.num_features))
+            frozen.load_state_dict(state)
+            setattr(network, name, frozen)
+        else:
+            freeze_batch_norms(child)
+
+
+_PROBE_SIZE = 512
+"""Side of the image without content that measures channels and strides, in pixels."""
+
+
+def _shapes(body: nn.Module) -> list[torch.Size]:
+    """Shapes of the maps of one image, found without computing them."""
+    state = {name: tensor.to("meta") for name, tensor in body.state_dict().items()}
+    image = torch.empty(1, 3, _PROBE_SIZE, _PROBE_SIZE, device="meta")
+    was_training = body.training
+    body.eval()
+    maps = torch.func.functional_call(body, state, (image,))
+    body.train(was_training)
+    return [feature.shape for feature in maps.values()]
+
+
+def _counters(network: nn.Module) -> set[str]:
+    """Batch counters, which old files lack and nothing reads."""
+    return {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
+
+
+def _check_timm_weights(name: str, path: str) -> None:
+    """Compare the file with the whole network; timm overlooks differences when it returns feature maps."""
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    config: Any = network.pretrained_cfg
+    classifiers = config.get("classifier", ())
+    prefixes = tuple(
+        f"{prefix}." for prefix in ([classifiers] if isinstance(classifiers, str) else classifiers)
+    )
+    state = read_state_dict(path)
+    head = {key for key in {*network.state_dict(), *state} if key.startswith(prefixes)}
+    body = {key: value for key, value in state.items() if key not in head}
+    load_strictly(network, body, path, may_be_missing=head | _counters(network))

@@ -1,0 +1,81 @@
+"""Prediction heads: class logits and boxes from a token."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deta.utils.checks import require_int
+
+
+class PredictionHead(nn.Module):
+    """A linear class head and a box head that moves a reference.
+
+    Logits and boxes are float32 under autocast too: half-precision logits tie, and ties decide selections.
+
+    Args:
+        hidden_dim: Channels of a token.
+        num_classes: Class logits.
+        prior: Probability of every class at the start (arXiv:1708.02002, sec. 4.1).
+    """
+
+    def __init__(self, *, hidden_dim: int, num_classes: int, prior: float = 0.01) -> None:
+        super().__init__()
+        require_int("num_classes", num_classes, low=1)
+        self.class_logits = Float32Linear(hidden_dim, num_classes)
+        self.box_deltas = BoxDeltas(hidden_dim)
+        nn.init.constant_(self.class_logits.bias, -math.log((1 - prior) / prior))
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """``[B, N, C]`` class logits of ``[B, N, D]`` tokens."""
+        logits: Tensor = self.class_logits(tokens)
+        return logits
+
+    def boxes(self, tokens: Tensor, reference_logits: Tensor) -> Tensor:
+        """Boxes around references.
+
+        Args:
+            tokens: ``[B, N, D]``.
+            reference_logits: ``[B, N, 4]`` boxes or ``[B, N, 2]`` points before the sigmoid; may be infinite.
+
+        Returns:
+            ``[B, N, 4]`` ``cxcywh`` in 0..1.
+        """
+        deltas: Tensor = self.box_deltas(tokens)
+        missing = 4 - reference_logits.shape[-1]
+        return (deltas + functional.pad(reference_logits, (0, missing))).sigmoid()
+
+    def start_with_small_boxes(self) -> None:
+        """Let width and height start at 0.12 of the image where the reference is a point without size."""
+        nn.init.constant_(self.box_deltas.last.bias[2:], -2.0)
+
+
+class BoxDeltas(nn.Module):
+    """Three linear layers to four offsets in logit space.
+
+    The last layer starts at zero, so boxes start at their reference.
+    """
+
+    def __init__(self, hidden_dim: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(hidden_dim, hidden_dim)
+        self.second = nn.Linear(hidden_dim, hidden_dim)
+        self.last = Float32Linear(hidden_dim, 4)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``[B, N, 4]`` of ``[B, N, D]``."""
+        hidden = self.second(self.first(tokens).relu()).relu()
+        deltas: Tensor = self.last(hidden)
+        return deltas
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that autocast leaves in the precision of its weight."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the base class
+        """``[..., out]`` of ``[..., in]``."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))

@@ -1,0 +1,94 @@
+"""Positions: sine embeddings of cells and boxes, cell centres, reference points of the encoder."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def sine_embedding(coordinates: Tensor, num_features: int, temperature: float = 10_000.0) -> Tensor:
+    """Sines and cosines of every coordinate, interleaved, with wavelengths from 2 pi to 2 pi * temperature.
+
+    Args:
+        coordinates: ``[..., K]`` in radians.
+        num_features: Features of each coordinate, even.
+        temperature: Largest divisor of a coordinate.
+
+    Returns:
+        ``[..., K * num_features]`` float32.
+    """
+    exponents = (
+        torch.arange(0, num_features, 2, dtype=torch.float32, device=coordinates.device) / num_features
+    )
+    angles = coordinates.float()[..., None] / temperature**exponents  # [..., K, F/2]
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
+
+
+def map_embedding(is_padding: Tensor, num_features: int) -> Tensor:
+    """Sine embedding of every cell of a padded map.
+
+    Source: arXiv:2005.12872 (DETR), with coordinates of cell centres as in arXiv:2010.04159.
+
+    Args:
+        is_padding: ``[B, H, W]`` bool.
+        num_features: Features of each axis.
+
+    Returns:
+        ``[B, H, W, 2 * num_features]``, the vertical half first.
+    """
+    is_valid = (~is_padding).float()
+    rows = (is_valid.cumsum(1) - 0.5) / (is_valid.sum(1, keepdim=True) + 1e-6)
+    columns = (is_valid.cumsum(2) - 0.5) / (is_valid.sum(2, keepdim=True) + 1e-6)
+    return sine_embedding(torch.stack((rows, columns), dim=-1) * 2 * math.pi, num_features)
+
+
+def box_embedding(boxes: Tensor, num_features: int) -> Tensor:
+    """Sine embedding ``[..., 4 * num_features]`` of boxes ``[..., 4]`` in 0..1."""
+    return sine_embedding(boxes * 2 * math.pi, num_features)
+
+
+def valid_size(is_padding: Tensor) -> Tensor:
+    """``[B, 2]`` float32 ``(width, height)`` in cells of the unpadded part of a map ``[B, H, W]``."""
+    return torch.stack(((~is_padding[:, 0]).float().sum(1), (~is_padding[:, :, 0]).float().sum(1)), dim=1)
+
+
+def valid_ratio(is_padding: Tensor) -> Tensor:
+    """``[B, 2]`` float32 unpadded fraction ``(of the width, of the height)`` of a map ``[B, H, W]``."""
+    return torch.stack(((~is_padding[:, 0]).float().mean(1), (~is_padding[:, :, 0]).float().mean(1)), dim=1)
+
+
+def cell_centres(spatial_shapes: Sequence[tuple[int, int]], valid_sizes: Tensor) -> Tensor:
+    """Centre of every cell, relative to the unpadded image; above 1 on padding.
+
+    Args:
+        spatial_shapes: ``(height, width)`` of every level.
+        valid_sizes: ``[B, L, 2]`` unpadded ``(width, height)`` in cells.
+
+    Returns:
+        ``[B, S, 2]`` as ``(x, y)``.
+    """
+    device = valid_sizes.device
+    centres = []
+    for level, (height, width) in enumerate(spatial_shapes):
+        rows = torch.arange(height, device=device).float() + 0.5
+        columns = torch.arange(width, device=device).float() + 0.5
+        grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).view(-1, 2)  # [h*w, 2]
+        centres.append(grid / valid_sizes[:, level, None])
+    return torch.cat(centres, dim=1)
+
+
+def encoder_references(
+    spatial_shapes: Sequence[tuple[int, int]], valid_sizes: Tensor, valid_ratios: Tensor
+) -> Tensor:
+    """The cell centre of every token as a point in each padded level.
+
+    Args:
+        spatial_shapes: ``(height, width)`` of every level.
+        valid_sizes: ``[B, L, 2]`` unpadded ``(width, height)`` in cells.
+        valid_ratios: ``[B, L, 2]`` unpadded fraction of width and height.
+
+    Returns:
+        ``[B, S, L, 2]``.
+    """
+    return cell_centres(spatial_shapes, valid_sizes)[:, :, None] * valid_ratios[:, None]

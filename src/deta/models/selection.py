@@ -1,0 +1,121 @@
+"""Which encoder positions become queries."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_convert
+
+from deta.ops.nms import grouped_nms
+from deta.utils.checks import require_int, require_number
+
+
+class Selection(Protocol):
+    """Chooses encoder positions; the choice carries no gradient."""
+
+    def __call__(
+        self, scores: Tensor, boxes: Tensor, is_valid: Tensor, level_sizes: Sequence[int], num_queries: int
+    ) -> Tensor:
+        """Choose ``num_queries`` positions of every image.
+
+        Args:
+            scores: ``[B, S]`` float32 foreground logits.
+            boxes: ``[B, S, 4]`` ``cxcywh`` proposals in 0..1.
+            is_valid: ``[B, S]`` bool; False is chosen only when there are too few valid positions.
+            level_sizes: Positions of every level; they sum to S.
+            num_queries: At most S.
+
+        Returns:
+            ``[B, num_queries]`` int64 positions, best first.
+        """
+        ...
+
+
+class TopK:
+    """The positions with the best scores. Source: arXiv:2010.04159, sec. 4.2."""
+
+    def __call__(
+        self, scores: Tensor, boxes: Tensor, is_valid: Tensor, level_sizes: Sequence[int], num_queries: int
+    ) -> Tensor:
+        """See ``Selection``."""
+        del boxes, level_sizes
+        return _best(_rank_invalid_last(scores, is_valid), num_queries)
+
+
+class TopKPerLevel:
+    """An equal share of the queries for every level, after non-maximum suppression inside each level.
+
+    Of every level the best ``pre_topk`` positions are candidates. They pass suppression inside their level;
+    then the best ``num_queries // L`` survivors of each level are taken, and the rest is filled with the next
+    best survivors of any level. An image with fewer survivors than queries gets the plain best positions.
+
+    Source: arXiv:2212.06137, sec. 4, and its release. Differs: a level with fewer positions than ``pre_topk``
+    is used whole (the release fills up with positions of other levels), and invalid positions take no part.
+
+    Args:
+        nms_threshold: IoU above which the worse box goes, 0..1; None keeps all.
+        pre_topk: Candidates of each level, at least 1.
+    """
+
+    def __init__(self, *, nms_threshold: float | None = 0.9, pre_topk: int = 1000) -> None:
+        self.pre_topk = require_int("pre_topk", pre_topk, low=1)
+        self.nms_threshold = nms_threshold
+        if nms_threshold is not None:
+            self.nms_threshold = require_number("nms_threshold", nms_threshold, low=0, high=1)
+
+    def __call__(
+        self, scores: Tensor, boxes: Tensor, is_valid: Tensor, level_sizes: Sequence[int], num_queries: int
+    ) -> Tensor:
+        """See ``Selection``."""
+        scores = _rank_invalid_last(scores, is_valid)
+        plain = _best(scores, num_queries)
+        candidates, levels = self._candidates(scores, level_sizes)
+        if candidates.shape[1] < num_queries:
+            return plain
+        survives = self.survivors(scores, boxes, is_valid, candidates, levels)
+        chosen = _share_of_levels(survives, levels, len(level_sizes), num_queries)
+        first_chosen = (~chosen).byte().argsort(dim=1, stable=True)[:, :num_queries]
+        is_enough = survives.sum(1, keepdim=True) >= num_queries
+        return torch.where(is_enough, candidates.gather(1, first_chosen), plain)
+
+    def survivors(
+        self, scores: Tensor, boxes: Tensor, is_valid: Tensor, candidates: Tensor, levels: Tensor
+    ) -> Tensor:
+        """``[B, K]`` bool: which of the ``[B, K]`` candidate positions are valid and pass suppression."""
+        is_candidate = is_valid.gather(1, candidates)
+        if self.nms_threshold is None:
+            return is_candidate
+        boxes = boxes.gather(1, candidates[..., None].expand(-1, -1, 4))
+        corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1)
+        return grouped_nms(corners, scores.gather(1, candidates), levels, self.nms_threshold, is_candidate)
+
+    def _candidates(self, scores: Tensor, level_sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """``[B, K]`` positions, best first over all levels, and their levels."""
+        positions, levels, start = [], [], 0
+        for level, size in enumerate(level_sizes):
+            best = _best(scores[:, start : start + size], min(size, self.pre_topk)) + start
+            positions.append(best)
+            levels.append(torch.full_like(best, level))
+            start += size
+        candidates = torch.cat(positions, dim=1)
+        order = scores.gather(1, candidates).argsort(dim=1, descending=True, stable=True)
+        return candidates.gather(1, order), torch.cat(levels, dim=1).gather(1, order)
+
+
+def _share_of_levels(survives: Tensor, levels: Tensor, num_levels: int, num_queries: int) -> Tensor:
+    """``[B, K]`` bool: the best survivors of every level, then the next best of any level."""
+    of_level = (levels[..., None] == torch.arange(num_levels, device=levels.device)) & survives[..., None]
+    in_share = (of_level & (of_level.cumsum(1) <= num_queries // num_levels)).any(-1)
+    rest = survives & ~in_share
+    num_free = num_queries - in_share.sum(1, keepdim=True)
+    return in_share | (rest & (rest.cumsum(1) <= num_free))
+
+
+def _rank_invalid_last(scores: Tensor, is_valid: Tensor) -> Tensor:
+    return scores.masked_fill(~is_valid, -torch.inf)
+
+
+def _best(scores: Tensor, count: int) -> Tensor:
+    """Positions of the ``count`` best scores; of equal scores the earlier position, on every device."""
+    return scores.argsort(dim=1, descending=True, stable=True)[:, :count]

@@ -1,0 +1,79 @@
+"""Overlap of axis-aligned boxes, for any leading dimensions."""
+
+import torch
+from torch import Tensor
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    """Area of ``[..., 4]`` ``xyxy`` boxes; a box with negative width or height has area 0."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+
+
+def box_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union, element by element.
+
+    Args:
+        first: ``[..., 4]`` ``xyxy`` in any one unit.
+        second: ``[..., 4]`` ``xyxy`` in the same unit; the two broadcast.
+
+    Returns:
+        ``[...]`` in 0..1. A pair whose union has no area gives 0, not NaN.
+    """
+    intersection, union = _intersection_and_union(first, second)
+    return intersection / _nonzero(union)
+
+
+def box_giou(first: Tensor, second: Tensor) -> Tensor:
+    """Generalised intersection over union, element by element.
+
+    Source: arXiv:1902.09630, algorithm 1.
+
+    Args:
+        first: ``[..., 4]`` ``xyxy`` in any one unit.
+        second: ``[..., 4]`` ``xyxy`` in the same unit; the two broadcast.
+
+    Returns:
+        ``[...]`` in -1..1. Two boxes without area at one point give 0, not NaN.
+    """
+    intersection, union = _intersection_and_union(first, second)
+    low = torch.minimum(first[..., :2], second[..., :2])
+    high = torch.maximum(first[..., 2:], second[..., 2:])
+    hull = (high - low).clamp(min=0).prod(-1)
+    return intersection / _nonzero(union) - (hull - union) / _nonzero(hull)
+
+
+def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
+    """``box_iou`` of every pair: ``[..., N, 4]`` and ``[..., K, 4]`` give ``[..., N, K]``."""
+    return box_iou(first[..., :, None, :], second[..., None, :, :])
+
+
+def pairwise_giou(first: Tensor, second: Tensor) -> Tensor:
+    """``box_giou`` of every pair: ``[..., N, 4]`` and ``[..., K, 4]`` give ``[..., N, K]``."""
+    return box_giou(first[..., :, None, :], second[..., None, :, :])
+
+
+def pairwise_coverage(boxes: Tensor, areas: Tensor) -> Tensor:
+    """Share of every box that lies inside every area.
+
+    Args:
+        boxes: ``[..., N, 4]`` ``xyxy`` in any one unit.
+        areas: ``[..., K, 4]`` ``xyxy`` in the same unit.
+
+    Returns:
+        ``[..., N, K]`` in 0..1; 0 for a box without area.
+    """
+    boxes, areas = boxes[..., :, None, :], areas[..., None, :, :]
+    intersection, _ = _intersection_and_union(boxes, areas)
+    return intersection / _nonzero(box_area(boxes))
+
+
+def _intersection_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    low = torch.maximum(first[..., :2], second[..., :2])
+    high = torch.minimum(first[..., 2:], second[..., 2:])
+    intersection = (high - low).clamp(min=0).prod(-1)
+    return intersection, box_area(first) + box_area(second) - intersection
+
+
+def _nonzero(divisor: Tensor) -> Tensor:
+    """The divisor with 1 where it is 0, so that a zero numerator gives 0 with a zero gradient."""
+    return torch.where(divisor > 0, divisor, torch.ones_like(divisor))

@@ -1,0 +1,72 @@
+"""Small scenes for assignment tests."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deta.structures import Candidates, Targets
+
+Box = tuple[float, float, float, float]
+
+
+def objects(*images: Sequence[Box], areas: float = 50.0**2) -> Targets:
+    """Targets with the given ``cxcywh`` boxes per image, padded; the label of an object is its index."""
+    most = max((len(image) for image in images), default=0)
+    boxes = torch.zeros(len(images), most, 4)
+    is_object = torch.zeros(len(images), most, dtype=torch.bool)
+    for row, image in enumerate(images):
+        if image:
+            boxes[row, : len(image)] = torch.tensor(image)
+        is_object[row, : len(image)] = True
+    return Targets(
+        boxes=boxes,
+        labels=torch.arange(most).repeat(len(images), 1) * is_object,
+        is_object=is_object,
+        areas=areas * is_object,
+        ignore_boxes=torch.zeros(len(images), 0, 4),
+        is_ignore=torch.zeros(len(images), 0, dtype=torch.bool),
+    )
+
+
+def candidates(*images: Sequence[Box], num_classes: int = 8) -> Candidates:
+    """Candidates with the given ``cxcywh`` references, which are also the predictions; all are valid."""
+    boxes = torch.tensor(images).view(len(images), -1, 4)
+    return Candidates(
+        references=boxes,
+        boxes=boxes,
+        logits=torch.zeros(*boxes.shape[:2], num_classes),
+        is_valid=torch.ones(boxes.shape[:2], dtype=torch.bool),
+    )
+
+
+def random_boxes(generator: torch.Generator, *shape: int) -> Tensor:
+    """``[*shape, 4]`` random ``cxcywh`` boxes of quite different size."""
+    centre = torch.rand(*shape, 2, generator=generator)
+    size = 0.05 + 0.45 * torch.rand(*shape, 2, generator=generator) ** 2
+    return torch.cat((centre, size), dim=-1)
+
+
+def random_scene(
+    seed: int, *, num_queries: int = 60, sizes: Sequence[int] = (5, 0, 1, 9), num_classes: int = 12
+) -> tuple[Candidates, Targets]:
+    """Random objects, and candidates half of which lie near an object."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = objects(*[[(0.5, 0.5, 0.1, 0.1)] * size for size in sizes])
+    boxes = random_boxes(generator, *targets.is_object.shape) * targets.is_object[..., None]
+    targets = targets.map(lambda tensor: boxes if tensor is targets.boxes else tensor)
+    queries = random_boxes(generator, len(sizes), num_queries)
+    for image, size in enumerate(sizes):
+        if size:
+            near = torch.randint(size, (num_queries // 2,), generator=generator)
+            jitter = 1 + 0.15 * torch.randn(num_queries // 2, 4, generator=generator)
+            queries[image, : num_queries // 2] = boxes[image, near] * jitter
+    return (
+        Candidates(
+            references=queries,
+            boxes=queries,
+            logits=torch.randn(*queries.shape[:2], num_classes, generator=generator),
+            is_valid=torch.rand(queries.shape[:2], generator=generator) > 0.1,
+        ),
+        targets,
+    )

@@ -1,0 +1,40 @@
+"""Overlap, focal loss and the inverse sigmoid against the reference implementation."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torchvision.ops import box_convert, sigmoid_focal_loss
+
+from deta.ops.iou import pairwise_giou, pairwise_iou
+from deta.ops.logit import inverse_sigmoid
+
+if TYPE_CHECKING:
+    from tests.golden.conftest import GoldenCase
+
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+@pytest.mark.golden("box_ops")
+def test_overlaps_equal_reference(case: "GoldenCase") -> None:
+    first, second = (box_convert(case.inputs[name], "cxcywh", "xyxy") for name in "ab")
+    torch.testing.assert_close(first, case.outputs["a_xyxy"], **TOLERANCE)
+    torch.testing.assert_close(pairwise_iou(first, second), case.outputs["iou"], **TOLERANCE)
+    torch.testing.assert_close(pairwise_giou(first, second), case.outputs["giou"], **TOLERANCE)
+
+
+@pytest.mark.golden("box_ops")
+def test_inverse_sigmoid_equals_reference(case: "GoldenCase") -> None:
+    found = inverse_sigmoid(case.inputs["x"], eps=case.config["eps"])
+    torch.testing.assert_close(found, case.outputs["inverse_sigmoid"], **TOLERANCE)
+
+
+@pytest.mark.golden("focal")
+def test_focal_loss_equals_reference(case: "GoldenCase") -> None:
+    logits = case.inputs["logits"].clone().requires_grad_()
+    alpha, gamma = case.config["alpha"], case.config["gamma"]
+    loss = sigmoid_focal_loss(logits, case.inputs["targets"], alpha=alpha, gamma=gamma)
+    loss = loss.mean(1).sum() / case.config["num_boxes"]
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), case.outputs["loss"], **TOLERANCE)
+    torch.testing.assert_close(logits.grad, case.outputs["grad"], **TOLERANCE)
