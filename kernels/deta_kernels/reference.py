@@ -44,6 +44,8 @@ def sample_and_sum(
     output = value.new_zeros(num_images * num_heads, channels, num_queries)
     start = 0
     for level, (height, width) in enumerate(spatial_shapes):
+        if height * width == 0:
+            continue
         pixels = value[:, start : start + height * width]  # [B, h*w, H, D]
         maps = pixels.permute(0, 2, 3, 1).reshape(num_images * num_heads, channels, height, width)
         samples = F.grid_sample(
@@ -57,7 +59,13 @@ def sample_and_sum(
 def deformable_attention_reference(
     value: Tensor, spatial_shapes: Sequence[tuple[int, int]], reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> Tensor:
-    """The operator of ``deta_kernels.deformable_attention``, without its checks."""
+    """The operator of ``deta_kernels.deformable_attention``, without its checks.
+
+    Half-precision inputs are computed in float32: a location in bfloat16 can be off by more than half a pixel.
+    """
+    dtype = torch.promote_types(value.dtype, torch.float32)
+    value_, reference, offsets, logits = (x.to(dtype) for x in (value, reference, offsets, logits))
     num_images, num_queries, num_heads, num_levels, num_points, _ = offsets.shape
     weights = logits.softmax(-1).view(num_images, num_queries, num_heads, num_levels, num_points)
-    return sample_and_sum(value, spatial_shapes, sampling_locations(spatial_shapes, reference, offsets), weights)
+    locations = sampling_locations(spatial_shapes, reference, offsets)
+    return sample_and_sum(value_, spatial_shapes, locations, weights).to(value.dtype)

@@ -5,6 +5,10 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 COMMANDS = {
     "train": "train a detector and evaluate it after every epoch",
@@ -25,11 +29,12 @@ def main() -> None:
         sys.argv[1:] = continue_run(sys.argv[1:])
     import hydra
 
-    module = import_module(f"deta.commands.{command.replace(' ', '_')}")
-    application = hydra.main(
-        version_base="1.3", config_path=str(config_dir()), config_name=command.replace(" ", "_")
-    )
-    application(module.run)()
+    name = command.replace(" ", "_")
+
+    def task(cfg: "DictConfig") -> None:
+        import_module(f"deta.commands.{name}").run(cfg)  # late: it imports torch, which --cfg job does not need
+
+    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(task)()
 
 
 def config_dir() -> Path:

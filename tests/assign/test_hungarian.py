@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from deta.assign import HungarianAssigner, IoUAssigner, Job, assign_all
+from deta.assign import Assigner, HungarianAssigner, IoUAssigner, Job, assign_all
 from tests.assign.scenes import candidates, objects, random_scene
 
 CENTRE = (0.5, 0.5, 0.2, 0.2)
@@ -48,11 +48,9 @@ def test_prediction_that_is_not_finite_does_not_stop_the_assignment() -> None:
 
 
 def test_assigning_together_equals_assigning_one_by_one() -> None:
-    hungarian, iou = HungarianAssigner(), IoUAssigner(gamma=None)
+    assigners: tuple[Assigner, ...] = (HungarianAssigner(), IoUAssigner(gamma=None), HungarianAssigner())
     scenes = [random_scene(seed, num_queries=20 + seed) for seed in range(3)]
-    jobs = [
-        Job(assigner, *scene) for assigner, scene in zip((hungarian, iou, hungarian), scenes, strict=True)
-    ]
+    jobs = [Job(assigner, *scene) for assigner, scene in zip(assigners, scenes, strict=True)]
     for job, matches in zip(jobs, assign_all(jobs), strict=True):
         assert torch.equal(matches.target, job.assigner(job.candidates, job.targets).target)
 

@@ -23,6 +23,4 @@ def test_background_inside_a_crowd_is_ignored_and_positives_stay() -> None:
     # The last box lies two thirds inside the area, the third one only in padding.
     assert found.target.tolist() == [[0, IGNORED, BACKGROUND, IGNORED]]
     assert found.stats.num_ignored == 2
-    assert ignore_covered(matches, scene, targets, 0.9).target.tolist() == [
-        [0, IGNORED, BACKGROUND, BACKGROUND]
-    ]
+    assert ignore_covered(matches, scene, targets, 0.9).target.tolist() == [[0, IGNORED, BACKGROUND, BACKGROUND]]

@@ -21,9 +21,7 @@ def slow_rule(
     references: Tensor, boxes: Tensor, tau: float, max_per_target: int | None, closest_box: bool
 ) -> list[int]:
     """Equations 2 and 3 of arXiv:2212.06137, one box and one object at a time."""
-    overlap = box_iou(
-        box_convert(boxes, "cxcywh", "xyxy"), box_convert(references, "cxcywh", "xyxy")
-    ).tolist()
+    overlap = box_iou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(references, "cxcywh", "xyxy")).tolist()
     answer = []
     for i in range(len(references)):
         column = [row[i] for row in overlap]

@@ -13,18 +13,14 @@ BESIDE = (0.52, 0.5, 0.2, 0.2)  # IoU 0.818 with CENTRE
 def test_a_box_can_be_given_to_two_objects() -> None:
     # The first object owns boxes 0 and 1, but box 2, which the second one owns, overlaps it more than box 1.
     scene = candidates([CENTRE, (0.46, 0.5, 0.2, 0.2), (0.515, 0.5, 0.2, 0.2)])
-    matches = ReleaseAssigner(tau=0.6, max_per_target=4, positive_fraction=None)(
-        scene, objects([CENTRE, BESIDE])
-    )
+    matches = ReleaseAssigner(tau=0.6, max_per_target=4, positive_fraction=None)(scene, objects([CENTRE, BESIDE]))
     assert matches.pairs().tolist() == [[0, 0, 0], [0, 2, 0], [0, 2, 1]]
     assert matches.stats.num_contested == 1
 
 
 def test_class_of_a_shared_box_is_that_of_the_later_object() -> None:
     scene = candidates([CENTRE, BESIDE])
-    matches = ReleaseAssigner(tau=0.9, max_per_target=2, positive_fraction=None)(
-        scene, objects([CENTRE, BESIDE])
-    )
+    matches = ReleaseAssigner(tau=0.9, max_per_target=2, positive_fraction=None)(scene, objects([CENTRE, BESIDE]))
     assert matches.pairs().tolist() == [[0, 0, 0], [0, 1, 1]]
     many = ReleaseAssigner(tau=0.9, max_per_target=2, positive_fraction=None)(
         candidates([CENTRE, CENTRE, BESIDE]), objects([CENTRE, BESIDE])
@@ -33,9 +29,7 @@ def test_class_of_a_shared_box_is_that_of_the_later_object() -> None:
 
 
 def test_fewer_boxes_than_n_work() -> None:
-    matches = ReleaseAssigner(max_per_target=9, positive_fraction=None)(
-        candidates([CENTRE]), objects([CENTRE])
-    )
+    matches = ReleaseAssigner(max_per_target=9, positive_fraction=None)(candidates([CENTRE]), objects([CENTRE]))
     assert matches.target.tolist() == [[0]]
 
 

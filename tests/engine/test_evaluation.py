@@ -42,9 +42,7 @@ def write(folder: Path, images: Sequence[int], annotations: Sequence[dict[str, A
     """An annotation file; ids are given from 0 where missing."""
     path = folder / "instances.json"
     content = {
-        "images": [
-            {"id": image, "width": 640, "height": 480, "file_name": f"{image}.jpg"} for image in images
-        ],
+        "images": [{"id": image, "width": 640, "height": 480, "file_name": f"{image}.jpg"} for image in images],
         "categories": [{"id": identity, "name": name} for identity, name in CATEGORIES.items()],
         "annotations": [{"id": number, **entry} for number, entry in enumerate(annotations)],
     }
@@ -71,9 +69,7 @@ def evaluator(path: Path, **options: object) -> CocoEvaluator:
     return CocoEvaluator(annotations=path, **arguments)
 
 
-def score(
-    path: Path, detections: Mapping[int, Sequence[Row]], *, size: int = 2, **options: object
-) -> CocoResult:
+def score(path: Path, detections: Mapping[int, Sequence[Row]], *, size: int = 2, **options: object) -> CocoResult:
     """Evaluate the detections of each image in batches of ``size``, in the given order."""
     metric = evaluator(path, **options)
     images = list(detections)
@@ -98,9 +94,7 @@ def random_scene(folder: Path, seed: int, num_images: int = 12) -> tuple[Path, d
             box = np.concatenate((corner, corner + size))
             label = int(generator.integers(0, 3))
             crowd, area = int(generator.random() < 0.1), float(size.prod() * generator.uniform(0.4, 1))
-            annotations.append(
-                annotation(image, box.tolist(), list(CATEGORIES)[label], area=area, iscrowd=crowd)
-            )
+            annotations.append(annotation(image, box.tolist(), list(CATEGORIES)[label], area=area, iscrowd=crowd))
             for _ in range(int(generator.integers(0, 4))):
                 moved = box + generator.normal(0, 0.08, size=4) * np.tile(size, 2)
                 found = label if generator.random() < 0.8 else int(generator.integers(0, 3))
@@ -171,7 +165,7 @@ def test_a_category_without_objects_is_left_out_of_the_average(tmp_path: Path, e
     assert result.ap == pytest.approx(0.5)
     assert [row.ap for row in result.per_class[:2]] == [ONE, 0.0]
     assert math.isnan(result.per_class[2].ap)
-    assert result.per_class_table().splitlines()[3].split() == ["bird", "0", "-", "-"]
+    assert result.class_table().splitlines()[3].split() == ["bird", "0", "-", "-"]
 
 
 def test_missing_area_is_that_of_the_box(tmp_path: Path, engine: str) -> None:
@@ -195,9 +189,7 @@ def test_all_numbers_equal_those_of_torchmetrics(tmp_path: Path, engine: str, se
     names = ["map", "map_50", "map_75", "map_small", "map_medium", "map_large"]
     names += ["mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large"]
     # Torchmetrics computes widths in float32, which moves an overlap by 1e-7: no threshold lies that near.
-    assert list(result.metrics().values()) == pytest.approx(
-        [float(expected[name]) for name in names], abs=1e-6
-    )
+    assert list(result.metrics().values()) == pytest.approx([float(expected[name]) for name in names], abs=1e-6)
     per_class = dict(zip(expected["classes"].tolist(), expected["map_per_class"].tolist(), strict=True))
     assert {row.id: row.ap for row in result.per_class} == pytest.approx(per_class, abs=1e-6)
 
@@ -216,9 +208,7 @@ def test_both_engines_agree_on_perturbed_real_annotations(shared: Path) -> None:
     first, second = (score(path, rows, engine=name, category_ids=categories) for name in ENGINE_NAMES)
     assert first.metrics() == pytest.approx(second.metrics(), abs=1e-6)
     assert 0.3 < first.ap < 0.95
-    assert [row.ap for row in first.per_class] == pytest.approx(
-        [row.ap for row in second.per_class], nan_ok=True
-    )
+    assert [row.ap for row in first.per_class] == pytest.approx([row.ap for row in second.per_class], nan_ok=True)
     assert sum(row.num_objects for row in first.per_class) == 323
 
 
@@ -303,9 +293,7 @@ def test_categories_that_the_model_cannot_find_are_reported(
     assert "dog, bird" in caplog.text
 
 
-def test_an_engine_that_is_not_installed_names_its_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_that_is_not_installed_names_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, [1], [])
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install deta\[fast-eval\]"):
@@ -326,6 +314,17 @@ def test_reset_forgets_the_epoch_and_nothing_is_saved(tmp_path: Path) -> None:
     assert metric.state_dict() == {}
     with pytest.raises(ValueError, match="12 are missing"):
         metric.compute()
+
+
+def test_the_detections_of_the_latest_evaluation_stay_at_hand(tmp_path: Path) -> None:
+    path = write(tmp_path, [1, 2], [annotation(1, [0, 0, 50, 50])])
+    metric = evaluator(path)
+    with pytest.raises(ValueError, match="compute must be called before records"):
+        metric.records()
+    metric.update(batch([[([0, 0, 50, 50], 0.5, 1)], []]), torch.tensor([2, 1]))
+    metric.compute()
+    metric.reset()
+    assert metric.records() == [{"image_id": 2, "category_id": 7, "bbox": [0, 0, 50, 50], "score": 0.5}]
 
 
 def test_update_keeps_its_own_copy(tmp_path: Path) -> None:
@@ -357,9 +356,7 @@ def test_the_table_has_one_row_per_number(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_result_file_entries_are_plain_numbers_in_xywh() -> None:
-    detections = batch(
-        [[([10, 20, 40, 60], 0.5, 1), ([0, 0, 1, 1], 0.25, 0)], [([1, 2, 3, 5], 0.75, 1)]], width=3
-    )
+    detections = batch([[([10, 20, 40, 60], 0.5, 1), ([0, 0, 1, 1], 0.25, 0)], [([1, 2, 3, 5], 0.75, 1)]], width=3)
     entries = to_coco_results(detections, torch.tensor([4, 2]), category_ids=[None, 90])
     assert json.loads(json.dumps(entries)) == [
         {"image_id": 4, "category_id": 90, "bbox": [10.0, 20.0, 30.0, 40.0], "score": 0.5},

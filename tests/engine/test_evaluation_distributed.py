@@ -23,9 +23,7 @@ def write(folder: Path) -> Path:
     """One object in each image."""
     path = folder / "instances.json"
     content = {
-        "images": [
-            {"id": image, "width": 200, "height": 200, "file_name": "x"} for image in range(NUM_IMAGES)
-        ],
+        "images": [{"id": image, "width": 200, "height": 200, "file_name": "x"} for image in range(NUM_IMAGES)],
         "categories": [{"id": 1, "name": "thing"}],
         "annotations": [
             {"id": image, "image_id": image, "category_id": 1, "bbox": [10 * image, 0, 100, 100]}

@@ -59,9 +59,7 @@ class GoldenCase:
 
     def other(self, file: str, name: str) -> "GoldenCase":
         """Another case of the same set, for cases which refer to the arrays of a second file."""
-        return next(
-            case for case in read_cases(self.path.parent) if (case.path.name, case.name) == (file, name)
-        )
+        return next(case for case in read_cases(self.path.parent) if (case.path.name, case.name) == (file, name))
 
     def spatial_shapes(self) -> tuple[tuple[int, int], ...]:
         """The input of that name as a tuple of ``(height, width)``."""
@@ -102,9 +100,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _parameters(folder: Path, kinds: Sequence[str]) -> list[ParameterSet]:
     if not (folder / "manifest.json").is_file():
-        return [
-            _skipped(f"no reference outputs: {folder}/manifest.json does not exist (set DETA_GOLDEN_DIR)")
-        ]
+        return [_skipped(f"no reference outputs: {folder}/manifest.json does not exist (set DETA_GOLDEN_DIR)")]
     cases = [case for case in read_cases(folder) if case.kind in kinds]
     if not cases:
         return [_skipped(f"{folder}/manifest.json has no case of kind {', '.join(kinds)}")]

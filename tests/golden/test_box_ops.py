@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch import Tensor
 from torchvision.ops import box_convert, sigmoid_focal_loss
 
 from deta.ops.iou import pairwise_giou, pairwise_iou
@@ -12,21 +13,23 @@ from deta.ops.logit import inverse_sigmoid
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase
 
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+
+def assert_close(found: Tensor | None, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.golden("box_ops")
 def test_overlaps_equal_reference(case: "GoldenCase") -> None:
     first, second = (box_convert(case.inputs[name], "cxcywh", "xyxy") for name in "ab")
-    torch.testing.assert_close(first, case.outputs["a_xyxy"], **TOLERANCE)
-    torch.testing.assert_close(pairwise_iou(first, second), case.outputs["iou"], **TOLERANCE)
-    torch.testing.assert_close(pairwise_giou(first, second), case.outputs["giou"], **TOLERANCE)
+    assert_close(first, case.outputs["a_xyxy"])
+    assert_close(pairwise_iou(first, second), case.outputs["iou"])
+    assert_close(pairwise_giou(first, second), case.outputs["giou"])
 
 
 @pytest.mark.golden("box_ops")
 def test_inverse_sigmoid_equals_reference(case: "GoldenCase") -> None:
     found = inverse_sigmoid(case.inputs["x"], eps=case.config["eps"])
-    torch.testing.assert_close(found, case.outputs["inverse_sigmoid"], **TOLERANCE)
+    assert_close(found, case.outputs["inverse_sigmoid"])
 
 
 @pytest.mark.golden("focal")
@@ -36,5 +39,5 @@ def test_focal_loss_equals_reference(case: "GoldenCase") -> None:
     loss = sigmoid_focal_loss(logits, case.inputs["targets"], alpha=alpha, gamma=gamma)
     loss = loss.mean(1).sum() / case.config["num_boxes"]
     loss.backward()
-    torch.testing.assert_close(loss.detach(), case.outputs["loss"], **TOLERANCE)
-    torch.testing.assert_close(logits.grad, case.outputs["grad"], **TOLERANCE)
+    assert_close(loss.detach(), case.outputs["loss"])
+    assert_close(logits.grad, case.outputs["grad"])

@@ -52,9 +52,7 @@ class HungarianAssigner:
         self.alpha = require_number("alpha", alpha, low=0, high=1)
         self.gamma = require_number("gamma", gamma, low=0)
         if self.class_weight == self.l1_weight == self.giou_weight == 0:
-            raise ValueError(
-                "class_weight, l1_weight and giou_weight are all 0: nothing decides the assignment"
-            )
+            raise ValueError("class_weight, l1_weight and giou_weight are all 0: nothing decides the assignment")
 
     @torch.no_grad()
     def __call__(
@@ -80,9 +78,7 @@ class HungarianAssigner:
     @staticmethod
     def matches(target: Tensor, candidates: Candidates, targets: Targets) -> Matches:
         """Wrap a solution of ``solve``, dropping candidates that are not valid."""
-        target = torch.where(
-            candidates.is_valid, target.to(candidates.is_valid.device), background(candidates)
-        )
+        target = torch.where(candidates.is_valid, target.to(candidates.is_valid.device), background(candidates))
         return Matches(target, statistics(target, candidates, targets))
 
 

@@ -10,9 +10,7 @@ from deta.structures import BACKGROUND, IGNORED, Candidates, Matches, Targets
 
 
 @torch.no_grad()
-def ignore_covered(
-    matches: Matches, candidates: Candidates, targets: Targets, min_coverage: float
-) -> Matches:
+def ignore_covered(matches: Matches, candidates: Candidates, targets: Targets, min_coverage: float) -> Matches:
     """Turn background candidates inside an ignored area (a crowd) into ``IGNORED``.
 
     Args:

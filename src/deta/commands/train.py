@@ -60,9 +60,7 @@ def _write_record(cfg: DictConfig, folder: Path) -> None:
     part = len(list(folder.glob("environment*.json")))
     suffix = f"-{part}" if part else ""
     (folder / f"config{suffix}.yaml").write_text(yaml.safe_dump(plain(cfg), sort_keys=False))
-    (folder / f"environment{suffix}.json").write_text(
-        json.dumps(describe_run(seed=cfg.seed), indent=2) + "\n"
-    )
+    (folder / f"environment{suffix}.json").write_text(json.dumps(describe_run(seed=cfg.seed), indent=2) + "\n")
 
 
 def _report(module: DetectionModule, folder: Path) -> None:

@@ -1,1 +1,49 @@
 """COCO-format data: reading, checking, augmenting and batching."""
+
+from deta.data.categories import Categories
+from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
+from deta.data.collate import Collate
+from deta.data.datamodule import CocoDataModule
+from deta.data.dataset import CocoDataset, ImageFiles
+from deta.data.images import ImageError, read_image
+from deta.data.loaders import TrainLoader, eval_loader
+from deta.data.sample import Sample, SampleKey
+from deta.data.samplers import EvalSampler, TrainSampler
+from deta.data.shapes import SHAPE_CATEGORIES, ShapesDataModule, ShapesRecipe, generate_shapes
+from deta.data.transforms import (
+    Compose,
+    RandomChoice,
+    RandomHorizontalFlip,
+    RandomSizeCrop,
+    ResizeShortSide,
+    Transform,
+)
+
+__all__ = [
+    "SHAPE_CATEGORIES",
+    "AnnotationReport",
+    "Categories",
+    "CocoAnnotations",
+    "CocoDataModule",
+    "CocoDataset",
+    "Collate",
+    "Compose",
+    "EvalSampler",
+    "ImageError",
+    "ImageFiles",
+    "RandomChoice",
+    "RandomHorizontalFlip",
+    "RandomSizeCrop",
+    "ResizeShortSide",
+    "Sample",
+    "SampleKey",
+    "ShapesDataModule",
+    "ShapesRecipe",
+    "TrainLoader",
+    "TrainSampler",
+    "Transform",
+    "eval_loader",
+    "generate_shapes",
+    "read_coco",
+    "read_image",
+]

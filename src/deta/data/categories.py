@@ -60,9 +60,7 @@ class Categories:
         )
         missing = [f"{key} {own[key]!r}" for key in own if key not in found]
         unknown = [f"{key} {found[key]!r}" for key in found if key not in own]
-        renamed = [
-            f"{key} {found[key]!r} for {own[key]!r}" for key in own if found.get(key, own[key]) != own[key]
-        ]
+        renamed = [f"{key} {found[key]!r} for {own[key]!r}" for key in own if found.get(key, own[key]) != own[key]]
         differences = "; ".join(
             f"{kind} {', '.join(items[:5])}{' ...' if len(items) > 5 else ''}"
             for kind, items in (("missing", missing), ("unknown", unknown), ("renamed", renamed))

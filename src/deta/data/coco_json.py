@@ -73,9 +73,7 @@ def load_document(path: Path) -> dict[str, Any]:
             f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from error
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not valid JSON: not text, byte {error.start} cannot be decoded"
-        ) from error
+        raise ValueError(f"{path} is not valid JSON: not text, byte {error.start} cannot be decoded") from error
     if not isinstance(document, dict):
         raise ValueError(
             f"{path} must hold a JSON object with images, annotations, categories, not a {_kind(document)}"
@@ -106,9 +104,7 @@ def read_categories(document: Mapping[str, Any], path: Path) -> Categories:
         if not _is_id(category_id):
             problems.add("category whose id is not an integer", f"position {position}: {category_id!r}")
         elif not isinstance(row.get("name"), str):
-            problems.add(
-                "category whose name is not a string", f"category {category_id}: {row.get('name')!r}"
-            )
+            problems.add("category whose name is not a string", f"category {category_id}: {row.get('name')!r}")
         elif category_id in names:
             problems.add("category id listed more than once", str(category_id))
         else:
@@ -132,9 +128,7 @@ def read_images(document: Mapping[str, Any], problems: Problems) -> ImageColumns
         if image_id in seen:
             problems.add("image id listed more than once", str(image_id))
         elif not all(_is_id(side) and side > 0 for side in size):
-            problems.add(
-                "image whose height and width are not positive integers", f"image {image_id}: {size}"
-            )
+            problems.add("image whose height and width are not positive integers", f"image {image_id}: {size}")
         elif not isinstance(name, str) or not name:
             problems.add("image without file_name", f"image {image_id}")
         else:

@@ -21,9 +21,7 @@ class Collate:
     def __init__(self, *, pad_to: Sequence[int] | None = None) -> None:
         if pad_to is not None and len(pad_to) != 2:
             raise ValueError(f"pad_to must be [height, width], got {pad_to!r}")
-        self._pad_to = (
-            None if pad_to is None else tuple(require_int("pad_to", side, low=1) for side in pad_to)
-        )
+        self._pad_to = None if pad_to is None else tuple(require_int("pad_to", side, low=1) for side in pad_to)
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Batch the samples in their order.
@@ -34,9 +32,7 @@ class Collate:
         largest = (max(sample.size[0] for sample in samples), max(sample.size[1] for sample in samples))
         height, width = self._pad_to or largest
         if largest[0] > height or largest[1] > width:
-            raise ValueError(
-                f"pad_to {(height, width)} is smaller than an image of the batch, up to {largest}"
-            )
+            raise ValueError(f"pad_to {(height, width)} is smaller than an image of the batch, up to {largest}")
         images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
         is_padding = torch.ones(len(samples), height, width, dtype=torch.bool)
         for row, sample in enumerate(samples):
@@ -60,9 +56,7 @@ def _targets(samples: Sequence[Sample]) -> Targets:
         labels=_padded([sample.labels for sample in samples], num_objects),
         is_object=_is_filled([len(sample.boxes) for sample in samples], num_objects),
         areas=_padded([sample.areas for sample in samples], num_objects),
-        ignore_boxes=_padded(
-            [_normalised(sample.ignore_boxes, sample.size) for sample in samples], num_areas
-        ),
+        ignore_boxes=_padded([_normalised(sample.ignore_boxes, sample.size) for sample in samples], num_areas),
         is_ignore=_is_filled([len(sample.ignore_boxes) for sample in samples], num_areas),
     )
 

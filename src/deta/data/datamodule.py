@@ -44,8 +44,8 @@ class CocoDataModule(LightningDataModule):
         num_workers: Reading processes per rank and loader; 0 reads in the training process. Does not change
             any result.
         seed: Of order and augmentation.
-        categories: Category list that the class indexes must stand for, such as a checkpoint's; both files must
-            have the same. None takes that of the training file, or, where nothing is trained, of the
+        categories: Category list that the class indexes must stand for, such as a checkpoint's; both files
+            must have the same. None takes that of the training file, or, where nothing is trained, of the
             validation file.
         keep_empty_images: Whether images without objects take part in the training.
         limit_train_images: Train on the first images by id only, for debugging; None takes all.
@@ -109,9 +109,7 @@ class CocoDataModule(LightningDataModule):
     def categories(self) -> Categories:
         """What class indexes mean; known after ``setup``."""
         if self._categories is None:
-            raise RuntimeError(
-                "the categories are known only after setup(); call setup first or pass categories"
-            )
+            raise RuntimeError("the categories are known only after setup(); call setup first or pass categories")
         return self._categories
 
     @property
@@ -190,7 +188,7 @@ class CocoDataModule(LightningDataModule):
         """The validation images."""
         return self.val_dataloader()
 
-    def teardown(self, stage: str) -> None:  # noqa: ARG002
+    def teardown(self, stage: str) -> None:
         """Report the images which the training skipped."""
         skipped = [] if self._train_dataset is None else self._train_dataset.bad_images()
         if skipped:

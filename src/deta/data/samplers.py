@@ -30,9 +30,7 @@ class TrainSampler(Sampler[SampleKey]):
         num_ranks: All processes.
     """
 
-    def __init__(
-        self, *, num_samples: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1
-    ) -> None:
+    def __init__(self, *, num_samples: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
         self._num_samples = require_int("num_samples", num_samples, low=1)
         self._seed = require_int("seed", seed, low=0)
         self._num_ranks = require_int("num_ranks", num_ranks, low=1)

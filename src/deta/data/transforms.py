@@ -88,9 +88,7 @@ class ResizeShortSide:
         if not short_sides:
             raise ValueError("short_sides must name at least one length, got none")
         self._short_sides = tuple(require_int("short_sides", side, low=1) for side in short_sides)
-        self._max_long_side = (
-            None if max_long_side is None else require_int("max_long_side", max_long_side, low=1)
-        )
+        self._max_long_side = None if max_long_side is None else require_int("max_long_side", max_long_side, low=1)
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
         """Return the scaled sample."""
@@ -146,9 +144,7 @@ def resize(sample: Sample, size: tuple[int, int]) -> Sample:
     scale = limits / torch.tensor([sample.size[1], sample.size[0]] * 2, dtype=torch.float32)
     return replace(
         sample,
-        image=F.resize(
-            sample.image, [height, width], interpolation=InterpolationMode.BILINEAR, antialias=True
-        ),
+        image=F.resize(sample.image, [height, width], interpolation=InterpolationMode.BILINEAR, antialias=True),
         boxes=torch.minimum(sample.boxes * scale, limits),
         ignore_boxes=torch.minimum(sample.ignore_boxes * scale, limits),
     )

@@ -94,9 +94,7 @@ def make_metadata(
     }
 
 
-def load_weights(
-    detector: nn.Module, checkpoint: Checkpoint, *, allow_new_classes: bool = False
-) -> list[str]:
+def load_weights(detector: nn.Module, checkpoint: Checkpoint, *, allow_new_classes: bool = False) -> list[str]:
     """Load a checkpoint's weights into a detector, strictly.
 
     Args:

@@ -1,11 +1,12 @@
 """The LightningModule: detector, criterion, post-processing and evaluation wired together."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -42,7 +43,7 @@ class DetectionModule(pl.LightningModule):
         lr: Base learning rate.
         lr_factors: See ``parameter_groups``.
         seed: Seed of random choices in the assignment.
-        metadata: Plain data stored in every checkpoint: configuration, categories, versions.
+        metadata: Stored in every checkpoint, see ``make_metadata``.
 
     Attributes:
         losses: Of the latest training step, for callbacks.
@@ -62,7 +63,7 @@ class DetectionModule(pl.LightningModule):
         lr: float = 2e-4,
         lr_factors: Mapping[str, float] | None = None,
         seed: int = 0,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.detector = detector
@@ -77,7 +78,13 @@ class DetectionModule(pl.LightningModule):
         self._lr = lr
         self._lr_factors = dict(lr_factors or {})
         self._seed = seed
-        self._metadata = dict(metadata or {})
+        self._metadata = dict(metadata)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Name of every class index."""
+        names: Sequence[str] = self._metadata["category_names"]
+        return names
 
     def forward(self, batch: Batch) -> DetectionOutput:
         """Predictions of every stage for a batch."""
@@ -94,9 +101,7 @@ class DetectionModule(pl.LightningModule):
         losses = self._losses(output, batch, batch_idx)
         last = f"layer{len(output.layers) - 1}"
         logged = {f"train/{name}": value.detach() for name, value in losses.terms.items()}
-        logged["train/class_error"] = class_error(
-            output.layers[-1].logits, losses.matches[last], batch.targets
-        )
+        logged["train/class_error"] = class_error(output.layers[-1].logits, losses.matches[last], batch.targets)
         self.log_dict(logged, batch_size=len(batch))
         self.log("train/loss", losses.total.detach(), prog_bar=True, batch_size=len(batch))
         self.losses = losses
@@ -120,12 +125,10 @@ class DetectionModule(pl.LightningModule):
             self.log_dict({f"val/{name}": value for name, value in self.result.metrics().items()})
         self.evaluator.reset()
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the parameter groups and, if there is one, its schedule."""
         if self._make_optimizer is None:
-            raise ValueError(
-                "this module was made for evaluation: training needs an optimizer and a criterion"
-            )
+            raise ValueError("this module was made for evaluation: training needs an optimizer and a criterion")
         groups = parameter_groups(self.detector.named_parameters(), lr=self._lr, lr_factors=self._lr_factors)
         optimizer = self._make_optimizer(groups)
         if self._make_scheduler is None:

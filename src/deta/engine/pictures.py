@@ -18,7 +18,9 @@ Rectangle = tuple[float, float, float, float]
 _BACKGROUND: Colour = (24, 24, 24)
 _IGNORE: Colour = (225, 225, 225)
 _MIN_SIDE = 360
-"""Smaller pictures are enlarged to this shorter side, in pixels, so that labels can be read."""
+"""Smaller pictures are enlarged to this shorter side, in pixels, so that labels can be read ..."""
+_MAX_SIDE = 4000
+"""... but not beyond this longer side."""
 _GOLDEN_RATIO = 0.618034
 """Steps of this part of the hue circle keep neighbouring class indices apart, however many there are."""
 
@@ -58,7 +60,7 @@ def draw_boxes(
         ValueError: The image is not uint8 RGB, a box is not finite or a label has no name.
     """
     _check(image, boxes_xyxy, labels, names)
-    factor = max(1.0, _MIN_SIDE / min(image.shape[1:]))
+    factor = max(1.0, min(_MIN_SIDE / min(image.shape[1:]), _MAX_SIDE / max(image.shape[1:])))
     picture = to_pil(image)
     picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
     canvas = _Canvas(picture)
@@ -69,13 +71,14 @@ def draw_boxes(
     best_first = list(
         range(len(rows)) if scores is None else scores.argsort(descending=True, stable=True).tolist()
     )
-    for index in reversed(best_first):
-        box, label = rows[index]
-        canvas.outline(box, class_colour(label))
+    labelled = []
     for index in best_first:
         box, label = rows[index]
         text = names[label] if scores is None else f"{names[label]} {float(scores[index]):.2f}"
-        canvas.label(box, text, class_colour(label))
+        labelled.append((box, text, class_colour(label)))
+    for box, _, colour in reversed(labelled):
+        canvas.outline(box, colour)
+    canvas.write(labelled)
     return from_pil(_titled(picture, title, canvas.font) if title else picture)
 
 
@@ -141,9 +144,7 @@ def contact_sheet(
         )
     cells = [to_pil(picture) for picture in pictures]
     if cell_width is not None:
-        cells = [
-            cell.resize((cell_width, max(1, round(cell.height * cell_width / cell.width)))) for cell in cells
-        ]
+        cells = [cell.resize((cell_width, max(1, round(cell.height * cell_width / cell.width)))) for cell in cells]
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     width = max(cell.width for cell in cells)
     heights = [max(cell.height for cell in row) for row in rows]
@@ -182,7 +183,6 @@ class _Canvas:
         self._picture = picture
         self._draw = ImageDraw.Draw(picture)
         self._line_width = max(2, round(min(picture.size) / 240))
-        self._taken: list[Rectangle] = []
 
     def outline(self, box: Rectangle, colour: Colour) -> None:
         self._draw.rectangle(box, outline=colour, width=self._line_width)
@@ -203,17 +203,24 @@ class _Canvas:
                 lines.rectangle((x, y, x + self._line_width - 1, y + step), fill=255)
         self._picture.paste(_IGNORE, (left, top), mask)
 
-    def label(self, box: Rectangle, text: str, colour: Colour) -> None:
-        """Write above, inside or below the box, where it hides the least of earlier labels."""
+    def write(self, labels: Sequence[tuple[Rectangle, str, Colour]]) -> None:
+        """Write texts at their boxes; the first choose their place first and lie on top."""
+        places: list[Rectangle] = []
+        for box, text, _ in labels:
+            places.append(self._place(box, text, places))
+        for place, (_, text, colour) in reversed(list(zip(places, labels, strict=True))):
+            left, top, _, _ = self.font.getbbox(text)
+            ink = (0, 0, 0) if _luminance(colour) > 140 else (255, 255, 255)
+            self._draw.rectangle(place, fill=colour)
+            self._draw.text((place[0] + 2 - left, place[1] + 2 - top), text, fill=ink, font=self.font)
+
+    def _place(self, box: Rectangle, text: str, taken: Sequence[Rectangle]) -> Rectangle:
+        """Above, inside, below or right in the box, where the text hides the least of other labels."""
         left, top, right, bottom = self.font.getbbox(text)
         width, height = right - left + 4, bottom - top + 4
-        places = ((box[0], box[1] - height), (box[0], box[1]), (box[0], box[3]), (box[2] - width, box[1]))
-        inside = [self._moved_inside(x, y, width, height) for x, y in places]
-        place = min(inside, key=lambda area: sum(_overlap(area, other) for other in self._taken))
-        self._taken.append(place)
-        self._draw.rectangle(place, fill=colour)
-        ink = (0, 0, 0) if _luminance(colour) > 140 else (255, 255, 255)
-        self._draw.text((place[0] + 2 - left, place[1] + 2 - top), text, fill=ink, font=self.font)
+        corners = ((box[0], box[1] - height), (box[0], box[1]), (box[0], box[3]), (box[2] - width, box[1]))
+        places = [self._moved_inside(x, y, width, height) for x, y in corners]
+        return min(places, key=lambda place: sum(_overlap(place, other) for other in taken))
 
     def _moved_inside(self, x: float, y: float, width: float, height: float) -> Rectangle:
         x = max(0.0, min(x, self._picture.width - 1 - width))
@@ -238,14 +245,12 @@ def _rectangles(boxes_xyxy: Tensor, factor: float, picture: Image.Image) -> list
     return [(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)) for x0, y0, x1, y1 in corners]
 
 
-def _titled(
-    picture: Image.Image, title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> Image.Image:
-    left, top, _, bottom = font.getbbox(title)
+def _titled(picture: Image.Image, title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+    _, top, _, bottom = font.getbbox("Ay")
     strip = round(bottom - top) + 10
     titled = Image.new("RGB", (picture.width, picture.height + strip), _BACKGROUND)
     titled.paste(picture, (0, strip))
-    ImageDraw.Draw(titled).text((5 - left, 5 - top), title, fill=(255, 255, 255), font=font)
+    ImageDraw.Draw(titled).text((5, 5 - top), title, fill=(255, 255, 255), font=font)
     return titled
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from deta.utils.checks import require_choice
@@ -59,10 +59,8 @@ class MetricsLogger(Logger):
         return str(self._folder)
 
     @property
-    @rank_zero_experiment
-    def experiment(self) -> Path:
+    def path(self) -> Path:
         """The file that holds the record."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder / "metrics.jsonl"
 
     @rank_zero_only
@@ -74,7 +72,8 @@ class MetricsLogger(Logger):
         """Append one line."""
         row = {"step": step, "time": round(time.time(), 3)}
         row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
-        with self.experiment.open("a") as file:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     @rank_zero_only
@@ -90,8 +89,8 @@ class MetricsLogger(Logger):
 
     def _write_table(self) -> None:
         self._table_time = time.monotonic()
-        if self.experiment.exists():
-            write_csv(self._folder / "metrics.csv", read_metrics(self.experiment))
+        if self.path.exists():
+            write_csv(self._folder / "metrics.csv", read_metrics(self.path))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -120,9 +119,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     temporary.replace(path)
 
 
-def make_wandb_logger(
-    *, folder: str | Path, mode: str, project: str, group: str | None
-) -> WandbLogger | None:
+def make_wandb_logger(*, folder: str | Path, mode: str, project: str, group: str | None) -> WandbLogger | None:
     """A W&B logger that never asks for a login: without a key the run is kept on disk for ``wandb sync``.
 
     Args:

@@ -65,9 +65,7 @@ class Criterion:
         self.rematch = require_choice("rematch", rematch, ("once", "per_layer"))
         self.normalizer = require_choice("normalizer", normalizer, ("num_targets", "num_positives"))
         self.ignore_coverage = (
-            None
-            if ignore_coverage is None
-            else require_number("ignore_coverage", ignore_coverage, low=0, high=1)
+            None if ignore_coverage is None else require_number("ignore_coverage", ignore_coverage, low=0, high=1)
         )
 
     def __call__(
@@ -97,9 +95,7 @@ class Criterion:
         for name, candidates in stages.items():
             for kind, value in self._terms(candidates, matches[name], _seen_by(name, targets)).items():
                 terms[f"{name}/{kind}"] = value / divisors[name]
-        total = torch.stack(
-            [self.weights[name.rpartition("/")[2]] * value for name, value in terms.items()]
-        ).sum()
+        total = torch.stack([self.weights[name.rpartition("/")[2]] * value for name, value in terms.items()]).sum()
         return Losses(total, terms, matches)
 
     def _stages(self, output: DetectionOutput) -> dict[str, Candidates]:

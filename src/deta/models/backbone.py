@@ -181,9 +181,7 @@ def _check_timm_weights(name: str, path: str) -> None:
         network = timm.create_model(name)
     config: Any = network.pretrained_cfg
     classifiers = config.get("classifier", ())
-    prefixes = tuple(
-        f"{prefix}." for prefix in ([classifiers] if isinstance(classifiers, str) else classifiers)
-    )
+    prefixes = tuple(f"{prefix}." for prefix in ([classifiers] if isinstance(classifiers, str) else classifiers))
     state = read_state_dict(path)
     head = {key for key in {*network.state_dict(), *state} if key.startswith(prefixes)}
     body = {key: value for key, value in state.items() if key not in head}

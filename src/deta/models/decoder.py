@@ -76,9 +76,7 @@ class Decoder(nn.Module):
         predictions = []
         for layer, head in zip(self.layers, heads, strict=True):
             scale = ratios if references.shape[-1] == 2 else torch.cat((ratios, ratios), dim=-1)
-            content = layer(
-                content, queries.position, references[:, :, None] * scale[:, None], memory, is_blocked
-            )
+            content = layer(content, queries.position, references[:, :, None] * scale[:, None], memory, is_blocked)
             boxes = head.boxes(content, inverse_sigmoid(references))
             predictions.append(LayerPrediction(head.logits(content), boxes, references.detach()))
             if self.refine == "iterative":

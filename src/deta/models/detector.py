@@ -1,6 +1,6 @@
 """The detector: images in, predictions of every stage out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ class Detector(nn.Module):
         num_classes: Categories.
         hidden_dim: Channels of every token; all parts must agree.
         backbone: Image to feature maps.
-        neck: Feature maps to levels of ``hidden_dim`` channels.
+        neck: Makes the neck when called with ``in_channels``, the channels of the backbone's maps; such as
+            ``functools.partial(Neck, hidden_dim=256, num_levels=5)``.
         encoder: Levels to memory.
         proposals: Memory to queries.
         decoder: Queries and memory to predictions.
@@ -48,7 +49,7 @@ class Detector(nn.Module):
         num_classes: int,
         hidden_dim: int,
         backbone: Backbone,
-        neck: Neck,
+        neck: Callable[..., Neck],
         encoder: Encoder,
         proposals: QuerySource,
         decoder: Decoder,
@@ -58,9 +59,9 @@ class Detector(nn.Module):
         super().__init__()
         self.num_classes = require_int("num_classes", num_classes, low=1)
         self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
-        _require_agreement(hidden_dim, backbone, neck, encoder, proposals, decoder)
         self.backbone = backbone
-        self.neck = neck
+        self.neck = neck(in_channels=backbone.channels)
+        _require_agreement(hidden_dim, self.neck, encoder, proposals, decoder)
         self.encoder = encoder
         self.proposals = proposals
         self.decoder = decoder
@@ -89,9 +90,7 @@ class Detector(nn.Module):
         memory = self.encode(features, is_padding)
         queries, proposals = self.proposals(memory)
         groups = consecutive_groups([("main", queries.content.shape[1])])
-        layers = self.decoder(
-            queries, memory, self._layer_heads(), group_mask(groups, queries.content.device)
-        )
+        layers = self.decoder(queries, memory, self._layer_heads(), group_mask(groups, queries.content.device))
         return DetectionOutput(layers, proposals, groups)
 
     def encode(self, features: Sequence[Tensor], is_padding: Tensor) -> FeatureTokens:
@@ -114,23 +113,15 @@ class Detector(nn.Module):
 
 def _require_agreement(
     hidden_dim: int,
-    backbone: Backbone,
     neck: Neck,
     encoder: Encoder,
     proposals: QuerySource,
     decoder: Decoder,
 ) -> None:
-    if tuple(neck.in_channels) != tuple(backbone.channels):
-        raise ValueError(
-            f"neck.in_channels must equal the channels of the backbone's maps, {list(backbone.channels)}, "
-            f"got {list(neck.in_channels)}"
-        )
     parts = {"neck": neck, "encoder": encoder, "proposals": proposals, "decoder": decoder}
     for name, part in parts.items():
         if part.hidden_dim != hidden_dim:
-            raise ValueError(
-                f"{name}.hidden_dim must equal model.hidden_dim {hidden_dim}, got {part.hidden_dim}"
-            )
+            raise ValueError(f"{name}.hidden_dim must equal model.hidden_dim {hidden_dim}, got {part.hidden_dim}")
     for name, levels in (("encoder", encoder.num_levels), ("decoder", decoder.num_levels)):
         if levels != neck.num_levels:
             raise ValueError(f"{name}.num_levels must equal neck.num_levels {neck.num_levels}, got {levels}")

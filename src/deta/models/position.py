@@ -18,9 +18,7 @@ def sine_embedding(coordinates: Tensor, num_features: int, temperature: float = 
     Returns:
         ``[..., K * num_features]`` float32.
     """
-    exponents = (
-        torch.arange(0, num_features, 2, dtype=torch.float32, device=coordinates.device) / num_features
-    )
+    exponents = torch.arange(0, num_features, 2, dtype=torch.float32, device=coordinates.device) / num_features
     angles = coordinates.float()[..., None] / temperature**exponents  # [..., K, F/2]
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
 

@@ -30,9 +30,7 @@ class TopK:
             ``min(max_detections, Q * C)`` detections of every image, best first.
         """
         pairs = _best_pairs(prediction, original_sizes, self.max_detections)
-        return Detections(
-            pairs.boxes, pairs.scores, pairs.labels, torch.ones_like(pairs.labels, dtype=torch.bool)
-        )
+        return Detections(pairs.boxes, pairs.scores, pairs.labels, torch.ones_like(pairs.labels, dtype=torch.bool))
 
 
 class NMS:
@@ -46,9 +44,7 @@ class NMS:
         max_detections: Detections of an image; 100 for COCO, 300 for LVIS.
     """
 
-    def __init__(
-        self, *, iou_threshold: float = 0.7, pre_topk: int = 10_000, max_detections: int = 100
-    ) -> None:
+    def __init__(self, *, iou_threshold: float = 0.7, pre_topk: int = 10_000, max_detections: int = 100) -> None:
         self.iou_threshold = require_number("iou_threshold", iou_threshold, low=0, high=1)
         self.pre_topk = require_int("pre_topk", pre_topk, low=1)
         self.max_detections = require_int("max_detections", max_detections, low=1)

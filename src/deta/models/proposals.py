@@ -93,9 +93,7 @@ class EncoderProposals(QuerySource):
         super().__init__()
         self.hidden_dim = require_int("hidden_dim", hidden_dim, low=4)
         if hidden_dim % 4:
-            raise ValueError(
-                f"hidden_dim must be a multiple of 4 (sines and cosines of boxes), got {hidden_dim}"
-            )
+            raise ValueError(f"hidden_dim must be a multiple of 4 (sines and cosines of boxes), got {hidden_dim}")
         self.num_queries = require_int("num_queries", num_queries, low=1)
         self.anchor_scale = require_number("anchor_scale", anchor_scale, low=0, high=1)
         self.anchor_growth = require_number("anchor_growth", anchor_growth, low=0)
@@ -125,9 +123,7 @@ class EncoderProposals(QuerySource):
             min(self.num_queries, anchors.shape[1]),
         )
         proposals = Proposals(logits, boxes, anchors, is_valid, memory.levels(), selected)
-        return self._queries(
-            _gather(features, selected).detach(), _gather(boxes, selected).detach()
-        ), proposals
+        return self._queries(_gather(features, selected).detach(), _gather(boxes, selected).detach()), proposals
 
     def project(self, tokens: Tensor, is_valid: Tensor) -> Tensor:
         """``[B, S, D]`` features of the first stage; tokens that are not valid count as zero."""

@@ -68,27 +68,40 @@ class TopKPerLevel:
         self, scores: Tensor, boxes: Tensor, is_valid: Tensor, level_sizes: Sequence[int], num_queries: int
     ) -> Tensor:
         """See ``Selection``."""
-        scores = _rank_invalid_last(scores, is_valid)
-        plain = _best(scores, num_queries)
-        candidates, levels = self._candidates(scores, level_sizes)
+        plain = _best(_rank_invalid_last(scores, is_valid), num_queries)
+        survives, candidates, levels = self.survivors(scores, boxes, is_valid, level_sizes)
         if candidates.shape[1] < num_queries:
             return plain
-        survives = self.survivors(scores, boxes, is_valid, candidates, levels)
         chosen = _share_of_levels(survives, levels, len(level_sizes), num_queries)
         first_chosen = (~chosen).byte().argsort(dim=1, stable=True)[:, :num_queries]
         is_enough = survives.sum(1, keepdim=True) >= num_queries
         return torch.where(is_enough, candidates.gather(1, first_chosen), plain)
 
     def survivors(
-        self, scores: Tensor, boxes: Tensor, is_valid: Tensor, candidates: Tensor, levels: Tensor
-    ) -> Tensor:
-        """``[B, K]`` bool: which of the ``[B, K]`` candidate positions are valid and pass suppression."""
+        self, scores: Tensor, boxes: Tensor, is_valid: Tensor, level_sizes: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Candidates of all levels, best first, and what suppression leaves of them.
+
+        Args:
+            scores: ``[B, S]`` foreground logits.
+            boxes: ``[B, S, 4]`` ``cxcywh`` proposals in 0..1.
+            is_valid: ``[B, S]`` bool.
+            level_sizes: Positions of every level.
+
+        Returns:
+            ``[B, K]`` bool, True where the candidate is valid and survives; ``[B, K]`` positions of the
+            candidates; ``[B, K]`` their levels.
+        """
+        scores = _rank_invalid_last(scores, is_valid)
+        candidates, levels = self._candidates(scores, level_sizes)
         is_candidate = is_valid.gather(1, candidates)
         if self.nms_threshold is None:
-            return is_candidate
+            return is_candidate, candidates, levels
         boxes = boxes.gather(1, candidates[..., None].expand(-1, -1, 4))
         corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1)
-        return grouped_nms(corners, scores.gather(1, candidates), levels, self.nms_threshold, is_candidate)
+        scores = scores.gather(1, candidates)
+        survives = grouped_nms(corners, scores, levels, self.nms_threshold, is_candidate)
+        return survives, candidates, levels
 
     def _candidates(self, scores: Tensor, level_sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
         """``[B, K]`` positions, best first over all levels, and their levels."""

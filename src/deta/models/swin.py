@@ -56,8 +56,8 @@ class SwinBackbone(Backbone):
         stages = sorted(require_int("backbone.out_indices", index, low=0) for index in out_indices)
         if len(depths) != len(num_heads) or not stages or stages[-1] >= len(depths):
             raise ValueError(
-                "backbone.depths and num_heads must have one entry per stage, and out_indices must name existing "
-                f"stages, got {list(depths)}, {list(num_heads)}, {list(out_indices)}"
+                "depths and num_heads must have one entry per stage, and out_indices must name existing stages, "
+                f"got {list(depths)}, {list(num_heads)}, {list(out_indices)}"
             )
         self.body = Swin(
             embed_dim,
@@ -97,13 +97,12 @@ class Swin(nn.Module):
         self.out_indices = tuple(out_indices)
         self.use_checkpoint = use_checkpoint
         self.patch_embed = PatchEmbed(embed_dim)
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        last = max(sum(depths) - 1, 1)
+        rates = [drop_path_rate * block / last for block in range(sum(depths))]
         stages, start = [], 0
         for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
             has_next = stage + 1 < len(depths)
-            stages.append(
-                Stage(embed_dim * 2**stage, heads, window_size, rates[start : start + depth], has_next)
-            )
+            stages.append(Stage(embed_dim * 2**stage, heads, window_size, rates[start : start + depth], has_next))
             start += depth
         self.layers = nn.ModuleList(stages)
         for stage in self.out_indices:
@@ -141,9 +140,7 @@ class PatchEmbed(nn.Module):
 class Stage(nn.Module):
     """Blocks at one resolution, plain and shifted windows in turn, and the way to the next stage."""
 
-    def __init__(
-        self, dim: int, num_heads: int, window: int, drop_rates: Sequence[float], has_next: bool
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, window: int, drop_rates: Sequence[float], has_next: bool) -> None:
         super().__init__()
         self.window = window
         self.blocks = nn.ModuleList(
@@ -156,9 +153,7 @@ class Stage(nn.Module):
         """``[B, H, W, C]`` of this stage, and what the next stage starts from."""
         mask = shifted_window_mask(cells.shape[1], cells.shape[2], self.window, cells.device)
         for block in self.blocks:
-            cells = (
-                checkpoint(block, cells, mask, use_reentrant=False) if use_checkpoint else block(cells, mask)
-            )
+            cells = checkpoint(block, cells, mask, use_reentrant=False) if use_checkpoint else block(cells, mask)
         return cells, cells if self.downsample is None else self.downsample(cells)
 
 

@@ -36,9 +36,7 @@ class FeatureTokens(TensorStruct):
         """``[S]`` int64 level of every token."""
         device = self.tokens.device
         sizes = enumerate(self.level_sizes())
-        return torch.cat(
-            [torch.full((size,), level, dtype=torch.int64, device=device) for level, size in sizes]
-        )
+        return torch.cat([torch.full((size,), level, dtype=torch.int64, device=device) for level, size in sizes])
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         raise ValueError(f"weights: file {path} does not exist")
     if path.suffix == ".safetensors":
         return load_file(path)
-    with torch.serialization.safe_globals(
-        [argparse.Namespace]
-    ):  # training arguments in published checkpoints
+    with torch.serialization.safe_globals([argparse.Namespace]):  # training arguments in published checkpoints
         content = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -55,9 +55,8 @@ def summary(stats: MatchStatistics) -> Mapping[str, float]:
     """
     host = stats.to("cpu")
     figures: dict[str, float] = {}
-    for suffix, part in [("", slice(None))] + [
-        (f"_{name}", slice(k, k + 1)) for k, name in enumerate(SIZE_NAMES)
-    ]:
+    parts = {"": slice(None)} | {f"_{name}": slice(k, k + 1) for k, name in enumerate(SIZE_NAMES)}
+    for suffix, part in parts.items():
         objects, positives = float(host.num_objects[part].sum()), float(host.num_positives[part].sum())
         if objects > 0:
             figures[f"positives_per_object{suffix}"] = positives / objects

@@ -41,9 +41,7 @@ class CocoDetections:
         columns = (self.image_ids, self.category_ids, self.boxes_xywh, self.scores)
         return [
             {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
-            for image_id, category_id, box, score in zip(
-                *(column.tolist() for column in columns), strict=True
-            )
+            for image_id, category_id, box, score in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
 

@@ -33,9 +33,7 @@ class Curves:
     recall: NDArray[np.float64]
 
 
-def evaluate(
-    ground_truth: GroundTruth, detections: CocoDetections, *, engine: str, max_detections: int
-) -> Curves:
+def evaluate(ground_truth: GroundTruth, detections: CocoDetections, *, engine: str, max_detections: int) -> Curves:
     """Match detections with ground truth by COCO's rules.
 
     Args:

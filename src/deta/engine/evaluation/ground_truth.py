@@ -122,9 +122,7 @@ def read_ground_truth(path: Path) -> GroundTruth:
         category_ids=categories.ids,
         category_names=categories.names,
         object_image_ids=image_ids[np.array(objects.images, dtype=np.int64)],
-        object_category_ids=np.array(categories.ids, dtype=np.int64)[
-            np.array(objects.labels, dtype=np.int64)
-        ],
+        object_category_ids=np.array(categories.ids, dtype=np.int64)[np.array(objects.labels, dtype=np.int64)],
         boxes_xywh=np.array(objects.boxes, dtype=np.float64).reshape(-1, 4),
         areas=np.array(objects.areas, dtype=np.float64),
         is_crowd=np.array(objects.is_crowd, dtype=np.bool_),

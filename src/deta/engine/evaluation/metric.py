@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from deta.engine.evaluation.detections import FlatDetections, name_some
+from deta.engine.evaluation.detections import CocoDetections, FlatDetections, name_some
 from deta.engine.evaluation.engines import evaluate, load_engine
 from deta.engine.evaluation.gather import gather_to_first_rank, run_on_first_rank
 from deta.engine.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -80,6 +80,7 @@ class CocoEvaluator(Metric):
             for index, identity in enumerate(category_ids)
         )
         _check_categories(self._category_ids, self._ground_truth)
+        self._evaluated: CocoDetections | None = None
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx=None)
 
@@ -114,6 +115,16 @@ class CocoEvaluator(Metric):
         parts = gather_to_first_rank(self._collected())
         return run_on_first_rank(lambda: self._evaluate(FlatDetections.concatenate(parts)))
 
+    def records(self) -> list[dict[str, Any]]:
+        """Detections of the latest ``compute`` as entries of COCO's result file; ``reset`` keeps them.
+
+        Raises:
+            ValueError: ``compute`` was never called, or this is not the first rank, which alone has them.
+        """
+        if self._evaluated is None:
+            raise ValueError("compute must be called before records, and records on the first rank only")
+        return self._evaluated.records()
+
     def _collected(self) -> FlatDetections:
         batches = zip(self.boxes, self.scores, self.labels, self.is_detection, self.image_ids, strict=True)
         return FlatDetections.concatenate(
@@ -128,6 +139,7 @@ class CocoEvaluator(Metric):
         flat = collected.without_repeats()
         ground_truth = self._seen_ground_truth(flat.image_ids)
         detections = flat.to_categories(self._category_ids)
+        self._evaluated = detections
         curves = evaluate(ground_truth, detections, engine=self._engine, max_detections=self._max_detections)
         return CocoResult.from_curves(
             curves,

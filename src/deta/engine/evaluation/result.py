@@ -152,7 +152,7 @@ class CocoResult:
         values = [*(_text(value) for value in metrics.values()), *(str(count) for count in counts.values())]
         return _aligned([[name, value] for name, value in zip(names, values, strict=True)])
 
-    def per_class_table(self) -> str:
+    def class_table(self) -> str:
         """One row per category: name, objects, AP and AP50; "-" for a category without an object."""
         rows = [[row.name, str(row.num_objects), _text(row.ap), _text(row.ap50)] for row in self.per_class]
         return _aligned([["class", "objects", "AP", "AP50"], *rows])
@@ -171,8 +171,6 @@ def _aligned(rows: list[list[str]]) -> str:
     """Columns of equal width, the first to the left, the others to the right."""
     first, *others = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
-        "  ".join(
-            [row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))]
-        )
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
         for row in rows
     )

@@ -1,0 +1,1 @@
+"""``deta data check``: check annotations and decode every image."""

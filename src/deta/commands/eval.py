@@ -1,0 +1,74 @@
+"""``deta eval``: evaluate a checkpoint on a data set."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from deta.commands.build import (
+    TRUSTED_PREFIXES,
+    check_targets,
+    make,
+    make_evaluator,
+    plain,
+    restore_detector,
+    restore_postprocess,
+)
+from deta.commands.errors import reports_errors
+from deta.data.categories import Categories
+from deta.data.datamodule import CocoDataModule
+from deta.engine.callbacks import PredictionPictures
+from deta.engine.checkpoint import Checkpoint, make_metadata, read_checkpoint
+from deta.engine.module import DetectionModule
+
+
+@reports_errors
+def run(cfg: DictConfig) -> None:
+    """Print COCO's numbers and write ``metrics.json``, ``predictions.json`` and pictures."""
+    checkpoint = read_checkpoint(cfg.ckpt)
+    datamodule = _datamodule(cfg, checkpoint)
+    module = DetectionModule(
+        detector=restore_detector(checkpoint, cfg.trusted),
+        postprocess=restore_postprocess(checkpoint, cfg.trusted) if cfg.postprocess is None else make(cfg.postprocess),
+        evaluator=make_evaluator(cfg, datamodule, checkpoint.category_ids),
+        metadata=make_metadata(checkpoint.config, checkpoint.category_ids, checkpoint.category_names),
+    )
+    folder = Path(cfg.run_dir)
+    trainer = pl.Trainer(
+        accelerator=cfg.accelerator,
+        devices=cfg.devices,
+        precision=cfg.precision or checkpoint.config.get("trainer", {}).get("precision", "32-true"),
+        logger=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        callbacks=[PredictionPictures(folder=folder / "pictures", num_images=cfg.num_pictures, min_score=cfg.min_score)],
+    )
+    trainer.validate(module, datamodule=datamodule, verbose=False)
+    assert module.result is not None
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps(module.result.metrics(), indent=2) + "\n")
+        (folder / "predictions.json").write_text(json.dumps(module.evaluator.records()))
+        print(f"\n{module.result.table()}\n\n{module.result.class_table()}\n")
+        print(f"Evaluated {checkpoint.path} on {datamodule.val_annotations}; results lie in {folder.resolve()}")
+
+
+def _datamodule(cfg: DictConfig, checkpoint: Checkpoint) -> CocoDataModule:
+    """The data set asked for, or that of the training with the values that are not null put in."""
+    config: dict[str, Any] = plain(cfg.data)
+    if "_target_" not in config:
+        if "data" not in checkpoint.config:
+            raise ValueError(f"{checkpoint.path} names no data set: choose one, such as data=coco data.root=...")
+        given = {name: value for name, value in config.items() if value is not None}
+        config = {**checkpoint.config["data"], **given}
+        check_targets(config, (*TRUSTED_PREFIXES, *cfg.trusted), checkpoint)
+    if None not in checkpoint.category_ids:
+        ids = tuple(int(identity) for identity in checkpoint.category_ids if identity is not None)
+        config["categories"] = Categories(ids=ids, names=checkpoint.category_names)
+    datamodule: CocoDataModule = make(config)
+    datamodule.prepare_data()
+    datamodule.setup("validate")
+    return datamodule

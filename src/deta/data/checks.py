@@ -1,0 +1,194 @@
+"""Looking at a whole data set before hours of training depend on it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from deta.data.categories import Categories
+from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
+from deta.data.files import missing_files
+from deta.data.images import ImageError, read_image
+from deta.data.problems import Problems
+from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What is wrong with a data set, and what it holds.
+
+    Attributes:
+        annotation_file: The file that was checked.
+        errors: Faults that stop or spoil a training, one line for each kind; empty if there is none.
+        warnings: What is repaired or ignored while reading, one line for each kind.
+        annotations: Counts of the annotation file, None if it could not be read.
+        objects_per_class: Objects of every category name, crowds left out.
+        objects_per_size: Objects by COCO's area limits: small, medium, large.
+        num_decoded: Images decoded without error.
+    """
+
+    annotation_file: Path
+    errors: list[str]
+    warnings: list[str] = field(default_factory=list)
+    annotations: AnnotationReport | None = None
+    objects_per_class: dict[str, int] = field(default_factory=dict)
+    objects_per_size: dict[str, int] = field(default_factory=dict)
+    num_decoded: int = 0
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is no error."""
+        return not self.errors
+
+    def lines(self) -> list[str]:
+        """The report as text."""
+        lines = [str(self.annotation_file)]
+        if self.annotations is not None:
+            lines.append(f"  {self.annotations.summary()}")
+            lines.append(f"  {self.num_decoded} images decoded")
+            lines.append(f"  objects by size: {_counts(self.objects_per_size)}")
+            lines.append(f"  objects by class: {_counts(self.objects_per_class)}")
+        lines += [f"  warning: {line}" for line in self.warnings]
+        lines += [f"  error: {line}" for line in self.errors]
+        return lines
+
+
+def check_dataset(
+    annotation_file: Path,
+    image_folder: Path,
+    *,
+    categories: Categories | None = None,
+    checksums: Path | None = None,
+    num_workers: int = 1,
+    min_image_side: int = 8,
+    scale_16bit: bool = False,
+) -> DatasetReport:
+    """Check the annotations, the presence of every image, and decode every image.
+
+    Args:
+        annotation_file: JSON in COCO's instance layout.
+        image_folder: Where its file names start.
+        categories: The list it must have, such as the training split's; None accepts any.
+        checksums: File of ``write_checksums``; images whose bytes differ are errors. Damage inside the pixel data
+            of a JPEG decodes without complaint, only this finds it.
+        num_workers: Threads that decode, from 1.
+        min_image_side: Smallest side accepted, in pixels.
+        scale_16bit: Whether 16-bit grey images are accepted.
+    """
+    try:
+        annotations = read_coco(annotation_file, categories=categories)
+    except (ValueError, FileNotFoundError) as error:
+        return DatasetReport(annotation_file, errors=[str(error)])
+    errors, warnings = Problems(str(image_folder)), Problems(str(image_folder))
+    missing = set(missing_files(annotations, image_folder))
+    for name in sorted(missing):
+        errors.add("image file that does not exist", name)
+    expected = None if checksums is None else _read_checksums(checksums)
+
+    def check(index: int) -> _Finding:
+        return _check_image(annotations, index, image_folder, expected, min_image_side, scale_16bit)
+
+    present = [index for index in range(len(annotations)) if annotations.file_name(index) not in missing]
+    with ThreadPoolExecutor(max_workers=num_workers) as pool:
+        findings = list(pool.map(check, present))
+    for finding in findings:
+        for kind, example in finding.errors:
+            errors.add(kind, example)
+        for kind, example in finding.warnings:
+            warnings.add(kind, example)
+    return DatasetReport(
+        annotation_file,
+        errors=errors.lines(),
+        warnings=warnings.lines(),
+        annotations=annotations.report,
+        objects_per_class=_objects_per_class(annotations),
+        objects_per_size=_objects_per_size(annotations),
+        num_decoded=sum(finding.is_decoded for finding in findings),
+    )
+
+
+def write_checksums(annotations: CocoAnnotations, image_folder: Path, path: Path) -> None:
+    """Write the SHA-256 of every image file, in the layout of ``sha256sum``.
+
+    Raises:
+        FileNotFoundError: If an image is missing.
+    """
+    names = [annotations.file_name(index) for index in range(len(annotations))]
+    path.write_text("".join(f"{_sha256(image_folder / name)}  {name}\n" for name in names))
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What one image showed: pairs of kind and example."""
+
+    errors: list[tuple[str, str]]
+    warnings: list[tuple[str, str]]
+    is_decoded: bool
+
+
+def _check_image(
+    annotations: CocoAnnotations,
+    index: int,
+    image_folder: Path,
+    expected: dict[str, str] | None,
+    min_image_side: int,
+    scale_16bit: bool,
+) -> _Finding:
+    name, size = annotations.file_name(index), annotations.size(index)
+    path = image_folder / name
+    errors: list[tuple[str, str]] = []
+    if expected is not None and name not in expected:
+        errors.append(("image without checksum", name))
+    elif expected is not None and _sha256(path) != expected[name]:
+        errors.append(("image whose checksum differs", name))
+    try:
+        read_image(path, expected_size=size, min_side=min_image_side, scale_16bit=scale_16bit)
+    except ImageError as error:
+        return _Finding([*errors, ("image that cannot be used", str(error))], [], is_decoded=False)
+    return _Finding(errors, _oddities(path, name, size), is_decoded=True)
+
+
+def _oddities(path: Path, name: str, size: tuple[int, int]) -> list[tuple[str, str]]:
+    """What reading a usable image silently settles."""
+    with Image.open(path) as image:
+        oddities = []
+        if image.has_transparency_data:
+            oddities.append(("image with transparency, which is dropped", name))
+        elif image.mode != "RGB":
+            oddities.append((f"image of mode {image.mode}, which is converted to RGB", name))
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            action = "ignored" if (image.height, image.width) == size else "applied"
+            oddities.append((f"image with an EXIF orientation, which is {action} to match the annotations", name))
+        return oddities
+
+
+def _objects_per_class(annotations: CocoAnnotations) -> dict[str, int]:
+    counts = Counter(annotations.labels[~annotations.is_crowd].tolist())
+    return {name: counts[index] for index, name in enumerate(annotations.categories.names)}
+
+
+def _objects_per_size(annotations: CocoAnnotations) -> dict[str, int]:
+    areas = annotations.areas[~annotations.is_crowd]
+    num_small, num_large = int((areas < SMALL_AREA).sum()), int((areas >= LARGE_AREA).sum())
+    return dict(zip(SIZE_NAMES, (num_small, len(areas) - num_small - num_large, num_large), strict=True))
+
+
+def _read_checksums(path: Path) -> dict[str, str]:
+    lines = path.read_text().splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{path} must have lines of checksum and file name, as sha256sum writes them")
+    return {name.removeprefix("*"): digest for digest, name in pairs}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -1,0 +1,233 @@
+"""Charts of a run: its learning curve, and what the assignment did.
+
+Both take the rows of a run's metrics table and return a figure that belongs to nobody else: pyplot and its
+global state are not used.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from deta.structures import SIZE_NAMES
+from deta.utils.checks import require_choice
+
+Row = Mapping[str, object]
+Series = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
+SIZE_COLOURS = dict(zip(SIZE_NAMES, (_RED, _BLUE, _GREEN), strict=True))
+_LOSS_COLOURS = {"train/loss": _GREY, "val/loss": _PURPLE}
+_AP_COLOURS = {
+    "AP": "black",
+    "AP50": _ORANGE,
+    "AP75": _PURPLE,
+    "APs": SIZE_COLOURS["small"],
+    "APm": SIZE_COLOURS["medium"],
+    "APl": SIZE_COLOURS["large"],
+}
+_AXIS_LABELS = {"epoch": "epochs", "step": "training steps"}
+_QUANTITIES = {
+    "positives_per_object": "positives per object",
+    "unmatched_share": "objects without a positive (share)",
+    "mean_iou": "IoU of positives (mean)",
+}
+_STAGE_TITLES = {"proposals": "first stage (proposals)", "layers": "second stage (decoder)"}
+_STAGE_KEY = re.compile(r"assign/(.+)/[^/]+")
+_SMOOTH_FROM = 60
+"""Points from which a curve is drawn smoothed, over its raw values."""
+
+
+def write_run_figures(folder: Path) -> list[Path]:
+    """Draw the learning curve and the assignment of a run into ``figures/`` of its directory.
+
+    Args:
+        folder: Run directory with ``metrics.csv``.
+
+    Returns:
+        The files written; a figure whose numbers the table does not hold is left out.
+    """
+    table = folder / "metrics.csv"
+    rows = read_rows(table) if table.is_file() else []
+    keys = set(_all_keys(rows))
+    drawn = {}
+    if keys & {*_LOSS_COLOURS, "val/AP"}:
+        drawn["learning_curve"] = learning_curve(rows)
+    if any(_STAGE_KEY.fullmatch(key) for key in keys):
+        drawn["assignment"] = assignment_statistics(rows)
+    paths = []
+    for name, figure in drawn.items():
+        paths.append(folder / "figures" / f"{name}.png")
+        paths[-1].parent.mkdir(exist_ok=True)
+        save_figure(figure, paths[-1])
+    return paths
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv``, every cell as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def series(rows: Iterable[Row], key: str, *, x: str = "epoch") -> Series:
+    """A quantity over steps or epochs.
+
+    Args:
+        rows: Rows of the metrics table; cells that are missing, empty or not finite are left out.
+        key: Column.
+        x: ``step``, or ``epoch``: the number of finished epochs, so the first stands at 1.
+
+    Returns:
+        Positions, ascending, and the mean of the values at each; both ``[P]``, P may be 0.
+    """
+    values: dict[float, list[float]] = {}
+    for row in rows:
+        position, value = _number(row.get(x)), _number(row.get(key))
+        if math.isfinite(position) and math.isfinite(value):
+            values.setdefault(position + (x == "epoch"), []).append(value)
+    positions = sorted(values)
+    means = [sum(values[position]) / len(values[position]) for position in positions]
+    return np.array(positions, dtype=np.float64), np.array(means, dtype=np.float64)
+
+
+def learning_curve(rows: Sequence[Row], *, x: str = "epoch", title: str = "") -> Figure:
+    """Loss (left) and COCO's average precision (right) over a run.
+
+    Args:
+        rows: Rows of the metrics table with ``epoch``, ``step``, ``train/loss``, ``val/loss``, ``val/AP``,
+            ``val/AP50`` and so on; what is absent is not drawn.
+        x: ``epoch`` or ``step``.
+        title: Above the figure.
+
+    Raises:
+        ValueError: The rows hold neither a loss nor an average precision.
+    """
+    require_choice("x", x, _AXIS_LABELS)
+    losses = _present(rows, {key: key for key in _LOSS_COLOURS}, x)
+    precisions = _present(rows, {f"val/{name}": name for name in _AP_COLOURS}, x)
+    if not losses and not precisions:
+        raise ValueError(f"rows must hold train/loss, val/loss or val/AP beside {x}, got the keys {_keys(rows)}")
+    figure = _figure(10, 3.8, title)
+    left, right = figure.subplots(1, 2)
+    _decorate(left, "loss", "loss (weighted sum of all terms)", x)
+    for key, curve in losses.items():
+        _draw(left, curve, key.replace("/", " "), _LOSS_COLOURS[key])
+    _decorate(right, "average precision", "COCO AP (0 to 1)", x)
+    for name, curve in precisions.items():
+        style = "--" if name in ("AP50", "AP75") else "-"
+        _draw(right, curve, name, _AP_COLOURS[name], width=2.4 if name == "AP" else 1.4, style=style)
+    right.set_ylim(bottom=0)
+    for axes, curves in ((left, losses), (right, precisions)):
+        _legend(axes, is_empty=not curves)
+    return figure
+
+
+def assignment_statistics(rows: Sequence[Row], *, x: str = "epoch", title: str = "") -> Figure:
+    """What the assignment did to small, medium and large objects; a row of charts for each stage.
+
+    Args:
+        rows: Rows of the metrics table with ``assign/<stage>/<quantity>_<size>``, where the quantities are
+            ``positives_per_object``, ``unmatched_share`` and ``mean_iou``.
+        x: ``epoch`` or ``step``.
+        title: Above the figure.
+
+    Raises:
+        ValueError: The rows hold no such statistics.
+    """
+    require_choice("x", x, _AXIS_LABELS)
+    found = {match[1] for key in _all_keys(rows) if (match := _STAGE_KEY.fullmatch(key))}
+    stages = sorted(found, key=lambda stage: (stage != "proposals", stage))  # in the order of the network
+    if not stages:
+        raise ValueError(
+            f"rows must hold assign/<stage>/positives_per_object_small and so on, got the keys {_keys(rows)}"
+        )
+    figure = _figure(12, 3.3 * len(stages) + 0.3, title)
+    for row, stage in enumerate(stages):
+        for column, (quantity, label) in enumerate(_QUANTITIES.items()):
+            axes = figure.add_subplot(len(stages), len(_QUANTITIES), row * len(_QUANTITIES) + column + 1)
+            _decorate(axes, _STAGE_TITLES.get(stage, stage) if column == 0 else "", label, x)
+            columns = {f"assign/{stage}/{quantity}_{size}": size for size in SIZE_NAMES}
+            curves = _present(rows, columns, x)
+            for size, curve in curves.items():
+                _draw(axes, curve, size, SIZE_COLOURS[size])
+            axes.set_ylim(bottom=0, top=None if quantity == "positives_per_object" else 1)
+            _legend(axes, is_empty=not curves)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
+    """Write a figure in the format of the file's ending; PNG, SVG and PDF for instance."""
+    figure.savefig(path, dpi=dpi)
+
+
+def _present(rows: Sequence[Row], names: Mapping[str, str], x: str) -> dict[str, Series]:
+    """The columns that hold values, under their names."""
+    curves = {name: series(rows, key, x=x) for key, name in names.items()}
+    return {name: curve for name, curve in curves.items() if len(curve[0])}
+
+
+def _figure(width: float, height: float, title: str) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=13)
+    return figure
+
+
+def _decorate(axes: Axes, title: str, label: str, x: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(_AXIS_LABELS[x])
+    axes.set_ylabel(label)
+    axes.grid(color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if x == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw(axes: Axes, curve: Series, label: str, colour: str, *, width: float = 1.8, style: str = "-") -> None:
+    positions, values = curve
+    if len(values) >= _SMOOTH_FROM:
+        axes.plot(positions, values, color=colour, linewidth=0.6, alpha=0.3)
+        values = _smoothed(values, len(values) // 20)
+    marker = "o" if len(values) <= 15 else None
+    axes.plot(positions, values, style, color=colour, linewidth=width, label=label, marker=marker, markersize=3.5)
+
+
+def _legend(axes: Axes, *, is_empty: bool) -> None:
+    if is_empty:
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=_GREY)
+    else:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Mean over ``width`` points around each, over fewer at the ends."""
+    window = np.ones(2 * (width // 2) + 1)
+    smooth: NDArray[np.float64] = np.convolve(values, window, "same") / np.convolve(
+        np.ones_like(values), window, "same"
+    )
+    return smooth
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str):
+        return float(value) if value.strip() else math.nan
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _all_keys(rows: Sequence[Row]) -> list[str]:
+    return sorted({key for row in rows for key in row})
+
+
+def _keys(rows: Sequence[Row]) -> str:
+    return ", ".join(_all_keys(rows)[:12]) or "none"
