@@ -30,7 +30,7 @@ def deformable_attention(
     """Multi-scale deformable attention (arXiv:2010.04159, eq. 3), softmax and sampling locations included.
 
     Differentiable once in every tensor. Tensors may have any strides and, float64 aside, different dtypes: keep
-    ``reference`` in float32 under mixed precision. ``half`` means are taken in float32.
+    ``reference`` in float32 under mixed precision. Half-precision inputs are computed in float32.
 
     Args:
         value: ``[B, S, H, D]`` projected feature maps, levels concatenated, row-major inside a level.
@@ -55,7 +55,8 @@ def deformable_attention(
         _announce(backend, chosen, value.device.type, value.dtype)
     if chosen == "reference":
         return deformable_attention_reference(value, spatial_shapes, reference, offsets, logits)
-    return attend(value, [side for size in spatial_shapes for side in size], reference, offsets, logits)
+    output: Tensor = attend(value, [side for size in spatial_shapes for side in size], reference, offsets, logits)
+    return output
 
 
 def _choose(backend: str, device: str, dtype: torch.dtype) -> str:

@@ -13,10 +13,10 @@ def check_arguments(
 ) -> None:
     """Raise ``ValueError`` unless devices, dtypes and shapes fit together; any strides are accepted."""
     _check_kinds({"value": value, "reference": reference, "offsets": offsets, "logits": logits})
-    if isinstance(spatial_shapes, Tensor) or any(len(size) != 2 for size in spatial_shapes):
+    if not isinstance(spatial_shapes, (tuple, list)) or any(len(size) != 2 for size in spatial_shapes):
         raise ValueError(
-            "spatial_shapes must be a sequence of (height, width) integers, for a tensor call .tolist() once per "
-            f"batch, got {spatial_shapes!r}"
+            "spatial_shapes must be a tuple or list of (height, width) integers (of a tensor: .tolist()), "
+            f"got {spatial_shapes!r}"
         )
     if value.dim() != 4 or offsets.dim() != 6:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Multi-scale deformable attention on CPU tensors: prepares arrays and shares the work among threads.
 
-Half-precision inputs are computed in float32. Beside the results only two temporary copies exist: ``value`` with one
-contiguous map per head, and the attention weights.
+Half-precision inputs are computed in float32. Beside the results only two temporary copies exist: ``value``
+with one contiguous map per head, and the attention weights.
 """
 
 from collections.abc import Sequence

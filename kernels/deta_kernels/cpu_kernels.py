@@ -8,13 +8,14 @@ For query q and head h, with k running over the K = L * P sampling points and a 
     output    = sum_k a_k sum_corners weight(pixel_k, corner) value[corner]
 
 Memory layout, all row-major: value [B, H, S, D], so that the map of one head stays in the cache; reference
-[B, Q, L, 2 or 4]; offsets [B, Q, H, K, 2]; attention [B, Q, H, K]; output [B, Q, H, D]; sizes [L, 2] (height, width).
-B images, Q queries, H heads, S pixels of all levels, D channels of a head, L levels, P points.
+[B, Q, L, 2 or 4]; offsets [B, Q, H, K, 2]; attention [B, Q, H, K]; output [B, Q, H, D]; sizes [L, 2] (height,
+width). B images, Q queries, H heads, S pixels of all levels, D channels of a head, L levels, P points.
 
 Sampling points are located for ``QUERY_BLOCK`` queries at a time, in loops without branches that become vector
-code; the sums then run over the D contiguous channels of a row. In the backward pass one call owns one map, so no
-two threads add to one row and the result does not depend on their number. The length of a tuple tells the compiler D:
-without it the loops are unrolled too far for 32 channels and the backward pass takes twice as long.
+code; the sums then run over the D contiguous channels of a row. In the backward pass one call owns one map, so
+no two threads add to one row and the result does not depend on their number. The length of the tuple ``lanes``
+tells the compiler D: without it the loops are unrolled too far for 32 channels and the backward pass takes
+twice as long.
 
 A corner outside the map has mask 0 and the index of the nearest pixel. A NaN position gives NaN, never an index
 outside the map.
@@ -38,12 +39,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = range(4)
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    options = {"nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        compiled: Callable[..., Any] = numba.njit(function, cache=True, **options)
     except RuntimeError:  # neither the package folder nor the user's cache folder can be written
-        _LOGGER.info("no writable folder for compiled code (NUMBA_CACHE_DIR): compiling in every process")
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        _LOGGER.info("no writable folder for compiled code (set NUMBA_CACHE_DIR): every process compiles anew")
+        compiled = numba.njit(function, **options)
+    return compiled
 
 
 @_compile
@@ -115,8 +117,9 @@ def _level_tables(sizes, num_points, dtype):
 
 
 @_compile
-def _locate(reference, sizes, offsets, head, tables, origin, step, points, pixels):
+def _locate(queries, head, sizes, tables, origin, step, points, pixels):
     """Fill the tables ``points [8, n*K]`` and ``pixels [4, n*K]`` for n queries, at most a block, of one head."""
+    reference, offsets = queries
     level_of, extent, width, start = tables
     num_points = level_of.shape[0]
     count = reference.shape[0] * num_points
@@ -151,9 +154,8 @@ def forward(value, sizes, reference, offsets, attention, output, lanes, plane, f
     channels = np.uintp(len(lanes))  # unsigned indices: signed ones are checked for wrap-around
     for block in range(first, last, QUERY_BLOCK):
         end = min(block + QUERY_BLOCK, last)
-        _locate(
-            reference[image, block:end], sizes, offsets[image, block:end], head, tables, origin, step, points, pixels
-        )
+        queries = reference[image, block:end], offsets[image, block:end]
+        _locate(queries, head, sizes, tables, origin, step, points, pixels)
         for query in range(block, end):
             total = output[image, query, head]
             total[:] = 0
@@ -199,8 +201,8 @@ def backward(
 ):  # fmt: skip
     """Write all gradients of queries ``first:last`` for ``plane = b * H + h``.
 
-    ``grad_value [B, H, S, D]`` and ``grad_reference [B, Q, H, L, 2 or 4]``, one per head, are added to; the latter is
-    skipped if it is empty.
+    ``grad_value [B, H, S, D]`` and ``grad_reference [B, Q, H, L, 2 or 4]``, one per head, are added to; the
+    latter is skipped if it is empty.
     """
     num_heads, num_levels = value.shape[1], sizes.shape[0]
     num_points = offsets.shape[3]
@@ -217,9 +219,8 @@ def backward(
     channels = np.uintp(len(lanes))
     for block in range(first, last, QUERY_BLOCK):
         end = min(block + QUERY_BLOCK, last)
-        _locate(
-            reference[image, block:end], sizes, offsets[image, block:end], head, tables, origin, step, points, pixels
-        )
+        queries = reference[image, block:end], offsets[image, block:end]
+        _locate(queries, head, sizes, tables, origin, step, points, pixels)
         for query in range(block, end):
             upstream = grad_output[image, query, head]
             _origin_and_step(reference[image, query], sizes, num_points // num_levels, origin, step)

@@ -1,7 +1,7 @@
 """The operator as PyTorch sees it: one pair of custom operators, dispatched by device, with shapes and gradients.
 
-``torch.compile`` treats both as opaque calls, so it neither breaks the graph nor looks inside. Level sizes travel as
-a flat list of symbolic integers ``h0, w0, h1, w1, ...``: other image sizes do not compile again.
+``torch.compile`` treats both as opaque calls, so it neither breaks the graph nor looks inside. Level sizes
+travel as a flat list of symbolic integers ``h0, w0, h1, w1, ...``: other image sizes do not compile again.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def attend(value: Tensor, sizes: Sequence[int], reference: Tensor, offsets: Tens
 @torch.library.custom_op("deta::deformable_attention_backward", mutates_args=(), device_types="cpu")
 def attend_backward(
     grad_output: Tensor,
-    output: Tensor,
+    output: Tensor,  # noqa: ARG001
     value: Tensor,
     sizes: Sequence[int],
     reference: Tensor,

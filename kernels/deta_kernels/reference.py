@@ -2,9 +2,9 @@
 
 Source: arXiv:2010.04159 (Deformable DETR), eq. 3. For query q, head h, level l and point p
 
-    output[b, q, h] = sum_lp softmax_lp(logits[b, q, h])[l, p] * bilinear(value_l[b, :, h], location[b, q, h, l, p])
-    location        = reference + offset / (width_l, height_l)                     (points, last size 2)
-    location        = reference_xy + offset / P * 0.5 * reference_wh               (boxes, last size 4)
+    output[b, q, h] = sum_lp softmax_lp(logits[b, q, h])[l, p] * bilinear(value_l[b, :, h], location_lp[b, q, h])
+    location_lp     = reference_l + offset_lp / (width_l, height_l)                (points, last size 2)
+    location_lp     = reference_xy_l + offset_lp / P * 0.5 * reference_wh_l        (boxes, last size 4)
 
 with bilinear sampling that is zero outside the map and places pixel centres at (i + 0.5) / size.
 """
@@ -12,8 +12,8 @@ with bilinear sampling that is zero outside the map and places pixel centres at 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 
 def sampling_locations(spatial_shapes: Sequence[tuple[int, int]], reference: Tensor, offsets: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def sampling_locations(spatial_shapes: Sequence[tuple[int, int]], reference: Ten
     reference = reference[:, :, None, :, None, :]  # [B, Q, 1, L, 1, 2 or 4]
     if reference.shape[-1] == 2:
         sizes = torch.tensor([(w, h) for h, w in spatial_shapes], dtype=reference.dtype, device=reference.device)
-        return reference + offsets / sizes[:, None, :]
+        return reference + offsets / sizes[:, None, :].clamp(min=1)  # an empty level samples nothing
     return reference[..., :2] + offsets / num_points * reference[..., 2:] * 0.5
 
 
@@ -48,7 +48,7 @@ def sample_and_sum(
             continue
         pixels = value[:, start : start + height * width]  # [B, h*w, H, D]
         maps = pixels.permute(0, 2, 3, 1).reshape(num_images * num_heads, channels, height, width)
-        samples = F.grid_sample(
+        samples = grid_sample(
             maps, grids[:, :, level], mode="bilinear", padding_mode="zeros", align_corners=False
         )  # [B*H, D, Q, P]
         output = output + (samples * weights[:, None, :, level]).sum(-1)

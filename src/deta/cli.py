@@ -67,9 +67,9 @@ def continue_run(arguments: list[str]) -> list[str]:
     record = folder / ".hydra" / "overrides.yaml"
     if not record.is_file():
         return arguments
-    import yaml
+    from omegaconf import OmegaConf
 
-    earlier = yaml.safe_load(record.read_text()) or []
+    earlier = [str(word) for word in OmegaConf.load(record)]
     names = {word.partition("=")[0] for word in arguments} | {"ckpt"}
     kept = [word for word in earlier if word.partition("=")[0] not in names]
     return [*kept, *arguments, f"hydra.run.dir='{folder}'"]

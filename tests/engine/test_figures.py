@@ -117,6 +117,8 @@ def test_figures_become_files(tmp_path: Path, ending: str) -> None:
 def test_a_run_directory_gets_the_figures_that_its_table_allows(tmp_path: Path) -> None:
     assert write_run_figures(tmp_path) == []
     table = tmp_path / "metrics.csv"
+    table.write_text("epoch,step,train/loss\n0,5,\n")
+    assert write_run_figures(tmp_path) == []
     table.write_text("epoch,step,train/loss,val/AP\n0,5,2.5,\n0,9,,0.25\n")
     assert write_run_figures(tmp_path) == [tmp_path / "figures/learning_curve.png"]
     assert [series(read_rows(table), key)[1].tolist() for key in ("train/loss", "val/AP")] == [[2.5], [0.25]]

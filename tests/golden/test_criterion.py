@@ -63,7 +63,7 @@ def test_criterion_equals_reference(case: "GoldenCase") -> None:
     for name, expected in case.outputs.items():
         folder, _, key = name.partition("/")
         if folder == "loss":
-            found = _entry(key, losses, output, targets)
+            found = entry(key, losses, output, targets)
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         elif folder == "grad":
             grad = leaves[key].grad
@@ -90,7 +90,7 @@ def _output(inputs: dict[str, Tensor], num_auxiliary: int) -> DetectionOutput:
     return DetectionOutput(layers, proposals, (GroupSlice("main", 0, num_queries),))
 
 
-def _entry(key: str, losses: Losses, output: DetectionOutput, targets: Targets) -> Tensor:
+def entry(key: str, losses: Losses, output: DetectionOutput, targets: Targets) -> Tensor:
     """Our value of the reference's entry ``<term>`` or ``<term>_<stage>``."""
     term = next(name for name in (*TERMS, "class_error", "cardinality_error") if key.startswith(name))
     stage = stage_of(key.removeprefix(term).removeprefix("_"), len(output.layers))

@@ -11,7 +11,7 @@ from torch import nn
 from deta.data.datamodule import CocoDataModule
 from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata
 from deta.engine.evaluation import CocoEvaluator
-from deta.engine.module import DetectionModule
+from deta.engine.module import DetectionModule, Postprocess
 
 TRUSTED_PREFIXES = ("deta.",)
 """What a configuration that came out of a checkpoint may instantiate."""
@@ -33,14 +33,6 @@ def make(config: Any, **arguments: Any) -> Any:  # noqa: ANN401
     return instantiate(config, _convert_="all", **arguments)
 
 
-def make_datamodule(cfg: DictConfig) -> CocoDataModule:
-    """The data module, set up for training."""
-    datamodule: CocoDataModule = make(cfg.data)
-    datamodule.prepare_data()
-    datamodule.setup("fit")
-    return datamodule
-
-
 def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
     """The detector; ``num_classes`` of the configuration wins where it is not null."""
     chosen = config.get("num_classes")
@@ -49,15 +41,22 @@ def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
 
 
 def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
-    """Everything that trains and evaluates, for the categories of the data module."""
+    """Everything that trains and evaluates, for the categories of the data module, which is set up last.
+
+    Reading a large data set takes long: a wrong value elsewhere is found before.
+    """
+    criterion, postprocess = make(cfg.criterion), make(cfg.postprocess)
+    optimizer, scheduler = make(cfg.optimizer.make), make(cfg.schedule.make)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
     categories = datamodule.categories
     return DetectionModule(
         detector=make_detector(cfg.model, len(categories)),
-        criterion=make(cfg.criterion),
-        postprocess=make(cfg.postprocess),
+        criterion=criterion,
+        postprocess=postprocess,
         evaluator=make_evaluator(cfg, datamodule, categories.ids),
-        optimizer=make(cfg.optimizer.make),
-        scheduler=make(cfg.schedule.make),
+        optimizer=optimizer,
+        scheduler=scheduler,
         scheduler_interval=cfg.schedule.interval,
         lr=cfg.optimizer.lr,
         lr_factors=plain(cfg.optimizer.lr_factors),
@@ -75,6 +74,16 @@ def make_evaluator(
     return evaluator
 
 
+def make_postprocess(cfg: DictConfig, checkpoint: Checkpoint) -> Postprocess:
+    """The post-processing asked for, or the one that the checkpoint was trained with."""
+    config = cfg.postprocess
+    if config is None:
+        config = checkpoint.config["postprocess"]
+        check_targets(config, cfg.trusted, checkpoint)
+    postprocess: Postprocess = make(config)
+    return postprocess
+
+
 def restore_detector(checkpoint: Checkpoint, trusted: Sequence[str] = ()) -> nn.Module:
     """Build the detector that a checkpoint describes and load its weights.
 
@@ -85,46 +94,11 @@ def restore_detector(checkpoint: Checkpoint, trusted: Sequence[str] = ()) -> nn.
     Raises:
         ValueError: The configuration names anything else, or the weights do not fit.
     """
-    config = strip_pretrained(checkpoint.config["model"])
-    check_targets(config, (*TRUSTED_PREFIXES, *trusted), checkpoint)
+    config = without_pretrained(checkpoint.config["model"])
+    check_targets(config, trusted, checkpoint)
     detector = make_detector(config, len(checkpoint.category_ids))
     load_weights(detector, checkpoint)
     return detector.eval()
-
-
-def restore_postprocess(checkpoint: Checkpoint, trusted: Sequence[str] = ()) -> Any:  # noqa: ANN401
-    """The post-processing that a checkpoint was trained with."""
-    config = checkpoint.config["postprocess"]
-    check_targets(config, (*TRUSTED_PREFIXES, *trusted), checkpoint)
-    return make(config)
-
-
-def check_targets(config: Any, prefixes: Sequence[str], checkpoint: Checkpoint) -> None:  # noqa: ANN401
-    """Refuse a stored configuration that would instantiate anything outside the prefixes.
-
-    Raises:
-        ValueError: It names another target.
-    """
-    if isinstance(config, Mapping):
-        target = config.get("_target_")
-        if target is not None and not str(target).startswith(tuple(prefixes)):
-            raise ValueError(
-                f"{checkpoint.path} wants to instantiate {target}; only {', '.join(prefixes)} may be. If you "
-                f"trust the file, add its prefix: trusted=[{str(target).split('.')[0]}.]"
-            )
-        for value in config.values():
-            check_targets(value, prefixes, checkpoint)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            check_targets(value, prefixes, checkpoint)
-
-
-def strip_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's configuration without pretrained weights, which the checkpoint's own replace."""
-    model = dict(config)
-    if isinstance(model.get("backbone"), Mapping):
-        model["backbone"] = {**model["backbone"], "weights": None}
-    return model
 
 
 def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
@@ -136,3 +110,30 @@ def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
             f"{', '.join(fresh[:3])}, ...",
             stacklevel=2,
         )
+
+
+def check_targets(config: Any, trusted: Sequence[str], checkpoint: Checkpoint) -> None:  # noqa: ANN401
+    """Refuse a stored configuration that would instantiate anything outside the trusted prefixes.
+
+    Raises:
+        ValueError: It names another target.
+    """
+    if isinstance(config, Mapping):
+        target = str(config.get("_target_", TRUSTED_PREFIXES[0]))
+        if not target.startswith((*TRUSTED_PREFIXES, *trusted)):
+            raise ValueError(
+                f"{checkpoint.path} wants to instantiate {target}, which is not part of deta. If you trust the "
+                f"file, allow it: trusted=[{target.split('.')[0]}.]"
+            )
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for value in config:
+            check_targets(value, trusted, checkpoint)
+
+
+def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's configuration without pretrained weights, which those of the checkpoint replace."""
+    model = dict(config)
+    if isinstance(model.get("backbone"), Mapping):
+        model["backbone"] = {**model["backbone"], "weights": None}
+    return model

@@ -1,1 +1,38 @@
 """``deta data check``: check annotations and decode every image."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from deta.commands.build import make
+from deta.commands.console import reports_errors
+from deta.data.checks import check_dataset
+from deta.data.coco import read_coco
+from deta.data.datamodule import CocoDataModule
+
+
+@reports_errors
+def run(cfg: DictConfig) -> None:
+    """Print a report of both splits; the exit code is 1 if there is an error in one of them."""
+    datamodule: CocoDataModule = make(cfg.data)
+    datamodule.prepare_data()
+    categories = None
+    is_usable = True
+    for split, (annotations, images) in datamodule.splits.items():
+        report = check_dataset(
+            annotations,
+            images,
+            categories=categories,
+            checksums=None if cfg.checksums is None else Path(cfg.checksums),
+            num_workers=cfg.num_workers,
+            min_image_side=cfg.data.get("min_image_side", 8),
+            scale_16bit=cfg.data.get("scale_16bit", False),
+        )
+        print("\n".join(report.lines()))
+        is_usable = is_usable and report.is_usable
+        if split == "train" and report.annotations is not None:
+            categories = read_coco(annotations).categories
+    print("The data set is usable." if is_usable else "The data set has errors.")
+    if not is_usable:
+        sys.exit(1)

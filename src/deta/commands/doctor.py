@@ -1,20 +1,26 @@
-"""``deta doctor``: what is installed and whether the attention operator computes rightly here."""
+"""``deta doctor``: what is installed, and whether the attention operator computes rightly here."""
+
+import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from deta.commands.errors import reports_errors
+from deta.commands.console import reports_errors
 from deta.engine.environment import device_names, git_state, package_versions
 from deta_kernels import deformable_attention
-from deta_kernels.reference import deformable_attention_reference
 
 LEVELS = ((60, 80), (30, 40), (15, 20), (8, 10))
+NUM_HEADS, HEAD_DIM, NUM_POINTS, NUM_QUERIES = 8, 32, 4, 900
+MAX_ERROR = 1e-4
+"""Above this relative error against float64 the operator is broken: float32 leaves about 1e-6."""
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Print versions, devices and the operator's error on every device."""
+    """Print versions, devices, and error and speed of the operator on each of them."""
     del cfg
     for name, version in package_versions().items():
         print(f"{name:<18} {version}")
@@ -24,3 +30,59 @@ def run(cfg: DictConfig) -> None:
     print(f"{'threads':<18} {torch.get_num_threads()}")
     for device in device_names():
         print(f"{'device':<18} {device}")
+    print(f"\nDeformable attention, {NUM_QUERIES} queries, forward and backward, against float64:")
+    devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    errors = [_report(torch.device(name)) for name in devices]
+    if max(errors) > MAX_ERROR:
+        raise ValueError(f"the attention operator is off by {max(errors):.1e}; it must stay below {MAX_ERROR:.0e}")
+
+
+def _report(device: torch.device) -> float:
+    """Print a line for each backend that runs on the device; return the largest relative error."""
+    inputs = _inputs()
+    expected = _outputs_and_gradients([tensor.double() for tensor in inputs], "reference")
+    tensors = [tensor.to(device) for tensor in inputs]
+    errors = []
+    for backend in ("auto", "reference"):
+        found = [tensor.cpu().double() for tensor in _outputs_and_gradients(tensors, backend)]
+        gaps = [float((f - e).norm() / e.norm()) for f, e in zip(found, expected, strict=True)]
+        milliseconds = 1e3 * _fastest(partial(_outputs_and_gradients, tensors, backend), device)
+        print(f"  {device!s:<8} {backend:<10} relative error {max(gaps):.1e}   {milliseconds:8.1f} ms")
+        errors.append(max(gaps))
+    return max(errors)
+
+
+def _inputs() -> list[Tensor]:
+    """Value, reference, offsets and logits as random float32 tensors."""
+    generator = torch.Generator().manual_seed(0)
+    num_positions, num_levels = sum(height * width for height, width in LEVELS), len(LEVELS)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return [
+        normal(1, num_positions, NUM_HEADS, HEAD_DIM),
+        torch.rand(1, NUM_QUERIES, num_levels, 2, generator=generator),
+        3 * normal(1, NUM_QUERIES, NUM_HEADS, num_levels, NUM_POINTS, 2),
+        normal(1, NUM_QUERIES, NUM_HEADS, num_levels * NUM_POINTS),
+    ]
+
+
+def _outputs_and_gradients(inputs: list[Tensor], backend: str) -> list[Tensor]:
+    value, reference, offsets, logits = (tensor.detach().clone().requires_grad_() for tensor in inputs)
+    output = deformable_attention(value, LEVELS, reference, offsets, logits, backend=backend)
+    output.square().sum().backward()
+    gradients = [tensor.grad for tensor in (value, offsets, logits)]
+    return [output.detach(), *(gradient for gradient in gradients if gradient is not None)]
+
+
+def _fastest(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of five calls, after one that is not counted."""
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])

@@ -8,15 +8,14 @@ import lightning.pytorch as pl
 from omegaconf import DictConfig
 
 from deta.commands.build import (
-    TRUSTED_PREFIXES,
     check_targets,
     make,
     make_evaluator,
+    make_postprocess,
     plain,
     restore_detector,
-    restore_postprocess,
 )
-from deta.commands.errors import reports_errors
+from deta.commands.console import reports_errors
 from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
 from deta.engine.callbacks import PredictionPictures
@@ -31,29 +30,35 @@ def run(cfg: DictConfig) -> None:
     datamodule = _datamodule(cfg, checkpoint)
     module = DetectionModule(
         detector=restore_detector(checkpoint, cfg.trusted),
-        postprocess=restore_postprocess(checkpoint, cfg.trusted) if cfg.postprocess is None else make(cfg.postprocess),
+        postprocess=make_postprocess(cfg, checkpoint),
         evaluator=make_evaluator(cfg, datamodule, checkpoint.category_ids),
         metadata=make_metadata(checkpoint.config, checkpoint.category_ids, checkpoint.category_names),
     )
     folder = Path(cfg.run_dir)
-    trainer = pl.Trainer(
-        accelerator=cfg.accelerator,
-        devices=cfg.devices,
-        precision=cfg.precision or checkpoint.config.get("trainer", {}).get("precision", "32-true"),
-        logger=False,
-        enable_checkpointing=False,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-        callbacks=[PredictionPictures(folder=folder / "pictures", num_images=cfg.num_pictures, min_score=cfg.min_score)],
-    )
+    trainer = _trainer(cfg, checkpoint, folder)
     trainer.validate(module, datamodule=datamodule, verbose=False)
-    assert module.result is not None
     if trainer.is_global_zero:
+        assert module.result is not None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(module.result.metrics(), indent=2) + "\n")
         (folder / "predictions.json").write_text(json.dumps(module.evaluator.records()))
         print(f"\n{module.result.table()}\n\n{module.result.class_table()}\n")
         print(f"Evaluated {checkpoint.path} on {datamodule.val_annotations}; results lie in {folder.resolve()}")
+
+
+def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Trainer:
+    stored: Any = checkpoint.config.get("trainer", {}).get("precision", "32-true")
+    pictures = PredictionPictures(folder=folder / "pictures", num_images=cfg.num_pictures, min_score=cfg.min_score)
+    return pl.Trainer(
+        accelerator=cfg.accelerator,
+        devices=cfg.devices,
+        precision=cfg.precision or stored,
+        logger=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        callbacks=[pictures],
+    )
 
 
 def _datamodule(cfg: DictConfig, checkpoint: Checkpoint) -> CocoDataModule:
@@ -64,11 +69,16 @@ def _datamodule(cfg: DictConfig, checkpoint: Checkpoint) -> CocoDataModule:
             raise ValueError(f"{checkpoint.path} names no data set: choose one, such as data=coco data.root=...")
         given = {name: value for name, value in config.items() if value is not None}
         config = {**checkpoint.config["data"], **given}
-        check_targets(config, (*TRUSTED_PREFIXES, *cfg.trusted), checkpoint)
-    if None not in checkpoint.category_ids:
-        ids = tuple(int(identity) for identity in checkpoint.category_ids if identity is not None)
-        config["categories"] = Categories(ids=ids, names=checkpoint.category_names)
-    datamodule: CocoDataModule = make(config)
+        check_targets(config, cfg.trusted, checkpoint)
+    datamodule: CocoDataModule = make({**config, "_partial_": True})(categories=_categories(checkpoint))
     datamodule.prepare_data()
     datamodule.setup("validate")
     return datamodule
+
+
+def _categories(checkpoint: Checkpoint) -> Categories | None:
+    """The list that the data set must have; None if class slots are unused and the ids alone must fit."""
+    ids = tuple(identity for identity in checkpoint.category_ids if identity is not None)
+    if len(ids) < len(checkpoint.category_ids):
+        return None
+    return Categories(ids=ids, names=checkpoint.category_names)

@@ -1,6 +1,5 @@
 """``deta predict``: detect objects in images."""
 
-import glob
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,17 +11,18 @@ from omegaconf import DictConfig
 from torch import Generator, nn
 from tqdm import tqdm
 
-from deta.commands.build import TRUSTED_PREFIXES, check_targets, make, restore_detector, restore_postprocess
-from deta.commands.errors import reports_errors
+from deta.commands.build import check_targets, make, make_postprocess, restore_detector
+from deta.commands.console import reports_errors
 from deta.data.collate import Collate
 from deta.data.images import ImageError, read_image
 from deta.data.sample import Sample, unlabelled_sample
+from deta.data.transforms import Transform
 from deta.engine.checkpoint import Checkpoint, read_checkpoint
 from deta.engine.evaluation import to_coco_results
 from deta.engine.module import Postprocess
 from deta.engine.pictures import draw_boxes, save_picture
-from deta.structures import Detections
-from deta.utils.checks import require_choice
+from deta.structures import Batch, DetectionOutput, Detections
+from deta.utils.checks import require_choice, require_int, require_number
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """What is taken from a folder; a file that is named itself may end otherwise."""
@@ -33,25 +33,26 @@ _log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Write ``predictions.json`` (COCO results with the file name) and annotated pictures."""
     require_choice("on_bad_image", cfg.on_bad_image, ("error", "skip"))
+    require_int("batch_size", cfg.batch_size, low=1)
+    require_number("min_score", cfg.min_score, low=0, high=1)
     paths = find_images(cfg.source)
     checkpoint = read_checkpoint(cfg.ckpt)
-    device = torch.device(cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(cfg.device)
     detector = restore_detector(checkpoint, cfg.trusted).to(device)
-    postprocess: Postprocess = (
-        restore_postprocess(checkpoint, cfg.trusted) if cfg.postprocess is None else make(cfg.postprocess)
-    )
+    postprocess, transform = make_postprocess(cfg, checkpoint), _make_transform(cfg, checkpoint)
     folder = Path(cfg.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     skipped: list[str] = []
     for samples in _batches(_read(paths, cfg, skipped), cfg.batch_size):
-        detections = _detect(detector, postprocess, samples, checkpoint, device)
-        image_ids = torch.tensor([sample.image_id for sample in samples])
-        records = to_coco_results(detections, image_ids, category_ids=checkpoint.category_ids)
+        batch = Collate()([transform(sample, Generator()) for sample in samples]).to(device)
+        detections = _detect(detector, postprocess, batch)
+        records = to_coco_results(detections, batch.image_ids, category_ids=checkpoint.category_ids)
         results += [{**record, "file_name": str(paths[record["image_id"] - 1])} for record in records]
         if cfg.draw:
             for index, sample in enumerate(samples):
-                _draw(sample, detections, index, checkpoint, cfg.min_score, _picture_path(folder, paths, sample))
+                path = _picture_path(folder, paths, sample)
+                _draw(sample, detections, index, checkpoint.category_names, cfg.min_score, path)
     (folder / "predictions.json").write_text(json.dumps(results))
     print(f"{len(results)} detections in {len(paths) - len(skipped)} images: {folder / 'predictions.json'}")
     if cfg.draw:
@@ -72,10 +73,21 @@ def find_images(source: str) -> list[Path]:
         if not found:
             raise FileNotFoundError(f"source={source}: the folder holds no image ({', '.join(SUFFIXES)})")
         return found
-    found = [path] if path.is_file() else sorted(Path(name) for name in glob.glob(source, recursive=True))
+    if path.is_file():
+        return [path]
+    anchor = Path(path.anchor)
+    found = sorted(entry for entry in anchor.glob(str(path.relative_to(anchor))) if entry.is_file())
     if not found:
         raise FileNotFoundError(f"source={source}: no such file or folder, and no file fits it as a glob")
     return found
+
+
+def _device(name: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    require_choice("device", name, ("auto", "cpu", "cuda"))
+    if name == "cuda" and not has_cuda:
+        raise ValueError("device=cuda: this machine has no usable CUDA device; use device=cpu")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 def _read(paths: Sequence[Path], cfg: DictConfig, skipped: list[str]) -> Iterator[Sample]:
@@ -103,28 +115,29 @@ def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-@torch.inference_mode()
-def _detect(
-    detector: nn.Module, postprocess: Postprocess, samples: Sequence[Sample], checkpoint: Checkpoint, device: torch.device
-) -> Detections:
+def _make_transform(cfg: DictConfig, checkpoint: Checkpoint) -> Transform:
+    """The preparation of validation images in the training of the checkpoint."""
     config = checkpoint.config["data"]["val_transform"]
-    check_targets(config, TRUSTED_PREFIXES, checkpoint)
-    transform, generator = make(config), Generator()
-    batch = Collate()([transform(sample, generator) for sample in samples]).to(device)
-    output = detector(batch.images, batch.is_padding)
-    detections: Detections = postprocess(output.layers[-1], batch.original_sizes).to("cpu")
-    return detections
+    check_targets(config, cfg.trusted, checkpoint)
+    transform: Transform = make(config)
+    return transform
+
+
+@torch.inference_mode()
+def _detect(detector: nn.Module, postprocess: Postprocess, batch: Batch) -> Detections:
+    output: DetectionOutput = detector(batch.images, batch.is_padding)
+    return postprocess(output.layers[-1], batch.original_sizes).to("cpu")
 
 
 def _draw(
-    sample: Sample, detections: Detections, index: int, checkpoint: Checkpoint, min_score: float, path: Path
+    sample: Sample, detections: Detections, index: int, names: Sequence[str], min_score: float, path: Path
 ) -> None:
     is_drawn = detections.is_detection[index] & (detections.scores[index] >= min_score)
     picture = draw_boxes(
         sample.image,
         detections.boxes[index][is_drawn],
         detections.labels[index][is_drawn],
-        names=checkpoint.category_names,
+        names=names,
         scores=detections.scores[index][is_drawn],
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import wandb
-import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from deta.commands.build import make, make_datamodule, make_module, plain, start_from
-from deta.commands.errors import reports_errors
+from deta.commands.build import make, make_module, plain, start_from
+from deta.commands.console import reports_errors
+from deta.data.datamodule import CocoDataModule
 from deta.engine.checkpoint import find_checkpoint, read_checkpoint
 from deta.engine.environment import describe_run
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
+from deta.utils.checks import require_int
 
 
 @reports_errors
@@ -21,19 +22,20 @@ def run(cfg: DictConfig) -> None:
     """Train as configured; the run directory holds configuration, metrics, checkpoints and pictures."""
     folder = Path(cfg.run_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule = make_datamodule(cfg)
+    resume_path = None if cfg.ckpt is None else str(find_checkpoint(cfg.ckpt, name="last"))
+    trainer = make_trainer(cfg)
+    datamodule: CocoDataModule = make(cfg.data)
     module = make_module(cfg, datamodule)
     if cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
     if cfg.compile:
         module.detector.compile()
-    trainer = make_trainer(cfg)
     if trainer.is_global_zero:
         _write_record(cfg, folder)
     for logger in trainer.loggers:
         logger.log_hyperparams(plain(cfg))
     try:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=_resume_path(cfg), weights_only=False)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
     finally:
         wandb.finish()
     if trainer.is_global_zero:
@@ -42,6 +44,10 @@ def run(cfg: DictConfig) -> None:
 
 def make_trainer(cfg: DictConfig) -> pl.Trainer:
     """The trainer with its callbacks and loggers; a null entry of either group is left out."""
+    require_int("trainer.max_epochs", cfg.trainer.max_epochs, low=-1)
+    require_int("trainer.max_steps", cfg.trainer.max_steps, low=-1)
+    require_int("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, low=1)
+    require_int("trainer.check_val_every_n_epoch", cfg.trainer.check_val_every_n_epoch, low=1)
     callbacks = [make(node) for node in cfg.callbacks.values() if node is not None]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     trainer: pl.Trainer = make(
@@ -50,16 +56,12 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     return trainer
 
 
-def _resume_path(cfg: DictConfig) -> str | None:
-    return None if cfg.ckpt is None else str(find_checkpoint(cfg.ckpt, name="last"))
-
-
 def _write_record(cfg: DictConfig, folder: Path) -> None:
     """Write ``config.yaml`` and ``environment.json``; a continued run keeps those of its earlier parts."""
     folder.mkdir(parents=True, exist_ok=True)
     part = len(list(folder.glob("environment*.json")))
     suffix = f"-{part}" if part else ""
-    (folder / f"config{suffix}.yaml").write_text(yaml.safe_dump(plain(cfg), sort_keys=False))
+    (folder / f"config{suffix}.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     (folder / f"environment{suffix}.json").write_text(json.dumps(describe_run(seed=cfg.seed), indent=2) + "\n")
 
 

@@ -1,13 +1,14 @@
 """COCO-format data: reading, checking, augmenting and batching."""
 
 from deta.data.categories import Categories
+from deta.data.checks import DatasetReport, check_dataset, write_checksums
 from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
 from deta.data.collate import Collate
 from deta.data.datamodule import CocoDataModule
-from deta.data.dataset import CocoDataset, ImageFiles
+from deta.data.dataset import CocoDataset
 from deta.data.images import ImageError, read_image
 from deta.data.loaders import TrainLoader, eval_loader
-from deta.data.sample import Sample, SampleKey
+from deta.data.sample import Sample, SampleKey, unlabelled_sample
 from deta.data.samplers import EvalSampler, TrainSampler
 from deta.data.shapes import SHAPE_CATEGORIES, ShapesDataModule, ShapesRecipe, generate_shapes
 from deta.data.transforms import (
@@ -28,9 +29,9 @@ __all__ = [
     "CocoDataset",
     "Collate",
     "Compose",
+    "DatasetReport",
     "EvalSampler",
     "ImageError",
-    "ImageFiles",
     "RandomChoice",
     "RandomHorizontalFlip",
     "RandomSizeCrop",
@@ -42,8 +43,11 @@ __all__ = [
     "TrainLoader",
     "TrainSampler",
     "Transform",
+    "check_dataset",
     "eval_loader",
     "generate_shapes",
     "read_coco",
     "read_image",
+    "unlabelled_sample",
+    "write_checksums",
 ]

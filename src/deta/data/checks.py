@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ class DatasetReport:
         errors: Faults that stop or spoil a training, one line for each kind; empty if there is none.
         warnings: What is repaired or ignored while reading, one line for each kind.
         annotations: Counts of the annotation file, None if it could not be read.
+        categories: Its categories, None if it could not be read.
         objects_per_class: Objects of every category name, crowds left out.
         objects_per_size: Objects by COCO's area limits: small, medium, large.
         num_decoded: Images decoded without error.
@@ -35,6 +35,7 @@ class DatasetReport:
     errors: list[str]
     warnings: list[str] = field(default_factory=list)
     annotations: AnnotationReport | None = None
+    categories: Categories | None = None
     objects_per_class: dict[str, int] = field(default_factory=dict)
     objects_per_size: dict[str, int] = field(default_factory=dict)
     num_decoded: int = 0
@@ -105,6 +106,7 @@ def check_dataset(
         errors=errors.lines(),
         warnings=warnings.lines(),
         annotations=annotations.report,
+        categories=annotations.categories,
         objects_per_class=_objects_per_class(annotations),
         objects_per_size=_objects_per_size(annotations),
         num_decoded=sum(finding.is_decoded for finding in findings),

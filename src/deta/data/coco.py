@@ -51,6 +51,11 @@ class AnnotationReport:
     num_dropped_outside: int
     dropped_ids: tuple[int, ...]
 
+    @property
+    def num_dropped(self) -> int:
+        """Boxes left out."""
+        return self.num_dropped_empty + self.num_dropped_outside
+
     def summary(self) -> str:
         """One line: the sizes, then every repair that was made."""
         parts = [
@@ -69,7 +74,7 @@ class AnnotationReport:
         return ", ".join(parts) + (dropped if self.dropped_ids else "")
 
     def _more(self) -> str:
-        hidden = self.num_dropped_empty + self.num_dropped_outside - len(self.dropped_ids)
+        hidden = self.num_dropped - len(self.dropped_ids)
         return f" and {hidden} more" if hidden else ""
 
 

@@ -1,7 +1,7 @@
 """A COCO-format data set in local folders, as Lightning takes it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ class CocoDataModule(LightningDataModule):
         num_workers: Reading processes per rank and loader; 0 reads in the training process. Does not change
             any result.
         seed: Of order and augmentation.
-        categories: Category list that the class indexes must stand for, such as a checkpoint's; both files
-            must have the same. None takes that of the training file, or, where nothing is trained, of the
-            validation file.
+        categories: Category list that the class indexes must stand for, such as a checkpoint's, as
+            ``Categories`` or its state; both files must have the same. None takes that of the training file,
+            or, where nothing is trained, of the validation file.
         keep_empty_images: Whether images without objects take part in the training.
         limit_train_images: Train on the first images by id only, for debugging; None takes all.
         check_files: Look at setup whether every image file exists.
@@ -71,7 +71,7 @@ class CocoDataModule(LightningDataModule):
         eval_batch_size: int = 2,
         num_workers: int = 4,
         seed: int = 0,
-        categories: Categories | None = None,
+        categories: Categories | Mapping[str, Any] | None = None,
         keep_empty_images: bool = True,
         limit_train_images: int | None = None,
         check_files: bool = True,
@@ -91,7 +91,8 @@ class CocoDataModule(LightningDataModule):
         self._eval_batch_size = require_int("data.eval_batch_size", eval_batch_size, low=1)
         self._num_workers = require_int("data.num_workers", num_workers, low=0)
         self._seed = require_int("data.seed", seed, low=0)
-        self._categories = categories
+        is_plain = isinstance(categories, Mapping)
+        self._categories = Categories.from_state_dict(categories) if is_plain else categories
         self._keep_empty_images = require_bool("data.keep_empty_images", keep_empty_images)
         self._limit_train_images = limit_train_images
         if limit_train_images is not None:
@@ -121,6 +122,14 @@ class CocoDataModule(LightningDataModule):
     def val_annotations(self) -> Path:
         """The validation JSON, the ground truth of the evaluation exactly as its authors wrote it."""
         return self._val_annotations
+
+    @property
+    def splits(self) -> Mapping[str, tuple[Path, Path]]:
+        """Annotation file and image folder of ``train`` and ``val``."""
+        return {
+            "train": (self._train_annotations, self._train_images),
+            "val": (self._val_annotations, self._val_images),
+        }
 
     @property
     def train_dataset(self) -> CocoDataset:
@@ -213,7 +222,8 @@ class CocoDataModule(LightningDataModule):
         self._categories = annotations.categories
         if self._check_files:
             require_files(annotations, image_folder)
-        self._say(f"{path}: {annotations.report.summary()}")
+        level = logging.WARNING if annotations.report.num_dropped else logging.INFO
+        self._say(f"{path}: {annotations.report.summary()}", level)
         return annotations
 
     def _chosen_for_training(self, annotations: CocoAnnotations) -> CocoAnnotations:
@@ -251,9 +261,9 @@ class CocoDataModule(LightningDataModule):
     def _uses_cuda(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
-    def _say(self, message: str) -> None:
+    def _say(self, message: str, level: int = logging.INFO) -> None:
         if self.trainer is None or self.trainer.is_global_zero:
-            _log.info(message)
+            _log.log(level, message)
 
 
 def _require_setup(dataset: CocoDataset | None, stage: str) -> CocoDataset:

@@ -1,7 +1,6 @@
 """Image files and annotations to samples, one at a time."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch.utils.data import Dataset
 from deta.data.coco import CocoAnnotations
 from deta.data.images import ImageError, read_image
 from deta.data.problems import MAX_EXAMPLES
-from deta.data.sample import Sample, SampleKey, unlabelled_sample
+from deta.data.sample import Sample, SampleKey
 from deta.data.transforms import Transform
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
@@ -119,43 +118,6 @@ class CocoDataset(Dataset[Sample]):
             image_id=int(self.annotations.image_ids[index]),
             original_size=(image.shape[1], image.shape[2]),
         )
-
-
-class ImageFiles(Dataset[Sample]):
-    """Samples of plain image files, without annotations; the image id is the position in the list.
-
-    Args:
-        paths: Image files.
-        transform: Applied to every sample; should be deterministic.
-        min_image_side: Smallest side accepted, in pixels.
-        scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
-    """
-
-    def __init__(
-        self,
-        *,
-        paths: Sequence[Path],
-        transform: Transform,
-        min_image_side: int = 8,
-        scale_16bit: bool = False,
-    ) -> None:
-        self.paths = tuple(paths)
-        self._transform = transform
-        self._min_image_side = require_int("min_image_side", min_image_side, low=1)
-        self._scale_16bit = require_bool("scale_16bit", scale_16bit)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, key: SampleKey | int) -> Sample:
-        """Read one image.
-
-        Raises:
-            ImageError: If it cannot be used.
-        """
-        epoch, index = key if isinstance(key, SampleKey) else SampleKey(epoch=0, image=key)
-        image = read_image(self.paths[index], min_side=self._min_image_side, scale_16bit=self._scale_16bit)
-        return self._transform(unlabelled_sample(image, image_id=index), sample_generator(0, epoch, index))
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> Generator:

@@ -17,6 +17,9 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812
 from deta.data.sample import Sample
 from deta.utils.checks import require_int, require_number
 
+_MIN_SIDE = 2
+"""Smallest side of a resized image, in pixels: torch resizes uint8 to a width of 1 wrongly (2.15)."""
+
 
 class Transform(Protocol):
     """Maps a sample to a sample; all randomness comes from ``generator``."""
@@ -87,8 +90,10 @@ class ResizeShortSide:
     def __init__(self, *, short_sides: Sequence[int], max_long_side: int | None = None) -> None:
         if not short_sides:
             raise ValueError("short_sides must name at least one length, got none")
-        self._short_sides = tuple(require_int("short_sides", side, low=1) for side in short_sides)
-        self._max_long_side = None if max_long_side is None else require_int("max_long_side", max_long_side, low=1)
+        self._short_sides = tuple(require_int("short_sides", side, low=_MIN_SIDE) for side in short_sides)
+        self._max_long_side = (
+            None if max_long_side is None else require_int("max_long_side", max_long_side, low=_MIN_SIDE)
+        )
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
         """Return the scaled sample."""
@@ -179,7 +184,7 @@ def scaled_size(size: tuple[int, int], short_side: int, max_long_side: int | Non
     height, width = size
     short, long = min(size), max(size)
     if max_long_side is not None and long / short * short_side > max_long_side:
-        short_side = max(1, round(max_long_side * short / long))
+        short_side = max(_MIN_SIDE, round(max_long_side * short / long))
     long_side = int(short_side * long / short)
     return (short_side, long_side) if height <= width else (long_side, short_side)
 

@@ -58,11 +58,10 @@ def write_run_figures(folder: Path) -> list[Path]:
     """
     table = folder / "metrics.csv"
     rows = read_rows(table) if table.is_file() else []
-    keys = set(_all_keys(rows))
     drawn = {}
-    if keys & {*_LOSS_COLOURS, "val/AP"}:
+    if any(len(series(rows, key)[0]) for key in (*_LOSS_COLOURS, "val/AP")):
         drawn["learning_curve"] = learning_curve(rows)
-    if any(_STAGE_KEY.fullmatch(key) for key in keys):
+    if any(_STAGE_KEY.fullmatch(key) for key in _all_keys(rows)):
         drawn["assignment"] = assignment_statistics(rows)
     paths = []
     for name, figure in drawn.items():

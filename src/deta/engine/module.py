@@ -47,6 +47,7 @@ class DetectionModule(pl.LightningModule):
 
     Attributes:
         losses: Of the latest training step, for callbacks.
+        detections: Of the latest validation batch, for callbacks.
         result: Of the latest validation, for callbacks and commands.
     """
 
@@ -71,6 +72,7 @@ class DetectionModule(pl.LightningModule):
         self.postprocess = postprocess
         self.evaluator = evaluator
         self.losses: Losses | None = None
+        self.detections: Detections | None = None
         self.result: CocoResult | None = None
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
@@ -107,20 +109,19 @@ class DetectionModule(pl.LightningModule):
         self.losses = losses
         return losses.total
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Detections:
-        """Detections of a batch; they and the loss are accumulated over the epoch."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Detections and, with a criterion, the loss of a batch, accumulated over the epoch."""
         output = self(batch)
         if self.criterion is not None:
             losses = self._losses(output, batch, batch_idx)
             self.log("val/loss", losses.total, batch_size=len(batch), sync_dist=True)
-        detections = self._detections(output, batch)
-        self.evaluator.update(detections, batch.image_ids)
-        return detections
+        self.detections = self._detections(output, batch)
+        self.evaluator.update(self.detections, batch.image_ids)
 
     def on_validation_epoch_end(self) -> None:
         """Compute COCO's numbers over all images of all ranks."""
         if not self.trainer.sanity_checking:
-            self.evaluator.expect_all_images = self.trainer.limit_val_batches == 1.0
+            self.evaluator.expect_all_images = self._validates_all_images()
             self.result = self.evaluator.compute()
             self.log_dict({f"val/{name}": value for name, value in self.result.metrics().items()})
         self.evaluator.reset()
@@ -139,6 +140,11 @@ class DetectionModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what is needed to build the detector again."""
         checkpoint[CHECKPOINT_KEY] = self._metadata
+
+    def _validates_all_images(self) -> bool:
+        """Whether no limit is set; the integer 1 would be a limit of one batch."""
+        limit = self.trainer.limit_val_batches
+        return isinstance(limit, float) and limit == 1.0
 
     def _losses(self, output: DetectionOutput, batch: Batch, batch_idx: int) -> Losses:
         assert self.criterion is not None

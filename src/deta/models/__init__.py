@@ -1,6 +1,7 @@
 """The detector and its parts."""
 
 from deta.models.backbone import Backbone, TimmBackbone, TorchvisionBackbone
+from deta.models.convnet import ConvBackbone
 from deta.models.decoder import Decoder
 from deta.models.detector import Detector
 from deta.models.encoder import Encoder
@@ -10,6 +11,7 @@ from deta.models.swin import SwinBackbone
 
 __all__ = [
     "Backbone",
+    "ConvBackbone",
     "Decoder",
     "Detector",
     "Encoder",

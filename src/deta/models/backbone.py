@@ -11,7 +11,7 @@ from torchvision.models import get_model, list_models
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
-from deta.models.weights import SUFFIXES, load_strictly, read_state_dict
+from deta.models.weights import SUFFIXES, load_strictly, read_state_dict, require_fit
 from deta.utils.checks import require_bool, require_int
 
 
@@ -185,4 +185,4 @@ def _check_timm_weights(name: str, path: str) -> None:
     state = read_state_dict(path)
     head = {key for key in {*network.state_dict(), *state} if key.startswith(prefixes)}
     body = {key: value for key, value in state.items() if key not in head}
-    load_strictly(network, body, path, may_be_missing=head | _counters(network))
+    require_fit(network, body, path, may_be_missing=head | _counters(network))

@@ -70,7 +70,7 @@ class Encoder(nn.Module):
             is_padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),
             valid_sizes=torch.stack([valid_size(mask) for mask in masks], dim=1),
             valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),
-            spatial_shapes=tuple((int(feature.shape[2]), int(feature.shape[3])) for feature in maps),
+            spatial_shapes=tuple((feature.shape[2], feature.shape[3]) for feature in maps),
         )
         position = self._position(masks).to(tokens.dtype)
         references = encoder_references(memory.spatial_shapes, memory.valid_sizes, memory.valid_ratios)

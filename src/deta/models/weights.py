@@ -1,6 +1,7 @@
 """Reading a state dict from a file and loading it strictly."""
 
 import argparse
+import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -24,8 +25,11 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         raise ValueError(f"weights: file {path} does not exist")
     if path.suffix == ".safetensors":
         return load_file(path)
-    with torch.serialization.safe_globals([argparse.Namespace]):  # training arguments in published checkpoints
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # arguments in published checkpoints
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"weights: {path} must be a PyTorch file of tensors and plain values: {error}") from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -34,7 +38,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     return dict(content)
 
 
-def load_strictly(
+def require_fit(
     module: nn.Module,
     state: Mapping[str, Tensor],
     source: str,
@@ -42,13 +46,13 @@ def load_strictly(
     may_be_missing: Collection[str] = (),
     may_be_unused: Collection[str] = (),
 ) -> None:
-    """Load ``state`` into ``module``; every difference that is not allowed for is an error.
+    """Compare names and shapes of ``state`` with those of ``module``.
 
     Args:
-        module: Takes the values.
+        module: Would take the values.
         state: Name to tensor.
         source: Where the state comes from, for messages.
-        may_be_missing: Names that ``state`` may lack; the module keeps its values there.
+        may_be_missing: Names that ``state`` may lack.
         may_be_unused: Names that ``state`` may hold although ``module`` does not.
 
     Raises:
@@ -64,13 +68,22 @@ def load_strictly(
     ]
     problems = [
         f"{len(names)} {problem}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-        for problem, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of wrong shape", misshapen),
-        )
+        for problem, names in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", misshapen))
         if names
     ]
     if problems:
         raise ValueError(f"weights: {source} does not fit {type(module).__name__}: {'; '.join(problems)}")
+
+
+def load_strictly(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str,
+    *,
+    may_be_missing: Collection[str] = (),
+    may_be_unused: Collection[str] = (),
+) -> None:
+    """Load ``state`` into ``module`` if it passes ``require_fit``; what it may lack keeps its values."""
+    require_fit(module, state, source, may_be_missing=may_be_missing, may_be_unused=may_be_unused)
+    own = module.state_dict()
     module.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)

@@ -28,23 +28,30 @@ def grouped_nms(
     Returns:
         ``[B, N]`` bool, True for survivors.
     """
-    with torch.no_grad():
-        keep: Tensor = _suppress(boxes_xyxy, scores, groups, iou_threshold, is_candidate)
-        return keep
+    if is_candidate is None:
+        is_candidate = torch.ones_like(scores, dtype=torch.bool)
+    keep: Tensor = _suppress(boxes_xyxy.detach(), scores.detach(), groups, iou_threshold, is_candidate)
+    return keep
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # the number of survivors is data
+# An operator of its own, since the number of survivors inside is data that torch.compile cannot trace.
+@torch.library.custom_op("deta::grouped_nms", mutates_args=())
 def _suppress(
-    boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, is_candidate: Tensor | None
+    boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, is_candidate: Tensor
 ) -> Tensor:
-    keep = torch.zeros_like(scores, dtype=torch.bool)
+    keep = torch.zeros_like(is_candidate)
     if boxes_xyxy.numel() == 0:
         return keep
     boxes = boxes_xyxy.double()
     span = boxes.amax((1, 2)) - boxes.amin((1, 2)) + 1  # [B]
     boxes = boxes + (groups * span[:, None])[..., None]
-    if is_candidate is not None:  # last in line: what these suppress is dropped anyway
-        scores = scores.masked_fill(~is_candidate, -torch.inf)
+    ranks = scores.double().masked_fill(~is_candidate, -torch.inf)  # last: what these suppress is dropped anyway
     for image in range(len(boxes)):
-        keep[image, nms(boxes[image], scores[image].double(), iou_threshold)] = True
-    return keep if is_candidate is None else keep & is_candidate
+        keep[image, nms(boxes[image], ranks[image], iou_threshold)] = True
+    return keep & is_candidate
+
+
+@_suppress.register_fake
+def _(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, is_candidate: Tensor) -> Tensor:
+    del boxes_xyxy, scores, groups, iou_threshold
+    return torch.empty_like(is_candidate)

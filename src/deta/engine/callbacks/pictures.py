@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deta.engine.module import DetectionModule
 from deta.engine.pictures import compare, save_picture, to_pil
-from deta.structures import Batch, Detections
+from deta.structures import Batch
 from deta.utils.checks import require_int, require_number
 
 
@@ -46,9 +46,11 @@ class PredictionPictures(pl.Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, DetectionModule)
-        assert isinstance(outputs, Detections)
+        assert pl_module.detections is not None
         for index in range(min(len(batch), self._num_images - len(self._pictures))):
-            picture = compare(batch, outputs, index, names=pl_module.class_names, min_score=self._min_score)
+            picture = compare(
+                batch, pl_module.detections, index, names=pl_module.class_names, min_score=self._min_score
+            )
             self._pictures.append(picture)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,7 +1,9 @@
-"""One clear message for what a user can mend, a stack trace only on request."""
+"""How commands talk to the terminal: one clear message for what a user can mend, a trace only on request."""
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 
@@ -20,6 +22,12 @@ USER_ERRORS = (
     NonFiniteLossError,
 )
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
+LIBRARY_NOISE = (
+    ".*LeafSpec.*",  # Lightning 2.6 with torch 2.12 or newer
+    ".*does not have many workers.*",  # reading is as fast as data.num_workers says
+    ".*smaller than the logging interval.*",
+)
+"""Warnings of Lightning that a user can do nothing about."""
 
 
 def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
@@ -27,6 +35,7 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
 
     @wraps(command)
     def guarded(cfg: DictConfig) -> None:
+        _calm_lightning()
         try:
             command(cfg)
         except USER_ERRORS as error:
@@ -50,3 +59,11 @@ def describe(error: BaseException) -> str:
         text += "; see the keys with --cfg job"
     where = key.removeprefix("full_key: ")
     return f"{where}: {text}" if where and cause is not error else text
+
+
+def _calm_lightning() -> None:
+    """Leave Lightning's messages to Hydra's log, so that none stands there twice."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).handlers.clear()
+    for message in LIBRARY_NOISE:
+        warnings.filterwarnings("ignore", message=message)

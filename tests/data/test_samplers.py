@@ -1,0 +1,139 @@
+import copy
+
+import pytest
+import torch
+
+from deta.data import EvalSampler, SampleKey, TrainSampler
+
+
+def sampler(num_samples: int = 22, batch_size: int = 4, **options: int) -> TrainSampler:
+    return TrainSampler(num_samples=num_samples, batch_size=batch_size, **{"seed": 0, **options})
+
+
+def images(keys: TrainSampler | EvalSampler) -> list[int]:
+    return [key.image for key in keys]
+
+
+def test_epoch_visits_images_once_and_drops_the_incomplete_batch() -> None:
+    visited = images(sampler(22, 4))
+    assert len(visited) == len(set(visited)) == len(sampler(22, 4)) == 20
+    assert set(visited) < set(range(22))
+
+
+def test_orders_of_epochs_and_seeds_differ() -> None:
+    orders = set()
+    for seed in range(3):
+        source = sampler(seed=seed)
+        for epoch in range(3):
+            source.set_epoch(epoch)
+            orders.add(tuple(images(source)))
+    assert len(orders) == 9
+
+
+def test_order_needs_nothing_but_seed_and_epoch() -> None:
+    walked, fresh = sampler(), sampler()
+    for epoch in range(4):
+        walked.set_epoch(epoch)
+        order = list(walked)
+    fresh.set_epoch(3)
+    torch.manual_seed(99)
+    assert list(fresh) == order
+    assert {key.epoch for key in order} == {3}
+
+
+def test_global_batches_do_not_depend_on_the_number_of_ranks() -> None:
+    alone = images(sampler(22, 4))
+    ranks = [images(sampler(22, 2, rank=rank, num_ranks=2)) for rank in range(2)]
+    for step in range(5):
+        together = [image for rank in ranks for image in rank[2 * step : 2 * step + 2]]
+        assert sorted(together) == sorted(alone[4 * step : 4 * step + 4])
+
+
+@pytest.mark.parametrize("done", range(1, 11))
+def test_state_after_each_batch_continues_with_the_next_one(done: int) -> None:
+    reference = sampler(22, 4)
+    batches = []
+    for epoch in range(3):
+        reference.set_epoch(epoch)
+        keys = list(reference)
+        batches += [keys[start : start + 4] for start in range(0, 20, 4)]
+    stopped = sampler(22, 4)
+    for step in range(done):
+        if step % 5 == 0:
+            stopped.set_epoch(step // 5)
+            iter(stopped)
+        stopped.advance()
+    resumed = sampler(22, 4)
+    resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
+    resumed.set_epoch(done // 5)
+    assert list(resumed)[:4] == batches[done]
+
+
+def test_state_after_the_last_batch_is_the_start_of_the_next_epoch() -> None:
+    source = sampler(22, 4)
+    iter(source)
+    for _ in range(5):
+        source.advance()
+    state = source.state_dict()
+    assert (state["epoch"], state["position"]) == (1, 0)
+
+
+def test_position_of_another_epoch_is_forgotten() -> None:
+    source = sampler()
+    source.load_state_dict({**source.state_dict(), "epoch": 1, "position": 8})
+    source.set_epoch(2)
+    assert len(list(source)) == 20
+
+
+def test_loaded_position_serves_one_iteration_alone() -> None:
+    source = sampler()
+    source.load_state_dict({**source.state_dict(), "position": 8})
+    source.set_epoch(0)
+    assert [len(list(source)), len(list(source))] == [12, 20]
+
+
+def test_iteration_given_up_half_way_starts_anew() -> None:
+    source = sampler()
+    iter(source)
+    source.advance()
+    source.set_epoch(0)
+    assert source.state_dict()["position"] == 0
+    assert len(list(source)) == 20
+
+
+def test_resume_inside_an_epoch_works_with_other_ranks_of_the_same_global_batch() -> None:
+    state = {**sampler(22, 4).state_dict(), "position": 8}
+    rank = sampler(22, 2, rank=1, num_ranks=2)
+    rank.load_state_dict(state)
+    rank.set_epoch(0)
+    assert images(rank) == images(sampler(22, 4))[9::2]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"num_samples": 23}, {"batch_size": 2}])
+def test_resume_inside_an_epoch_of_another_order_is_refused(change: dict[str, int]) -> None:
+    state = sampler(22, 4).state_dict()
+    other = sampler(**{"num_samples": 22, "batch_size": 4, **change})
+    with pytest.raises(ValueError, match=r"stopped inside epoch 0 .* was \d+, is \d+"):
+        other.load_state_dict({**state, "position": 4})
+    other.load_state_dict({**state, "epoch": 2})
+
+
+def test_fewer_images_than_a_step_takes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"takes 8 images \(data.batch_size 4 on 2 ranks\).* only 7"):
+        sampler(7, 4, num_ranks=2)
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 5])
+def test_evaluation_sees_every_image_once_over_all_ranks(num_ranks: int) -> None:
+    parts = [EvalSampler(num_samples=7, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
+    assert sorted(image for part in parts for image in images(part)) == list(range(7))
+    assert [len(part) for part in parts] == [len(list(part)) for part in parts]
+
+
+def test_evaluation_of_fewer_images_than_ranks_leaves_a_rank_idle() -> None:
+    assert list(EvalSampler(num_samples=1, rank=1, num_ranks=2)) == []
+    assert len(EvalSampler(num_samples=1, rank=1, num_ranks=2)) == 0
+
+
+def test_evaluation_keys_are_of_epoch_zero() -> None:
+    assert next(iter(EvalSampler(num_samples=3, rank=1, num_ranks=2))) == SampleKey(epoch=0, image=1)

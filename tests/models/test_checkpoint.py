@@ -1,0 +1,65 @@
+"""Checkpoints of the releases. Their names and shapes are checked in tests/golden."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+
+from deta.models.checkpoint import from_release, load_release, to_release
+from tests.models.tiny import tiny_detector
+
+
+@pytest.mark.parametrize(
+    ("learned", "refine"), [(False, "iterative"), (True, "iterative"), (True, "none")], ids=str
+)
+def test_published_file_fills_every_weight(tmp_path: Path, learned: bool, refine: str) -> None:
+    source = tiny_detector(learned=learned, refine=refine, seed=0)
+    target = tiny_detector(learned=learned, refine=refine, seed=1)
+    content = {"model": to_release(source), "args": argparse.Namespace(lr=1e-4), "epoch": 12}
+    torch.save(content, tmp_path / "release.pth")
+    load_release(target, tmp_path / "release.pth")
+    found, expected = target.state_dict(), source.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_heads_are_repeated_where_the_release_repeats_them() -> None:
+    names = to_release(tiny_detector())
+    assert names["class_embed.2.weight"] is names["transformer.decoder.class_embed.2.weight"]
+    assert names["class_embed.2.weight"].shape[0] == 1  # the last head is the first stage's
+    shared = to_release(tiny_detector(learned=True, refine="none"))
+    assert torch.equal(shared["bbox_embed.0.layers.0.weight"], shared["bbox_embed.1.layers.0.weight"])
+    assert not any(name.startswith("transformer.decoder.bbox_embed") for name in shared)
+
+
+def test_unknown_name_is_refused() -> None:
+    state = to_release(tiny_detector())
+    with pytest.raises(ValueError, match=r"'transformer\.extra\.weight' has no counterpart"):
+        from_release({**state, "transformer.extra.weight": torch.zeros(1)})
+
+
+def test_heads_that_should_be_one_and_differ_are_refused() -> None:
+    state = to_release(tiny_detector())
+    name = "transformer.decoder.class_embed.0.bias"
+    with pytest.raises(ValueError, match=r"transformer\.decoder\.class_embed\.0\.bias"):
+        from_release({**state, name: state[name] + 1})
+
+
+def test_missing_weight_is_refused_by_our_name(tmp_path: Path) -> None:
+    state = to_release(tiny_detector())
+    del state["transformer.enc_output.weight"]
+    torch.save(state, tmp_path / "release.pth")
+    with pytest.raises(ValueError, match=r"release\.pth.*1 missing: proposals\.memory_projection\.weight"):
+        load_release(tiny_detector(), tmp_path / "release.pth")
+
+
+def test_file_with_other_categories_is_refused(tmp_path: Path) -> None:
+    torch.save(to_release(tiny_detector(num_classes=5)), tmp_path / "release.pth")
+    with pytest.raises(ValueError, match="wrong shape: heads"):
+        load_release(tiny_detector(num_classes=3), tmp_path / "release.pth")
+
+
+def test_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": {"weight": Path("anything")}}, tmp_path / "release.pth")
+    with pytest.raises(ValueError, match=r"release\.pth must be a PyTorch file of tensors"):
+        load_release(tiny_detector(), tmp_path / "release.pth")

@@ -1,0 +1,134 @@
+"""The whole detector."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck
+from deta.models.selection import TopK
+from tests.models.tiny import SMALL, images, tiny_detector
+
+
+def test_every_trained_parameter_receives_a_finite_gradient() -> None:
+    detector = tiny_detector()
+    for head in detector.heads:
+        torch.nn.init.normal_(head.get_parameter("box_deltas.last.weight"))
+    output = detector(*images())
+    assert output.proposals is not None
+    loss = output.proposals.logits.sum() + output.proposals.boxes.square().sum()
+    (loss + sum(layer.logits.sum() + layer.boxes.square().sum() for layer in output.layers)).backward()
+    without = [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("learned", [True, False])
+def test_tiny_images_work(train: bool, learned: bool) -> None:
+    detector = tiny_detector(learned=learned, num_queries=300).train(train)
+    output = detector(*images(64, 64))
+    num_queries = 300 if learned else 64 + 16 + 4 + 1
+    assert output.layers[-1].boxes.shape == (2, num_queries, 4)
+    assert output.groups[0].stop == num_queries
+
+
+def test_pixels_under_padding_do_not_matter() -> None:
+    detector = tiny_detector().eval()
+    pixels, is_padding = images()
+    first = detector(pixels, is_padding)
+    second = detector(pixels.masked_fill(is_padding[:, None], 255), is_padding)
+    assert torch.equal(first.layers[-1].logits, second.layers[-1].logits)
+    assert torch.equal(first.layers[-1].boxes, second.layers[-1].boxes)
+
+
+def test_order_of_images_does_not_matter() -> None:
+    detector = tiny_detector().eval()
+    pixels, is_padding = images()
+    first = detector(pixels, is_padding).layers[-1]
+    second = detector(pixels.flip(0), is_padding.flip(0)).layers[-1]
+    torch.testing.assert_close(second.boxes.flip(0), first.boxes)
+
+
+def test_bytes_and_fractions_are_the_same_image() -> None:
+    detector = tiny_detector().eval()
+    pixels, is_padding = images()
+    fractions = detector(pixels.float() / 255, is_padding).layers[-1]
+    assert torch.equal(detector(pixels, is_padding).layers[-1].boxes, fractions.boxes)
+
+
+def test_mean_colour_becomes_zero() -> None:
+    detector = tiny_detector()
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    normal = detector.normalise(mean, torch.zeros(1, 2, 2, dtype=torch.bool))
+    torch.testing.assert_close(normal, torch.zeros(1, 3, 2, 2))
+
+
+def test_output_is_float32_under_autocast() -> None:
+    detector = tiny_detector()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = detector(*images())
+    assert output.proposals is not None
+    tensors = [output.proposals.logits, output.proposals.boxes, output.proposals.anchors]
+    for layer in output.layers:
+        tensors += [layer.logits, layer.boxes, layer.references]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+
+
+def test_selection_can_be_swapped_without_changing_a_weight() -> None:
+    first, second = tiny_detector(), tiny_detector(selection=TopK())
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_without_refinement_there_is_one_head() -> None:
+    detector = tiny_detector(learned=True, refine="none")
+    assert len(detector.heads) == 1
+    assert len(detector(*images()).layers) == 2
+
+
+def test_points_without_size_start_as_small_boxes() -> None:
+    output = tiny_detector(learned=True)(*images())
+    torch.testing.assert_close(output.layers[0].boxes[..., 2:], torch.full((2, 20, 2), 0.1192029))
+
+
+def test_parameters_with_their_own_learning_rate_are_known_by_name() -> None:
+    names = [name for name, _ in tiny_detector(learned=True).named_parameters()]
+    assert sum("sampling_offsets" in name for name in names) == 2 * (2 + 2)
+    assert sum("reference_points" in name for name in names) == 2
+    assert sum(name.startswith("backbone.") for name in names) == len(list(tiny_detector().backbone.parameters()))
+
+
+def test_parts_of_different_width_or_depth_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"proposals\.hidden_dim must equal model\.hidden_dim 32, got 64"):
+        _detector(proposal_width=64)
+    with pytest.raises(ValueError, match=r"encoder\.num_levels must equal neck\.num_levels 3, got 4"):
+        _detector(num_levels=3)
+    with pytest.raises(ValueError, match="num_classes"):
+        tiny_detector(num_classes=0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
+def test_compiled_detector_equals_eager_detector() -> None:
+    detector = tiny_detector()
+    batch = images()
+    compiled = torch.compile(detector, backend="aot_eager", fullgraph=True)
+    expected, found = (model(*batch).layers[-1] for model in (detector, compiled))
+    torch.testing.assert_close(found.boxes, expected.boxes)
+    gradients = []
+    for layer in (expected, found):
+        detector.zero_grad()
+        layer.logits.square().sum().backward()
+        gradients.append(detector.get_parameter("encoder.layers.0.ffn.linear1.weight").grad)
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def _detector(*, proposal_width: int = 32, num_levels: int = 4) -> Detector:
+    return Detector(
+        num_classes=3,
+        hidden_dim=32,
+        backbone=ConvBackbone(channels=(8,), num_blocks=1),
+        neck=partial(Neck, hidden_dim=32, num_levels=num_levels),
+        encoder=Encoder(**SMALL),
+        proposals=LearnedQueries(hidden_dim=proposal_width),
+        decoder=Decoder(**SMALL),
+    )

@@ -1,0 +1,61 @@
+"""Final detections."""
+
+import pytest
+import torch
+
+from deta.models.postprocess import NMS, TopK
+from deta.structures import LayerPrediction
+
+SIZES = torch.tensor([[100, 200]])  # height, width
+
+
+def prediction(boxes: list[list[float]], scores: list[list[float]]) -> LayerPrediction:
+    tensor = torch.tensor([boxes])
+    return LayerPrediction(torch.tensor([scores]).logit(), tensor, tensor)
+
+
+def test_boxes_become_corners_in_pixels_of_the_original_image() -> None:
+    detections = TopK()(prediction([[0.5, 0.5, 0.2, 0.4]], [[0.9]]), SIZES)
+    torch.testing.assert_close(detections.boxes, torch.tensor([[[80.0, 30.0, 120.0, 70.0]]]))
+
+
+def test_query_appears_once_for_every_class_that_is_good_enough() -> None:
+    scores = [[0.9, 0.6], [0.2, 0.7]]
+    detections = TopK(max_detections=3)(prediction([[0.2, 0.5, 0.2, 0.4], [0.8, 0.5, 0.2, 0.4]], scores), SIZES)
+    assert detections.labels.tolist() == [[0, 1, 1]]
+    torch.testing.assert_close(detections.scores, torch.tensor([[0.9, 0.7, 0.6]]))
+    assert detections.boxes[0, :, 0].tolist() == pytest.approx([20.0, 140.0, 20.0])
+    assert detections.is_detection.all()
+
+
+def test_duplicates_of_a_class_go_and_those_of_other_classes_stay() -> None:
+    same = [[0.5, 0.5, 0.2, 0.4]] * 2
+    detections = NMS()(prediction(same, [[0.9, 0.1], [0.8, 0.3]]), SIZES)
+    assert detections.is_detection.tolist() == [[True, True, False, False]]
+    assert detections.labels.tolist() == [[0, 1, 0, 0]]
+    torch.testing.assert_close(detections.scores, torch.tensor([[0.9, 0.3, 0.0, 0.0]]))
+    assert detections.boxes[0, 2:].eq(0).all()
+
+
+def test_most_detections_are_the_best_survivors() -> None:
+    boxes = [[x, 0.5, 0.05, 0.1] for x in (0.1, 0.3, 0.5, 0.5)]
+    detections = NMS(max_detections=2)(prediction(boxes, [[0.1], [0.3], [0.8], [0.9]]), SIZES)
+    torch.testing.assert_close(detections.scores, torch.tensor([[0.9, 0.3]]))
+
+
+def test_pairs_beyond_the_limit_do_not_enter_suppression() -> None:
+    boxes = [[0.5, 0.5, 0.2, 0.4], [0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1]]
+    detections = NMS(pre_topk=2)(prediction(boxes, [[0.9], [0.8], [0.7]]), SIZES)
+    assert detections.is_detection.tolist() == [[True, False]]
+
+
+def test_detections_carry_no_gradient() -> None:
+    trained = prediction([[0.5, 0.5, 0.2, 0.4]], [[0.9]]).map(lambda tensor: tensor.requires_grad_())
+    detections = NMS()(trained, SIZES)
+    assert not detections.scores.requires_grad
+    assert not detections.boxes.requires_grad
+
+
+def test_bad_threshold_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="iou_threshold"):
+        NMS(iou_threshold=-0.1)

@@ -1,0 +1,89 @@
+"""Suppression inside groups."""
+
+import torch
+from torch import Tensor
+
+from deta.ops.iou import pairwise_iou
+from deta.ops.nms import grouped_nms
+
+
+def test_result_equals_greedy_suppression_box_by_box() -> None:
+    boxes, scores, groups = random_scene(seed=0, num_images=3, num_boxes=60)
+    expected = torch.stack([greedy(*image, 0.5) for image in zip(boxes, scores, groups, strict=True)])
+    assert expected.any()
+    assert not expected.all()
+    assert torch.equal(grouped_nms(boxes, scores, groups, 0.5), expected)
+
+
+def test_equal_boxes_of_two_groups_both_survive() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0]] * 3])
+    keep = grouped_nms(boxes, torch.tensor([[0.3, 0.9, 0.5]]), torch.tensor([[0, 0, 1]]), 0.5)
+    assert keep.tolist() == [[False, True, True]]
+
+
+def test_images_do_not_suppress_each_other() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]] * 2)
+    keep = grouped_nms(boxes, torch.tensor([[0.3], [0.9]]), torch.zeros(2, 1, dtype=torch.int64), 0.5)
+    assert keep.all()
+
+
+def test_box_at_exactly_the_threshold_survives() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0]]])  # IoU 1/2
+    scores, groups = torch.tensor([[0.9, 0.8]]), torch.zeros(1, 2, dtype=torch.int64)
+    assert grouped_nms(boxes, scores, groups, 0.5).tolist() == [[True, True]]
+    assert grouped_nms(boxes, scores, groups, 0.49).tolist() == [[True, False]]
+
+
+def test_earlier_box_wins_a_tie() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0]] * 4])
+    keep = grouped_nms(boxes, torch.full((1, 4), 0.5), torch.zeros(1, 4, dtype=torch.int64), 0.5)
+    assert keep.tolist() == [[True, False, False, False]]
+
+
+def test_box_that_is_no_candidate_neither_survives_nor_suppresses() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0]] * 2])
+    is_candidate = torch.tensor([[False, True]])
+    keep = grouped_nms(boxes, torch.tensor([[0.9, 0.1]]), torch.zeros(1, 2, dtype=torch.int64), 0.5, is_candidate)
+    assert keep.tolist() == [[False, True]]
+
+
+def test_last_of_many_groups_is_as_exact_as_the_first() -> None:
+    boxes, scores, _ = random_scene(seed=1, num_images=1, num_boxes=80)
+    first = grouped_nms(boxes * 2000, scores, torch.zeros(1, 80, dtype=torch.int64), 0.5)
+    last = grouped_nms(boxes * 2000, scores, torch.full((1, 80), 1202), 0.5)
+    assert torch.equal(first, last)
+
+
+def test_large_sets_are_treated_like_small_ones() -> None:
+    boxes, scores, groups = random_scene(seed=2, num_images=1, num_boxes=6000)
+    keep = grouped_nms(boxes, scores, groups, 0.6)[0]
+    one_group = groups[0] == 3
+    alone = grouped_nms(boxes[:, one_group], scores[:, one_group], torch.zeros_like(groups[:, one_group]), 0.6)
+    assert torch.equal(keep[one_group], alone[0])
+
+
+def test_no_boxes_give_no_survivors() -> None:
+    keep = grouped_nms(torch.zeros(2, 0, 4), torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.int64), 0.5)
+    assert keep.shape == (2, 0)
+
+
+def random_scene(*, seed: int, num_images: int, num_boxes: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(num_images, num_boxes, 2, generator=generator) * 0.5 - 0.1
+    size = torch.rand(num_images, num_boxes, 2, generator=generator) * 0.3 + 0.2
+    scores = torch.rand(num_images, num_boxes, generator=generator)
+    groups = torch.randint(0, 4, (num_images, num_boxes), generator=generator)
+    return torch.cat((corner, corner + size), dim=-1), scores, groups
+
+
+def greedy(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """Take the best box that no taken box of its group overlaps too much, until none is left."""
+    iou = pairwise_iou(boxes.double(), boxes.double())
+    taken: list[int] = []
+    for index in sorted(range(len(scores)), key=lambda i: -float(scores[i])):
+        rivals = [other for other in taken if groups[other] == groups[index]]
+        if all(iou[index, other] <= threshold for other in rivals):
+            taken.append(index)
+    keep = torch.zeros(len(scores), dtype=torch.bool)
+    keep[taken] = True
+    return keep
