@@ -1,7 +1,7 @@
 """Multi-scale deformable attention on CPU tensors: prepares arrays and shares the work among threads.
 
-Half-precision inputs are computed in float32. Beside the results only two temporary copies exist: ``value``
-with one contiguous map per head, and the attention weights.
+Half-precision inputs are computed in float32. Beside the results only two temporary copies exist: the attention
+weights and, where it pays, ``value`` with one contiguous map per head.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from deta_kernels.threads import run_parallel
 
+Array = np.ndarray[Any, Any]
+
 QUERIES_PER_ITEM = 256  # forward work item: large enough to hide its start (about 10 us), small enough to balance
 
 
@@ -22,10 +24,15 @@ def forward(
     value: Tensor, spatial_shapes: Sequence[tuple[int, int]], reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> Tensor:
     """The operator of ``deta_kernels.deformable_attention``, without its checks."""
-    kernels, inputs = _kernels(), _Inputs(value, spatial_shapes, reference, offsets, logits)
+    kernels, dtype = _kernels(), torch.promote_types(value.dtype, torch.float32)
     num_images, num_queries, num_heads = offsets.shape[:3]
-    output = torch.empty(num_images, num_queries, num_heads, value.shape[3], dtype=inputs.dtype)
-    arguments = (*inputs.arrays, output.numpy(), inputs.lanes)
+    output = torch.empty(num_images, num_queries, num_heads, value.shape[3], dtype=dtype)
+    if num_queries >= value.shape[1]:  # one query per pixel repays the copy: 12 % less time at 6,400 queries
+        value_array = _array(_one_map_per_head(value)[:, :, None], dtype)
+    else:
+        value_array = _array(value, dtype)
+    inputs = (_sizes(spatial_shapes), *_query_arrays(reference, offsets, logits, dtype))
+    arguments = (value_array, *inputs, output.numpy(), _lanes(value))
     kernels.forward(*arguments, 0, 0, 0)  # compiles here: worker threads have small stacks
     num_blocks = -(-num_queries // QUERIES_PER_ITEM)
 
@@ -51,51 +58,47 @@ def backward(
 
     Without ``with_reference`` the second is empty.
     """
-    kernels, inputs = _kernels(), _Inputs(value, spatial_shapes, reference, offsets, logits)
+    kernels, dtype = _kernels(), torch.promote_types(value.dtype, torch.float32)
     num_images, num_queries, num_heads, num_levels, num_points, _ = offsets.shape
-    dtype = inputs.dtype
-    grad_value = torch.zeros(inputs.value_shape, dtype=dtype)
+    maps = _one_map_per_head(value)
+    grad_maps = torch.zeros(maps.shape, dtype=dtype)
     per_head = (num_images if with_reference else 0, num_queries, num_heads, num_levels, reference.shape[3])
     grad_reference = torch.zeros(per_head, dtype=dtype)
     grad_offsets = torch.empty(num_images, num_queries, num_heads, num_levels * num_points, 2, dtype=dtype)
     grad_logits = torch.empty(logits.shape, dtype=dtype)
-    gradients = (grad_value, grad_reference, grad_offsets, grad_logits)
-    arguments = (*inputs.arrays, _array(grad_output, dtype), *(g.numpy() for g in gradients), inputs.lanes)
+    inputs = (_array(maps, dtype), _sizes(spatial_shapes), *_query_arrays(reference, offsets, logits, dtype))
+    gradients = (tensor.numpy() for tensor in (grad_maps, grad_reference, grad_offsets, grad_logits))
+    arguments = (*inputs, _array(grad_output, dtype), *gradients, _lanes(value))
     kernels.backward(*arguments, 0, 0, 0)
     run_parallel(num_images * num_heads, lambda plane: kernels.backward(*arguments, plane, 0, num_queries))
+    grad_value = torch.empty(value.shape, dtype=value.dtype)
+    grad_value.copy_(grad_maps.unflatten(0, (num_images, num_heads)).transpose(1, 2))
     return (
-        torch.empty(value.shape, dtype=value.dtype).copy_(grad_value.transpose(1, 2)),
+        grad_value,
         grad_reference.sum(2).to(reference.dtype),
         grad_offsets.view(offsets.shape).to(offsets.dtype),
         grad_logits.to(logits.dtype),
     )
 
 
-class _Inputs:
-    """The inputs as the arrays that the compiled loops expect; see ``cpu_kernels`` for their layout."""
-
-    def __init__(
-        self,
-        value: Tensor,
-        spatial_shapes: Sequence[tuple[int, int]],
-        reference: Tensor,
-        offsets: Tensor,
-        logits: Tensor,
-    ) -> None:
-        self.dtype = torch.promote_types(value.dtype, torch.float32)
-        planes = value.transpose(1, 2)  # [B, H, S, D]
-        self.value_shape = planes.shape
-        self.lanes = (0,) * value.shape[3]
-        self.arrays = (
-            _array(planes, self.dtype),
-            np.array(spatial_shapes, dtype=np.int64).reshape(-1, 2),
-            _array(reference, self.dtype),
-            _array(offsets.flatten(3, 4), self.dtype),
-            _array(logits.detach().to(self.dtype).softmax(-1), self.dtype),
-        )
+def _one_map_per_head(value: Tensor) -> Tensor:
+    return value.detach().transpose(1, 2).flatten(0, 1)  # [B*H, S, D]
 
 
-def _array(tensor: Tensor, dtype: torch.dtype) -> np.ndarray[Any, Any]:
+def _query_arrays(reference: Tensor, offsets: Tensor, logits: Tensor, dtype: torch.dtype) -> tuple[Array, ...]:
+    attention = logits.detach().to(dtype).softmax(-1)
+    return _array(reference, dtype), _array(offsets.flatten(3, 4), dtype), _array(attention, dtype)
+
+
+def _sizes(spatial_shapes: Sequence[tuple[int, int]]) -> Array:
+    return np.array(spatial_shapes, dtype=np.int64).reshape(-1, 2)
+
+
+def _lanes(value: Tensor) -> tuple[int, ...]:
+    return (0,) * value.shape[3]
+
+
+def _array(tensor: Tensor, dtype: torch.dtype) -> Array:
     return tensor.detach().to(dtype).contiguous().numpy()
 
 

@@ -7,9 +7,10 @@ For query q and head h, with k running over the K = L * P sampling points and a 
     step      = 1 for reference points, size * reference_wh / (2 P) for reference boxes
     output    = sum_k a_k sum_corners weight(pixel_k, corner) value[corner]
 
-Memory layout, all row-major: value [B, H, S, D], so that the map of one head stays in the cache; reference
-[B, Q, L, 2 or 4]; offsets [B, Q, H, K, 2]; attention [B, Q, H, K]; output [B, Q, H, D]; sizes [L, 2] (height,
-width). B images, Q queries, H heads, S pixels of all levels, D channels of a head, L levels, P points.
+Memory layout, all row-major: value [B, S, H, D] or, as one map for each image and head that stays in the cache,
+maps [B*H, S, D]; reference [B, Q, L, 2 or 4]; offsets [B, Q, H, K, 2]; attention [B, Q, H, K]; output
+[B, Q, H, D]; sizes [L, 2] (height, width). B images, Q queries, H heads, S pixels of all levels, D channels of a
+head, L levels, P points.
 
 Sampling points are located for ``QUERY_BLOCK`` queries at a time, in loops without branches that become vector
 code; the sums then run over the D contiguous channels of a row. In the backward pass one call owns one map, so
@@ -140,11 +141,13 @@ def _locate(queries, head, sizes, tables, origin, step, points, pixels):
 
 @_compile
 def forward(value, sizes, reference, offsets, attention, output, lanes, plane, first, last):
-    """Write ``output[b, first:last, h]`` for ``plane = b * H + h``; ``lanes`` is any tuple of length D."""
-    num_heads, num_levels = value.shape[1], sizes.shape[0]
-    num_points = offsets.shape[3]
+    """Write ``output[b, first:last, h]`` for ``plane = b * H + h``.
+
+    ``value`` is ``[B, S, H, D]`` or ``[B*H, S, 1, D]``; ``lanes`` is any tuple of length D.
+    """
+    num_heads, num_points, num_levels = offsets.shape[2], offsets.shape[3], sizes.shape[0]
     image, head = plane // num_heads, plane % num_heads
-    rows = value[image, head]
+    rows, member = value[plane // value.shape[2]], np.uintp(plane % value.shape[2])
     tables = _level_tables(sizes, num_points // num_levels, value.dtype)
     origin = np.empty((2, num_levels), value.dtype)
     step = np.empty((2, num_levels), value.dtype)
@@ -174,7 +177,12 @@ def forward(value, sizes, reference, offsets, attention, output, lanes, plane, f
                 p2 = np.uintp(pixels[_BOTTOM, n] + pixels[_LEFT, n])
                 p3 = np.uintp(pixels[_BOTTOM, n] + pixels[_RIGHT, n])
                 for c in range(channels):
-                    total[c] += w0 * rows[p0, c] + w1 * rows[p1, c] + w2 * rows[p2, c] + w3 * rows[p3, c]
+                    total[c] += (
+                        w0 * rows[p0, member, c]
+                        + w1 * rows[p1, member, c]
+                        + w2 * rows[p2, member, c]
+                        + w3 * rows[p3, member, c]
+                    )
 
 
 @_compile
@@ -196,26 +204,25 @@ def _add_reference(grad_reference, grad_x, grad_y, offset, size, num_points):
 
 @_compile
 def backward(
-    value, sizes, reference, offsets, attention, grad_output,
-    grad_value, grad_reference, grad_offsets, grad_logits, lanes, plane, first, last,
+    maps, sizes, reference, offsets, attention, grad_output,
+    grad_maps, grad_reference, grad_offsets, grad_logits, lanes, plane, first, last,
 ):  # fmt: skip
     """Write all gradients of queries ``first:last`` for ``plane = b * H + h``.
 
-    ``grad_value [B, H, S, D]`` and ``grad_reference [B, Q, H, L, 2 or 4]``, one per head, are added to; the
-    latter is skipped if it is empty.
+    ``grad_maps [B*H, S, D]`` and ``grad_reference [B, Q, H, L, 2 or 4]``, one per head, are added to; the latter
+    is skipped if it is empty.
     """
-    num_heads, num_levels = value.shape[1], sizes.shape[0]
-    num_points = offsets.shape[3]
+    num_heads, num_points, num_levels = offsets.shape[2], offsets.shape[3], sizes.shape[0]
     image, head = plane // num_heads, plane % num_heads
-    rows, grad_rows = value[image, head], grad_value[image, head]
-    tables = _level_tables(sizes, num_points // num_levels, value.dtype)
+    rows, grad_rows = maps[plane], grad_maps[plane]
+    tables = _level_tables(sizes, num_points // num_levels, maps.dtype)
     level_of = tables[0]
-    origin = np.empty((2, num_levels), value.dtype)
-    step = np.empty((2, num_levels), value.dtype)
-    points = np.empty((8, QUERY_BLOCK * num_points), value.dtype)
+    origin = np.empty((2, num_levels), maps.dtype)
+    step = np.empty((2, num_levels), maps.dtype)
+    points = np.empty((8, QUERY_BLOCK * num_points), maps.dtype)
     pixels = np.empty((4, QUERY_BLOCK * num_points), np.int32)
-    grad_attention = np.empty(num_points, value.dtype)
-    zero, one = value.dtype.type(0), value.dtype.type(1)
+    grad_attention = np.empty(num_points, maps.dtype)
+    zero, one = maps.dtype.type(0), maps.dtype.type(1)
     channels = np.uintp(len(lanes))
     for block in range(first, last, QUERY_BLOCK):
         end = min(block + QUERY_BLOCK, last)

@@ -34,6 +34,34 @@ def attend_backward(
     return cpu.backward(grad_output, value, _pairs(sizes), reference, offsets, logits, with_reference)
 
 
+@attend.register_kernel("cuda")
+def _attend_cuda(
+    value: Tensor, sizes: Sequence[int], reference: Tensor, offsets: Tensor, logits: Tensor
+) -> Tensor:
+    from deta_kernels.forward import forward  # Triton is imported at the first use
+
+    return forward(value, sizes, reference, offsets, logits)
+
+
+@attend_backward.register_kernel("cuda")
+def _attend_backward_cuda(
+    grad_output: Tensor,
+    output: Tensor,
+    value: Tensor,
+    sizes: Sequence[int],
+    reference: Tensor,
+    offsets: Tensor,
+    logits: Tensor,
+    with_reference: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from deta_kernels.backward import backward
+
+    is_deterministic = torch.are_deterministic_algorithms_enabled()
+    return backward(
+        grad_output, output, value, sizes, reference, offsets, logits, with_reference, is_deterministic
+    )
+
+
 @attend.register_fake
 def _attend_shapes(
     value: Tensor,

@@ -193,7 +193,7 @@ def _difference_to_pillow(pixels: Tensor, seed: int) -> np.ndarray:
     after = detr_pipeline()(before, generator(seed)).image.permute(1, 2, 0).numpy()
     reference = _pil_reference(pixels, seed)
     assert after.shape == reference.shape
-    return np.abs(after.astype(int) - reference.astype(int))
+    return np.asarray(np.abs(after.astype(int) - reference.astype(int)))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,6 +1,7 @@
 """Backbones from torchvision and timm, and our small one."""
 
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import timm
@@ -107,6 +108,20 @@ def test_file_that_lacks_or_adds_a_key_is_refused_by_name(tmp_path: Path) -> Non
     _save({**state, "conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match=r"1 of wrong shape: conv1\.weight \(1,\) instead of \(64, 3, 7, 7\)"):
         resnet18(weights=str(path))
+
+
+def test_unknown_published_weights_are_refused_with_the_known_names() -> None:
+    with pytest.raises(ValueError, match="one of DEFAULT, IMAGENET1K_V1, got 'IMAGENET'"):
+        resnet18(weights="IMAGENET")
+
+
+def test_failing_download_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("name not known")
+
+    monkeypatch.setattr("deta.models.backbone.get_model", unreachable)
+    with pytest.raises(ValueError, match=r"'DEFAULT' of resnet18 cannot be downloaded.*give a file"):
+        resnet18(weights="DEFAULT")
 
 
 def test_missing_file_is_refused_by_path() -> None:

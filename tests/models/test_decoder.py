@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -101,6 +102,11 @@ def test_padding_of_the_memory_does_not_move_the_references() -> None:
         for pixels, mask in zip((image, padded), masks, strict=True)
     ]
     torch.testing.assert_close(found[0], found[1])
+
+
+def test_width_must_be_a_multiple_of_the_heads() -> None:
+    with pytest.raises(ValueError, match="hidden_dim must be a multiple of num_heads, got 32 and 5"):
+        Decoder(hidden_dim=32, num_levels=1, num_heads=5)
 
 
 def _memory(pixels: Tensor, mask: Tensor) -> FeatureTokens:

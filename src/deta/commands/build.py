@@ -76,7 +76,7 @@ def make_evaluator(
 
 def make_postprocess(cfg: DictConfig, checkpoint: Checkpoint) -> Postprocess:
     """The post-processing asked for, or the one that the checkpoint was trained with."""
-    config = cfg.postprocess
+    config = cfg.get("postprocess")
     if config is None:
         config = checkpoint.config["postprocess"]
         check_targets(config, cfg.trusted, checkpoint)
@@ -134,6 +134,6 @@ def check_targets(config: Any, trusted: Sequence[str], checkpoint: Checkpoint) -
 def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
     """The model's configuration without pretrained weights, which those of the checkpoint replace."""
     model = dict(config)
-    if isinstance(model.get("backbone"), Mapping):
+    if "weights" in model["backbone"]:
         model["backbone"] = {**model["backbone"], "weights": None}
     return model

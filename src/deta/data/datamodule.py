@@ -91,8 +91,9 @@ class CocoDataModule(LightningDataModule):
         self._eval_batch_size = require_int("data.eval_batch_size", eval_batch_size, low=1)
         self._num_workers = require_int("data.num_workers", num_workers, low=0)
         self._seed = require_int("data.seed", seed, low=0)
-        is_plain = isinstance(categories, Mapping)
-        self._categories = Categories.from_state_dict(categories) if is_plain else categories
+        if isinstance(categories, Mapping):
+            categories = Categories.from_state_dict(categories)
+        self._categories: Categories | None = categories
         self._keep_empty_images = require_bool("data.keep_empty_images", keep_empty_images)
         self._limit_train_images = limit_train_images
         if limit_train_images is not None:

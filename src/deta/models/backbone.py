@@ -7,7 +7,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, list_models
+from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -58,7 +58,7 @@ class TorchvisionBackbone(Backbone):
         if name not in list_models():
             raise ValueError(f"backbone.name must be a model of torchvision, got {name!r}")
         path = weights if weights is not None and weights.endswith(SUFFIXES) else None
-        network = get_model(name, weights=None if path else weights)
+        network = _torchvision_network(name, None if path else weights)
         network_names = set(network.state_dict())
         body = create_feature_extractor(network, {node: node for node in return_nodes})
         if path is not None:
@@ -124,6 +124,24 @@ class TimmBackbone(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """See ``Backbone``."""
         return list(self.body(images))
+
+
+def _torchvision_network(name: str, weights: str | None) -> nn.Module:
+    if weights is not None:
+        published = sorted(get_model_weights(name).__members__)
+        if weights not in published:
+            raise ValueError(
+                f"backbone.weights must be a file ({', '.join(SUFFIXES)}) or one of {', '.join(published)}, "
+                f"got {weights!r}"
+            )
+    try:
+        network: nn.Module = get_model(name, weights=weights)
+    except OSError as error:
+        raise ValueError(
+            f"backbone.weights {weights!r} of {name} cannot be downloaded ({error}); give a file, or null for a "
+            "random start"
+        ) from error
+    return network
 
 
 def freeze_parameters(network: nn.Module, prefixes: Sequence[str]) -> None:

@@ -47,6 +47,9 @@ class Decoder(nn.Module):
         self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
         self.num_levels = require_int("num_levels", num_levels, low=1)
         self.num_layers = require_int("num_layers", num_layers, low=1)
+        require_int("num_heads", num_heads, low=1)
+        if hidden_dim % num_heads:
+            raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}")
         self.refine = require_choice("refine", refine, ("iterative", "none"))
         self.layers = nn.ModuleList(
             DecoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout)

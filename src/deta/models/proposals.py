@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from deta.models.anchors import encoder_anchors
 from deta.models.feedforward import xavier_uniform_matrices
-from deta.models.heads import PredictionHead
+from deta.models.heads import Float32Linear, PredictionHead
 from deta.models.position import box_embedding
 from deta.models.selection import Selection
 from deta.models.tokens import FeatureTokens, Queries
@@ -47,14 +47,14 @@ class LearnedQueries(QuerySource):
             raise ValueError(f"reference_size must be 2 (points) or 4 (boxes), got {reference_size!r}")
         self.reference_size = reference_size
         self.query_embed = nn.Embedding(num_queries, 2 * hidden_dim)
-        self.reference_points = nn.Linear(hidden_dim, reference_size)
+        self.reference_points = Float32Linear(hidden_dim, reference_size)
         nn.init.xavier_uniform_(self.reference_points.weight)
         nn.init.zeros_(self.reference_points.bias)
 
     def forward(self, memory: FeatureTokens) -> tuple[Queries, Proposals | None]:
         """See ``QuerySource``; there is no first stage."""
         position, content = self.query_embed.weight.expand(len(memory.tokens), -1, -1).chunk(2, dim=-1)
-        references = self.reference_points(position).float().sigmoid()
+        references = self.reference_points(position).sigmoid()
         return Queries(content, position, references), None
 
 

@@ -216,10 +216,9 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(windows).view(num_images, num_windows, size, 3, self.num_heads, -1)
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5)  # each [B, W, H, N, C_h]
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)  # [H, N, N]
-        bias = bias[None] if mask is None else bias + mask[:, None]
-        bias = bias.to(query.dtype).expand(num_images, num_windows, -1, -1, -1)
+        bias = bias[None] if mask is None else (bias + mask[:, None]).repeat(num_images, 1, 1, 1)
         attended = functional.scaled_dot_product_attention(
-            query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), attn_mask=bias.flatten(0, 1)
+            query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), attn_mask=bias.to(query.dtype)
         )
         output: Tensor = self.proj(attended.transpose(1, 2).reshape(num_images, num_windows, size, dim))
         return output

@@ -1,0 +1,113 @@
+"""How the Triton kernels are launched: block sizes and warps per GPU generation, or the fastest by measurement.
+
+The tables are chosen from compiled code, not from timings: no spilled register and the fewest barriers with five
+levels, four points and 32 channels (Triton 3.9, ptxas 12.9; ``tests/kernels/test_triton_compiled.py`` checks them).
+One warp per program needs no barrier at all: the backward pass in bfloat16 on compute capability 9.0 has 107
+registers and none, against 120 registers, 4 KB of shared memory and 56 barriers with four warps for four times the
+queries. ``DETA_AUTOTUNE=1`` times all candidates at the first call of every new kind of shape instead; that takes
+seconds, and different machines may then choose differently.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Config:
+    """``block_elements`` numbers (queries times channels) are made by ``num_warps`` warps of 32 threads."""
+
+    block_elements: int
+    num_warps: int
+
+    def block_queries(self, block_channels: int) -> int:
+        """Queries of one program: a power of two, at least 1 and at most 64."""
+        return min(64, max(1, self.block_elements // block_channels))
+
+
+CANDIDATES = tuple(
+    Config(block_elements=elements, num_warps=warps)
+    for elements, warps in ((128, 1), (256, 1), (512, 1), (512, 2), (1024, 4), (2048, 4))
+)
+_DEFAULTS = {
+    "forward": Config(block_elements=256, num_warps=1),
+    "backward": Config(block_elements=128, num_warps=1),
+}
+# (kernel, compute capability) -> launch; the cautious defaults serve whatever is not listed.
+_TABLE = {
+    ("forward", 80): Config(block_elements=256, num_warps=1),
+    ("forward", 90): Config(block_elements=256, num_warps=1),
+    # Without vector reductions the addresses of 256 elements do not fit the registers (8 bytes of stack).
+    ("backward", 80): Config(block_elements=128, num_warps=1),
+    ("backward", 90): Config(block_elements=256, num_warps=1),
+}
+_INTERPRETED = Config(block_elements=512, num_warps=1)  # few programs: each takes about 0.1 s
+_tuned: dict[Hashable, Config] = {}
+
+
+def table_config(kernel: str, capability: int) -> Config:
+    """The launch of ``kernel`` (forward or backward) on a GPU of ``capability`` (90 means 9.0)."""
+    return _TABLE.get((kernel, capability), _DEFAULTS[kernel])
+
+
+def run_best(kernel: str, value: Tensor, key: Hashable, run: Callable[[Config], None]) -> None:
+    """Call ``run`` with the configuration for this device, timing all candidates first if asked to.
+
+    Args:
+        kernel: ``forward`` or ``backward``.
+        value: Tells device and dtype.
+        key: What else the best configuration depends on.
+        run: Launches the kernel; may be called many times with its result overwritten.
+    """
+    if value.device.type == "cpu":  # interpreted
+        run(_INTERPRETED)
+        return
+    with torch.cuda.device(value.device):
+        run(_device_config(kernel, value, key, run))
+
+
+def queries_bucket(num_queries: int) -> int:
+    """Class of the number of queries for tuning: 0 up to 1,024, 1 up to 8,192, 2 above."""
+    return sum(num_queries > limit for limit in (1024, 8192))
+
+
+@lru_cache(maxsize=1024)
+def sizes_on(device: torch.device, sizes: tuple[int, ...]) -> Tensor:
+    """``[2 * L]`` int32 on ``device``, kept: a training batch asks for the same sizes in every layer."""
+    return torch.tensor(sizes, dtype=torch.int32, device=device)
+
+
+def check_extent(sizes: Sequence[int], num_heads: int, channels: int) -> None:
+    """Raise ``ValueError`` if the kernels cannot address one image's value or hold a head's channels."""
+    pixels = sum(height * width for height, width in zip(sizes[0::2], sizes[1::2], strict=True))
+    if pixels * num_heads * channels >= 2**31:
+        raise ValueError(
+            f"S * H * D must be below 2**31 for backend 'triton', got {pixels} * {num_heads} * {channels}; "
+            "choose backend 'reference'"
+        )
+    if channels > 256:
+        raise ValueError(f"D must be at most 256 for backend 'triton', got {channels}; choose backend 'reference'")
+
+
+def _device_config(kernel: str, value: Tensor, key: Hashable, run: Callable[[Config], None]) -> Config:
+    if os.environ.get("DETA_AUTOTUNE") != "1":
+        major, minor = torch.cuda.get_device_capability(value.device)
+        return table_config(kernel, 10 * major + minor)
+    key = (kernel, torch.cuda.get_device_name(value.device), value.dtype, key)
+    if key not in _tuned:
+        _tuned[key] = _fastest(run)
+        _LOGGER.info("tuned %s: %s", key, _tuned[key])
+    return _tuned[key]
+
+
+def _fastest(run: Callable[[Config], None]) -> Config:
+    from triton.testing import do_bench
+
+    return min(CANDIDATES, key=lambda config: do_bench(lambda: run(config)))

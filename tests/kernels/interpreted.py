@@ -1,0 +1,139 @@
+"""The Triton kernels in Triton's interpreter; ``test_triton_interpreted.py`` runs this file in a process of its own.
+
+The interpreter is chosen when Triton is imported, for the whole process, which must not hold for other tests.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from deta_kernels.backward import backward
+from deta_kernels.forward import forward
+from tests.kernels.scenes import (
+    ODD_LEVELS,
+    Problem,
+    Result,
+    Shapes,
+    assert_results_close,
+    random_problem,
+    run_reference,
+)
+
+# Rounding of float32 in locations of some pixels, times differences of neighbouring pixels.
+FLOAT32 = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def _memory_starts_as_nan() -> Iterator[None]:
+    """Under this switch PyTorch fills uninitialised memory with NaN: what a kernel leaves out shows."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def run_triton(problem: Problem, *, deterministic: bool = False, with_reference: bool = True) -> Result:
+    value, reference, offsets, logits = problem.tensors
+    sizes = [side for size in problem.shapes for side in size]
+    output = forward(value, sizes, reference, offsets, logits)
+    gradients = backward(
+        problem.upstream, output, value, sizes, reference, offsets, logits, with_reference, deterministic
+    )
+    return Result(output, *gradients)
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_output_and_every_gradient_equal_the_twin(boxes: bool, deterministic: bool) -> None:
+    problem = random_problem(queries=63, images=1, heads=2, channels=16, boxes=boxes, spread=1.5)
+    result = run_triton(problem.to(torch.float32), deterministic=deterministic)
+    assert_results_close(result, run_reference(problem), FLOAT32)
+
+
+@pytest.mark.parametrize("channels", [8, 12, 33, 128])
+def test_any_head_size_is_right(channels: int) -> None:
+    problem = random_problem(channels=channels, images=1, heads=2, queries=3)
+    assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "points"),
+    [
+        (((1, 1),), 1),
+        (((1, 7), (7, 1)), 3),
+        (((0, 3), (3, 3)), 2),
+        (((6, 7), (5, 5), (4, 4), (3, 3), (2, 3), (2, 2), (1, 2), (1, 1)), 2),
+        (((5, 6),), 8),
+    ],
+)
+def test_any_levels_and_points_are_right(shapes: Shapes, points: int) -> None:
+    problem = random_problem(shapes, points=points, images=1, heads=1, queries=5, boxes=points % 2 == 0)
+    assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rounds_only_inputs_and_results(dtype: torch.dtype) -> None:
+    problem = random_problem(queries=20, images=1, heads=2).to(dtype, reference=torch.float32)
+    result = run_triton(problem)
+    assert result.output.dtype == result.value.dtype == result.offsets.dtype == dtype
+    assert result.reference.dtype == torch.float32
+    # The rounded output enters the gradient of the logits, so a second rounding is allowed.
+    assert_results_close(result, run_reference(problem), 2 * torch.finfo(dtype).eps)
+
+
+def test_several_images_do_not_mix() -> None:
+    problem = random_problem(images=3, heads=1, queries=4, channels=4)
+    assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
+
+
+def test_points_far_away_contribute_nothing() -> None:
+    problem = random_problem(images=1, heads=1, queries=3).to(torch.float32)
+    for distance in (1e4, -1e30, float("inf")):
+        result = run_triton(replace(problem, offsets=torch.full_like(problem.offsets, distance)))
+        assert all((tensor == 0).all() for tensor in (result.output, result.value, result.offsets, result.logits))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # NumPy stands for the GPU's conversion
+def test_not_a_number_is_passed_on_instead_of_read_out_of_bounds() -> None:
+    problem = random_problem(images=1, heads=2, queries=3).to(torch.float32)
+    offsets = problem.offsets.clone()
+    offsets[0, 1, 1, 0, 0, 0] = float("nan")
+    output = run_triton(replace(problem, offsets=offsets)).output
+    assert output[0, 1, 1].isnan().all()
+    assert output.isnan().sum() == output.shape[-1]
+
+
+def test_strides_do_not_matter() -> None:
+    problem = random_problem(ODD_LEVELS[1:], images=2, heads=2, queries=3).to(torch.float32)
+    value = problem.value.transpose(0, 3).contiguous().transpose(0, 3)
+    upstream = problem.upstream.transpose(1, 3).contiguous().transpose(1, 3)
+    assert not value.is_contiguous()
+    found = run_triton(replace(problem, value=value, upstream=upstream))
+    assert_results_close(found, run_triton(problem), 1e-6)
+
+
+def test_gradient_of_the_reference_is_made_on_demand() -> None:
+    problem = random_problem(((2, 3),), images=1, heads=1, queries=2).to(torch.float32)
+    assert run_triton(problem, with_reference=False).reference.numel() == 0
+
+
+@pytest.mark.parametrize("magnitude", [1e-20, 1.0, 1e20])
+def test_deterministic_sums_are_exact_at_any_magnitude(magnitude: float) -> None:
+    problem = random_problem(images=1, heads=1, queries=9)
+    problem = replace(problem, upstream=problem.upstream * magnitude)
+    found = run_triton(problem.to(torch.float32), deterministic=True).value
+    torch.testing.assert_close(found / magnitude, (run_reference(problem).value / magnitude).float())
+
+
+def test_deterministic_sums_show_an_upstream_that_is_not_finite() -> None:
+    problem = random_problem(images=1, heads=1, queries=2).to(torch.float32)
+    problem.upstream[0, 0, 0, 0] = float("nan")
+    assert run_triton(problem, deterministic=True).value.isnan().all()
+
+
+@pytest.mark.parametrize(("images", "queries"), [(1, 0), (0, 2)])
+def test_no_queries_or_no_images_give_empty_results(images: int, queries: int) -> None:
+    result = run_triton(random_problem(images=images, queries=queries).to(torch.float32))
+    assert result.output.shape == (images, queries, 3, 8)
+    assert (result.value == 0).all()
