@@ -1,12 +1,12 @@
-# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 """Multi-scale deformable attention on CUDA, backward: one Triton kernel for all gradients.
 
 With g the upstream gradient of a query and head, a the attention of a sample, v_ij its four corners and
 d_ij = <g, v_ij>, everything follows from the four numbers d_ij:
 
-    grad a       = bilinear(d)                                       (written r below)
-    grad logit   = a (r - <g, output>)                               (softmax: sum over samples of a r is <g, output>)
-    grad x       = a ((1 - fy) (d01 - d00) + fy (d11 - d10)),        times step for the offset; y alike
+    grad a       = r = bilinear(d)
+    grad logit   = a (r - <g, output>), because the sum of a r over all samples is <g, output>
+    grad x       = a ((1 - fy) (d01 - d00) + fy (d11 - d10)), times step for the offset; y alike
     grad v_ij   += a w_ij g
 
 Many queries add to one row of value, so these sums are atomic, in float32 whatever the inputs are; on compute
@@ -123,7 +123,8 @@ def attend_backward_kernel(
             tl.store(grad_offsets_ptr + 2 * sample, grad_x * step_x, mask=is_query)
             tl.store(grad_offsets_ptr + 2 * sample + 1, grad_y * step_y, mask=is_query)
             sum_x, sum_y = sum_x + grad_x, sum_y + grad_y
-            sum_width, sum_height = sum_width + grad_x * offset_x, sum_height + grad_y * offset_y
+            if REFERENCE_SIZE == 4:
+                sum_width, sum_height = sum_width + grad_x * offset_x, sum_height + grad_y * offset_y
             w_top, w_bottom = weight * (1.0 - fraction_y), weight * fraction_y
             _add_corner(
                 grad_value_ptr + corner,

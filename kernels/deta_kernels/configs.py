@@ -1,11 +1,11 @@
 """How the Triton kernels are launched: block sizes and warps per GPU generation, or the fastest by measurement.
 
 The tables are chosen from compiled code, not from timings: no spilled register and the fewest barriers with five
-levels, four points and 32 channels (Triton 3.9, ptxas 12.9; ``tests/kernels/test_triton_compiled.py`` checks them).
+levels, four points and 32 channels (Triton 3.9, ptxas 12.9; checked by ``tests/kernels/test_triton_compiled.py``).
 One warp per program needs no barrier at all: the backward pass in bfloat16 on compute capability 9.0 has 107
-registers and none, against 120 registers, 4 KB of shared memory and 56 barriers with four warps for four times the
-queries. ``DETA_AUTOTUNE=1`` times all candidates at the first call of every new kind of shape instead; that takes
-seconds, and different machines may then choose differently.
+registers and none, against 120 registers, 4 KB of shared memory and 56 barriers with four warps for four times
+the queries. ``DETA_AUTOTUNE=1`` times all candidates at the first call of every new kind of shape instead; that
+takes seconds, and different machines may then choose differently.
 """
 
 import logging

@@ -1,8 +1,8 @@
-# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 """Where a block of queries samples one level: Triton functions that forward and backward share.
 
-``BQ`` is the number of queries of a block. Positions are float32 whatever the inputs are: in bfloat16 a position on
-a map of 167 columns would be off by up to 0.65 pixels.
+``BQ`` is the number of queries of a block. Positions are float32 whatever the inputs are: in bfloat16 neighbouring
+positions on a map of 167 columns are 0.65 pixels apart.
 """
 
 import triton

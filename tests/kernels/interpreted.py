@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter; ``test_triton_interpreted.py`` runs this file in a process of its own.
+"""The Triton kernels in Triton's interpreter; ``test_triton_interpreted.py`` runs this file in its own process.
 
 The interpreter is chosen when Triton is imported, for the whole process, which must not hold for other tests.
 """
@@ -126,6 +126,7 @@ def test_deterministic_sums_are_exact_at_any_magnitude(magnitude: float) -> None
     torch.testing.assert_close(found / magnitude, (run_reference(problem).value / magnitude).float())
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
 def test_deterministic_sums_show_an_upstream_that_is_not_finite() -> None:
     problem = random_problem(images=1, heads=1, queries=2).to(torch.float32)
     problem.upstream[0, 0, 0, 0] = float("nan")

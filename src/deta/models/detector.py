@@ -102,9 +102,14 @@ class Detector(nn.Module):
         return memory
 
     def normalise(self, images: Tensor, is_padding: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` float32 with zero mean and unit deviation over ImageNet, zero on padding."""
+        """``[B, 3, H, W]`` float32 with zero mean and unit deviation over ImageNet, zero on padding.
+
+        Channels last in memory: convolutions and pooling are faster so on CPU and GPU, and the maps become
+        tokens without a copy.
+        """
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
-        return ((scaled - self.pixel_mean) / self.pixel_std).masked_fill(is_padding[:, None], 0.0)
+        normalised = ((scaled - self.pixel_mean) / self.pixel_std).masked_fill(is_padding[:, None], 0.0)
+        return normalised.contiguous(memory_format=torch.channels_last)
 
     def _layer_heads(self) -> list[PredictionHead]:
         heads = [head for head in self.heads if isinstance(head, PredictionHead)]

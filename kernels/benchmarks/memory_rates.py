@@ -1,0 +1,120 @@
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
+"""The two rates that bound deformable attention on a GPU: gathering rows, and adding to rows by reduction.
+
+    python -m benchmarks.memory_rates --output memory_rates.csv
+
+Gather: every program reads random rows of 64 or 128 bytes of a table that fits the L2 cache. Reduction: every program
+adds rows of 32 float32 numbers to random rows of a table; the fewer rows, the more additions meet on one address, as
+they do on the coarse levels of a feature pyramid. Rates count the bytes of the rows, median of ``--repeats`` runs.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import triton
+import triton.language as tl
+
+from benchmarks.timing import Row, machine_facts, markdown_table, spread, write_csv
+
+ROWS_PER_PROGRAM = 256
+BLOCK = 8
+
+
+@triton.jit
+def gather_kernel(table_ptr, index_ptr, output_ptr, ROWS: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr):
+    """Sum ``ROWS`` rows of ``WIDTH`` numbers chosen by ``index`` into ``output [programs, BLOCK, WIDTH]``."""
+    program = tl.program_id(0)
+    column = tl.arange(0, WIDTH)
+    lane = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK, WIDTH), tl.float32)
+    for start in range(0, ROWS, BLOCK):
+        row = tl.load(index_ptr + program * ROWS + start + lane).to(tl.int64)
+        total += tl.load(table_ptr + row[:, None] * WIDTH + column[None, :]).to(tl.float32)
+    tl.store(output_ptr + (program * BLOCK + lane)[:, None] * WIDTH + column[None, :], total)
+
+
+@triton.jit
+def reduce_kernel(table_ptr, index_ptr, ROWS: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr):
+    """Add 1 to every number of ``ROWS`` rows of ``WIDTH`` numbers chosen by ``index``."""
+    program = tl.program_id(0)
+    column = tl.arange(0, WIDTH)
+    lane = tl.arange(0, BLOCK)
+    ones = tl.full((BLOCK, WIDTH), 1.0, tl.float32)
+    for start in range(0, ROWS, BLOCK):
+        row = tl.load(index_ptr + program * ROWS + start + lane).to(tl.int64)
+        tl.atomic_add(table_ptr + row[:, None] * WIDTH + column[None, :], ones, sem="relaxed")
+
+
+def gather_rate(dtype: torch.dtype, table_rows: int, num_programs: int, repeats: int) -> dict[str, float]:
+    """Gathered 10^12 bytes per second."""
+    table = torch.randn(table_rows, 32, device="cuda").to(dtype)
+    index = torch.randint(table_rows, (num_programs * ROWS_PER_PROGRAM,), device="cuda", dtype=torch.int32)
+    output = torch.empty(num_programs, BLOCK, 32, device="cuda")
+
+    def run() -> None:
+        gather_kernel[(num_programs,)](
+            table, index, output, ROWS_PER_PROGRAM, BLOCK, 32, num_warps=1, enable_fp_fusion=True
+        )
+
+    return _rate(run, index.numel() * 32 * table.element_size(), repeats)
+
+
+def reduction_rate(table_rows: int, num_programs: int, repeats: int) -> dict[str, float]:
+    """Added 10^12 bytes per second of float32; raises ``RuntimeError`` if an addition was lost."""
+    table = torch.zeros(table_rows, 32, device="cuda")
+    index = torch.randint(table_rows, (num_programs * ROWS_PER_PROGRAM,), device="cuda", dtype=torch.int32)
+
+    def run() -> None:
+        reduce_kernel[(num_programs,)](
+            table, index, ROWS_PER_PROGRAM, BLOCK, 32, num_warps=1, enable_fp_fusion=True
+        )
+
+    run()
+    counts = torch.bincount(index, minlength=table_rows)
+    if not torch.equal(table, counts.float()[:, None].expand(-1, 32)):
+        raise RuntimeError("reductions lost an addition")
+    return _rate(run, index.numel() * 32 * 4, repeats)
+
+
+def _rate(run: Callable[[], None], num_bytes: int, repeats: int) -> dict[str, float]:
+    seconds = []
+    for _ in range(repeats + 2):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1e3)
+    return spread([num_bytes / value for value in seconds[2:]], scale=1e-12)
+
+
+def main() -> None:
+    """Measure both rates and write CSV and table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("memory_rates.csv"))
+    parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--programs", type=int, default=40_000)
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    for dtype in (torch.float32, torch.bfloat16):
+        for table_rows in (1_000, 16_000, 160_000):
+            rate = gather_rate(dtype, table_rows, arguments.programs, arguments.repeats)
+            rows.append({"kind": "gather", "dtype": str(dtype), "table_rows": table_rows} | _named(rate))
+    additions = arguments.programs * ROWS_PER_PROGRAM
+    for per_row in (1, 64, 4096):
+        rate = reduction_rate(max(1, additions // per_row), arguments.programs, arguments.repeats)
+        row = {"kind": "reduction", "dtype": "torch.float32", "table_rows": additions // per_row}
+        rows.append(row | {"additions_per_row": per_row} | _named(rate))
+    rows = [{**row, **machine_facts("cuda")} for row in rows]
+    write_csv(arguments.output, rows)
+    print(markdown_table(rows, ["kind", "dtype", "table_rows", "additions_per_row", "median_tb_per_s"]))
+
+
+def _named(rate: dict[str, float]) -> dict[str, float]:
+    return {f"{key}_tb_per_s": value for key, value in rate.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What the Triton kernels compile to, without a GPU: registers, spills and vector instructions."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+triton = pytest.importorskip("triton")
+
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+from deta_kernels.backward import attend_backward_kernel  # noqa: E402
+from deta_kernels.configs import table_config  # noqa: E402
+from deta_kernels.forward import attend_kernel  # noqa: E402
+
+if triton.knobs.runtime.interpret:
+    pytest.skip("kernels are interpreted, not compiled", allow_module_level=True)
+
+KERNELS = {"forward": attend_kernel, "backward": attend_backward_kernel}
+HALF_TENSORS = {"value", "offsets", "logits", "output", "grad_output", "grad_offsets", "grad_logits"}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    ptx: str
+    registers: int
+    stack_bytes: int
+
+
+def compile_kernel(
+    name: str,
+    capability: int,
+    dtype: str,
+    tmp_path: Path,
+    *,
+    channels: int = 32,
+    boxes: bool = False,
+    deterministic: bool = False,
+) -> Compiled:
+    """Compile as the launcher would on a GPU of ``capability``, for five levels, four points and eight heads."""
+    config, kernel = table_config(name, capability), KERNELS[name]
+    block_channels = triton.next_power_of_2(channels)
+    constants = {
+        "NUM_HEADS": 8,
+        "CHANNELS": channels,
+        "NUM_LEVELS": 5,
+        "NUM_POINTS": 4,
+        "REFERENCE_SIZE": 4 if boxes else 2,
+        "WITH_REFERENCE": boxes,
+        "BLOCK_QUERIES": config.block_queries(block_channels),
+        "BLOCK_CHANNELS": block_channels,
+        "BLOCK_SAMPLES": 32,
+    }
+    names: list[str] = kernel.arg_names
+    constants = {key: value for key, value in constants.items() if key in names}
+    signature = {key: "constexpr" if key in constants else _type_of(key, dtype, deterministic) for key in names}
+    aligned: dict[Any, Any] = {
+        (index,): [["tt.divisibility", 16]] for index, key in enumerate(names) if key.endswith("_ptr")
+    }
+    compiled = triton.compile(
+        ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned),
+        target=GPUTarget("cuda", capability, 32),
+        options={"num_warps": config.num_warps, "enable_fp_fusion": True},
+    )
+    binary = tmp_path / "kernel.cubin"
+    binary.write_bytes(compiled.asm["cubin"])
+    usage = _resource_usage(binary)
+    return Compiled(compiled.asm["ptx"], registers=usage["REG"], stack_bytes=usage["STACK"])
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_no_register_is_spilled(name: str, dtype: str, capability: int, tmp_path: Path) -> None:
+    compiled = compile_kernel(name, capability, dtype, tmp_path)
+    assert compiled.stack_bytes == 0
+    # 65,536 registers serve at least 16 warps of a multiprocessor: a quarter of what Hopper can hold.
+    assert compiled.registers <= 128
+
+
+@pytest.mark.parametrize(("dtype", "load"), [("fp32", "v4.b32"), ("bf16", "v4.b32")])
+def test_rows_are_loaded_with_16_bytes_per_thread(dtype: str, load: str, tmp_path: Path) -> None:
+    compiled = compile_kernel("forward", 90, dtype, tmp_path)
+    assert len(re.findall(rf"ld\.global\.{re.escape(load)}", compiled.ptx)) >= 16  # four corners of four points
+
+
+def test_hopper_adds_four_channels_at_once(tmp_path: Path) -> None:
+    ptx = compile_kernel("backward", 90, "bf16", tmp_path).ptx
+    vector_adds = re.findall(r"(?:red|atom)\.global\.gpu\.relaxed\.add\.v4\.f32", ptx)
+    assert len(vector_adds) == 32  # four corners of four points, eight channels per thread
+    assert not re.search(r"(red|atom)\.global\.gpu\.relaxed\.add\.f32", ptx)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [8, 16, 48, 64, 128])
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_other_head_sizes_spill_nothing(name: str, channels: int, tmp_path: Path) -> None:
+    assert compile_kernel(name, 90, "fp32", tmp_path, channels=channels, boxes=True).stack_bytes == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+def test_deterministic_sums_are_of_integers_and_spill_nothing(capability: int, tmp_path: Path) -> None:
+    compiled = compile_kernel("backward", capability, "fp32", tmp_path, deterministic=True)
+    assert compiled.stack_bytes == 0
+    assert re.search(r"(red|atom)\.global\.gpu\.relaxed\.add\.u64", compiled.ptx)
+    assert not re.search(r"(red|atom)\.global[a-z.]*\.add[a-z0-9.]*\.f32", compiled.ptx)
+
+
+def _type_of(name: str, dtype: str, deterministic: bool) -> str:
+    if not name.endswith("_ptr"):
+        return "i32"
+    tensor = name.removesuffix("_ptr")
+    if tensor == "sizes":
+        return "*i32"
+    if tensor == "grad_value" and deterministic:
+        return "*i64"
+    return f"*{dtype}" if tensor in HALF_TENSORS else "*fp32"
+
+
+def _resource_usage(binary: Path) -> dict[str, int]:
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    run = subprocess.run([tool, "-res-usage", binary], capture_output=True, text=True, check=True)
+    return {key: int(value) for key, value in re.findall(r"([A-Z]+)(?:\[\d+\])?:(\d+)", run.stdout)}
