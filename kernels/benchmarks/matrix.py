@@ -4,9 +4,9 @@
     python -m benchmarks.matrix --shapes E1 D1 --dtypes float32 --peer mypackage.mymodule:attend
 
 A peer is a function with the arguments ``value, spatial_shapes, reference, offsets, logits``. Every backend is
-compared with the float64 twin before it is timed. Times are CUDA events around ``--repeats`` calls, backends in turn
-within each round, with the L2 cache overwritten before every call unless ``--keep-cache``; clocks are as found. On a
-CPU (``--device cpu``) wall-clock time is taken instead, which serves to try the script.
+compared with the float64 twin before it is timed. Times are CUDA events around single calls, backends in turn
+within each round, with the L2 cache overwritten before every call unless ``--keep-cache``; clocks are as found. On
+a CPU (``--device cpu``) wall-clock time is taken instead, which serves to try the script.
 
 Passes: ``forward``, ``backward`` (alone, graph kept), ``both``, and ``query``: from a query tensor through the two
 linear layers to the output and back, where the softmax and the locations count too.
@@ -16,7 +16,7 @@ import argparse
 import functools
 import importlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,10 +92,10 @@ def make_call(operator: Operator, inputs: Inputs, passes: str) -> Callable[[], o
 def _query_call(operator: Operator, inputs: Inputs) -> Callable[[], object]:
     """Forward and backward of the module's part that fusion touches: two projections, then the operator."""
     size, width = inputs.offsets.shape[:2], inputs.value.shape[2] * inputs.value.shape[3]
-    options = {"device": inputs.value.device, "dtype": inputs.value.dtype}
-    query = torch.randn(*size, width, **options).requires_grad_()
-    offsets = nn.Linear(width, inputs.offsets[0, 0].numel(), **options)
-    logits = nn.Linear(width, inputs.logits[0, 0].numel(), **options)
+    device, dtype = inputs.value.device, inputs.value.dtype
+    query = torch.randn(*size, width, device=device, dtype=dtype).requires_grad_()
+    offsets = nn.Linear(width, inputs.offsets[0, 0].numel(), device=device, dtype=dtype)
+    logits = nn.Linear(width, inputs.logits[0, 0].numel(), device=device, dtype=dtype)
     value = inputs.value.detach().requires_grad_()
     leaves = [query, value, *offsets.parameters(), *logits.parameters()]
 
@@ -201,32 +201,31 @@ def load_peer(text: str) -> Operator:
     return operator
 
 
-def draw(rows: list[Row], path: Path) -> None:
-    """Bars of the medians, one panel per pass, shapes along the axis (float32 or the first dtype measured)."""
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Medians on a logarithmic axis, one panel per pass; only the first dtype and distribution measured."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     rows = [row for row in rows if isinstance(row["median_ms"], float)]
-    rows = [
-        row for row in rows if row["dtype"] == rows[0]["dtype"] and row["distribution"] == rows[0]["distribution"]
-    ]
+    first = rows[0]
+    rows = [row for row in rows if all(row[key] == first[key] for key in ("dtype", "distribution"))]
     passes = list(dict.fromkeys(str(row["passes"]) for row in rows))
     shapes = list(dict.fromkeys(str(row["shape"]) for row in rows))
     backends = list(dict.fromkeys(str(row["backend"]) for row in rows))
-    figure, axes = plt.subplots(len(passes), 1, figsize=(8, 2.6 * len(passes)), squeeze=False, sharex=True)
-    for axis, kind in zip(axes[:, 0], passes, strict=True):
-        for index, backend in enumerate(backends):
-            times = {
-                str(r["shape"]): r["median_ms"] for r in rows if (r["passes"], r["backend"]) == (kind, backend)
-            }
-            places = [place + index * 0.8 / len(backends) for place in range(len(shapes))]
-            heights = [float(str(times.get(shape, "nan"))) for shape in shapes]
-            axis.bar(places, heights, 0.8 / len(backends), label=backend)
-        axis.set_yscale("log")
-        axis.set_ylabel(f"{kind} [ms]")
-    axes[-1, 0].set_xticks([place + 0.4 for place in range(len(shapes))], shapes)
-    axes[0, 0].legend(ncols=2, fontsize="small")
-    axes[0, 0].set_title(f"{rows[0]['dtype']}, {rows[0]['distribution']} points, {rows[0]['device']}")
-    figure.tight_layout()
+    size = (3 * len(passes), 1.8 + 0.4 * len(shapes))
+    figure, axes = plt.subplots(1, len(passes), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axis, kind in zip(axes[0], passes, strict=True):
+        for backend in backends:
+            chosen = [row for row in rows if (row["passes"], row["backend"]) == (kind, backend)]
+            places = [shapes.index(str(row["shape"])) for row in chosen]
+            axis.plot([row["median_ms"] for row in chosen], places, "o", label=backend)
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xlabel(f"{kind} [ms]")
+        axis.set_yticks(range(len(shapes)), shapes)
+        axis.grid(axis="x", which="both", alpha=0.3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(backends))
+    figure.suptitle(f"{first['dtype']}, {first['distribution']} points, {first['device']}")
     figure.savefig(path, dpi=150)
 
 

@@ -1,11 +1,12 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
+# ruff: noqa: ANN001, ANN201, N803
 """The two rates that bound deformable attention on a GPU: gathering rows, and adding to rows by reduction.
 
     python -m benchmarks.memory_rates --output memory_rates.csv
 
-Gather: every program reads random rows of 64 or 128 bytes of a table that fits the L2 cache. Reduction: every program
-adds rows of 32 float32 numbers to random rows of a table; the fewer rows, the more additions meet on one address, as
-they do on the coarse levels of a feature pyramid. Rates count the bytes of the rows, median of ``--repeats`` runs.
+Gather: every program reads random rows of 64 or 128 bytes of a table; the smaller tables fit the L2 cache.
+Reduction: every program adds rows of 32 float32 numbers to random rows of a table; the fewer rows, the more
+additions meet on one address, as on the coarse levels of a feature pyramid. Rates count the bytes of the rows.
 """
 
 import argparse
@@ -101,12 +102,16 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         for table_rows in (1_000, 16_000, 160_000):
             rate = gather_rate(dtype, table_rows, arguments.programs, arguments.repeats)
-            rows.append({"kind": "gather", "dtype": str(dtype), "table_rows": table_rows} | _named(rate))
+            rows.append({"kind": "gather", "dtype": str(dtype), "table_rows": table_rows, **_named(rate)})
     additions = arguments.programs * ROWS_PER_PROGRAM
     for per_row in (1, 64, 4096):
         rate = reduction_rate(max(1, additions // per_row), arguments.programs, arguments.repeats)
-        row = {"kind": "reduction", "dtype": "torch.float32", "table_rows": additions // per_row}
-        rows.append(row | {"additions_per_row": per_row} | _named(rate))
+        row: dict[str, object] = {
+            "kind": "reduction",
+            "dtype": "torch.float32",
+            "table_rows": additions // per_row,
+        }
+        rows.append({**row, "additions_per_row": per_row, **_named(rate)})
     rows = [{**row, **machine_facts("cuda")} for row in rows]
     write_csv(arguments.output, rows)
     print(markdown_table(rows, ["kind", "dtype", "table_rows", "additions_per_row", "median_tb_per_s"]))

@@ -1,0 +1,117 @@
+"""Time of one training step: forward, assignment and losses, backward, optimizer.
+
+    python scripts/benchmarks/training_step.py [model=deta_r50 height=480 width=640 batch=1 steps=5 ...]
+
+Random weights and images; ten objects in every image. Prints the median over the steps and writes
+``training_step.csv`` beside the device's name and the versions.
+"""
+
+import csv
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from deta.cli import config_dir
+from deta.engine.environment import device_names, package_versions
+from deta.engine.optim import parameter_groups
+from deta.structures import Targets
+
+DEFAULTS = {"model": "deta_r50", "criterion": "deta", "height": "480", "width": "640", "batch": "1", "steps": "5"}
+NUM_OBJECTS = 10
+NUM_CLASSES = 80
+
+
+def main() -> None:
+    """Measure as the command line asks and print a table."""
+    options = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose(
+            "train",
+            [f"model={options['model']}", f"criterion={options['criterion']}", "model.backbone.weights=null"],
+        )
+    detector = instantiate(cfg.model, _convert_="all", num_classes=NUM_CLASSES).to(device)
+    criterion = instantiate(cfg.criterion, _convert_="all")
+    groups = parameter_groups(
+        detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=cfg.optimizer.lr_factors
+    )
+    optimizer = instantiate(cfg.optimizer.make)(groups)
+    size = int(options["height"]), int(options["width"])
+    images = torch.randint(0, 256, (int(options["batch"]), 3, *size), dtype=torch.uint8, device=device)
+    is_padding = torch.zeros(len(images), *size, dtype=torch.bool, device=device)
+    targets = random_targets(len(images)).to(device)
+
+    times: dict[str, list[float]] = {name: [] for name in ("forward", "losses", "backward", "optimizer", "step")}
+    for _ in range(int(options["steps"]) + 1):
+        with clock(times["step"], device):
+            with clock(times["forward"], device):
+                output = detector(images, is_padding)
+            with clock(times["losses"], device):
+                losses = criterion(output, targets)
+            with clock(times["backward"], device):
+                optimizer.zero_grad()
+                losses.total.backward()
+            with clock(times["optimizer"], device):
+                optimizer.step()
+    report(options, times)
+
+
+@contextmanager
+def clock(times: list[float], device: torch.device) -> Iterator[None]:
+    """Append the seconds that the block took, the device's work included."""
+    start = time.perf_counter()
+    yield
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    times.append(time.perf_counter() - start)
+
+
+def random_targets(num_images: int) -> Targets:
+    """Objects of random place, size and class."""
+    boxes = torch.cat(
+        (torch.rand(num_images, NUM_OBJECTS, 2), 0.05 + 0.3 * torch.rand(num_images, NUM_OBJECTS, 2)), -1
+    )
+    is_object = torch.ones(num_images, NUM_OBJECTS, dtype=torch.bool)
+    return Targets(
+        boxes=boxes,
+        labels=torch.randint(NUM_CLASSES, (num_images, NUM_OBJECTS)),
+        is_object=is_object,
+        areas=boxes[..., 2:].prod(-1) * 640 * 480,
+        ignore_boxes=torch.zeros(num_images, 0, 4),
+        is_ignore=torch.zeros(num_images, 0, dtype=torch.bool),
+    )
+
+
+def report(options: dict[str, str], times: dict[str, list[float]]) -> None:
+    """Print medians without the first step, and append them to the CSV."""
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    for name, seconds in medians.items():
+        print(f"{name:<10} {1e3 * seconds:9.1f} ms")
+    versions = package_versions()
+    row: dict[str, str | float] = {
+        **options,
+        "device": device_names()[-1],
+        "threads": str(torch.get_num_threads()),
+        **{f"{name}_s": round(seconds, 4) for name, seconds in medians.items()},
+        **{name: versions[name] for name in ("deta", "torch", "numba", "triton")},
+    }
+    path = Path("training_step.csv")
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+    print(f"appended to {path.resolve()}")
+
+
+if __name__ == "__main__":
+    main()

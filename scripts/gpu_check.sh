@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Checks and measures the CUDA path on the machine at hand, in less than 8 minutes on a recent GPU.
+#
+#   scripts/gpu_check.sh [OUTPUT_FOLDER]        # default: runs/gpu_check
+#
+# Needs a CUDA device and an environment with the project's packages (PYTHON=path/to/python to choose one); the
+# project itself need not be installed. Writes report.md and measurements.csv. Every step has a time limit and its
+# failure does not stop the others; the exit status is 1 if any failed.
+set -u
+cd "$(dirname "$0")/.."
+output=${1:-runs/gpu_check}
+python=${PYTHON:-python3}
+[ -x .venv/bin/python ] && [ -z "${PYTHON:-}" ] && python=.venv/bin/python
+export PYTHONPATH="src:kernels:.${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 MPLBACKEND=agg
+mkdir -p "$output"
+report=$output/report.md
+failed=0
+
+step() { # step TITLE SECONDS COMMAND...: runs the command and writes its end into the report
+    local title=$1 seconds=$2 start=$SECONDS status=0
+    shift 2
+    echo "== $title"
+    timeout "$seconds" "$@" >"$output/step.log" 2>&1 || status=$?
+    [ "$status" -eq 0 ] || failed=1
+    {
+        printf '\n## %s\n\n' "$title"
+        printf '`%s`: exit status %d after %d s (limit %d s)\n\n```\n' "$*" "$status" $((SECONDS - start)) "$seconds"
+        tail -n 60 "$output/step.log"
+        printf '```\n'
+    } >>"$report"
+    tail -n 3 "$output/step.log"
+}
+
+printf '# GPU check, %s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')" >"$report"
+step "Machine" 60 "$python" -c '
+import torch, triton
+print("torch", torch.__version__, "triton", triton.__version__, "CUDA", torch.version.cuda)
+print(torch.cuda.get_device_properties(0))'
+[ "$failed" -eq 0 ] || exit 1
+step "Kernel tests" 180 "$python" -m pytest -q -m gpu tests/kernels
+step "Gather and reduction rates" 60 "$python" -m benchmarks.memory_rates --repeats 20 --output "$output/rates.csv"
+step "Speed" 120 "$python" -m benchmarks.matrix --shapes E1 D1 --dtypes float32 bfloat16 --distributions spread \
+    --rounds 3 --repeats 10 --output "$output/matrix.csv" --figure "$output/matrix.png"
+step "Short training, bfloat16 and compiled" 150 "$python" -c 'from deta.cli import main; main()' \
+    train experiment=deta_shapes trainer.accelerator=gpu trainer.devices=1 trainer.precision=bf16-mixed trainer.max_epochs=1 \
+    trainer.limit_train_batches=40 trainer.limit_val_batches=5 compile=true \
+    logger=file hydra.run.dir="$output/training"
+step "All measurements in one file" 30 "$python" -c '
+import csv, sys
+from pathlib import Path
+from benchmarks.timing import write_csv
+folder = Path(sys.argv[1])
+rows = []
+for name in ("rates", "matrix"):
+    path = folder / f"{name}.csv"
+    if path.exists():
+        rows += [{"benchmark": name, **row} for row in csv.DictReader(path.open())]
+write_csv(folder / "measurements.csv", rows)
+print(len(rows), "rows")' "$output"
+rm -f "$output/step.log"
+echo "report: $report"
+exit "$failed"
