@@ -43,7 +43,7 @@ lock: setup  ## resolve the dependencies anew into requirements.lock
 
 bench: setup  ## time the training step and the attention operator on this machine
 	$(BIN)/python scripts/benchmarks/training_step.py
-	$(BIN)/python kernels/benchmarks/cpu.py
+	$(BIN)/python -m benchmarks.cpu
 
 clean:  ## remove the environment and caches, keep runs
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

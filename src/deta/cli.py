@@ -18,6 +18,8 @@ COMMANDS = {
     "data check": "check annotations and decode every image",
     "doctor": "show versions, devices and the attention backend",
 }
+HYDRA_OPTIONS = ("cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "info", "package")
+"""Options of Hydra that take a value; every other ``--name=value`` is an override with dashes by mistake."""
 CHILD_COMMAND = "DETA_CHILD_COMMAND"
 """Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
 
@@ -90,11 +92,20 @@ def _take_command() -> str:
         command = " ".join(words[:length])
         if command in COMMANDS:
             del sys.argv[1 : 1 + length]
+            _refuse_dashes(sys.argv[1:])
             os.environ[CHILD_COMMAND] = command
             return command
     known = ", ".join(COMMANDS)
     print(f"deta: no command '{words[0]}'. Commands: {known}. See deta --help", file=sys.stderr)
     sys.exit(2)
+
+
+def _refuse_dashes(words: list[str]) -> None:
+    for word in words:
+        name, equals, _ = word.removeprefix("--").partition("=")
+        if word.startswith("--") and equals and name not in HYDRA_OPTIONS:
+            print(f"deta: {word}: values are given without dashes: {word.lstrip('-')}", file=sys.stderr)
+            sys.exit(2)
 
 
 def _usage() -> str:

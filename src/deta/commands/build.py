@@ -1,9 +1,10 @@
 """From a configuration to objects."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -12,7 +13,9 @@ from deta.data.datamodule import CocoDataModule
 from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata
 from deta.engine.evaluation import CocoEvaluator
 from deta.engine.module import DetectionModule, Postprocess
+from deta.engine.optim import parameter_groups
 
+Factory = Callable[..., Any]
 TRUSTED_PREFIXES = ("deta.",)
 """What a configuration that came out of a checkpoint may instantiate."""
 
@@ -47,6 +50,7 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     """
     criterion, postprocess = make(cfg.criterion), make(cfg.postprocess)
     optimizer, scheduler = make(cfg.optimizer.make), make(cfg.schedule.make)
+    _try_optimization(cfg, optimizer, scheduler)
     datamodule.prepare_data()
     datamodule.setup("fit")
     categories = datamodule.categories
@@ -63,6 +67,22 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
         seed=cfg.seed,
         metadata=make_metadata(plain(cfg), categories.ids, categories.names),
     )
+
+
+def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | None) -> None:
+    """Call what is called with the parameters once training starts, on a parameter that nothing else uses."""
+    probe = [("probe", nn.Parameter(torch.zeros(1)))]
+    groups = parameter_groups(probe, lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors))
+    made = _try("optimizer.make", optimizer, groups)
+    if scheduler is not None:
+        _try("schedule.make", scheduler, made)
+
+
+def _try(key: str, factory: Factory, argument: object) -> object:
+    try:
+        return factory(argument)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key}: {error}; --cfg job shows the values under {key}") from error
 
 
 def make_evaluator(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from hydra.errors import HydraException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,6 +20,7 @@ USER_ERRORS = (
     ModuleNotFoundError,
     HydraException,
     OmegaConfBaseException,
+    MisconfigurationException,
     NonFiniteLossError,
 )
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
@@ -61,9 +63,16 @@ def describe(error: BaseException) -> str:
     return f"{where}: {text}" if where and cause is not error else text
 
 
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
+
+
 def _calm_lightning() -> None:
-    """Leave Lightning's messages to Hydra's log, so that none stands there twice."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).handlers.clear()
+    """Leave Lightning's messages to Hydra's log, so that none stands there twice, without its advertisement."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     for message in LIBRARY_NOISE:
         warnings.filterwarnings("ignore", message=message)

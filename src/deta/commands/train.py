@@ -21,6 +21,7 @@ from deta.utils.checks import require_int
 def run(cfg: DictConfig) -> None:
     """Train as configured; the run directory holds configuration, metrics, checkpoints and pictures."""
     folder = Path(cfg.run_dir)
+    require_int("seed", cfg.seed, low=0, high=2**32 - 1)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     resume_path = None if cfg.ckpt is None else str(find_checkpoint(cfg.ckpt, name="last"))
     trainer = make_trainer(cfg)

@@ -50,7 +50,7 @@ def git_state() -> dict[str, str | bool] | None:
 def describe_run(*, seed: int) -> dict[str, Any]:
     """All facts about this process that belong to a run's record, as plain data."""
     return {
-        "command": sys.argv,
+        "command": sys.orig_argv,
         "seed": seed,
         "git": git_state(),
         "versions": package_versions(),

@@ -18,20 +18,21 @@ def parameter_groups(
 
     Args:
         named_parameters: As of ``nn.Module.named_parameters``; frozen ones are left out.
-        lr: Base learning rate, above 0.
+        lr: Base learning rate, at least 0.
         lr_factors: From a part of dotted names (``backbone`` or ``sampling_offsets``) to the factor on ``lr``.
-            The first entry that names a component of the parameter's name decides.
+            The first entry that names a component of the parameter's name decides. An entry that fits none
+            makes no group: a model with a first stage has no ``reference_points``.
 
     Returns:
         Groups for a ``torch.optim.Optimizer``, in order of first appearance, with keys ``params``, ``lr`` and
         ``name``.
 
     Raises:
-        ValueError: A rate or factor is negative, or an entry of ``lr_factors`` fits no parameter.
+        ValueError: The rate or a factor is no number or negative.
     """
-    require_number("lr", lr, low=0)
+    require_number("optimizer.lr", lr, low=0)
     for name, factor in lr_factors.items():
-        require_number(f"lr_factors.{name}", factor, low=0)
+        require_number(f"optimizer.lr_factors.{name}", factor, low=0)
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in named_parameters:
         if not parameter.requires_grad:

@@ -145,7 +145,7 @@ def make_wandb_logger(*, folder: str | Path, mode: str, project: str, group: str
         return None
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return WandbLogger(
+    logger = WandbLogger(
         project=project,
         group=group,
         name=folder.name,
@@ -155,6 +155,8 @@ def make_wandb_logger(*, folder: str | Path, mode: str, project: str, group: str
         resume="allow",
         settings=wandb.Settings(console="off", silent=True),
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning 2.6 sends it, W&B 0.31 warns that it has no effect
+    return logger
 
 
 def _has_wandb_key() -> bool:

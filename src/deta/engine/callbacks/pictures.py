@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from deta.engine.module import DetectionModule
-from deta.engine.pictures import compare, save_picture, to_pil
+from deta.engine.pictures import compare, contact_sheet, save_picture, to_pil
 from deta.structures import Batch
 from deta.utils.checks import require_int, require_number
 
@@ -62,4 +62,4 @@ class PredictionPictures(pl.Callback):
             save_picture(picture, self._folder / f"val_{k}.jpg")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("val/pictures", [to_pil(picture) for picture in self._pictures])
+                logger.log_image("val/pictures", [to_pil(contact_sheet(self._pictures, columns=1))])
