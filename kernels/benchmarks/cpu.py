@@ -65,9 +65,7 @@ def print_peak(name: str, distribution: str, passes: str, backend: str) -> None:
     real = WORKLOADS[name]
     tiny = Workload(((4, 4),) * len(real.shapes), images=1, queries=2, boxes=real.boxes)
     make_call(make_inputs(tiny, distribution=distribution, dtype=torch.float32, device="cpu"), backend, passes)()
-    call = make_call(
-        make_inputs(real, distribution=distribution, dtype=torch.float32, device="cpu"), backend, passes
-    )
+    call = make_call(make_inputs(real, distribution=distribution, dtype=torch.float32, device="cpu"), backend, passes)
     Path("/proc/self/clear_refs").write_text("5")  # sets the largest resident size to the current one
     before = _largest_resident_bytes()
     kept = call()

@@ -255,9 +255,7 @@ def main() -> None:
                 check_result(name, operator, WORKLOADS[shape], dtype, plan.device)
             for distribution in arguments.distributions:
                 for passes in arguments.passes:
-                    rows += [
-                        {**row, **facts} for row in measure(shape, distribution, dtype, passes, backends, plan)
-                    ]
+                    rows += [{**row, **facts} for row in measure(shape, distribution, dtype, passes, backends, plan)]
                     write_csv(arguments.output, rows)  # an interrupted run keeps what it has
     print(markdown_table(rows, COLUMNS))
     if arguments.figure:

@@ -68,9 +68,7 @@ def reduction_rate(table_rows: int, num_programs: int, repeats: int) -> dict[str
     index = torch.randint(table_rows, (num_programs * ROWS_PER_PROGRAM,), device="cuda", dtype=torch.int32)
 
     def run() -> None:
-        reduce_kernel[(num_programs,)](
-            table, index, ROWS_PER_PROGRAM, BLOCK, 32, num_warps=1, enable_fp_fusion=True
-        )
+        reduce_kernel[(num_programs,)](table, index, ROWS_PER_PROGRAM, BLOCK, 32, num_warps=1, enable_fp_fusion=True)
 
     run()
     counts = torch.bincount(index, minlength=table_rows)

@@ -47,9 +47,7 @@ class Inputs:
     upstream: Tensor
 
 
-def make_inputs(
-    workload: Workload, *, distribution: str, dtype: torch.dtype, device: str, seed: int = 0
-) -> Inputs:
+def make_inputs(workload: Workload, *, distribution: str, dtype: torch.dtype, device: str, seed: int = 0) -> Inputs:
     """Inputs whose points lie as they do at one stage of training.
 
     Args:
@@ -77,9 +75,7 @@ def make_inputs(
         reference[..., :2] = 0.5
         sides = torch.tensor([(width, height) for height, width in workload.shapes])[:, None]
         uniform = torch.rand(offsets.shape, generator=generator) - 0.5
-        offsets = uniform * (
-            sides if not workload.boxes else 2 * workload.points / reference[:, :, None, :, None, 2:]
-        )
+        offsets = uniform * (sides if not workload.boxes else 2 * workload.points / reference[:, :, None, :, None, 2:])
     else:
         raise ValueError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, got {distribution!r}")
     wide = torch.promote_types(dtype, torch.float32)

@@ -259,9 +259,7 @@ def _fixed_point(grad_output: Tensor, num_queries: int) -> tuple[Tensor, Tensor]
     The weights of one query's samples on one pixel sum to at most 1, so ``num_queries`` times the largest |g|
     bounds every sum. No value is read back from the device.
     """
-    largest = (
-        grad_output.abs().amax().float().reshape(1) if grad_output.numel() else grad_output.new_ones(1).float()
-    )
+    largest = grad_output.abs().amax().float().reshape(1) if grad_output.numel() else grad_output.new_ones(1).float()
     exponent = 62 - num_queries.bit_length() - torch.frexp(largest).exponent
     exponent = exponent.clamp(-120, 120)
     one = torch.ones_like(largest)

@@ -257,9 +257,7 @@ def backward(
                 upper, lower = left * d0 + right * d1, left * d2 + right * d3
                 grad_attention[k] = top * upper + bottom * lower
                 mean += weight * grad_attention[k]
-                grad_x = weight * (
-                    top * (has_right * d1 - has_left * d0) + bottom * (has_right * d3 - has_left * d2)
-                )
+                grad_x = weight * (top * (has_right * d1 - has_left * d0) + bottom * (has_right * d3 - has_left * d2))
                 grad_y = weight * (has_bottom * lower - has_top * upper)
                 level = level_of[k]
                 grad_offsets[image, query, head, k, 0] = grad_x * step[0, level]

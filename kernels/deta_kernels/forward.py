@@ -77,13 +77,9 @@ def attend_kernel(
             corner = level_ptr + (top * width + left) * (NUM_HEADS * CHANNELS)
             below = corner + width * (NUM_HEADS * CHANNELS)
             v00 = load_corner(corner, has_top & has_left, channels, CHANNELS, BLOCK_CHANNELS)
-            v01 = load_corner(
-                corner + NUM_HEADS * CHANNELS, has_top & has_right, channels, CHANNELS, BLOCK_CHANNELS
-            )
+            v01 = load_corner(corner + NUM_HEADS * CHANNELS, has_top & has_right, channels, CHANNELS, BLOCK_CHANNELS)
             v10 = load_corner(below, has_bottom & has_left, channels, CHANNELS, BLOCK_CHANNELS)
-            v11 = load_corner(
-                below + NUM_HEADS * CHANNELS, has_bottom & has_right, channels, CHANNELS, BLOCK_CHANNELS
-            )
+            v11 = load_corner(below + NUM_HEADS * CHANNELS, has_bottom & has_right, channels, CHANNELS, BLOCK_CHANNELS)
             upper, lower = weight * (1.0 - fraction_y), weight * fraction_y
             total += (upper * (1.0 - fraction_x))[:, None] * v00 + (upper * fraction_x)[:, None] * v01
             total += (lower * (1.0 - fraction_x))[:, None] * v10 + (lower * fraction_x)[:, None] * v11

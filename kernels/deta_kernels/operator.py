@@ -35,9 +35,7 @@ def attend_backward(
 
 
 @attend.register_kernel("cuda")
-def _attend_cuda(
-    value: Tensor, sizes: Sequence[int], reference: Tensor, offsets: Tensor, logits: Tensor
-) -> Tensor:
+def _attend_cuda(value: Tensor, sizes: Sequence[int], reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
     from deta_kernels.forward import forward  # Triton is imported at the first use
 
     return forward(value, sizes, reference, offsets, logits)
@@ -57,9 +55,7 @@ def _attend_backward_cuda(
     from deta_kernels.backward import backward
 
     is_deterministic = torch.are_deterministic_algorithms_enabled()
-    return backward(
-        grad_output, output, value, sizes, reference, offsets, logits, with_reference, is_deterministic
-    )
+    return backward(grad_output, output, value, sizes, reference, offsets, logits, with_reference, is_deterministic)
 
 
 @attend.register_fake

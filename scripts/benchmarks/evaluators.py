@@ -25,9 +25,7 @@ CROWD_SHARE = 0.012
 BATCH_SIZE = 16
 
 
-def make_split(
-    folder: Path, num_images: int, generator: np.random.Generator
-) -> tuple[Path, list[NDArray[np.float64]]]:
+def make_split(folder: Path, num_images: int, generator: np.random.Generator) -> tuple[Path, list[NDArray[np.float64]]]:
     """An annotation file, and the objects of each image as rows ``x0, y0, x1, y1, class``."""
     annotations: list[dict[str, object]] = []
     objects: list[NDArray[np.float64]] = []
@@ -101,9 +99,7 @@ def main() -> None:
             start = time.perf_counter()
             result = evaluator.compute()
             seconds = time.perf_counter() - start
-            print(
-                f"{engine},{result.num_images},{result.num_detections},{update:.2f},{seconds:.2f},{result.ap:.6f}"
-            )
+            print(f"{engine},{result.num_images},{result.num_detections},{update:.2f},{seconds:.2f},{result.ap:.6f}")
 
 
 if __name__ == "__main__":

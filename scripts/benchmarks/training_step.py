@@ -40,9 +40,7 @@ def main() -> None:
         )
     detector = instantiate(cfg.model, _convert_="all", num_classes=NUM_CLASSES).to(device)
     criterion = instantiate(cfg.criterion, _convert_="all")
-    groups = parameter_groups(
-        detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=cfg.optimizer.lr_factors
-    )
+    groups = parameter_groups(detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=cfg.optimizer.lr_factors)
     optimizer = instantiate(cfg.optimizer.make)(groups)
     size = int(options["height"]), int(options["width"])
     images = torch.randint(0, 256, (int(options["batch"]), 3, *size), dtype=torch.uint8, device=device)
@@ -76,9 +74,7 @@ def clock(times: list[float], device: torch.device) -> Iterator[None]:
 
 def random_targets(num_images: int) -> Targets:
     """Objects of random place, size and class."""
-    boxes = torch.cat(
-        (torch.rand(num_images, NUM_OBJECTS, 2), 0.05 + 0.3 * torch.rand(num_images, NUM_OBJECTS, 2)), -1
-    )
+    boxes = torch.cat((torch.rand(num_images, NUM_OBJECTS, 2), 0.05 + 0.3 * torch.rand(num_images, NUM_OBJECTS, 2)), -1)
     is_object = torch.ones(num_images, NUM_OBJECTS, dtype=torch.bool)
     return Targets(
         boxes=boxes,

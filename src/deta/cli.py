@@ -96,7 +96,8 @@ def _take_command() -> str:
             os.environ[CHILD_COMMAND] = command
             return command
     known = ", ".join(COMMANDS)
-    print(f"deta: no command '{words[0]}'. Commands: {known}. See deta --help", file=sys.stderr)
+    given = " ".join(words[:2]) if any(name.startswith(f"{words[0]} ") for name in COMMANDS) else words[0]
+    print(f"deta: no command '{given}'. Commands: {known}. See deta --help", file=sys.stderr)
     sys.exit(2)
 
 

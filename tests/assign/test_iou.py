@@ -141,9 +141,7 @@ def test_image_without_objects_is_all_background(targets: Targets) -> None:
 
 def test_more_objects_than_boxes_gives_every_box_one_object() -> None:
     crowd = [shifted(0.01 * k) for k in range(12)]
-    matches = IoUAssigner(tau=0.5, gamma=None, max_per_target=4)(
-        candidates([CENTRE, shifted(0.05)]), objects(crowd)
-    )
+    matches = IoUAssigner(tau=0.5, gamma=None, max_per_target=4)(candidates([CENTRE, shifted(0.05)]), objects(crowd))
     assert sorted(matches.target[0].tolist()) == [0, 5]
 
 

@@ -16,9 +16,7 @@ def test_state_survives_a_checkpoint_as_plain_data() -> None:
     assert Categories.from_state_dict(json.loads(json.dumps(categories.state_dict()))) == categories
 
 
-@pytest.mark.parametrize(
-    ("ids", "names"), [((), ()), ((1, 2), ("a",)), ((2, 1), ("a", "b")), ((1, 1), ("a", "b"))]
-)
+@pytest.mark.parametrize(("ids", "names"), [((), ()), ((1, 2), ("a",)), ((2, 1), ("a", "b")), ((1, 1), ("a", "b"))])
 def test_inconsistent_categories_are_refused(ids: tuple[int, ...], names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="categor"):
         Categories(ids=ids, names=names)

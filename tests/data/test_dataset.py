@@ -105,9 +105,7 @@ def test_more_bad_images_than_allowed_stop_with_their_names(tmp_path: Path) -> N
     break_image(tmp_path, 3)
     break_image(tmp_path, 6)
     assert data[2].image_id == 4
-    with pytest.raises(
-        ImageError, match=r"2 of 8 images cannot be used \(3\.png, 6\.png\).*max_bad_fraction=0\.15"
-    ):
+    with pytest.raises(ImageError, match=r"2 of 8 images cannot be used \(3\.png, 6\.png\).*max_bad_fraction=0\.15"):
         data[5]
 
 

@@ -285,9 +285,7 @@ def test_mapping_mistakes_are_errors(tmp_path: Path) -> None:
         score(path, {1: [([0, 0, 50, 50], 0.9, 3)]})
 
 
-def test_categories_that_the_model_cannot_find_are_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_categories_that_the_model_cannot_find_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     evaluator(write(tmp_path, [1], []), category_ids=[3])
     assert "2 categories" in caplog.text
     assert "dog, bird" in caplog.text

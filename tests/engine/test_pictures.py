@@ -120,9 +120,7 @@ def test_areas_to_ignore_are_hatched() -> None:
 def test_colours_of_many_classes_differ() -> None:
     colours = [class_colour(label) for label in range(100)]
     assert len(set(colours)) == 100
-    assert all(
-        max(map(abs, (a - b for a, b in zip(*pair, strict=True)))) > 60 for pair in itertools.pairwise(colours)
-    )
+    assert all(max(map(abs, (a - b for a, b in zip(*pair, strict=True)))) > 60 for pair in itertools.pairwise(colours))
 
 
 def test_a_comparison_shows_detections_left_and_truth_right() -> None:

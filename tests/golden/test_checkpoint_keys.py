@@ -63,9 +63,7 @@ def test_parameters_with_their_own_learning_rate_keep_their_names(
 
 
 def _resnet50() -> TorchvisionBackbone:
-    return TorchvisionBackbone(
-        name="resnet50", return_nodes=("layer2", "layer3", "layer4"), frozen=("conv1", "layer1")
-    )
+    return TorchvisionBackbone(name="resnet50", return_nodes=("layer2", "layer3", "layer4"), frozen=("conv1", "layer1"))
 
 
 def _detector(backbone: nn.Module) -> Detector:

@@ -26,9 +26,7 @@ LR_FACTORS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
 
 
 def resnet50() -> TorchvisionBackbone:
-    return TorchvisionBackbone(
-        name="resnet50", return_nodes=("layer2", "layer3", "layer4"), frozen=("conv1", "layer1")
-    )
+    return TorchvisionBackbone(name="resnet50", return_nodes=("layer2", "layer3", "layer4"), frozen=("conv1", "layer1"))
 
 
 def detector(backbone: Backbone) -> Detector:
@@ -72,6 +70,4 @@ def test_every_parameter_learns_at_the_rate_of_the_release(
     found = {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}
     expected = reference["param_groups"]
     assert found == pytest.approx({key: entry["lr"] for key, entry in expected.items() if entry["requires_grad"]})
-    assert set(names.values()) - set(found) == {
-        key for key, entry in expected.items() if not entry["requires_grad"]
-    }
+    assert set(names.values()) - set(found) == {key for key, entry in expected.items() if not entry["requires_grad"]}

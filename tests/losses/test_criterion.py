@@ -14,9 +14,7 @@ from tests.assign.scenes import objects, random_scene
 CENTRE = (0.5, 0.5, 0.2, 0.2)
 
 
-def make_output(
-    boxes: Tensor, logits: Tensor, *, num_layers: int = 2, with_proposals: bool = False
-) -> DetectionOutput:
+def make_output(boxes: Tensor, logits: Tensor, *, num_layers: int = 2, with_proposals: bool = False) -> DetectionOutput:
     """Every layer predicts the same; so does the first stage."""
     layer = LayerPrediction(logits, boxes, boxes.detach())
     proposals = Proposals(

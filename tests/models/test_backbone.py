@@ -26,9 +26,7 @@ def resnet18(**options: object) -> TorchvisionBackbone:
     "backbone",
     [
         pytest.param(lambda: resnet18(), id="resnet18"),
-        pytest.param(
-            lambda: TorchvisionBackbone(name="squeezenet1_0", return_nodes=SQUEEZE_NODES), id="squeezenet"
-        ),
+        pytest.param(lambda: TorchvisionBackbone(name="squeezenet1_0", return_nodes=SQUEEZE_NODES), id="squeezenet"),
         pytest.param(lambda: TimmBackbone(name="resnet10t", out_indices=(2, 3)), id="timm"),
         pytest.param(lambda: ConvBackbone(channels=(8, 12)), id="convnet"),
     ],

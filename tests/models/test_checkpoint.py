@@ -10,9 +10,7 @@ from deta.models.checkpoint import from_release, load_release, to_release
 from tests.models.tiny import tiny_detector
 
 
-@pytest.mark.parametrize(
-    ("learned", "refine"), [(False, "iterative"), (True, "iterative"), (True, "none")], ids=str
-)
+@pytest.mark.parametrize(("learned", "refine"), [(False, "iterative"), (True, "iterative"), (True, "none")], ids=str)
 def test_published_file_fills_every_weight(tmp_path: Path, learned: bool, refine: str) -> None:
     source = tiny_detector(learned=learned, refine=refine, seed=0)
     target = tiny_detector(learned=learned, refine=refine, seed=1)

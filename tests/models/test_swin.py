@@ -31,9 +31,7 @@ def tiny(**options: Any) -> SwinBackbone:  # noqa: ANN401 - passed on
 
 def test_maps_equal_those_of_timm_where_all_sizes_fit_the_windows() -> None:
     backbone = tiny().eval()
-    other = SwinTransformer(
-        img_size=64, window_size=4, embed_dim=12, depths=(2, 2), num_heads=(2, 3), num_classes=0
-    )
+    other = SwinTransformer(img_size=64, window_size=4, embed_dim=12, depths=(2, 2), num_heads=(2, 3), num_classes=0)
     state = {}
     for name, tensor in backbone.body.state_dict().items():
         if name.startswith("norm"):

@@ -18,9 +18,7 @@ def test_pairs_of_a_batch_equal_torchvision_per_image() -> None:
     first, second = random_xyxy(0, 3, 7), random_xyxy(1, 3, 5)
     for image in range(3):
         torch.testing.assert_close(pairwise_iou(first, second)[image], reference_iou(first[image], second[image]))
-        torch.testing.assert_close(
-            pairwise_giou(first, second)[image], reference_giou(first[image], second[image])
-        )
+        torch.testing.assert_close(pairwise_giou(first, second)[image], reference_giou(first[image], second[image]))
 
 
 @pytest.mark.parametrize("overlap", [box_iou, box_giou])

@@ -22,9 +22,7 @@ from deta.structures import (
 class Assigner(Protocol):
     """Decides which candidate answers for which object. Third-party strategies implement this."""
 
-    def __call__(
-        self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None
-    ) -> Matches:
+    def __call__(self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None) -> Matches:
         """Assign every candidate of a batch to an object, to the background, or to nothing.
 
         Args:

@@ -55,9 +55,7 @@ class HungarianAssigner:
             raise ValueError("class_weight, l1_weight and giou_weight are all 0: nothing decides the assignment")
 
     @torch.no_grad()
-    def __call__(
-        self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None
-    ) -> Matches:
+    def __call__(self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None) -> Matches:
         """See ``Assigner``. Deterministic; synchronises once."""
         del generator
         target = solve([self.cost(candidates, targets)], [targets])[0]

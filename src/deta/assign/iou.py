@@ -45,9 +45,7 @@ class IoUAssigner:
         ignore_above: float | None = None,
     ) -> None:
         self.tau = require_number("tau", tau, low=0, high=1)
-        self.max_per_target = (
-            None if max_per_target is None else require_int("max_per_target", max_per_target, low=1)
-        )
+        self.max_per_target = None if max_per_target is None else require_int("max_per_target", max_per_target, low=1)
         self.gamma = None if gamma is None else require_number("gamma", gamma, low=0, high=1)
         self.closest_box = require_bool("closest_box", closest_box)
         self.ignore_above = (
@@ -55,9 +53,7 @@ class IoUAssigner:
         )
 
     @torch.no_grad()
-    def __call__(
-        self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None
-    ) -> Matches:
+    def __call__(self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None) -> Matches:
         """See ``Assigner``."""
         if 0 in (targets.is_object.shape[1], candidates.is_valid.shape[1]):
             target = background(candidates)

@@ -45,21 +45,15 @@ class ReleaseAssigner:
         low_quality: bool = True,
     ) -> None:
         self.tau = require_number("tau", tau, low=0, high=1)
-        self.max_per_target = (
-            None if max_per_target is None else require_int("max_per_target", max_per_target, low=1)
-        )
+        self.max_per_target = None if max_per_target is None else require_int("max_per_target", max_per_target, low=1)
         self.num_samples = None if num_samples is None else require_int("num_samples", num_samples, low=1)
         self.positive_fraction = (
-            None
-            if positive_fraction is None
-            else require_number("positive_fraction", positive_fraction, low=0, high=1)
+            None if positive_fraction is None else require_number("positive_fraction", positive_fraction, low=0, high=1)
         )
         self.low_quality = require_bool("low_quality", low_quality)
 
     @torch.no_grad()
-    def __call__(
-        self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None
-    ) -> Matches:
+    def __call__(self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None) -> Matches:
         """See ``Assigner``."""
         if 0 in (targets.is_object.shape[1], candidates.is_valid.shape[1]):
             target = background(candidates)

@@ -54,6 +54,11 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     datamodule.prepare_data()
     datamodule.setup("fit")
     categories = datamodule.categories
+    if cfg.model.get("num_classes") not in (None, len(categories)):
+        raise ValueError(
+            f"model.num_classes must be null or {len(categories)}, the number of categories of the training "
+            f"annotations, got {cfg.model.num_classes}"
+        )
     return DetectionModule(
         detector=make_detector(cfg.model, len(categories)),
         criterion=criterion,
@@ -85,9 +90,7 @@ def _try(key: str, factory: Factory, argument: object) -> object:
         raise ValueError(f"{key}: {error}; --cfg job shows the values under {key}") from error
 
 
-def make_evaluator(
-    cfg: DictConfig, datamodule: CocoDataModule, category_ids: Sequence[int | None]
-) -> CocoEvaluator:
+def make_evaluator(cfg: DictConfig, datamodule: CocoDataModule, category_ids: Sequence[int | None]) -> CocoEvaluator:
     """The metric over the validation annotations of the data module."""
     factory = make(cfg.evaluator)
     evaluator: CocoEvaluator = factory(annotations=datamodule.val_annotations, category_ids=category_ids)

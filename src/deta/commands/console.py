@@ -10,7 +10,7 @@ from functools import wraps
 from hydra.errors import HydraException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from deta.engine.callbacks import NonFiniteLossError
 
@@ -28,6 +28,7 @@ LIBRARY_NOISE = (
     ".*LeafSpec.*",  # Lightning 2.6 with torch 2.12 or newer
     ".*does not have many workers.*",  # reading is as fast as data.num_workers says
     ".*smaller than the logging interval.*",
+    ".*exists and is not empty.*",  # deta train refuses the folder of another run
 )
 """Warnings of Lightning that a user can do nothing about."""
 
@@ -56,6 +57,9 @@ def describe(error: BaseException) -> str:
     cause = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
+    if isinstance(cause, MissingMandatoryValue):
+        name = key.removeprefix("full_key: ")
+        return f"{name} has no value yet: give {name}=<value>"
     text = str(cause).strip() or type(cause).__name__
     if isinstance(cause, TypeError) and "unexpected keyword" in text:
         text += "; see the keys with --cfg job"

@@ -23,10 +23,10 @@ def run(cfg: DictConfig) -> None:
         raise FileNotFoundError(f"source={source} does not exist")
     if target.exists():
         raise FileExistsError(f"target={target} exists; remove it or choose another name")
-    if cfg.direction == "from_release":
-        num_weights = _from_release(cfg, source, target)
-    else:
-        num_weights = _to_release(source, target)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"target={target}: the folder {target.parent} does not exist")
+    is_published = cfg.direction == "from_release"
+    num_weights = _from_release(cfg, source, target) if is_published else _to_release(source, target)
     print(f"Wrote {num_weights} weights to {target}")
 
 

@@ -15,6 +15,9 @@ from deta.data.datamodule import CocoDataModule
 @reports_errors
 def run(cfg: DictConfig) -> None:
     """Print a report of both splits; the exit code is 1 if there is an error in one of them."""
+    checksums = None if cfg.checksums is None else Path(cfg.checksums)
+    if checksums is not None and not checksums.is_file():
+        raise FileNotFoundError(f"checksums={checksums} does not exist")
     datamodule: CocoDataModule = make(cfg.data)
     datamodule.prepare_data()
     categories = None
@@ -24,7 +27,7 @@ def run(cfg: DictConfig) -> None:
             annotations,
             images,
             categories=categories,
-            checksums=None if cfg.checksums is None else Path(cfg.checksums),
+            checksums=checksums,
             num_workers=cfg.num_workers,
             min_image_side=cfg.data.get("min_image_side", 8),
             scale_16bit=cfg.data.get("scale_16bit", False),

@@ -69,6 +69,12 @@ def _datamodule(cfg: DictConfig, checkpoint: Checkpoint) -> CocoDataModule:
             raise ValueError(f"{checkpoint.path} names no data set: choose one, such as data=coco data.root=...")
         given = {name: value for name, value in config.items() if value is not None}
         config = {**checkpoint.config["data"], **given}
+        foreign = sorted(given.keys() - checkpoint.config["data"].keys())
+        if foreign:
+            raise ValueError(
+                f"data.{foreign[0]} is no value of the data set that {checkpoint.path} was trained with, "
+                f"{config['_target_']}: choose another, such as data=coco data.root=..."
+            )
         check_targets(config, cfg.trusted, checkpoint)
     datamodule: CocoDataModule = make({**config, "_partial_": True})(categories=_categories(checkpoint))
     datamodule.prepare_data()

@@ -1,6 +1,7 @@
 """``deta train``: train a detector and evaluate it after every epoch."""
 
 import json
+import logging
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -16,6 +17,8 @@ from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.utils.checks import require_int
 
+_log = logging.getLogger(__name__)
+
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
@@ -25,6 +28,8 @@ def run(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     resume_path = None if cfg.ckpt is None else str(find_checkpoint(cfg.ckpt, name="last"))
     trainer = make_trainer(cfg)
+    if trainer.is_global_zero and cfg.ckpt is None and (folder / "metrics.jsonl").exists():
+        raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
     datamodule: CocoDataModule = make(cfg.data)
     module = make_module(cfg, datamodule)
     if cfg.weights is not None:
@@ -49,12 +54,24 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     require_int("trainer.max_steps", cfg.trainer.max_steps, low=-1)
     require_int("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, low=1)
     require_int("trainer.check_val_every_n_epoch", cfg.trainer.check_val_every_n_epoch, low=1)
+    _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
     callbacks = [make(node) for node in cfg.callbacks.values() if node is not None]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     trainer: pl.Trainer = make(
         cfg.trainer, callbacks=callbacks, logger=[logger for logger in loggers if logger is not None]
     )
     return trainer
+
+
+def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
+    rest = max_epochs % interval if max_epochs > 0 else 0
+    if rest:
+        _log.warning(
+            "The last %d of %d epochs are not evaluated: trainer.check_val_every_n_epoch=%d",
+            rest,
+            max_epochs,
+            interval,
+        )
 
 
 def _write_record(cfg: DictConfig, folder: Path) -> None:

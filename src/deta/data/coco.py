@@ -141,9 +141,7 @@ class CocoAnnotations:
         names = [self.file_name(int(index)) for index in chosen]
         name_bytes, name_offsets = _pack_names(names)
         lengths = np.diff(self.offsets)[chosen]
-        rows = np.concatenate(
-            [np.arange(0), *(np.arange(*self.rows(int(i)).indices(len(self.boxes))) for i in chosen)]
-        )
+        rows = np.concatenate([np.arange(0), *(np.arange(*self.rows(int(i)).indices(len(self.boxes))) for i in chosen)])
         return type(self)(
             categories=self.categories,
             image_ids=self.image_ids[chosen],
@@ -160,9 +158,7 @@ class CocoAnnotations:
         )
 
 
-def read_coco(
-    path: Path, *, categories: Categories | None = None, allow_unlabelled: bool = False
-) -> CocoAnnotations:
+def read_coco(path: Path, *, categories: Categories | None = None, allow_unlabelled: bool = False) -> CocoAnnotations:
     """Read, check and pack a COCO annotation file.
 
     Boxes without area and boxes outside their image are left out and boxes are clipped to it, all counted

@@ -63,9 +63,7 @@ def load_document(path: Path) -> dict[str, Any]:
             ``categories``, or in LVIS layout.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"annotation file {path} does not exist; check data.root and the file names below it"
-        )
+        raise FileNotFoundError(f"annotation file {path} does not exist; check data.root and the file names below it")
     try:
         document = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
@@ -80,9 +78,7 @@ def load_document(path: Path) -> dict[str, Any]:
         )
     for key in ("images", "categories"):
         if not isinstance(document.get(key), list) or not document[key]:
-            raise ValueError(
-                f"{path} must have a non-empty list {key!r}; keys found: {', '.join(document) or 'none'}"
-            )
+            raise ValueError(f"{path} must have a non-empty list {key!r}; keys found: {', '.join(document) or 'none'}")
     images = document["images"]
     if any(isinstance(image, dict) and any(key in image for key in _LVIS_KEYS) for image in images):
         raise ValueError(

@@ -15,9 +15,7 @@ def missing_files(annotations: CocoAnnotations, image_folder: Path) -> list[str]
 def require_files(annotations: CocoAnnotations, image_folder: Path) -> None:
     """Raise ``FileNotFoundError`` with count and first names unless every image file exists."""
     if not image_folder.is_dir():
-        raise FileNotFoundError(
-            f"image folder {image_folder} does not exist; check data.root and the folders below it"
-        )
+        raise FileNotFoundError(f"image folder {image_folder} does not exist; check data.root and the folders below it")
     missing = missing_files(annotations, image_folder)
     if missing:
         raise FileNotFoundError(

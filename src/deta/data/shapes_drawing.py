@@ -191,9 +191,7 @@ def _add_crowd(canvas: Canvas, size: tuple[int, int], rng: np.random.Generator) 
     label = int(rng.integers(len(SHAPES)))
     middle = (rng.uniform(35, size[1] - 35), rng.uniform(35, size[0] - 35))
     offsets = rng.uniform(-28, 28, (rng.integers(9, 16), 2))
-    numbers = [
-        canvas.add_shape(label, (middle[0] + x, middle[1] + y), float(rng.uniform(5, 9))) for x, y in offsets
-    ]
+    numbers = [canvas.add_shape(label, (middle[0] + x, middle[1] + y), float(rng.uniform(5, 9))) for x, y in offsets]
     return label, numbers
 
 

@@ -64,8 +64,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = find_checkpoint(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is damaged or holds more than plain data: {error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint: damaged, of another format, or more than plain data "
+            f"({_reason(error)})"
+        ) from error
     if not isinstance(content, dict) or CHECKPOINT_KEY not in content or "state_dict" not in content:
         raise ValueError(f"{path} is not a deta checkpoint; deta convert reads published ones")
     metadata = content[CHECKPOINT_KEY]
@@ -81,6 +84,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         category_ids=tuple(metadata["category_ids"]),
         category_names=tuple(metadata["category_names"]),
     )
+
+
+def _reason(error: Exception) -> str:
+    """PyTorch's reason in one line, without its advice to read the file unsafely."""
+    text = str(error).rpartition("WeightsUnpickler error:")[2]  # all of it where PyTorch gives no such reason
+    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
 
 
 def make_metadata(
@@ -113,9 +122,7 @@ def load_weights(detector: nn.Module, checkpoint: Checkpoint, *, allow_new_class
     missing = sorted(own.keys() - checkpoint.weights.keys())
     unexpected = sorted(checkpoint.weights.keys() - own.keys())
     other_shape = [
-        name
-        for name in own.keys() & checkpoint.weights.keys()
-        if own[name].shape != checkpoint.weights[name].shape
+        name for name in own.keys() & checkpoint.weights.keys() if own[name].shape != checkpoint.weights[name].shape
     ]
     fresh = [name for name in sorted(other_shape) if allow_new_classes and "class" in name]
     wrong = sorted(set(other_shape) - set(fresh))

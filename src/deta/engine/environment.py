@@ -39,10 +39,14 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, str | bool] | None:
-    """Commit of the checkout that this source lies in and whether files differ from it; None outside git."""
-    folder = Path(__file__).resolve().parent
+    """Commit of the checkout that this source lies in and whether files differ from it; None outside git.
+
+    A package that is installed below the checkout of something else does not belong to it.
+    """
+    source = Path(__file__).resolve()
+    folder = source.parent
     commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    if commit is None or _git(folder, "ls-files", "--error-unmatch", source.name) is None:
         return None
     return {"commit": commit, "is_modified": bool(_git(folder, "status", "--porcelain"))}
 

@@ -68,9 +68,7 @@ def draw_boxes(
         for box in _rectangles(ignore_xyxy, factor, picture):
             canvas.hatch(box)
     rows = list(zip(_rectangles(boxes_xyxy, factor, picture), labels.tolist(), strict=True))
-    best_first = list(
-        range(len(rows)) if scores is None else scores.argsort(descending=True, stable=True).tolist()
-    )
+    best_first = list(range(len(rows)) if scores is None else scores.argsort(descending=True, stable=True).tolist())
     labelled = []
     for index in best_first:
         box, label = rows[index]
@@ -124,9 +122,7 @@ def compare(
     return contact_sheet([left, right], columns=2)
 
 
-def contact_sheet(
-    pictures: Sequence[Tensor], *, columns: int, cell_width: int | None = None, gap: int = 8
-) -> Tensor:
+def contact_sheet(pictures: Sequence[Tensor], *, columns: int, cell_width: int | None = None, gap: int = 8) -> Tensor:
     """Pictures in rows, from left to right.
 
     Args:
@@ -149,9 +145,7 @@ def contact_sheet(
     width = max(cell.width for cell in cells)
     heights = [max(cell.height for cell in row) for row in rows]
     num_columns = min(columns, len(cells))
-    sheet = Image.new(
-        "RGB", ((width + gap) * num_columns - gap, sum(heights) + gap * (len(rows) - 1)), _BACKGROUND
-    )
+    sheet = Image.new("RGB", ((width + gap) * num_columns - gap, sum(heights) + gap * (len(rows) - 1)), _BACKGROUND)
     top = 0
     for row, height in zip(rows, heights, strict=True):
         for column, cell in enumerate(row):

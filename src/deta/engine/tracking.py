@@ -9,7 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import wandb
@@ -20,6 +20,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from deta.utils.checks import require_choice
 
 SECONDS_BETWEEN_TABLES = 30.0
+_WANDB_MODES = ("online", "offline", "disabled")
+_OLD_WANDB_MODES = {"run": "online", "dryrun": "offline"}
+"""Names that W&B still accepts in ``WANDB_MODE``."""
 
 
 class MetricsLogger(Logger):
@@ -37,6 +40,7 @@ class MetricsLogger(Logger):
         super().__init__()
         self._folder = Path(folder)
         self._table_time = 0.0
+        self._is_whole = False  # whether the file is known to end with a whole line
 
     @property
     def name(self) -> str:
@@ -73,6 +77,9 @@ class MetricsLogger(Logger):
         row = {"step": step, "time": round(time.time(), 3)}
         row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._is_whole:
+            _cut_unfinished_line(self.path)
+            self._is_whole = True
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -107,6 +114,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _cut_unfinished_line(path: Path) -> None:
+    """Remove what a killed process wrote of its last line, so that the next one starts a line."""
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows with different keys as one table; what a row lacks stays empty."""
     rows = list(rows)
@@ -135,12 +150,13 @@ def make_wandb_logger(*, folder: str | Path, mode: str, project: str, group: str
     Raises:
         ValueError: ``mode`` is none of these, or ``online`` without a key.
     """
-    require_choice("mode", mode, ("auto", "online", "offline", "disabled"))
+    require_choice("logger.wandb.mode", mode, ("auto", *_WANDB_MODES))
     has_key = _has_wandb_key()
     if mode == "online" and not has_key:
         raise ValueError("logger.wandb.mode=online needs a key: set WANDB_API_KEY or run wandb login")
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE", "online" if has_key else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_key else "offline")
+        mode = require_choice("WANDB_MODE", _OLD_WANDB_MODES.get(mode, mode), _WANDB_MODES)
     if mode == "disabled":
         return None
     folder = Path(folder)
@@ -151,9 +167,9 @@ def make_wandb_logger(*, folder: str | Path, mode: str, project: str, group: str
         name=folder.name,
         id="".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in folder.name),
         save_dir=folder,
-        offline=mode == "offline",
         resume="allow",
-        settings=wandb.Settings(console="off", silent=True),
+        # Not offline=True, which sets WANDB_MODE for every later run of the process.
+        settings=wandb.Settings(mode=cast(Literal["online", "offline"], mode), console="off", silent=True),
     )
     logger._wandb_init.pop("anonymous", None)  # Lightning 2.6 sends it, W&B 0.31 warns that it has no effect
     return logger

@@ -8,9 +8,7 @@ from deta.ops.iou import box_giou
 from deta.structures import IGNORED, Matches, Targets
 
 
-def classification_loss(
-    logits: Tensor, matches: Matches, targets: Targets, *, alpha: float, gamma: float
-) -> Tensor:
+def classification_loss(logits: Tensor, matches: Matches, targets: Targets, *, alpha: float, gamma: float) -> Tensor:
     """Sigmoid focal loss, summed over candidates and classes; ignored candidates count nothing.
 
     Source: arXiv:1708.02002, eq. 5.

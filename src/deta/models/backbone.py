@@ -63,9 +63,7 @@ class TorchvisionBackbone(Backbone):
         body = create_feature_extractor(network, {node: node for node in return_nodes})
         if path is not None:
             classifier = network_names - set(body.state_dict())
-            load_strictly(
-                body, read_state_dict(path), path, may_be_unused=classifier, may_be_missing=_counters(body)
-            )
+            load_strictly(body, read_state_dict(path), path, may_be_unused=classifier, may_be_missing=_counters(body))
         if require_bool("backbone.frozen_norm", frozen_norm):
             freeze_batch_norms(body)
         freeze_parameters(body, frozen)

@@ -52,8 +52,7 @@ class Decoder(nn.Module):
             raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}")
         self.refine = require_choice("refine", refine, ("iterative", "none"))
         self.layers = nn.ModuleList(
-            DecoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout)
-            for _ in range(num_layers)
+            DecoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout) for _ in range(num_layers)
         )
 
     def forward(

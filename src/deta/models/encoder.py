@@ -44,13 +44,10 @@ class Encoder(nn.Module):
         self.num_levels = require_int("num_levels", num_levels, low=1)
         require_int("num_layers", num_layers, low=0)
         if hidden_dim % 4:
-            raise ValueError(
-                f"hidden_dim must be a multiple of 4 (sines and cosines of two axes), got {hidden_dim}"
-            )
+            raise ValueError(f"hidden_dim must be a multiple of 4 (sines and cosines of two axes), got {hidden_dim}")
         self.level_embed = nn.Parameter(torch.empty(num_levels, hidden_dim))
         self.layers = nn.ModuleList(
-            EncoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout)
-            for _ in range(num_layers)
+            EncoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout) for _ in range(num_layers)
         )
         nn.init.normal_(self.level_embed)
 
@@ -81,9 +78,7 @@ class Encoder(nn.Module):
     def _position(self, masks: Sequence[Tensor]) -> Tensor:
         """``[B, S, D]`` sine embedding of the cell plus the vector of its level."""
         embeddings = [map_embedding(mask, self.hidden_dim // 2).flatten(1, 2) for mask in masks]
-        return torch.cat(
-            [embedding + self.level_embed[level] for level, embedding in enumerate(embeddings)], dim=1
-        )
+        return torch.cat([embedding + self.level_embed[level] for level, embedding in enumerate(embeddings)], dim=1)
 
 
 class EncoderLayer(nn.Module):

@@ -27,7 +27,5 @@ def group_mask(groups: Sequence[GroupSlice], device: torch.device) -> Tensor | N
     """
     if len(groups) == 1:
         return None
-    owner = torch.cat(
-        [torch.full((group.stop - group.start,), i, device=device) for i, group in enumerate(groups)]
-    )
+    owner = torch.cat([torch.full((group.stop - group.start,), i, device=device) for i, group in enumerate(groups)])
     return owner[:, None] != owner[None]

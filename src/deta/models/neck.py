@@ -29,8 +29,7 @@ class Neck(nn.Module):
         self.num_levels = require_int("num_levels", num_levels, low=1)
         if hidden_dim % NUM_GROUPS:
             raise ValueError(
-                f"hidden_dim must be a multiple of {NUM_GROUPS}, the groups of the neck's GroupNorm, "
-                f"got {hidden_dim}"
+                f"hidden_dim must be a multiple of {NUM_GROUPS}, the groups of the neck's GroupNorm, got {hidden_dim}"
             )
         if not 0 < len(self.in_channels) <= num_levels:
             raise ValueError(

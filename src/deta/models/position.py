@@ -76,9 +76,7 @@ def cell_centres(spatial_shapes: Sequence[tuple[int, int]], valid_sizes: Tensor)
     return torch.cat(centres, dim=1)
 
 
-def encoder_references(
-    spatial_shapes: Sequence[tuple[int, int]], valid_sizes: Tensor, valid_ratios: Tensor
-) -> Tensor:
+def encoder_references(spatial_shapes: Sequence[tuple[int, int]], valid_sizes: Tensor, valid_ratios: Tensor) -> Tensor:
     """The cell centre of every token as a point in each padded level.
 
     Args:

@@ -36,9 +36,7 @@ def grouped_nms(
 
 # An operator of its own, since the number of survivors inside is data that torch.compile cannot trace.
 @torch.library.custom_op("deta::grouped_nms", mutates_args=())
-def _suppress(
-    boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, is_candidate: Tensor
-) -> Tensor:
+def _suppress(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, is_candidate: Tensor) -> Tensor:
     keep = torch.zeros_like(is_candidate)
     if boxes_xyxy.numel() == 0:
         return keep

@@ -108,8 +108,6 @@ class Matches(TensorStruct):
         rows = [torch.stack((image, query, self.target[image, query]), dim=1)]
         if self.extra is not None:
             image, column = torch.nonzero(self.extra.is_pair, as_tuple=True)
-            rows.append(
-                torch.stack((image, self.extra.query[image, column], self.extra.target[image, column]), dim=1)
-            )
+            rows.append(torch.stack((image, self.extra.query[image, column], self.extra.target[image, column]), dim=1))
         pairs: Tensor = torch.unique(torch.cat(rows), dim=0)
         return pairs

@@ -61,7 +61,7 @@ class NonFiniteGuard(pl.Callback):
             "global_step": trainer.global_step,
             "rank": trainer.global_rank,
             "image_ids": batch.image_ids.tolist(),
-            "terms": {name: float(value) for name, value in module.losses.terms.items()},
+            "terms": {name: value.item() for name, value in module.losses.terms.items()},
             "batch": batch.to("cpu"),
             "state_dict": module.state_dict(),
         }

@@ -1,0 +1,123 @@
+"""The logged statistics of the assignment against a count with loops."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from deta.assign import HungarianAssigner
+from deta.engine.callbacks import AssignmentStatistics
+from deta.engine.callbacks.assignment import summary
+from deta.engine.module import DetectionModule
+from deta.losses import Criterion
+from deta.structures import SIZE_NAMES, Batch, Matches, MatchStatistics, Targets
+from tests.engine.tiny import detection_module, logged, make_trainer, shapes
+
+
+class Recorder(pl.Callback):
+    """Keeps objects and assignments of every training step."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[Targets, dict[str, Matches]]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Record."""
+        assert isinstance(pl_module, DetectionModule)
+        assert pl_module.losses is not None
+        self.steps.append((batch.targets, dict(pl_module.losses.matches)))
+
+
+def positives_of_objects(steps: list[tuple[Targets, dict[str, Matches]]], stage: str) -> list[tuple[int, int]]:
+    """Object size and number of positives of every object."""
+    counts = []
+    for targets, matches in steps:
+        assigned = matches[stage].target.tolist()
+        for image, is_object in enumerate(targets.is_object.tolist()):
+            for index in [k for k, flag in enumerate(is_object) if flag]:
+                size = int(targets.size_class()[image, index])
+                counts.append((size, assigned[image].count(index)))
+    return counts
+
+
+def test_the_logged_figures_of_an_epoch_are_those_of_a_count_by_hand(cache: Path, tmp_path: Path) -> None:
+    data, recorder = shapes(cache, num_train=8, batch_size=2), Recorder()
+    callbacks: list[pl.Callback] = [AssignmentStatistics(), recorder]
+    trainer = make_trainer(tmp_path, callbacks=callbacks, max_epochs=2, limit_val_batches=0)
+    trainer.fit(detection_module(data), datamodule=data)
+    assert len(recorder.steps) == 8
+    for epoch, steps in enumerate((recorder.steps[:4], recorder.steps[4:])):
+        for name, stage in (("proposals", "proposals"), ("layers", "layer1")):
+            counts = positives_of_objects(steps, stage)
+            for suffix, sizes in {"": {0, 1, 2}, "_small": {0}, "_medium": {1}, "_large": {2}}.items():
+                chosen = [positives for size, positives in counts if size in sizes]
+                key = f"assign/{name}/{{}}{suffix}"
+                assert bool(logged(tmp_path, key.format("positives_per_object"))) == bool(chosen)
+                if chosen:
+                    mean, unmatched = sum(chosen) / len(chosen), chosen.count(0) / len(chosen)
+                    assert logged(tmp_path, key.format("positives_per_object"))[epoch] == pytest.approx(mean)
+                    assert logged(tmp_path, key.format("unmatched_share"))[epoch] == pytest.approx(unmatched)
+
+
+def test_one_to_one_assignment_shows_one_positive_per_object(cache: Path, tmp_path: Path) -> None:
+    data = shapes(cache)
+    one_to_one = Criterion(
+        layer_assigner=HungarianAssigner(), proposal_assigner=HungarianAssigner(), rematch="per_layer"
+    )
+    trainer = make_trainer(tmp_path, callbacks=[AssignmentStatistics()], limit_val_batches=0)
+    trainer.fit(detection_module(data, criterion=one_to_one), datamodule=data)
+    for stage in ("proposals", "layers"):
+        assert logged(tmp_path, f"assign/{stage}/positives_per_object") == [1.0]
+        assert logged(tmp_path, f"assign/{stage}/unmatched_share") == [0.0]
+
+
+def statistics(**changes: object) -> MatchStatistics:
+    """Four images: four small objects with three positives of IoU 0.2, 0.3, 0.4; one large one with five of 0.9."""
+    values: dict[str, object] = {
+        "num_images": 4,
+        "num_objects": (4, 0, 1),
+        "num_positives": (3, 0, 5),
+        "num_unmatched": (1, 0, 0),
+        "sum_iou": (0.9, 0, 4.5),
+        "num_rescued": (3, 0, 1),
+        "num_contested": 6,
+        "num_ignored": 2,
+        "num_cut_images": 1,
+        **changes,
+    }
+    return MatchStatistics(**{name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()})
+
+
+def test_sums_become_shares_and_means() -> None:
+    assert dict(summary(statistics())) == pytest.approx(
+        {
+            "positives_per_object": 8 / 5,
+            "positives_per_object_small": 3 / 4,
+            "positives_per_object_large": 5.0,
+            "unmatched_share": 1 / 5,
+            "unmatched_share_small": 1 / 4,
+            "unmatched_share_large": 0.0,
+            "mean_iou": 5.4 / 8,
+            "mean_iou_small": 0.3,
+            "mean_iou_large": 0.9,
+            "rescued_share": 4 / 8,
+            "rescued_share_small": 1.0,
+            "rescued_share_large": 1 / 5,
+            "contested_per_image": 6 / 4,
+            "ignored_per_image": 2 / 4,
+            "cut_images_share": 1 / 4,
+        }
+    )
+
+
+def test_figures_without_anything_behind_them_are_left_out() -> None:
+    nothing = (0, 0, 0)
+    unmatched = statistics(num_positives=nothing, num_unmatched=(4, 0, 1), sum_iou=nothing, num_rescued=nothing)
+    names = set(summary(unmatched))
+    assert {f"unmatched_share{size}" for size in ("", "_small", "_large")} <= names
+    assert not {name for name in names if name.startswith(("mean_iou", "rescued_share"))}
+    assert not {name for name in names if name.endswith(f"_{SIZE_NAMES[1]}")}
+    empty = statistics(num_objects=nothing, num_positives=nothing)
+    assert set(summary(empty)) == {"contested_per_image", "ignored_per_image", "cut_images_share"}

@@ -1,0 +1,99 @@
+"""Every configuration file composes, and every experiment builds what it names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from deta.cli import config_dir
+from deta.commands.build import make_detector
+from deta.commands.train import make_trainer
+from deta.losses import Criterion
+from deta.models import Detector
+
+CONF = config_dir()
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+GROUP_FILES = sorted(
+    (str(folder.name), path.stem)
+    for folder in CONF.iterdir()
+    if folder.is_dir() and folder.name not in ("experiment", "categories")
+    for path in folder.glob("*.yaml")
+)
+MOUNTED = {
+    "assigner": "assigner@criterion.layer_assigner",
+    "backbone": "backbone@model.backbone",
+    "proposals": "proposals@model.proposals",
+}
+"""Groups that do not lie at the top of the configuration."""
+
+
+@pytest.fixture(autouse=True)
+def config_folder() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def compose_train(overrides: list[str], run_dir: Path) -> DictConfig:
+    """The configuration of ``deta train`` with its interpolations resolved."""
+    cfg = compose("train", [*overrides, f"run_dir={run_dir}", "name=test"])
+    OmegaConf.resolve(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize(("group", "name"), GROUP_FILES)
+def test_every_file_of_every_group_composes(group: str, name: str, tmp_path: Path) -> None:
+    if name == "stored":
+        cfg = compose("eval", ["ckpt=none", "run_dir=none"])
+    else:
+        cfg = compose_train([f"{MOUNTED.get(group, group)}={name}"], tmp_path)
+    assert OmegaConf.to_yaml(cfg)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_builds_its_parts(name: str, tmp_path: Path) -> None:
+    cfg = compose_train([f"experiment={name}", "logger=file", "trainer.accelerator=cpu"], tmp_path)
+    if "weights" in cfg.model.backbone:
+        cfg.model.backbone.weights = None
+    with torch.device("meta"):
+        detector = make_detector(cfg.model, 7)
+    assert isinstance(detector, Detector)
+    assert isinstance(instantiate(cfg.criterion, _convert_="all"), Criterion)
+    assert callable(instantiate(cfg.postprocess, _convert_="all"))
+    assert callable(instantiate(cfg.evaluator, _convert_="all"))
+    assert instantiate(cfg.data, _convert_="all") is not None
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = instantiate(cfg.optimizer.make)([{"params": [parameter], "lr": cfg.optimizer.lr}])
+    schedule = instantiate(cfg.schedule.make, _convert_="all")(optimizer)
+    assert schedule.get_last_lr() == [cfg.optimizer.lr]
+    trainer = make_trainer(cfg)
+    assert trainer.max_epochs == cfg.trainer.max_epochs
+    assert not trainer._accelerator_connector.use_distributed_sampler
+
+
+@pytest.mark.parametrize(
+    ("experiment", "twin"),
+    [
+        ("deta_r50_12ep", "improved_baseline_r50_12ep"),
+        ("deta_bccd_squeezenet", "deta_bccd_squeezenet_one_to_one"),
+        ("deta_shapes", "deta_shapes_one_to_one"),
+    ],
+)
+def test_twins_differ_in_assignment_and_post_processing_alone(experiment: str, twin: str, tmp_path: Path) -> None:
+    first, second = (compose_train([f"experiment={name}"], tmp_path) for name in (experiment, twin))
+    assert {key for key in first if first[key] != second[key]} == {"criterion", "postprocess"}
+    for key in ("class_weight", "l1_weight", "giou_weight", "normalizer", "ignore_coverage"):
+        assert first.criterion[key] == second.criterion[key]
+
+
+def test_recipe_of_the_paper() -> None:
+    cfg = compose("train", ["experiment=deta_r50_12ep", "name=test", "run_dir=none"])
+    assert (cfg.trainer.max_epochs, list(cfg.schedule.make.milestones), cfg.schedule.make.gamma) == (12, [10], 0.1)
+    assert (cfg.optimizer.lr, cfg.optimizer.make.weight_decay, cfg.trainer.gradient_clip_val) == (2e-4, 1e-4, 0.1)
+    assert set(cfg.optimizer.lr_factors.values()) == {0.1}
+    assert (cfg.model.proposals.num_queries, cfg.model.neck.num_levels) == (900, 5)
+    first, second = cfg.criterion.proposal_assigner, cfg.criterion.layer_assigner
+    assert (first.tau, second.tau, second.gamma, second.max_per_target) == (0.7, 0.6, 0.25, 4)
