@@ -143,9 +143,7 @@ def _pixel(problem: Problem, index: Sequence[int]) -> tuple[float, float]:
     x, y, *size = problem.reference[image, query, level].tolist()
     if size:
         points = problem.offsets.shape[4]
-        return (x + shift_x / points * size[0] / 2) * width - 0.5, (
-            y + shift_y / points * size[1] / 2
-        ) * height - 0.5
+        return (x + shift_x / points * size[0] / 2) * width - 0.5, (y + shift_y / points * size[1] / 2) * height - 0.5
     return x * width + shift_x - 0.5, y * height + shift_y - 0.5
 
 
