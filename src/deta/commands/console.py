@@ -53,7 +53,8 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
 
 def describe(error: BaseException) -> str:
     """The message of the innermost cause, with the configuration key under which it arose."""
-    key = next((line for line in str(error).splitlines() if line.startswith("full_key: ")), "")
+    lines = [line.strip() for line in str(error).splitlines()]
+    key = next((line for line in lines if line.startswith("full_key: ")), "")
     cause = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__

@@ -79,7 +79,7 @@ def _to_rgb(image: Image.Image, path: Path, *, scale_16bit: bool) -> Image.Image
         grey = np.rint(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.mode in _DEEP_MODES:
-        raise ImageError(f"image {path} has 16 bits per pixel; convert it to 8 bits or set data.scale_16bit=true")
+        raise ImageError(f"image {path} has 16 bits per pixel; convert it to 8 bits or set scale_16bit=true")
     if image.mode in _UNSUPPORTED_MODES:
         raise ImageError(f"image {path} has 32 bits per pixel (mode {image.mode}); convert it to 8 bits")
     if image.has_transparency_data:

@@ -1,0 +1,42 @@
+"""How errors are told."""
+
+from pathlib import Path
+
+import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from deta.commands.console import describe
+
+
+def error_of(config: object) -> BaseException:
+    """The exception of instantiating a configuration."""
+    with pytest.raises(InstantiationException) as caught:
+        instantiate(OmegaConf.create({"part": config}).part)
+    return caught.value
+
+
+def test_an_error_of_a_constructor_is_told_with_the_key_of_its_part() -> None:
+    message = describe(error_of({"_target_": "deta.assign.IoUAssigner", "tau": 2}))
+    assert message == "part: tau must be in [0, 1], got 2"
+
+
+def test_a_part_inside_a_part_is_named_by_its_whole_key() -> None:
+    inner = {"_target_": "deta.assign.IoUAssigner", "tau": 2}
+    message = describe(error_of({"_target_": "deta.losses.Criterion", "layer_assigner": inner}))
+    assert message == "part.layer_assigner: tau must be in [0, 1], got 2"
+
+
+def test_an_unknown_argument_is_told_with_a_way_to_find_the_known_ones() -> None:
+    message = describe(error_of({"_target_": "deta.assign.IoUAssigner", "tao": 0.5}))
+    assert "unexpected keyword argument 'tao'; see the keys with --cfg job" in message
+
+
+def test_a_target_that_does_not_exist_is_named() -> None:
+    assert "deta.assign.NoSuchAssigner" in describe(error_of({"_target_": "deta.assign.NoSuchAssigner"}))
+
+
+def test_a_plain_error_is_told_as_it_is(tmp_path: Path) -> None:
+    assert describe(ValueError("tau must be 1")) == "tau must be 1"
+    assert describe(ValueError()) == "ValueError"

@@ -1,0 +1,28 @@
+"""``deta doctor``."""
+
+from importlib.metadata import version
+
+import pytest
+
+from deta.commands import doctor
+from tests.commands.running import fail, succeed
+
+
+@pytest.fixture(autouse=True)
+def small_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A problem that takes milliseconds."""
+    monkeypatch.setattr(doctor, "LEVELS", ((8, 10), (4, 5)))
+    monkeypatch.setattr(doctor, "NUM_QUERIES", 30)
+
+
+def test_the_doctor_shows_versions_devices_and_the_error_of_every_backend() -> None:
+    lines = succeed("doctor").out.splitlines()
+    assert f"torch              {version('torch')}" in lines
+    assert any(line.startswith("device             cpu") for line in lines)
+    backends = [line.split()[1] for line in lines if line.startswith("  cpu ")]
+    assert backends == ["auto", "reference"]
+
+
+def test_an_operator_that_is_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "MAX_ERROR", 1e-12)
+    assert "the attention operator is off by" in fail("doctor")

@@ -1,0 +1,156 @@
+"""``deta predict`` on photographs as users have them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deta.commands.predict import find_images
+from deta.engine.checkpoint import read_checkpoint
+from tests.commands.conftest import Run
+from tests.commands.running import Outcome, fail, succeed
+
+
+def photo(path: Path, *, height: int = 90, width: int = 120, mode: str = "RGB") -> Path:
+    """Write a picture of random pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+def deep_photo(path: Path) -> Path:
+    """Write a PNG with 16 bits of grey."""
+    pixels = np.random.default_rng(0).integers(0, 65536, (90, 120), dtype=np.uint16)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def cut_photo(path: Path) -> Path:
+    """Write a JPEG that ends in the middle."""
+    content = photo(path).read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def predict(run: Run, source: object, folder: Path, *words: str) -> tuple[list[dict[str, Any]], Outcome]:
+    """The records that the command wrote, and what it said."""
+    outcome = succeed("predict", f"ckpt={run.folder}", f"source='{source}'", f"hydra.run.dir={folder}", *words)
+    return json.loads((folder / "predictions.json").read_text()), outcome
+
+
+def test_a_photo_gives_boxes_in_its_pixels_and_a_picture(trained: Run, tmp_path: Path) -> None:
+    path = photo(tmp_path / "my photo.jpg")
+    records, outcome = predict(trained, path, tmp_path / "out")
+    assert records
+    assert {record["file_name"] for record in records} == {str(path)}
+    assert {record["category_id"] for record in records} <= {2, 5, 11, 17, 23, 42}
+    for record in records:
+        left, top, width, height = record["bbox"]
+        assert -0.01 <= left <= left + width <= 120.01
+        assert -0.01 <= top <= top + height <= 90.01
+        assert 0 <= record["score"] <= 1
+    with Image.open(tmp_path / "out" / "pictures" / "my photo.jpg") as image:
+        image.load()
+    assert f"{len(records)} detections in 1 images" in outcome.out
+
+
+def test_pictures_of_a_folder_a_glob_and_a_batch_get_the_same_boxes(trained: Run, tmp_path: Path) -> None:
+    for name in ("a.png", "sub/b.PNG", "sub/deep/c.png"):
+        photo(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    found = {}
+    sources = {"folder": "in", "glob": "in/**/*.[pP][nN][gG]", "batch": "in"}
+    for name, source in sources.items():
+        size = "batch_size=2" if name == "batch" else "batch_size=1"
+        records, _ = predict(trained, tmp_path / source, tmp_path / name, size, "draw=false")
+        found[name] = {(record["file_name"], tuple(np.round(record["bbox"], 2))) for record in records}
+        assert not (tmp_path / name / "pictures").exists()
+    assert len({file for file, _ in found["folder"]}) == 3
+    assert found["folder"] == found["glob"] == found["batch"]
+
+
+def test_images_of_one_name_in_two_folders_get_two_pictures(trained: Run, tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        photo(tmp_path / "in" / folder / "same.png")
+    predict(trained, tmp_path / "in", tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out" / "pictures").iterdir())
+    assert names == ["1_same.jpg", "2_same.jpg"]
+
+
+def test_predictions_are_those_of_the_evaluation(trained: Run, workplace: Path, tmp_path: Path) -> None:
+    succeed("eval", f"ckpt={trained.folder}", "data.eval_batch_size=1", f"hydra.run.dir={tmp_path}/eval")
+    expected = json.loads((tmp_path / "eval" / "predictions.json").read_text())
+    source = next((workplace / "cache").glob("shapes-8-4-*")) / "val"
+    records, _ = predict(trained, source, tmp_path / "predict", "draw=false")
+
+    def in_order(entries: list[dict[str, Any]]) -> list[tuple[float, ...]]:
+        return sorted((entry["image_id"], entry["category_id"], entry["score"], *entry["bbox"]) for entry in entries)
+
+    assert len(expected) > 4
+    np.testing.assert_allclose(in_order(records), in_order(expected), rtol=1e-4, atol=1e-4)  # float32
+
+
+def test_grey_of_16_bits_is_refused_until_it_is_allowed(trained: Run, tmp_path: Path) -> None:
+    path = deep_photo(tmp_path / "deep.png")
+    message = fail("predict", f"ckpt={trained.folder}", f"source={path}", f"hydra.run.dir={tmp_path}/out")
+    assert "deep.png has 16 bits per pixel; convert it to 8 bits or set scale_16bit=true" in message
+    records, _ = predict(trained, path, tmp_path / "out", "scale_16bit=true")
+    assert records
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L"])
+def test_other_kinds_of_colour_work(trained: Run, tmp_path: Path, mode: str) -> None:
+    records, _ = predict(trained, photo(tmp_path / "a.jpg", mode=mode), tmp_path / "out")
+    assert records
+
+
+def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path: Path) -> None:
+    good, bad = photo(tmp_path / "in" / "good.jpg"), cut_photo(tmp_path / "in" / "bad.jpg")
+    message = fail("predict", f"ckpt={trained.folder}", f"source={tmp_path}/in", f"hydra.run.dir={tmp_path}/out")
+    assert f"image {bad} cannot be decoded" in message
+    records, outcome = predict(trained, tmp_path / "in", tmp_path / "out", "on_bad_image=skip")
+    assert {record["file_name"] for record in records} == {str(good)}
+    assert "detections in 1 images" in outcome.out
+    assert f"1 images were skipped as unusable: {bad}" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["source=nothing.jpg"], "source=nothing.jpg: no such file or folder, and no file fits it as a glob"),
+        (["source=empty"], "source=empty: the folder holds no image (.jpg, .jpeg, .png"),
+        (["source=a.png", "device=gpu"], "device must be one of auto, cpu, cuda, got 'gpu'"),
+        (["source=a.png", "min_score=30"], "min_score must be in [0, 1], got 30"),
+        (["source=a.png", "batch_size=0"], "batch_size must be at least 1, got 0"),
+        (["source=a.png", "on_bad_image=ignore"], "on_bad_image must be one of error, skip, got 'ignore'"),
+        ([], "source has no value yet: give source=<value>"),
+    ],
+)
+def test_a_mistake_is_named(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    photo(tmp_path / "a.png")
+    assert f"deta: {message}" in fail("predict", f"ckpt={trained.folder}", *words, f"hydra.run.dir={tmp_path}/out")
+
+
+def test_a_missing_checkpoint_is_named_without_a_look_at_the_images(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    message = fail("predict", "ckpt=nowhere", f"source={tmp_path}/a.png", f"hydra.run.dir={tmp_path}/out")
+    assert "nowhere does not exist: give a checkpoint file or the directory of a run" in message
+
+
+def test_images_are_found_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    paths = [photo(tmp_path / name) for name in ("b.png", "a.jpg", "c/a.webp")]
+    assert find_images(str(tmp_path)) == sorted(paths)
+    assert find_images(str(tmp_path / "*.png")) == [tmp_path / "b.png"]
+    assert find_images(str(tmp_path / "b.png")) == [tmp_path / "b.png"]
+
+
+def test_the_checkpoint_is_left_as_it_was(trained: Run) -> None:
+    assert read_checkpoint(trained.folder).config["data"]["num_train"] == 8
