@@ -28,6 +28,7 @@ LIBRARY_NOISE = (
     ".*LeafSpec.*",  # Lightning 2.6 with torch 2.12 or newer
     ".*does not have many workers.*",  # reading is as fast as data.num_workers says
     ".*smaller than the logging interval.*",
+    ".*not supported by the model summary.*",
     ".*exists and is not empty.*",  # deta train refuses the folder of another run
 )
 """Warnings of Lightning that a user can do nothing about."""

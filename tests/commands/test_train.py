@@ -1,0 +1,217 @@
+"""``deta train`` from the command line to the files of the run."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from deta.engine.checkpoint import read_checkpoint
+from deta.engine.tracking import read_metrics
+from deta.models import Detector
+from tests.commands.conftest import Run
+from tests.commands.running import TINY_TRAINING, deta, fail, succeed
+from tests.engine.tiny import is_same
+
+
+def table_values(out: str) -> dict[str, float]:
+    """The numbers of the AP table that a command printed."""
+    rows = [line.split() for line in out.splitlines()]
+    return {row[0]: float(row[1].replace("-", "nan")) for row in rows if len(row) == 2 and row[0].startswith("A")}
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps that logged a training loss."""
+    return [row["step"] for row in read_metrics(folder / "metrics.jsonl") if "train/loss" in row]
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(read_checkpoint(folder / "checkpoints" / "last.ckpt").weights)
+
+
+def test_a_run_leaves_everything_that_it_was_made_with(trained: Run) -> None:
+    config = OmegaConf.load(trained.folder / "config.yaml")
+    assert config.model.hidden_dim == 32
+    assert config.model.encoder.hidden_dim == 32  # resolved, no interpolation is left
+    assert "${" not in (trained.folder / "config.yaml").read_text()
+    record = json.loads((trained.folder / "environment.json").read_text())
+    assert record["seed"] == 0
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert {"git", "command", "platform", "devices"} <= set(record)
+
+
+def test_a_run_leaves_its_metrics_and_checkpoints(trained: Run) -> None:
+    assert steps(trained.folder) == [0, 1]
+    with (trained.folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert any(row["val/AP50"] for row in rows)
+    assert any(row["assign/layers/positives_per_object"] for row in rows)
+    assert any(row["lr-AdamW/backbone"] for row in rows)
+    for name in ("best", "last"):
+        checkpoint = read_checkpoint(trained.folder / "checkpoints" / f"{name}.ckpt")
+        assert checkpoint.category_names[0] == "circle"
+        assert checkpoint.config["model"]["hidden_dim"] == 32
+
+
+def test_a_run_leaves_pictures_and_figures(trained: Run) -> None:
+    paths = [trained.folder / "pictures" / f"val_{k}.jpg" for k in range(4)]
+    paths += [trained.folder / "figures" / f"{name}.png" for name in ("learning_curve", "assignment")]
+    for path in paths:
+        with Image.open(path) as image:
+            image.load()
+        assert str(path.parent.name) in trained.outcome.out
+
+
+def test_the_table_of_average_precision_is_printed(trained: Run) -> None:
+    values = table_values(trained.outcome.out)
+    logged = next(row for row in read_metrics(trained.folder / "metrics.jsonl") if "val/AP" in row)
+    assert set(values) == {name.removeprefix("val/") for name in logged if name.startswith("val/A")}
+    assert values["AP50"] == pytest.approx(logged["val/AP50"], abs=5e-5)  # printed with four decimals
+
+
+def test_every_message_stands_in_the_terminal_and_the_log_once(trained: Run) -> None:
+    log = (trained.folder / "train.log").read_text()
+    for text in (trained.outcome.err, log):
+        assert text.count("`Trainer.fit` stopped") == 1
+        assert text.count("GPU available") == 1
+        assert "litlogger" not in text
+
+
+def test_an_equal_seed_gives_equal_weights_and_another_seed_does_not(trained: Run, tmp_path: Path) -> None:
+    for name, seed in (("same", 0), ("other", 1)):
+        succeed("train", *TINY_TRAINING, f"seed={seed}", f"hydra.run.dir={tmp_path}/{name}")
+    assert is_same(final_weights(trained.folder), final_weights(tmp_path / "same"))
+    assert not is_same(final_weights(trained.folder), final_weights(tmp_path / "other"))
+
+
+def test_a_continued_run_goes_on_in_its_directory_as_if_it_was_never_stopped(own_run: Path, tmp_path: Path) -> None:
+    outcome = succeed("train", f"ckpt={own_run}", "trainer.max_epochs=2")
+    assert f"Run directory: {own_run}" in outcome.out
+    assert steps(own_run) == [0, 1, 2, 3]
+    assert OmegaConf.load(own_run / "config-1.yaml").trainer.max_epochs == 2
+    assert OmegaConf.load(own_run / "config-1.yaml").model.hidden_dim == 32
+    assert (own_run / "environment-1.json").exists()
+    succeed("train", *TINY_TRAINING, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path}/whole")
+    assert is_same(final_weights(own_run), final_weights(tmp_path / "whole"))
+
+
+def test_a_run_can_be_continued_twice_and_from_a_file(own_run: Path) -> None:
+    succeed("train", f"ckpt={own_run}", "trainer.max_epochs=2")
+    succeed("train", f"ckpt={own_run}/checkpoints/last.ckpt", "trainer.max_epochs=3")
+    assert steps(own_run) == list(range(6))
+    earlier = OmegaConf.load(own_run / ".hydra" / "overrides.yaml")
+    assert [word for word in earlier if str(word).startswith("ckpt=")] == [f"ckpt={own_run}/checkpoints/last.ckpt"]
+
+
+def test_a_finished_run_that_is_continued_trains_nothing_and_says_so(own_run: Path) -> None:
+    outcome = succeed("train", f"ckpt={own_run}")
+    assert steps(own_run) == [0, 1]
+    assert "`max_epochs=1` reached" in outcome.err
+
+
+def test_epochs_that_are_not_evaluated_are_saved_and_announced(tmp_path: Path) -> None:
+    outcome = succeed(
+        "train", *TINY_TRAINING, "trainer.check_val_every_n_epoch=2", "data.num_train=4", f"hydra.run.dir={tmp_path}"
+    )
+    assert "The last 1 of 1 epochs are not evaluated: trainer.check_val_every_n_epoch=2" in outcome.err
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+    assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
+    assert "AP50" not in outcome.out
+
+
+def test_a_second_run_in_the_same_directory_is_refused(trained: Run) -> None:
+    before = (trained.folder / "metrics.jsonl").read_bytes()
+    message = fail("train", *TINY_TRAINING, f"hydra.run.dir={trained.folder}")
+    assert f"{trained.folder} holds another run: continue it with ckpt={trained.folder}" in message
+    assert (trained.folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_starts_from_the_weights_of_another(trained: Run, tmp_path: Path) -> None:
+    frozen = ("optimizer.lr=0", "optimizer.make.weight_decay=0", f"weights={trained.folder}")
+    succeed("train", *TINY_TRAINING, *frozen, f"hydra.run.dir={tmp_path}")
+    expected = dict(read_checkpoint(trained.folder).weights)
+    assert is_same(final_weights(tmp_path), expected)
+    assert steps(tmp_path) == [0, 1]
+
+
+def test_averaged_weights_train_evaluate_and_continue(tmp_path: Path) -> None:
+    succeed("train", *TINY_TRAINING, "callbacks=ema", "callbacks.ema.decay=0.5", f"hydra.run.dir={tmp_path}/run")
+    succeed("train", f"ckpt={tmp_path}/run", "trainer.max_epochs=2")
+    assert steps(tmp_path / "run") == [0, 1, 2, 3]
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    average, current = content["state_dict"], content["current_model_state"]
+    assert average.keys() == current.keys()
+    assert not is_same(average, current)
+
+
+def test_weights_and_biases_keeps_an_offline_run_beside_the_files(tmp_path: Path) -> None:
+    outcome = succeed("train", *TINY_TRAINING, "logger=wandb", f"hydra.run.dir={tmp_path}/my_run")
+    records = list((tmp_path / "my_run" / "wandb").glob("offline-run-*/run-my_run.wandb"))
+    assert len(records) == 1
+    content = records[0].read_bytes()
+    assert b"val/AP50" in content
+    assert b"hidden_dim" in content
+    assert len(list(records[0].parent.glob("files/media/images/val/pictures*.png"))) == 1
+    assert steps(tmp_path / "my_run") == [0, 1]
+    assert "WARNING" not in outcome.err
+
+
+def test_gpu_recipe_options_work_on_a_cpu(tmp_path: Path) -> None:
+    options = ("trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "schedule=constant")
+    succeed("train", *TINY_TRAINING, *options, f"hydra.run.dir={tmp_path}")
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert losses
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_compile_reaches_the_detector(tmp_path: Path) -> None:
+    nothing = ("compile=true", "trainer.max_steps=0", "trainer.limit_val_batches=0")
+    with mock.patch.object(Detector, "compile") as compile_detector:
+        succeed("train", *TINY_TRAINING, *nothing, f"hydra.run.dir={tmp_path}")
+    compile_detector.assert_called_once_with()
+
+
+MISTAKES = {
+    "trainer.max_epoch=3": r"Key 'max_epoch' is not in struct",
+    "experiment=deta_shape": "Could not find 'experiment/deta_shape'",
+    "seed=x": "deta: seed must be an integer, got 'x'",
+    "seed=-1": "deta: seed must be in [0, 4294967295], got -1",
+    "optimizer.lr=fast": "deta: optimizer.lr must be a number, got 'fast'",
+    "optimizer.lr_factors.backbone=-1": "deta: optimizer.lr_factors.backbone must be at least 0, got -1",
+    "+optimizer.make.weight_deca=1": "deta: optimizer.make: AdamW.__init__() got an unexpected keyword argument",
+    "optimizer.make.weight_decay=-1": "deta: optimizer.make: Invalid weight_decay value: -1",
+    "criterion.layer_assigner.tau=2": "deta: criterion.layer_assigner: tau must be in [0, 1], got 2",
+    "data.batch_size=2.5": "deta: data: data.batch_size must be an integer, got 2.5",
+    "data.batch_size=500": "make data.batch_size smaller",
+    "model.num_classes=3": "deta: model.num_classes must be null or 6, the number of categories",
+    "model.encoder.num_levels=7": "deta: model: encoder.num_levels must equal neck.num_levels 3, got 7",
+    "schedule.interval=steps": "deta: schedule.interval must be one of epoch, step, got 'steps'",
+    "trainer.precision=fp16": "deta: trainer: Precision 'fp16' is invalid",
+    "trainer.max_epochs=many": "deta: trainer.max_epochs must be an integer, got 'many'",
+    "evaluator.engine=fast": "deta: engine must be one of faster_coco_eval, pycocotools, got 'fast'",
+    "ckpt=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
+    "weights=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
+    "logger=nothing": "Could not find 'logger/nothing'",
+    "data=coco": "annotations/instances_train2017.json does not exist; check data.root",
+}
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES.items(), ids=MISTAKES)
+def test_a_mistake_gives_one_message_that_names_it(override: str, message: str, tmp_path: Path) -> None:
+    words = [word for word in TINY_TRAINING if override != "data=coco" or not word.startswith("data.num_")]
+    found = fail("train", *words, override, f"hydra.run.dir={tmp_path}")
+    assert message in found
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_the_stack_trace_is_shown_on_request(tmp_path: Path) -> None:
+    words = ("train", *TINY_TRAINING, "seed=x", f"hydra.run.dir={tmp_path}")
+    assert "HYDRA_FULL_ERROR=1 shows the stack trace" in fail(*words)
+    with pytest.raises(ValueError, match="seed must be an integer"):
+        deta(*words, with_trace=True)
