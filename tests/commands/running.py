@@ -31,7 +31,7 @@ than 16 input channels in channels-last layout writes outside its memory.
 """
 FEW_IMAGES = ("data.num_train=8", "data.num_val=4", "data.batch_size=4", "data.eval_batch_size=2", "data.num_workers=0")
 """Overrides of ``data=shapes``: two steps in an epoch."""
-QUIET = ("logger=file", "trainer.log_every_n_steps=1", "trainer.enable_progress_bar=false", "callbacks.progress=null")
+QUIET = ("logger=file", "trainer.log_every_n_steps=1", "trainer.enable_progress_bar=false")
 """Overrides that write less."""
 TINY_TRAINING = (
     "experiment=deta_shapes",

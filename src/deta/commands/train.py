@@ -55,7 +55,10 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     require_int("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, low=1)
     require_int("trainer.check_val_every_n_epoch", cfg.trainer.check_val_every_n_epoch, low=1)
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
-    callbacks = [make(node) for node in cfg.callbacks.values() if node is not None]
+    nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
+    if not cfg.trainer.enable_progress_bar:
+        nodes.pop("progress", None)
+    callbacks = [make(node) for node in nodes.values()]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     trainer: pl.Trainer = make(
         cfg.trainer, callbacks=callbacks, logger=[logger for logger in loggers if logger is not None]

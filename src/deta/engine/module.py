@@ -123,7 +123,8 @@ class DetectionModule(pl.LightningModule):
         if not self.trainer.sanity_checking:
             self.evaluator.expect_all_images = self._validates_all_images()
             self.result = self.evaluator.compute()
-            self.log_dict({f"val/{name}": value for name, value in self.result.metrics().items()})
+            metrics = {f"val/{name}": value for name, value in self.result.metrics().items()}
+            self.log_dict(metrics, sync_dist=True)
         self.evaluator.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

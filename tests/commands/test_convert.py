@@ -1,0 +1,123 @@
+"""``deta convert`` with a small detector in the layout of the releases."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+
+from deta.cli import config_dir
+from deta.commands.build import make_detector, plain, without_pretrained
+from deta.engine.checkpoint import read_checkpoint
+from deta.models.checkpoint import to_release
+from deta.models.detector import Detector
+from tests.commands.conftest import Run
+from tests.commands.running import SMALL_MODEL, fail, succeed
+from tests.commands.test_predict import photo
+
+MODEL = ("experiment=deta_shapes", *SMALL_MODEL)
+
+
+def release_state(num_classes: int = 91) -> dict[str, Tensor]:
+    """A state dict as the releases would write it for a small detector."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        words = [*MODEL, "source=a", "target=b", "name=test", "run_dir=.", f"num_classes={num_classes}"]
+        config = plain(compose("convert", words))
+    torch.manual_seed(0)
+    detector = make_detector(without_pretrained(config["model"]), num_classes)
+    assert isinstance(detector, Detector)
+    return to_release(detector)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published checkpoint file."""
+    path = tmp_path_factory.mktemp("published") / "published.pth"
+    torch.save({"model": release_state(), "epoch": 12}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def converted(published: Path) -> Path:
+    """Our checkpoint of it."""
+    path = published.parent / "converted.ckpt"
+    outcome = succeed("convert", *MODEL, f"source={published}", f"target={path}")
+    num_weights = len(read_checkpoint(path).weights)
+    assert f"Wrote {num_weights} weights to {path}" in outcome.out
+    return path
+
+
+def test_a_published_checkpoint_comes_back_unchanged(published: Path, converted: Path, tmp_path: Path) -> None:
+    succeed("convert", "direction=to_release", f"source={converted}", f"target={tmp_path}/back.pth")
+    back = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
+    expected = torch.load(published, weights_only=True)["model"]
+    assert back.keys() == expected.keys()
+    assert all(torch.equal(back[name], expected[name]) for name in expected)
+
+
+def test_class_indexes_are_the_category_ids_of_coco(converted: Path) -> None:
+    checkpoint = read_checkpoint(converted)
+    assert len(checkpoint.category_ids) == 91
+    assert checkpoint.category_ids[1] == 1
+    assert checkpoint.category_names[17] == "cat"
+    assert checkpoint.category_ids[12] is None  # COCO leaves out 12
+    assert sum(identity is not None for identity in checkpoint.category_ids) == 80
+
+
+def test_a_converted_checkpoint_predicts(converted: Path, tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.png", height=64, width=64)
+    succeed("predict", f"ckpt={converted}", f"source={path}", f"hydra.run.dir={tmp_path}/out", "min_score=0")
+    records = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert {record["category_id"] for record in records} <= set(range(1, 91)) - {12, 26, 29, 30, 45}
+
+
+def test_a_converted_checkpoint_is_evaluated_on_annotations_with_the_ids_of_coco(
+    converted: Path, tmp_path: Path
+) -> None:
+    checkpoint = read_checkpoint(converted)
+    pairs = zip(checkpoint.category_ids, checkpoint.category_names, strict=True)
+    box = [10, 10, 30, 20]
+    document: dict[str, Any] = {
+        "images": [{"id": 5, "file_name": "a.png", "height": 64, "width": 64}],
+        "categories": [{"id": identity, "name": name} for identity, name in pairs if identity is not None],
+        "annotations": [{"id": 1, "image_id": 5, "category_id": 18, "bbox": box, "area": 600, "iscrowd": 0}],
+    }
+    photo(tmp_path / "images" / "a.png", height=64, width=64)
+    (tmp_path / "val.json").write_text(json.dumps(document))
+    paths = (f"data.root={tmp_path}", "data.val_annotations=val.json", "data.val_images=images")
+    hydra_out = f"hydra.run.dir={tmp_path}/out"
+    outcome = succeed("eval", f"ckpt={converted}", "data=coco", "data.num_workers=0", *paths, hydra_out)
+    assert re.search(r"images +1\n", outcome.out)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()).keys() >= {"AP", "AP50"}
+
+
+@pytest.mark.parametrize("fault", ["missing", "unexpected", "shape"])
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, fault: str) -> None:
+    state = release_state()
+    if fault == "missing":
+        del state["transformer.level_embed"]
+    elif fault == "unexpected":
+        state["mask_head.weight"] = torch.zeros(1)
+    else:
+        state["transformer.level_embed"] = torch.zeros(9, 32)
+    torch.save({"model": state}, tmp_path / "bad.pth")
+    message = fail("convert", *MODEL, f"source={tmp_path}/bad.pth", f"target={tmp_path}/out.ckpt")
+    assert ("mask_head.weight" if fault == "unexpected" else "encoder.level_embed") in message
+    assert not (tmp_path / "out.ckpt").exists()
+
+
+def test_mistakes_are_named_before_anything_is_written(published: Path, trained: Run, tmp_path: Path) -> None:
+    source, target = f"source={published}", f"target={tmp_path}/out.ckpt"
+    assert "deta: source has no value yet: give source=<value>" in fail("convert", *MODEL, target)
+    assert "source=nowhere.pth does not exist" in fail("convert", *MODEL, "source=nowhere.pth", target)
+    assert f"target={published} exists; remove it" in fail("convert", *MODEL, source, f"target={published}")
+    message = fail("convert", *MODEL, source, f"target={tmp_path}/nowhere/out.ckpt")
+    assert f"the folder {tmp_path}/nowhere does not exist" in message
+    assert "direction must be one of from_release, to_release" in fail("convert", source, target, "direction=back")
+    own = f"source={trained.folder}/checkpoints/last.ckpt"
+    assert "has no counterpart" in fail("convert", *MODEL, own, target)
+    assert list(tmp_path.iterdir()) == []

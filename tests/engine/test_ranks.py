@@ -1,0 +1,71 @@
+"""Training on two ranks: the same steps as on one, and a common end."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from torch.multiprocessing.spawn import spawn
+
+from deta.engine.callbacks import NonFiniteGuard, NonFiniteLossError
+from tests.engine.spoiled import SpoiledCriterion
+from tests.engine.tiny import detection_module, logged, make_trainer, shapes, weights
+
+NUM_IMAGES = 8
+NUM_RANKS = 2
+
+
+def train(folder: Path, *, num_ranks: int, spoiled_at: int | None = None) -> None:
+    """Two steps of four images; batches have one size, so that no image sees another padding."""
+    batch_size = 4 // num_ranks
+    data = shapes(folder / "cache", num_train=NUM_IMAGES, batch_size=batch_size, pad_to=[96, 112])
+    # Not Adam: it makes full steps of gradients that are zero but for rounding, such as of a bias before a norm.
+    module = detection_module(data, criterion=SpoiledCriterion(at=spoiled_at), optimizer=torch.optim.SGD, lr=1e-2)
+    callbacks = [NonFiniteGuard(folder=folder)]
+    strategy = "auto" if num_ranks == 1 else "ddp"
+    trainer = make_trainer(folder, devices=num_ranks, strategy=strategy, callbacks=callbacks)
+    trainer.fit(module, datamodule=data)
+    torch.save(weights(module), folder / f"rank{trainer.global_rank}of{num_ranks}.pt")
+
+
+def worker(rank: int, folder: str, port: int, spoiled_rank: int | None) -> None:
+    """One rank of a training, as a launcher would start it."""
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    os.environ.update(places, LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(NUM_RANKS))
+    torch.set_num_threads(1)
+    try:
+        train(Path(folder), num_ranks=NUM_RANKS, spoiled_at=1 if rank == spoiled_rank else None)
+    except NonFiniteLossError as error:
+        (Path(folder) / f"rank{rank}.json").write_text(json.dumps(str(error)))
+
+
+def train_on_ranks(folder: Path, *, spoiled_rank: int | None = None) -> None:
+    """The same in two processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    spawn(worker, args=(str(folder), port, spoiled_rank), nprocs=NUM_RANKS)
+
+
+@pytest.mark.slow
+def test_two_ranks_take_the_steps_of_one(tmp_path: Path) -> None:
+    for number in (1, NUM_RANKS):
+        (tmp_path / str(number)).mkdir()
+    train(tmp_path / "1", num_ranks=1)
+    train_on_ranks(tmp_path / "2")
+    alone = torch.load(tmp_path / "1" / "rank0of1.pt")
+    first, second = (torch.load(tmp_path / "2" / f"rank{rank}of2.pt") for rank in range(NUM_RANKS))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    torch.testing.assert_close(first, alone, rtol=1e-4, atol=1e-6)
+    assert logged(tmp_path / "2", "val/AP50") == pytest.approx(logged(tmp_path / "1", "val/AP50"), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_on_one_rank_stops_both(tmp_path: Path) -> None:
+    train_on_ranks(tmp_path, spoiled_rank=1)
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(NUM_RANKS))
+    assert first == "the loss of another rank is not finite at epoch 0, step 1"
+    assert second.startswith("the loss is not finite at epoch 0, step 1: layer0/giou; image ids ")
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["non_finite_step1_rank1.pt"]
