@@ -1,9 +1,10 @@
 """Time of one training step: forward, assignment and losses, backward, optimizer.
 
-    python scripts/benchmarks/training_step.py [model=deta_r50 height=480 width=640 batch=1 steps=5 ...]
+    python scripts/benchmarks/training_step.py [model=deta_r50 height=480 width=640 batch=1 steps=5 backends=auto ...]
 
-Random weights and images; ten objects in every image. Prints the median over the steps and writes
-``training_step.csv`` beside the device's name and the versions.
+Random weights and images; ten objects in every image. ``backends=auto,reference`` compares implementations of the
+attention in one process, step by step in turn. Prints the median over the steps and appends it to
+``training_step.csv`` with the device's name and the versions.
 """
 
 import csv
@@ -21,9 +22,11 @@ from hydra.utils import instantiate
 from deta.cli import config_dir
 from deta.engine.environment import device_names, package_versions
 from deta.engine.optim import parameter_groups
+from deta.models.attention import use_backend
 from deta.structures import Targets
 
-DEFAULTS = {"model": "deta_r50", "criterion": "deta", "height": "480", "width": "640", "batch": "1", "steps": "5"}
+DEFAULTS = {"model": "deta_r50", "criterion": "deta", "height": "480", "width": "640", "batch": "1"}
+DEFAULTS |= {"steps": "5", "backends": "auto"}
 NUM_OBJECTS = 10
 NUM_CLASSES = 80
 
@@ -47,19 +50,25 @@ def main() -> None:
     is_padding = torch.zeros(len(images), *size, dtype=torch.bool, device=device)
     targets = random_targets(len(images)).to(device)
 
-    times: dict[str, list[float]] = {name: [] for name in ("forward", "losses", "backward", "optimizer", "step")}
+    backends = options.pop("backends").split(",")
+    phases = ("forward", "losses", "backward", "optimizer", "step")
+    times: dict[str, dict[str, list[float]]] = {backend: {name: [] for name in phases} for backend in backends}
     for _ in range(int(options["steps"]) + 1):
-        with clock(times["step"], device):
-            with clock(times["forward"], device):
-                output = detector(images, is_padding)
-            with clock(times["losses"], device):
-                losses = criterion(output, targets)
-            with clock(times["backward"], device):
-                optimizer.zero_grad()
-                losses.total.backward()
-            with clock(times["optimizer"], device):
-                optimizer.step()
-    report(options, times)
+        for backend in backends:
+            use_backend(detector, backend)
+            spent = times[backend]
+            with clock(spent["step"], device):
+                with clock(spent["forward"], device):
+                    output = detector(images, is_padding)
+                with clock(spent["losses"], device):
+                    losses = criterion(output, targets)
+                with clock(spent["backward"], device):
+                    optimizer.zero_grad()
+                    losses.total.backward()
+                with clock(spent["optimizer"], device):
+                    optimizer.step()
+    for backend in backends:
+        report({**options, "backend": backend}, times[backend])
 
 
 @contextmanager
@@ -89,8 +98,9 @@ def random_targets(num_images: int) -> Targets:
 def report(options: dict[str, str], times: dict[str, list[float]]) -> None:
     """Print medians without the first step, and append them to the CSV."""
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    print(f"attention: {options['backend']}")
     for name, seconds in medians.items():
-        print(f"{name:<10} {1e3 * seconds:9.1f} ms")
+        print(f"  {name:<10} {1e3 * seconds:9.1f} ms")
     versions = package_versions()
     row: dict[str, str | float] = {
         **options,

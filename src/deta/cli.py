@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deta.engine import preemption
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -28,6 +30,7 @@ def main() -> None:
     """Run a command; exits with 0 on success, 1 on failure and 2 where the command line is wrong."""
     command = _take_command()
     if command == "train":
+        preemption.listen()
         sys.argv[1:] = continue_run(sys.argv[1:])
     import hydra
 

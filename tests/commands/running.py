@@ -12,6 +12,7 @@ from unittest import mock
 from hydra.core.global_hydra import GlobalHydra
 
 from deta.cli import main
+from deta.engine import preemption
 
 SMALL_MODEL = (
     "model.hidden_dim=32",
@@ -76,6 +77,8 @@ def deta(*words: str, with_trace: bool = False) -> Outcome:
                 main()
             except SystemExit as exit_request:
                 code = exit_request.code or 0
+            finally:
+                preemption.forget()
     assert isinstance(code, int)
     return Outcome(code, out.getvalue(), err.getvalue())
 

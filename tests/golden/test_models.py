@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from deta.models.attention import use_backend
 from deta.models.checkpoint import to_release
 from tests.golden.detectors import reference_detector
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.golden("model")
-def test_detector_equals_reference(case: "GoldenCase") -> None:
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_detector_equals_reference(case: "GoldenCase", backend: str) -> None:
     detector = reference_detector(case)
+    use_backend(detector, backend)
     features = [case.inputs[f"feature_{index}"] for index in range(len(case.config["backbone_channels"]))]
     with torch.no_grad():
         memory = detector.encode(features, case.inputs["mask"])

@@ -2,19 +2,24 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import wandb
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import make, make_module, plain, start_from
 from deta.commands.console import reports_errors
 from deta.data.datamodule import CocoDataModule
-from deta.engine.checkpoint import find_checkpoint, read_checkpoint
+from deta.engine import preemption
+from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
 from deta.engine.environment import describe_run
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
+from deta.engine.preemption import StoppedRun
 from deta.utils.checks import require_int
 
 _log = logging.getLogger(__name__)
@@ -26,7 +31,7 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     require_int("seed", cfg.seed, low=0, high=2**32 - 1)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    resume_path = None if cfg.ckpt is None else str(find_checkpoint(cfg.ckpt, name="last"))
+    resume_path = None if cfg.ckpt is None else str(find_resumable(cfg.ckpt))
     trainer = make_trainer(cfg)
     if trainer.is_global_zero and cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
@@ -40,12 +45,25 @@ def run(cfg: DictConfig) -> None:
         _write_record(cfg, folder)
     for logger in trainer.loggers:
         logger.log_hyperparams(plain(cfg))
+    stopped: StoppedRun | None = None
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
+    except StoppedRun as reason:
+        stopped = reason
     finally:
         wandb.finish()
+    if stopped is not None:
+        _leave(stopped, folder)
     if trainer.is_global_zero:
         _report(module, folder)
+
+
+def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
+    """End the process as the signal asks; after a preemption the job goes back into the queue."""
+    print(f"\ndeta: {stopped}; deta train ckpt={folder} continues it", file=sys.stderr)
+    if stopped.signal in preemption.PREEMPTIONS:
+        preemption.requeue()
+    sys.exit(128 + stopped.signal)
 
 
 def make_trainer(cfg: DictConfig) -> pl.Trainer:
@@ -60,8 +78,14 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
         nodes.pop("progress", None)
     callbacks = [make(node) for node in nodes.values()]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # it would requeue from inside of reading processes
     trainer: pl.Trainer = make(
-        cfg.trainer, callbacks=callbacks, logger=[logger for logger in loggers if logger is not None]
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=[logger for logger in loggers if logger is not None],
+        plugins=plugins,
     )
     return trainer
 

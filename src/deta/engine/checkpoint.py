@@ -1,5 +1,7 @@
-"""Reading checkpoints: weights, and what is needed to build the detector again."""
+"""Checkpoint files: written whole or not at all; read for their weights and what builds the detector again."""
 
+import logging
+import os
 import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,11 +9,47 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from deta.engine.module import CHECKPOINT_KEY
 
+_log = logging.getLogger(__name__)
+
 DETECTOR_PREFIX = "detector."
+LAST = "last.ckpt"
+"""From which a run is continued."""
+PREVIOUS = "previous.ckpt"
+"""The one before, in case the last is damaged or was never written."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint under another name in the same folder, syncs it and renames it.
+
+    Lightning's own way stages the file in ``TMPDIR``, and where that is another file system a killed process leaves
+    half a checkpoint.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401
+    ) -> None:
+        """Write ``checkpoint`` to ``path``, a local file; ``storage_options`` is not used."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        with unfinished.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # else the new name may be lost with the power
+        finally:
+            os.close(folder)
 
 
 @dataclass(frozen=True)
@@ -38,7 +76,8 @@ def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
 
     Args:
         path: A file, or a run directory.
-        name: Which one of a run directory: ``best`` or ``last``; where ``best`` is missing, ``last``.
+        name: Which one of a run directory: ``best`` or ``last``; where ``best`` is missing, ``last``,
+            and where that is missing, the one before it.
 
     Raises:
         FileNotFoundError: There is none.
@@ -47,11 +86,34 @@ def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
     if path.is_file():
         return path
     folder = path / "checkpoints"
-    for candidate in dict.fromkeys((name, "last")):
-        if (folder / f"{candidate}.ckpt").is_file():
-            return folder / f"{candidate}.ckpt"
+    for candidate in dict.fromkeys((f"{name}.ckpt", LAST, PREVIOUS)):
+        if (folder / candidate).is_file():
+            return folder / candidate
     what = f"holds no checkpoints/{name}.ckpt" if path.is_dir() else "does not exist"
     raise FileNotFoundError(f"{path} {what}: give a checkpoint file or the directory of a run")
+
+
+def find_resumable(path: str | Path) -> Path:
+    """The checkpoint from which a run is continued: the file itself, or of a run the newest that can be read.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: What there is cannot be read.
+    """
+    newest = find_checkpoint(path, name="last")
+    if Path(path).is_file():
+        return newest
+    candidates = [newest.with_name(name) for name in (LAST, PREVIOUS)]
+    for candidate in (file for file in candidates if file.is_file()):
+        try:
+            _read(candidate)
+        except ValueError as error:
+            _log.warning("%s", error)
+            continue
+        if candidate.name != LAST:
+            _log.warning("continuing from %s: the one after it is missing or damaged", candidate)
+        return candidate
+    raise ValueError(f"{path}: no checkpoint of this run can be read; remove the folder to start anew")
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -62,13 +124,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         ValueError: The file is damaged, holds more than data, or is not a checkpoint of ours.
     """
     path = find_checkpoint(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint: damaged, of another format, or more than plain data "
-            f"({_reason(error)})"
-        ) from error
+    content = _read(path)
     if not isinstance(content, dict) or CHECKPOINT_KEY not in content or "state_dict" not in content:
         raise ValueError(f"{path} is not a deta checkpoint; deta convert reads published ones")
     metadata = content[CHECKPOINT_KEY]
@@ -84,6 +140,21 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         category_ids=tuple(metadata["category_ids"]),
         category_names=tuple(metadata["category_names"]),
     )
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401
+    """The content of a file of plain data.
+
+    Raises:
+        ValueError: It is damaged or holds more than that.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint: damaged, of another format, or more than plain data "
+            f"({_reason(error)})"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import netrc
 import os
@@ -19,6 +20,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from deta.utils.checks import require_choice
 
+_log = logging.getLogger(__name__)
+
 SECONDS_BETWEEN_TABLES = 30.0
 _WANDB_MODES = ("online", "offline", "disabled")
 _OLD_WANDB_MODES = {"run": "online", "dryrun": "offline"}
@@ -29,8 +32,8 @@ class MetricsLogger(Logger):
     """Appends every row of metrics to ``metrics.jsonl`` at once, and keeps ``metrics.csv`` as its table.
 
     A line holds ``step``, ``time`` (seconds since 1970) and the metrics of one call. Lines of an earlier
-    process of the same run are kept: continuing a run continues its files. Figures that are not finite stand as
-    null, since JSON has none.
+    process of the same run are kept up to the checkpoint from which it is continued. Figures that are not finite
+    stand as null, since JSON has none.
 
     Args:
         folder: The run directory, made if need be.
@@ -82,6 +85,25 @@ class MetricsLogger(Logger):
             self._is_whole = True
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def end(self) -> int:
+        """Bytes of the record so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @rank_zero_only
+    def cut_back(self, end: int, row: Mapping[str, Any] | None) -> None:
+        """Drop what was written after ``end`` bytes, which the continued run writes anew.
+
+        Args:
+            end: Length of the record when the checkpoint was saved.
+            row: ``step`` and ``metrics`` that belong to the checkpoint and were not written yet, or None.
+        """
+        if self.end() < end:
+            _log.warning("%s is shorter than at the checkpoint: rows of earlier steps are missing", self.path)
+        elif self.path.exists():
+            os.truncate(self.path, end)
+        if row is not None:
+            self.log_metrics(row["metrics"], row["step"])
 
     @rank_zero_only
     def save(self) -> None:

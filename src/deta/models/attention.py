@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deta.utils.checks import require_int
-from deta_kernels import deformable_attention
+from deta.utils.checks import require_choice, require_int
+from deta_kernels import BACKENDS, deformable_attention
 
 
 class DeformableAttention(nn.Module):
@@ -20,6 +20,9 @@ class DeformableAttention(nn.Module):
         num_heads: Heads.
         num_levels: Feature levels.
         num_points: Sampling points of each head and level.
+
+    Attributes:
+        backend: Which implementation runs, see ``use_backend``.
     """
 
     def __init__(self, *, hidden_dim: int, num_heads: int, num_levels: int, num_points: int) -> None:
@@ -28,6 +31,7 @@ class DeformableAttention(nn.Module):
         self.num_heads = require_int("num_heads", num_heads, low=1)
         self.num_levels = require_int("num_levels", num_levels, low=1)
         self.num_points = require_int("num_points", num_points, low=1)
+        self.backend = "auto"
         if hidden_dim % num_heads:
             raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}")
         num_samples = num_heads * num_levels * num_points
@@ -83,6 +87,22 @@ class DeformableAttention(nn.Module):
             num_images, num_queries, self.num_heads, self.num_levels, self.num_points, 2
         )
         logits = self.attention_weights(query).view(num_images, num_queries, self.num_heads, -1)
-        output = deformable_attention(value, spatial_shapes, references, offsets, logits)
+        output = deformable_attention(value, spatial_shapes, references, offsets, logits, backend=self.backend)
         projected: Tensor = self.output_proj(output.flatten(2))
         return projected
+
+
+def use_backend(module: nn.Module, backend: str) -> None:
+    """Choose the implementation of every deformable attention inside ``module``, to compare or to rule one out.
+
+    Args:
+        module: A detector or a part of it.
+        backend: ``auto``, ``cpu``, ``triton`` or ``reference``, see ``deta_kernels.deformable_attention``.
+
+    Raises:
+        ValueError: There is no such backend.
+    """
+    require_choice("backend", backend, BACKENDS)
+    for part in module.modules():
+        if isinstance(part, DeformableAttention):
+            part.backend = backend

@@ -1,4 +1,4 @@
-"""Lightning's averaging of weights, as ``conf/callbacks/ema.yaml`` uses it, on our module."""
+"""The averaging of weights, as ``conf/callbacks/ema.yaml`` uses it, on our module."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor
 
+from deta.engine.callbacks import ResumeCheckpoint, WeightAveraging
 from deta.engine.checkpoint import read_checkpoint
 from deta.engine.module import DetectionModule
 from deta.structures import Batch
@@ -47,10 +47,8 @@ class Recorder(pl.Callback):
 def train(cache: Path, folder: Path, *, resume: Path | None = None, **options: Any) -> Recorder:  # noqa: ANN401
     """Two steps in every epoch, a checkpoint after each epoch."""
     data, recorder = shapes(cache), Recorder()
-    checkpoint = ModelCheckpoint(
-        dirpath=folder / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    callbacks = [EMAWeightAveraging(decay=DECAY), recorder, checkpoint]
+    checkpoint = ResumeCheckpoint(folder=folder / "checkpoints")
+    callbacks = [WeightAveraging(decay=DECAY), recorder, checkpoint]
     trainer = make_trainer(folder, callbacks=callbacks, **options)
     trainer.fit(detection_module(data), datamodule=data, ckpt_path=resume, weights_only=True)
     return recorder

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from deta.engine.module import DetectionModule
+from deta.engine.ranks import gather
 from deta.structures import SIZE_NAMES, Batch, Losses, MatchStatistics
+
+_KEY = "deta_assignment"
 
 
 class AssignmentStatistics(pl.Callback):
@@ -37,6 +41,25 @@ class AssignmentStatistics(pl.Callback):
         assert pl_module.losses is not None
         for stage, stats in _stages(pl_module.losses).items():
             self._sums[stage] = self._sums[stage] + stats if stage in self._sums else stats
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the sums of every rank."""
+        sums = {
+            stage: {field.name: getattr(stats, field.name).cpu() for field in fields(stats)}
+            for stage, stats in self._sums.items()
+        }
+        checkpoint[_KEY] = gather(sums)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take up the sums of this rank."""
+        ranks = checkpoint.get(_KEY, [])
+        if len(ranks) == trainer.world_size:
+            sums = ranks[trainer.global_rank]
+            self._sums = {stage: MatchStatistics(**parts).to(pl_module.device) for stage, parts in sums.items()}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sum over ranks and log."""

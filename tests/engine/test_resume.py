@@ -1,0 +1,155 @@
+"""A run that dies anywhere and is continued ends as if it had never died."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+
+from deta.engine import preemption
+from deta.engine.callbacks import AssignmentStatistics, ResumeCheckpoint
+from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable
+from deta.engine.tracking import read_metrics
+from tests.engine.tiny import detection_module, is_same, make_trainer, shapes, weights
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
+STEPS_PER_EPOCH = 4
+MAX_EPOCHS = 3
+HOOKS = (
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+    "on_validation_start",
+    "on_validation_batch_end",
+    "on_validation_epoch_end",
+    "on_validation_end",
+    "on_train_epoch_end",
+    "on_train_end",
+)
+
+
+class Death(BaseException):
+    """The process is gone."""
+
+
+class Reaper(pl.Callback):
+    """Counts every call of every hook and strikes at a chosen one."""
+
+    def __init__(self, strike_at: int | None = None, signal_number: int | None = None) -> None:
+        self.num_calls = 0
+        self._strike_at = strike_at
+        self._signal = signal_number
+
+    def count(self) -> None:
+        """Strike or pass."""
+        self.num_calls += 1
+        if self.num_calls - 1 == self._strike_at:
+            if self._signal is None:
+                raise Death
+            os.kill(os.getpid(), self._signal)
+
+
+def _counting(name: str) -> Any:  # noqa: ANN401
+    def hook(self: Reaper, *_: object, **__: object) -> None:
+        self.count()
+
+    hook.__name__ = name
+    return hook
+
+
+for _name in HOOKS:
+    setattr(Reaper, _name, _counting(_name))
+
+
+class LastReaper(Reaper, pl.callbacks.Checkpoint):
+    """Strikes after all other callbacks, those that save included."""
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    yield
+    preemption.forget()
+
+
+def train(
+    cache: Path,
+    folder: Path,
+    reaper: Reaper | None = None,
+    *,
+    num_workers: int = 0,
+    **options: Any,  # noqa: ANN401
+) -> dict[str, Tensor]:
+    """Train or continue; returns the final weights."""
+    pl.seed_everything(0, verbose=False)
+    data = shapes(cache, num_train=2 * STEPS_PER_EPOCH, num_val=3, num_workers=num_workers)
+    module = detection_module(data, scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5))
+    checkpoints = folder / "checkpoints"
+    best = pl.callbacks.ModelCheckpoint(
+        dirpath=checkpoints, filename="best", monitor="val/loss", save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )  # fmt: skip
+    resume = ResumeCheckpoint(folder=checkpoints, every_n_steps=options.pop("every_n_steps", 1))
+    callbacks = [AssignmentStatistics(), best, resume, *([] if reaper is None else [reaper])]
+    settings = {"max_epochs": MAX_EPOCHS, "plugins": [AtomicCheckpointIO()], **options}
+    trainer = make_trainer(folder, callbacks=callbacks, **settings)
+    path = find_resumable(folder) if any(checkpoints.glob("*.ckpt")) else None
+    trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    return weights(module)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The metrics without their times."""
+    return [
+        {name: value for name, value in row.items() if name != "time"} for row in read_metrics(folder / "metrics.jsonl")
+    ]
+
+
+def assert_exact(whole: Path, expected: dict[str, Tensor], folder: Path, actual: dict[str, Tensor]) -> None:
+    """Weights, record and best checkpoint are those of the uninterrupted run."""
+    assert is_same(actual, expected)
+    assert rows(folder) == rows(whole)
+    best = [torch.load(path / "checkpoints" / "best.ckpt", weights_only=True) for path in (folder, whole)]
+    assert best[0]["global_step"] == best[1]["global_step"]
+    assert is_same(best[0]["state_dict"], best[1]["state_dict"])
+
+
+@pytest.fixture(scope="module")
+def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tensor], int]:
+    """An uninterrupted run: its folder, its weights and the number of its hooks."""
+    folder = tmp_path_factory.mktemp("whole")
+    reaper = Reaper()
+    final = train(cache, folder, reaper)
+    preemption.forget()
+    return folder, final, reaper.num_calls
+
+
+def strike(cache: Path, folder: Path, whole: tuple[Path, dict[str, Tensor], int], reaper: Reaper) -> None:
+    """Die, continue and compare."""
+    with pytest.raises(Death):
+        train(cache, folder, reaper)
+    assert_exact(whole[0], whole[1], folder, train(cache, folder))
+
+
+@pytest.mark.parametrize("kind", [Reaper, LastReaper])
+def test_death_at_some_hooks(
+    cache: Path, tmp_path: Path, whole: tuple[Path, dict[str, Tensor], int], kind: type[Reaper]
+) -> None:
+    for strike_at in range(3, whole[2], 13):
+        strike(cache, tmp_path / str(strike_at), whole, kind(strike_at))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Reaper, LastReaper])
+def test_death_at_every_hook(
+    cache: Path, tmp_path: Path, whole: tuple[Path, dict[str, Tensor], int], kind: type[Reaper]
+) -> None:
+    for strike_at in range(whole[2]):
+        strike(cache, tmp_path / str(strike_at), whole, kind(strike_at))
