@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 COMMANDS = {
-    "train": "train a detector and evaluate it after every epoch",
+    "train": "train a detector and evaluate it after every epoch; -m sweeps",
+    "runs": "list runs with state, steps and AP",
+    "runs resume": "do what is not done of a folder of runs",
     "eval": "evaluate a checkpoint on a data set",
     "predict": "detect objects in images, a folder or a glob",
     "convert": "turn a published checkpoint into ours, or back",
@@ -34,12 +36,19 @@ def main() -> None:
         sys.argv[1:] = continue_run(sys.argv[1:])
     import hydra
 
+    from deta.commands.launch import TrainLauncher
+    from deta.commands.naming import register_resolvers
+
     name = command.replace(" ", "_")
+    launcher = TrainLauncher()
 
     def task(cfg: "DictConfig") -> None:
         import_module(f"deta.commands.{name}").run(cfg)  # late: it imports torch, which --cfg job does not need
 
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(task)()
+    register_resolvers()
+    chosen = launcher.run if command == "train" else task
+    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(chosen)()
+    launcher.finish()
 
 
 def config_dir() -> Path:
@@ -65,7 +74,7 @@ def continue_run(arguments: list[str]) -> list[str]:
         The overrides to use; ``arguments`` where ``ckpt`` is absent or names no run directory of ours.
     """
     given = [word.removeprefix("ckpt=") for word in arguments if word.startswith("ckpt=")]
-    if not given or given[-1] in ("", "null") or any(word.startswith("hydra.run.dir=") for word in arguments):
+    if not given or given[-1] in ("", "null", "auto") or any(word.startswith("hydra.run.dir=") for word in arguments):
         return arguments
     path = Path(given[-1].strip("'\""))
     folder = path.parent.parent if path.is_file() else path
@@ -91,7 +100,7 @@ def _take_command() -> str:
     if words[0] == "--version":
         print(f"deta {version('deta')}")
         sys.exit(0)
-    for length in (1, 2):
+    for length in (2, 1):
         command = " ".join(words[:length])
         if command in COMMANDS:
             del sys.argv[1 : 1 + length]

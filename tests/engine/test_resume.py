@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deta.engine import preemption
-from deta.engine.callbacks import AssignmentStatistics, ResumeCheckpoint
+from deta.engine.callbacks import AssignmentStatistics, ResumeCheckpoint, WeightAveraging
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable
 from deta.engine.tracking import read_metrics
 from tests.engine.tiny import detection_module, is_same, make_trainer, shapes, weights
@@ -97,7 +97,8 @@ def train(
         enable_version_counter=False,
     )  # fmt: skip
     resume = ResumeCheckpoint(folder=checkpoints, every_n_steps=options.pop("every_n_steps", 1))
-    callbacks = [AssignmentStatistics(), best, resume, *([] if reaper is None else [reaper])]
+    average = [WeightAveraging(decay=0.9)] if options.pop("is_averaged", False) else []
+    callbacks = [AssignmentStatistics(), *average, best, resume, *([] if reaper is None else [reaper])]
     settings = {"max_epochs": MAX_EPOCHS, "plugins": [AtomicCheckpointIO()], **options}
     trainer = make_trainer(folder, callbacks=callbacks, **settings)
     path = find_resumable(folder) if any(checkpoints.glob("*.ckpt")) else None
@@ -136,6 +137,7 @@ def strike(cache: Path, folder: Path, whole: tuple[Path, dict[str, Tensor], int]
     with pytest.raises(Death):
         train(cache, folder, reaper)
     assert_exact(whole[0], whole[1], folder, train(cache, folder))
+    assert not list(folder.rglob("*.unfinished"))
 
 
 @pytest.mark.parametrize("kind", [Reaper, LastReaper])
@@ -153,3 +155,77 @@ def test_death_at_every_hook(
 ) -> None:
     for strike_at in range(whole[2]):
         strike(cache, tmp_path / str(strike_at), whole, kind(strike_at))
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("strike_at", [8, 21])
+def test_a_signal_ends_the_training_at_a_safe_point(
+    cache: Path, tmp_path: Path, whole: tuple[Path, dict[str, Tensor], int], number: signal.Signals, strike_at: int
+) -> None:
+    earlier = signal.getsignal(number)
+    with pytest.raises(StoppedRun) as stopped:
+        train(cache, tmp_path, Reaper(strike_at, number), every_n_steps=1000)
+    assert stopped.value.signal == number
+    preemption.forget()
+    assert signal.getsignal(number) == earlier
+    assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path, every_n_steps=1000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [{"num_workers": 2}, {"is_averaged": True}, {"accumulate_grad_batches": 2}, {"every_n_steps": 3},
+     {"check_val_every_n_epoch": 2}, {"val_check_interval": 0.5}],
+    ids=str,
+)  # fmt: skip
+def test_death_and_signals_under_other_settings(cache: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    counter = Reaper()
+    expected = train(cache, tmp_path / "whole", counter, **options)
+    for strike_at in range(1, counter.num_calls, 5):
+        preemption.forget()
+        folder = tmp_path / str(strike_at)
+        reaper = LastReaper(strike_at) if strike_at % 2 else LastReaper(strike_at, signal.SIGUSR1)
+        with contextlib.suppress(Death, StoppedRun):  # a signal after the last safe point has no effect
+            train(cache, folder, reaper, **options)
+        preemption.forget()
+        assert_exact(tmp_path / "whole", expected, folder, train(cache, folder, **options))
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
+    cache: Path,
+    tmp_path: Path,
+    whole: tuple[Path, dict[str, Tensor], int],
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(Death):
+        train(cache, tmp_path, Reaper(30))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    content = last.read_bytes()
+    last.unlink()
+    if damage == "cut":
+        last.write_bytes(content[: len(content) // 2])
+    assert find_resumable(tmp_path) == last.with_name("previous.ckpt")
+    assert "previous.ckpt: the one after it is missing or damaged" in caplog.text
+    assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path))
+
+
+def test_without_any_readable_checkpoint_the_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"no")
+    with pytest.raises(ValueError, match=f"{tmp_path}: no checkpoint of this run can be read"):
+        find_resumable(tmp_path)
+
+
+def test_a_save_that_dies_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
+
+    def die(*_: object) -> None:
+        raise Death
+
+    monkeypatch.setattr(os, "fsync", die)
+    with pytest.raises(Death):
+        AtomicCheckpointIO().save_checkpoint({"a": 2}, path)
+    assert torch.load(path, weights_only=True) == {"a": 1}

@@ -8,11 +8,8 @@ from collections.abc import Callable
 from functools import wraps
 
 from hydra.errors import HydraException
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-from deta.engine.callbacks import NonFiniteLossError
 
 USER_ERRORS = (
     ValueError,
@@ -20,8 +17,6 @@ USER_ERRORS = (
     ModuleNotFoundError,
     HydraException,
     OmegaConfBaseException,
-    MisconfigurationException,
-    NonFiniteLossError,
 )
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
 LIBRARY_NOISE = (
@@ -42,8 +37,8 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
         _calm_lightning()
         try:
             command(cfg)
-        except USER_ERRORS as error:
-            if os.environ.get(TRACE_VARIABLE, "0") not in ("", "0"):
+        except Exception as error:
+            if os.environ.get(TRACE_VARIABLE, "0") not in ("", "0") or not _is_for_the_user(error):
                 raise
             print(f"\ndeta: {describe(error)}", file=sys.stderr)
             print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
@@ -67,6 +62,18 @@ def describe(error: BaseException) -> str:
         text += "; see the keys with --cfg job"
     where = key.removeprefix("full_key: ")
     return f"{where}: {text}" if where and cause is not error else text
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    if isinstance(error, USER_ERRORS):
+        return True
+    if "lightning" not in sys.modules:
+        return False  # not to import PyTorch for a command that did without
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from deta.engine.callbacks import NonFiniteLossError
+
+    return isinstance(error, (MisconfigurationException, NonFiniteLossError))
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

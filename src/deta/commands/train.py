@@ -12,7 +12,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import make, make_module, plain, start_from
-from deta.commands.console import reports_errors
+from deta.commands.console import describe, reports_errors
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
@@ -20,6 +20,7 @@ from deta.engine.environment import describe_run
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
+from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.utils.checks import require_int
 
 _log = logging.getLogger(__name__)
@@ -27,14 +28,39 @@ _log = logging.getLogger(__name__)
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Train as configured; the run directory holds configuration, metrics, checkpoints and pictures."""
+    """Train as configured; the run directory holds configuration, metrics, checkpoints and pictures.
+
+    It also tells the state of the run, see ``deta.engine.runs``.
+    """
     folder = Path(cfg.run_dir)
     require_int("seed", cfg.seed, low=0, high=2**32 - 1)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    resume_path = None if cfg.ckpt is None else str(find_resumable(cfg.ckpt))
+    resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
     trainer = make_trainer(cfg)
-    if trainer.is_global_zero and cfg.ckpt is None and (folder / "metrics.jsonl").exists():
+    if not trainer.is_global_zero:
+        _train(cfg, trainer, resume_path)
+        return
+    if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark_running(folder)
+    try:
+        module = _train(cfg, trainer, resume_path)
+    except StoppedRun as stopped:
+        mark_stopped(folder)
+        _leave(stopped, folder)
+    except Exception as error:
+        mark_failed(folder, describe(error))
+        raise
+    except BaseException:
+        mark_stopped(folder)
+        raise
+    metrics = {} if module.result is None else module.result.metrics()
+    _report(module, folder)
+    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics})
+
+
+def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
     datamodule: CocoDataModule = make(cfg.data)
     module = make_module(cfg, datamodule)
     if cfg.weights is not None:
@@ -42,20 +68,14 @@ def run(cfg: DictConfig) -> None:
     if cfg.compile:
         module.detector.compile()
     if trainer.is_global_zero:
-        _write_record(cfg, folder)
+        _write_record(cfg, Path(cfg.run_dir))
     for logger in trainer.loggers:
         logger.log_hyperparams(plain(cfg))
-    stopped: StoppedRun | None = None
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
-    except StoppedRun as reason:
-        stopped = reason
     finally:
         wandb.finish()
-    if stopped is not None:
-        _leave(stopped, folder)
-    if trainer.is_global_zero:
-        _report(module, folder)
+    return module
 
 
 def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
