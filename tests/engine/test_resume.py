@@ -1,6 +1,8 @@
 """A run that dies anywhere and is continued ends as if it had never died."""
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch import Tensor
 from deta.engine import preemption
 from deta.engine.callbacks import AssignmentStatistics, ResumeCheckpoint, WeightAveraging
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable
+from deta.engine.preemption import StoppedRun
 from deta.engine.tracking import read_metrics
 from tests.engine.tiny import detection_module, is_same, make_trainer, shapes, weights
 
