@@ -91,4 +91,4 @@ def is_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def _is_checkpointing(callback: pl.Callback) -> bool:
-    return isinstance(callback, pl.callbacks.ModelCheckpoint)
+    return isinstance(callback, pl.callbacks.Checkpoint)
