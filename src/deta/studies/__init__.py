@@ -1,0 +1,1 @@
+"""One-factor comparisons: plan, lint, collect, compare, report."""
