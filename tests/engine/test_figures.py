@@ -13,9 +13,9 @@ from deta.engine.figures import (
     learning_curve,
     read_rows,
     save_figure,
-    series,
     write_run_figures,
 )
+from deta.engine.series import series
 from deta.structures import SIZE_NAMES
 
 RUN: list[dict[str, object]] = [
@@ -46,14 +46,6 @@ def curves(axes: Axes) -> dict[str, list[tuple[float, float]]]:
     """Labelled lines as points."""
     lines = {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.get_lines()}
     return {label: [(x, y) for x, y in points.tolist()] for label, points in lines.items() if label[0] != "_"}
-
-
-def test_values_of_one_epoch_are_averaged_and_gaps_left_out() -> None:
-    positions, values = series(RUN, "train/loss")
-    assert (positions.tolist(), values.tolist()) == ([1, 2], [8, 5])
-    positions, values = series(RUN, "train/loss", x="step")
-    assert (positions.tolist(), values.tolist()) == ([0, 50, 100], [9, 7, 5])
-    assert series(RUN, "val/APs")[0].shape == series(RUN, "absent")[0].shape == (0,)
 
 
 def test_the_learning_curve_shows_losses_and_precision() -> None:

@@ -5,9 +5,8 @@ global state are not used.
 """
 
 import csv
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from deta.engine.series import Row, Series, series
 from deta.structures import SIZE_NAMES
 from deta.utils.checks import require_choice
-
-Row = Mapping[str, object]
-Series = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
@@ -75,27 +72,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Rows of ``metrics.csv``, every cell as text."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def series(rows: Iterable[Row], key: str, *, x: str = "epoch") -> Series:
-    """A quantity over steps or epochs.
-
-    Args:
-        rows: Rows of the metrics table; cells that are missing, empty or not finite are left out.
-        key: Column.
-        x: ``step``, or ``epoch``: the number of finished epochs, so the first stands at 1.
-
-    Returns:
-        Positions, ascending, and the mean of the values at each; both ``[P]``, P may be 0.
-    """
-    values: dict[float, list[float]] = {}
-    for row in rows:
-        position, value = _number(row.get(x)), _number(row.get(key))
-        if math.isfinite(position) and math.isfinite(value):
-            values.setdefault(position + (x == "epoch"), []).append(value)
-    positions = sorted(values)
-    means = [sum(values[position]) / len(values[position]) for position in positions]
-    return np.array(positions, dtype=np.float64), np.array(means, dtype=np.float64)
 
 
 def learning_curve(rows: Sequence[Row], *, x: str = "epoch", title: str = "") -> Figure:
@@ -216,12 +192,6 @@ def _smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
         np.ones_like(values), window, "same"
     )
     return smooth
-
-
-def _number(value: object) -> float:
-    if isinstance(value, str):
-        return float(value) if value.strip() else math.nan
-    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _all_keys(rows: Sequence[Row]) -> list[str]:
