@@ -1,0 +1,153 @@
+"""A table for people and programs: one model, written as CSV, Markdown and LaTeX."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Value = float | int | str | None
+
+MINUS = "\N{MINUS SIGN}"
+ABSENT = "\N{EN DASH}"
+"""Text of an entry that does not exist."""
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    MINUS: "$-$",
+    ABSENT: "--",
+    "τ": r"$\tau$",
+    "\N{GREEK SMALL LETTER GAMMA}": r"$\gamma$",
+    "\n": " ",
+}
+_MARKDOWN = {"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`", "<": "&lt;", "\n": " "}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as people read it, and the columns of numbers that stand for it in CSV.
+
+    Attributes:
+        title: Heading.
+        names: Names in CSV; at least one.
+        is_number: Whether it is set to the right.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    is_number: bool = True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in a row below a column.
+
+    Attributes:
+        text: For people, such as ``31.42 ± 0.31``.
+        values: For programs, at full precision: one for each name of the column, None where there is none.
+    """
+
+    text: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of entries.
+
+    Attributes:
+        caption: What it shows, in a sentence.
+        columns: At least one.
+        rows: One entry for each column.
+        notes: Sentences that belong below it; CSV has none.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(f"row {number} has {len(row)} entries for {len(self.columns)} columns")
+            for column, entry in zip(self.columns, row, strict=True):
+                if len(entry.values) != len(column.names):
+                    raise ValueError(f"row {number}: {column.names} needs as many values, got {entry.values}")
+
+
+def write_tables(table: Table, folder: Path, name: str) -> list[Path]:
+    """Write ``<name>.csv``, ``.md`` and ``.tex`` into an existing folder."""
+    contents = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
+    paths = [folder / f"{name}.{ending}" for ending in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        path.write_text(content, encoding="utf-8", newline="")
+    return paths
+
+
+def to_csv(table: Table) -> str:
+    """The values at full precision; an absent one is an empty cell."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([name for column in table.columns for name in column.names])
+    for row in table.rows:
+        writer.writerow(["" if value is None else value for entry in row for value in entry.values])
+    return file.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """The texts as a table of GitHub's Markdown, the notes as a list."""
+    lines = [_markdown(column.title) for column in table.columns]
+    rules = ["---:" if column.is_number else "---" for column in table.columns]
+    rows = [[_markdown(entry.text) for entry in row] for row in table.rows]
+    body = "\n".join(f"| {' | '.join(cells)} |" for cells in (lines, rules, *rows))
+    notes = "\n".join(f"- {_markdown(note)}" for note in table.notes)
+    return "\n\n".join(part for part in (_markdown(table.caption), body, notes) if part) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    r"""The texts as a ``table`` with the rules of the package booktabs, the notes below it."""
+    layout = "".join("r" if column.is_number else "l" for column in table.columns)
+    notes = [rf"  \par\smallskip\footnotesize {_latex(note)}" for note in table.notes]
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{_latex(table.caption)}}}",
+        rf"  \begin{{tabular}}{{{layout}}}",
+        r"    \toprule",
+        _latex_row([column.title for column in table.columns]),
+        r"    \midrule",
+        *(_latex_row([entry.text for entry in row]) for row in table.rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        *notes,
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    cells = " & ".join(_latex(text) for text in texts)
+    # A line that begins with [ would be read as the optional argument of the \\ before it.
+    return rf"    {'{}' if cells.startswith('[') else ''}{cells} \\"
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _markdown(text: str) -> str:
+    return "".join(_MARKDOWN.get(letter, letter) for letter in text)
