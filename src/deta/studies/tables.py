@@ -28,6 +28,7 @@ _LATEX = {
     "±": r"$\pm$",
     MINUS: "$-$",
     ABSENT: "--",
+    "Δ": r"$\Delta$",
     "τ": r"$\tau$",
     "\N{GREEK SMALL LETTER GAMMA}": r"$\gamma$",
     "\n": " ",

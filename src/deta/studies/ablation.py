@@ -1,0 +1,223 @@
+"""The tables of a comparison: one row for each cell, and one for each run."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from deta.engine.runs import RunState
+from deta.studies.labels import POSTPROCESS, is_base, level_of, shown_axes
+from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Interval, Run
+from deta.studies.tables import ABSENT, MINUS, Column, Entry, Table
+
+POINTS = 100
+"""Scores are kept in 0..1 and shown in points."""
+METRICS = (PRIMARY, "AP50", "AP75", "APs", "APm", "APl")
+DIFFERENCE_TITLE = f"Δ{PRIMARY} to base"
+SEEDS_TITLE = "95 % over seeds"
+IMAGES_TITLE = "95 % over images"
+_SECONDS_OF_HOUR = 3600
+_FEWEST_DECIMALS, _MOST_DECIMALS = 1, 3
+
+
+def ablation_table(comparison: Comparison) -> Table:
+    """Scores of every cell in points, its difference to the base with intervals, and what it cost."""
+    decimals = num_decimals(comparison)
+    axes = shown_axes(comparison)
+    parts: list[tuple[Column, Callable[[Cell], Entry]]] = [_factor(axis) for axis in axes]
+    parts += [_metric(name, decimals) for name in METRICS if any(name in cell.summary for cell in comparison.cells)]
+    parts += [_difference(comparison, decimals), _over_seeds(decimals), _over_images(decimals)]
+    parts += [(Column("verdict", ("verdict",), is_number=False), _verdict), _SEEDS, _HOURS]
+    return Table(
+        caption=comparison.title,
+        columns=tuple(column for column, _ in parts),
+        rows=tuple(tuple(make(cell) for _, make in parts) for cell in comparison.cells),
+        notes=(*_reading(comparison), *comparison.notes, *_open_runs(comparison)),
+    )
+
+
+def runs_table(comparison: Comparison) -> Table:
+    """State, latest score and cost of every run; a run that several cells share stands once."""
+    axes = [axis for axis in shown_axes(comparison) if any(axis.name in run.factors for run in all_runs(comparison))]
+    decimals = num_decimals(comparison)
+    columns = [Column(axis.name, (axis.name,), is_number=False) for axis in axes]
+    columns += [
+        Column("seed", ("seed",)),
+        Column("state", ("state",), is_number=False),
+        Column("steps", ("steps",)),
+        Column(f"latest {PRIMARY}", (f"latest_{PRIMARY}",)),
+        Column("device hours", ("device_hours",)),
+        Column("device", ("device",), is_number=False),
+        Column("run", ("run",), is_number=False),
+        Column("message", ("message",), is_number=False),
+    ]
+    rows = []
+    for run in all_runs(comparison):
+        status, cost = run.status, run.cost
+        latest = None if status.metric is None else POINTS * status.metric
+        entries = [_text(run.factors.get(axis.name)) for axis in axes]
+        entries += [
+            Entry(str(run.seed), (run.seed,)),
+            _text(str(status.state)),
+            Entry(ABSENT if status.step is None else str(status.step), (status.step,)),
+            Entry(number(latest, decimals), (latest,)),
+            _hours(None if cost is None else device_hours(run)),
+            _text(None if cost is None else f"{cost.num_devices} x {cost.device}"),
+            _text(run.folder.name),
+            _text(status.message or None),
+        ]
+        rows.append(tuple(entries))
+    return Table(f"Runs of {comparison.name}", tuple(columns), tuple(rows))
+
+
+def all_runs(comparison: Comparison) -> tuple[Run, ...]:
+    """Every run once, though several selections of its detections make several cells."""
+    runs: dict[tuple[object, ...], Run] = {}
+    for cell in comparison.cells:
+        for run in cell.runs:
+            levels = tuple(sorted((axis, level) for axis, level in run.factors.items() if axis != POSTPROCESS))
+            runs.setdefault((run.folder, run.seed, levels), run)
+    return tuple(runs.values())
+
+
+def device_hours(run: Run) -> float:
+    """Hours of one device that a run took; 0 before it started."""
+    return 0.0 if run.cost is None else run.cost.seconds * run.cost.num_devices / _SECONDS_OF_HOUR
+
+
+def num_decimals(comparison: Comparison) -> int:
+    """Decimals of scores in points: one more than the noise over seeds deserves.
+
+    The noise is the root mean square of the cells' standard deviations: 0.3 points deserve one decimal, so two are
+    shown. Without repeated seeds there is one, as in COCO's tables.
+    """
+    stds = [cell.summary[PRIMARY].std for cell in comparison.cells if PRIMARY in cell.summary]
+    squares = [(POINTS * std) ** 2 for std in stds if std is not None]
+    if not squares or not any(squares):
+        return _FEWEST_DECIMALS
+    noise = math.sqrt(math.fsum(squares) / len(squares))
+    return min(max(1 - math.floor(math.log10(noise)), _FEWEST_DECIMALS), _MOST_DECIMALS)
+
+
+def number(value: float | None, decimals: int, *, has_sign: bool = False) -> str:
+    """A number with a true minus sign; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    return f"{value:{'+' if has_sign else ''}.{decimals}f}".replace("-", MINUS)
+
+
+def state_in_words(cell: Cell) -> str:
+    """Why a cell has no scores: the states of its runs, the most frequent first, such as ``failed, missing``."""
+    states = Counter(str(run.status.state) for run in cell.runs if not run.is_done)
+    return ", ".join(state for state, _ in states.most_common()) or str(RunState.MISSING)
+
+
+def _factor(axis: Axis) -> tuple[Column, Callable[[Cell], Entry]]:
+    return Column(axis.name, (axis.name,), is_number=False), lambda cell: _text(level_of(cell, axis.name))
+
+
+def _metric(name: str, decimals: int) -> tuple[Column, Callable[[Cell], Entry]]:
+    """Mean over seeds; with the standard deviation where verdicts are about it."""
+
+    def entry(cell: Cell) -> Entry:
+        summary = cell.summary.get(name)
+        if summary is None:
+            return Entry(state_in_words(cell) if name == PRIMARY else ABSENT, (None, None))
+        mean, std = POINTS * summary.mean, None if summary.std is None else POINTS * summary.std
+        text = number(mean, decimals)
+        if name == PRIMARY and std is not None:
+            text += f" ± {number(std, decimals)}"
+        return Entry(text, (_finite(mean), std))
+
+    return Column(name, (f"{name}_mean", f"{name}_std")), entry
+
+
+def _difference(comparison: Comparison, decimals: int) -> tuple[Column, Callable[[Cell], Entry]]:
+    def entry(cell: Cell) -> Entry:
+        base = is_base(comparison, cell)
+        mean = None if cell.difference is None else POINTS * cell.difference.mean
+        text = "base" if base and mean is None else number(mean, decimals, has_sign=True)
+        return Entry(text, (mean, int(base)))
+
+    return Column(DIFFERENCE_TITLE, (f"{PRIMARY}_difference", "is_base")), entry
+
+
+def _over_seeds(decimals: int) -> tuple[Column, Callable[[Cell], Entry]]:
+    column = Column(SEEDS_TITLE, ("seeds_low", "seeds_high"))
+    return column, lambda cell: _interval(cell.difference and cell.difference.over_seeds, decimals)
+
+
+def _over_images(decimals: int) -> tuple[Column, Callable[[Cell], Entry]]:
+    column = Column(IMAGES_TITLE, ("images_low", "images_high"))
+    return column, lambda cell: _interval(cell.difference and cell.difference.over_images, decimals)
+
+
+def _interval(interval: Interval | None, decimals: int) -> Entry:
+    if interval is None:
+        return Entry(ABSENT, (None, None))
+    low, high = POINTS * interval.low, POINTS * interval.high
+    text = f"[{number(low, decimals, has_sign=True)}, {number(high, decimals, has_sign=True)}]"
+    return Entry(text, (low, high))
+
+
+def _verdict(cell: Cell) -> Entry:
+    return _text(None if cell.difference is None else str(cell.difference.verdict))
+
+
+def _seeds(cell: Cell) -> Entry:
+    """Done and planned, then what became of the others."""
+    done = sum(run.is_done for run in cell.runs)
+    others = Counter(str(run.status.state) for run in cell.runs if not run.is_done)
+    words = [f"{done}/{len(cell.runs)}", *(f"{count} {state}" for state, count in others.items())]
+    return Entry(", ".join(words), (done, len(cell.runs)))
+
+
+def _cell_hours(cell: Cell) -> Entry:
+    hours = [device_hours(run) for run in cell.runs if run.cost is not None]
+    return _hours(math.fsum(hours) if hours else None)
+
+
+_SEEDS = (Column("seeds", ("seeds_done", "seeds_planned")), _seeds)
+_HOURS = (Column("device hours", ("device_hours",)), _cell_hours)
+
+
+def _hours(hours: float | None) -> Entry:
+    return Entry(ABSENT if hours is None else hours_text(hours), (hours,))
+
+
+def hours_text(hours: float) -> str:
+    """Hours with three digits, at most three decimals."""
+    decimals = 3 if hours <= 0 else min(max(2 - math.floor(math.log10(hours)), 0), 3)
+    return f"{hours:.{decimals}f}"
+
+
+def _text(text: str | None) -> Entry:
+    return Entry(ABSENT if text is None else text, (text,))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _reading(comparison: Comparison) -> Sequence[str]:
+    """How to read what the table holds."""
+    done = [cell for cell in comparison.cells if PRIMARY in cell.summary]
+    sentences = [f"{PRIMARY} in points"]
+    if any(cell.summary[PRIMARY].std is not None for cell in done):
+        sentences[0] += ", mean ± standard deviation over seeds"
+    if any(cell.difference is not None for cell in comparison.cells):
+        sentences.append(
+            "The difference to the base is paired by seed. Its first interval is Student's t over those pairs and "
+            "makes the verdict; the second is the bootstrap over validation images"
+        )
+    return [f"{sentence}." for sentence in sentences]
+
+
+def _open_runs(comparison: Comparison) -> Sequence[str]:
+    """A sentence for each state short of done, with the runs by name."""
+    named: dict[RunState, list[str]] = {}
+    for run in all_runs(comparison):
+        if not run.is_done:
+            levels = ", ".join(f"{axis}={level}" for axis, level in run.factors.items())
+            message = f" ({run.status.message})" if run.status.message else ""
+            named.setdefault(run.status.state, []).append(f"{levels or run.folder.name}, seed {run.seed}{message}")
+    return [f"{state.capitalize()}: {'; '.join(names)}." for state, names in named.items()]
