@@ -31,6 +31,8 @@ BASE = {"tau": "0.6", "n": "4"}
 T_QUANTILES = {2: 12.706, 3: 4.303}
 """0.975 quantile of Student's t by the number of values, from a printed table."""
 NUM_EPOCHS = 12
+SPREAD = 0.006
+"""Standard deviation of scores over seeds, and over epochs of one run."""
 SIZES = ("small", "medium", "large")
 
 
@@ -79,7 +81,7 @@ def history(*, final: float, rng: random.Random, num_epochs: int = NUM_EPOCHS, l
             for step in (0, 50)
         ]
         row: dict[str, Any] = {"step": first_step + 99, "time": 1e9 + first_step + 99, "epoch": epoch}
-        score = final * progress + rng.gauss(0, 0.003)
+        score = final * progress + rng.gauss(0, SPREAD)
         row |= {"val/loss": 9.5 - 5 * progress, "val/AP": score, "val/AP50": 1.6 * score, "val/APs": 0.6 * score}
         for stage, factor in (("proposals", 1.0), ("layers", 0.7)):
             for number, size in enumerate(SIZES):
@@ -97,7 +99,7 @@ def _run(folder: Path, factors: Mapping[str, str], seed: int, *, strength: int, 
     name = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in name)
     path = folder / name
     rng = random.Random(name)
-    final = 0.42 + 0.006 * strength + rng.gauss(0, 0.003)
+    final = 0.42 + 0.006 * strength + rng.gauss(0, SPREAD)
     _draw_pictures(path / "pictures", rng, num_pictures)
     return Run(
         folder=path,

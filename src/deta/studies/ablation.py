@@ -24,9 +24,11 @@ def ablation_table(comparison: Comparison) -> Table:
     decimals = num_decimals(comparison)
     axes = shown_axes(comparison)
     parts: list[tuple[Column, Callable[[Cell], Entry]]] = [_factor(axis) for axis in axes]
-    parts += [_metric(name, decimals) for name in METRICS if any(name in cell.summary for cell in comparison.cells)]
-    parts += [_difference(comparison, decimals), _over_seeds(decimals), _over_images(decimals)]
-    parts += [(Column("verdict", ("verdict",), is_number=False), _verdict), _SEEDS, _HOURS]
+    metrics = [name for name in METRICS if any(name in cell.summary for cell in comparison.cells)]
+    parts += [_metric(PRIMARY, decimals)]
+    parts += [_difference(comparison, decimals), _over_seeds(decimals), _over_images(decimals), _VERDICT]
+    parts += [_metric(name, decimals) for name in metrics if name != PRIMARY]
+    parts += [_SEEDS, _HOURS]
     return Table(
         caption=comparison.title,
         columns=tuple(column for column, _ in parts),
@@ -71,12 +73,17 @@ def runs_table(comparison: Comparison) -> Table:
 
 def all_runs(comparison: Comparison) -> tuple[Run, ...]:
     """Every run once, though several selections of its detections make several cells."""
-    runs: dict[tuple[object, ...], Run] = {}
+    runs: dict[object, Run] = {}
     for cell in comparison.cells:
         for run in cell.runs:
-            levels = tuple(sorted((axis, level) for axis, level in run.factors.items() if axis != POSTPROCESS))
-            runs.setdefault((run.folder, run.seed, levels), run)
+            runs.setdefault(run_key(run), run)
     return tuple(runs.values())
+
+
+def run_key(run: Run) -> object:
+    """Equal for two runs that are one, whatever selects their detections."""
+    levels = tuple(sorted((axis, level) for axis, level in run.factors.items() if axis != POSTPROCESS))
+    return run.folder, run.seed, levels
 
 
 def device_hours(run: Run) -> float:
@@ -176,6 +183,7 @@ def _cell_hours(cell: Cell) -> Entry:
     return _hours(math.fsum(hours) if hours else None)
 
 
+_VERDICT = (Column("verdict", ("verdict",), is_number=False), _verdict)
 _SEEDS = (Column("seeds", ("seeds_done", "seeds_planned")), _seeds)
 _HOURS = (Column("device hours", ("device_hours",)), _cell_hours)
 

@@ -91,11 +91,16 @@ class Table:
 
 def write_tables(table: Table, folder: Path, name: str) -> list[Path]:
     """Write ``<name>.csv``, ``.md`` and ``.tex`` into an existing folder."""
-    contents = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
-    paths = [folder / f"{name}.{ending}" for ending in contents]
-    for path, content in zip(paths, contents.values(), strict=True):
-        path.write_text(content, encoding="utf-8", newline="")
+    paths = []
+    for ending, written in formats(table).items():
+        paths.append(folder / f"{name}.{ending}")
+        paths[-1].write_text(written, encoding="utf-8", newline="")
     return paths
+
+
+def formats(table: Table) -> dict[str, str]:
+    """The table in every format, by the ending of its file."""
+    return {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
 
 
 def to_csv(table: Table) -> str:
