@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pytest
 from plotly import graph_objects
 
 from deta.studies.report import write_report
@@ -17,16 +16,6 @@ from tests.studies.invented import AXES, invented_comparison
 from tests.studies.report.making import cell, comparison
 
 HOSTILE = '</script><script>alert("1")</script>&amp;'
-
-
-@pytest.fixture(scope="module")
-def invented(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    return invented_comparison(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def report(invented: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(invented, tmp_path_factory.mktemp("report") / "new")
 
 
 class Reader(HTMLParser):

@@ -1,7 +1,7 @@
 """Pieces of HTML: tables that sort and filter, intervals drawn to one scale, and the legend's lines."""
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from deta.studies.ablation import POINTS, SEEDS_TITLE, number
 from deta.studies.labels import is_base
@@ -11,8 +11,8 @@ from deta.studies.tables import Column, Entry, Table
 
 _WIDTH, _HEIGHT = 150, 20
 """Pixels of an interval."""
-_MOST_OF_MEANS = 4
-"""The scale ends at so many times the largest difference, so that an interval of two seeds does not flatten others."""
+_MOST_OF_FIRM = 1.5
+"""Intervals over seeds stretch the scale up to so many times the rest: two seeds would flatten all others."""
 _DASH_ARRAYS = {"solid": "", "dash": "6 4", "dot": "2 3", "dashdot": "7 3 2 3"}
 _LONG = ("message", "run")
 """Columns whose texts may break."""
@@ -108,16 +108,20 @@ def _sort_value(entry: Entry) -> str:
 
 
 def _scale(cells: Sequence[Cell]) -> Interval:
-    """Ends of the drawn intervals, in points; both sides of zero are always in it."""
+    """Ends of the drawn intervals, in points, with zero between them; what reaches farther runs into the edge."""
     differences = [cell.difference for cell in cells if cell.difference is not None]
-    intervals = [each for found in differences for each in (found.over_seeds, found.over_images) if each is not None]
-    means = [POINTS * found.mean for found in differences]
-    ends = [POINTS * end for interval in intervals for end in (interval.low, interval.high)]
-    limit = _MOST_OF_MEANS * max(map(abs, means), default=1.0)
-    low = max(min([0.0, *means, *ends]), -limit)
-    high = min(max([0.0, *means, *ends]), limit)
+    firm = [0.0, *(POINTS * found.mean for found in differences)]
+    firm += _ends(found.over_images for found in differences)
+    limit = _MOST_OF_FIRM * max(map(abs, firm))
+    loose = [end for end in _ends(found.over_seeds for found in differences) if abs(end) <= limit]
+    low, high = min(firm + loose), max(firm + loose)
     margin = 0.06 * (high - low) or 1.0
     return Interval(low - margin, high + margin)
+
+
+def _ends(intervals: Iterable[Interval | None]) -> list[float]:
+    """In points."""
+    return [POINTS * end for interval in intervals if interval is not None for end in (interval.low, interval.high)]
 
 
 def _scale_line(scale: Interval) -> str:

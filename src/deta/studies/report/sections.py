@@ -91,7 +91,7 @@ def frame(plot: Plot) -> str:
         return f'<figure class="plot absent" id="plot-{plot.name}">{heading}{reason}</figure>'
     return (
         f'<figure class="plot" id="plot-{plot.name}">{heading}<div class="controls"></div>'
-        f'<div class="chart" role="img" aria-label="{escaped(plot.title)}"></div>'
+        f'<div class="chart" role="group" aria-label="{escaped(plot.title)}"></div>'
         '<p class="empty nothing" hidden>No cell that passes the filter has these data.</p>'
         f'<ul class="legend"></ul><figcaption class="caption">{escaped(plot.caption)}</figcaption></figure>'
     )

@@ -26,8 +26,9 @@ function resolveColours(value) {
 function visibleTrace(trace) {
   const spec = resolveColours(trace.spec);
   if (trace.grid) {
-    const keep = (rows) => rows.map((row, y) => row.map((item, x) => (isShown(trace.grid[y][x]) ? item : null)));
-    return { ...spec, z: keep(spec.z), text: keep(spec.text) };
+    const keep = (rows, blank) =>
+      rows.map((row, y) => row.map((item, x) => (isShown(trace.grid[y][x]) ? item : blank)));
+    return { ...spec, z: keep(spec.z, null), text: keep(spec.text, "") };
   }
   const isFaded = singledOut && !trace.cells.some((cell) => singledOut.has(cell));
   return isFaded ? { ...spec, opacity: 0.15 * (spec.opacity ?? 1) } : spec;
