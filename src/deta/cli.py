@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a detector and evaluate it after every epoch; -m sweeps",
     "runs": "list runs with state, steps and AP",
     "runs resume": "do what is not done of a folder of runs",
+    "report": "write a page and tables of a study or a sweep",
     "eval": "evaluate a checkpoint on a data set",
     "predict": "detect objects in images, a folder or a glob",
     "convert": "turn a published checkpoint into ours, or back",
@@ -24,6 +25,8 @@ COMMANDS = {
 }
 HYDRA_OPTIONS = ("cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "info", "package")
 """Options of Hydra that take a value; every other ``--name=value`` is an override with dashes by mistake."""
+FIRST_WORDS = {"report": "folder"}
+"""Commands whose first word may be the bare value of a key."""
 CHILD_COMMAND = "DETA_CHILD_COMMAND"
 """Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
 
@@ -34,6 +37,7 @@ def main() -> None:
     if command == "train":
         preemption.listen()
         sys.argv[1:] = continue_run(sys.argv[1:])
+    sys.argv[1:] = name_first_word(command, sys.argv[1:])
     import hydra
 
     from deta.commands.launch import TrainLauncher
@@ -87,6 +91,26 @@ def continue_run(arguments: list[str]) -> list[str]:
     names = {word.partition("=")[0] for word in arguments} | {"ckpt"}
     kept = [word for word in earlier if word.partition("=")[0] not in names]
     return [*kept, *arguments, f"hydra.run.dir='{folder}'"]
+
+
+def name_first_word(command: str, arguments: list[str]) -> list[str]:
+    """Let ``deta report runs/x`` mean ``deta report folder='runs/x'``.
+
+    Args:
+        command: The command.
+        arguments: What follows it.
+
+    Returns:
+        The overrides to use; ``arguments`` where the first is an override or an option already.
+    """
+    key = FIRST_WORDS.get(command)
+    if key is None or not arguments or arguments[0].startswith(("-", "+", "~")):
+        return arguments
+    first, *others = arguments
+    if "=" in first and not Path(first).exists():
+        return arguments
+    escaped = first.replace("'", "\\'")
+    return [f"{key}='{escaped}'", *others]
 
 
 def _take_command() -> str:

@@ -71,7 +71,7 @@ def invented_comparison(folder: Path, *, axes: Sequence[Axis] = AXES, num_pictur
         axes=tuple(axes),
         cells=tuple(cells),
         base=base,
-        notes=("Every number of this page is invented, to show what the page can do.",),
+        notes=("Every number of this page is invented, to show what the page can do", *_notes(runs)),
     )
 
 
@@ -118,6 +118,16 @@ def _run(folder: Path, factors: Mapping[str, str], seed: int, *, strength: int, 
         history=tuple(history(final=final, rng=rng, level=-strength)),
         cost=Cost(3600 * (1.1 + 0.1 * rng.random() - 0.05 * strength), 2, "Invented GPU", 1200, NUM_EPOCHS),
     )
+
+
+def _notes(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """What is not done."""
+    named = {f"{_words(run.factors)} seed={run.seed}": run.status for runs in groups for run in runs if not run.is_done}
+    return [f"{name} is {status.state} {status.message}".rstrip() for name, status in named.items()]
+
+
+def _words(factors: Mapping[str, str]) -> str:
+    return " ".join(f"{axis}={level}" for axis, level in factors.items())
 
 
 def _failed(run: Run) -> Run:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from deta.engine.runs import RunState
-from deta.studies.labels import POSTPROCESS, is_base, level_of, shown_axes
+from deta.studies.labels import is_base, level_of, shown_axes
 from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Interval, Run
 from deta.studies.tables import ABSENT, MINUS, Column, Entry, Table
 
@@ -33,7 +33,7 @@ def ablation_table(comparison: Comparison) -> Table:
         caption=comparison.title,
         columns=tuple(column for column, _ in parts),
         rows=tuple(tuple(make(cell) for _, make in parts) for cell in comparison.cells),
-        notes=(*_reading(comparison), *comparison.notes, *_open_runs(comparison)),
+        notes=(*_reading(comparison), *comparison.notes),
     )
 
 
@@ -73,17 +73,7 @@ def runs_table(comparison: Comparison) -> Table:
 
 def all_runs(comparison: Comparison) -> tuple[Run, ...]:
     """Every run once, though several selections of its detections make several cells."""
-    runs: dict[object, Run] = {}
-    for cell in comparison.cells:
-        for run in cell.runs:
-            runs.setdefault(run_key(run), run)
-    return tuple(runs.values())
-
-
-def run_key(run: Run) -> object:
-    """Equal for two runs that are one, whatever selects their detections."""
-    levels = tuple(sorted((axis, level) for axis, level in run.factors.items() if axis != POSTPROCESS))
-    return run.folder, run.seed, levels
+    return tuple({run.folder: run for cell in comparison.cells for run in cell.runs}.values())
 
 
 def device_hours(run: Run) -> float:
@@ -218,14 +208,3 @@ def _reading(comparison: Comparison) -> Sequence[str]:
             "makes the verdict; the second is the bootstrap over validation images"
         )
     return [f"{sentence}." for sentence in sentences]
-
-
-def _open_runs(comparison: Comparison) -> Sequence[str]:
-    """A sentence for each state short of done, with the runs by name."""
-    named: dict[RunState, list[str]] = {}
-    for run in all_runs(comparison):
-        if not run.is_done:
-            levels = ", ".join(f"{axis}={level}" for axis, level in run.factors.items())
-            message = f" ({run.status.message})" if run.status.message else ""
-            named.setdefault(run.status.state, []).append(f"{levels or run.folder.name}, seed {run.seed}{message}")
-    return [f"{state.capitalize()}: {'; '.join(names)}." for state, names in named.items()]

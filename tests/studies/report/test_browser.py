@@ -96,7 +96,7 @@ def test_every_chart_is_drawn_without_a_network(opened: Open, report: Path) -> N
     assert min(sizes) > 100
 
 
-def test_the_filter_holds_for_the_table_and_all_charts(opened: Open, report: Path) -> None:
+def test_levels_words_and_completeness_filter_the_table_and_all_charts(opened: Open, report: Path) -> None:
     page = opened(report)
     before = {chart: num_marks(page, chart) for chart in CHARTS}
     page.get_by_role("group", name="tau").get_by_label("0.5").uncheck(force=True)
@@ -113,10 +113,6 @@ def test_the_filter_holds_for_the_table_and_all_charts(opened: Open, report: Pat
     page.get_by_role("button", name="Reset", exact=True).click()
     expect(page.locator("#count")).to_have_text("12 of 12 cells")
     assert {chart: num_marks(page, chart) for chart in CHARTS} == before
-
-
-def test_words_and_completeness_filter_too(opened: Open, report: Path) -> None:
-    page = opened(report)
     page.get_by_label("Search").fill("tau=0.7 failed")
     expect(page.locator("#count")).to_have_text("2 of 12 cells")
     assert {row[0] for row in rows(page)} == {"0.7"}
@@ -129,7 +125,7 @@ def test_words_and_completeness_filter_too(opened: Open, report: Path) -> None:
     expect(page.locator("#plot-curves .chart")).to_be_visible()
 
 
-def test_a_heading_sorts_by_click_and_by_key_and_leaves_gaps_last(opened: Open, report: Path) -> None:
+def test_the_table_sorts_by_click_and_by_key_and_can_be_saved(opened: Open, report: Path) -> None:
     page = opened(report)
     heading = page.locator("#cells thead th", has_text="AP").first
     heading.get_by_role("button").click()
@@ -142,9 +138,13 @@ def test_a_heading_sorts_by_click_and_by_key_and_leaves_gaps_last(opened: Open, 
     assert [row[3] for row in rows(page)] == [*reversed(scores[:10]), "missing", "missing"]
     page.locator("#cells thead th", has_text="verdict").get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "none"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="csv").click()
+    assert download.value.suggested_filename == "table.csv"
+    assert Path(download.value.path()).read_bytes() == (report.parent / "table.csv").read_bytes()
 
 
-def test_a_chart_shows_what_its_controls_choose(opened: Open, report: Path) -> None:
+def test_charts_show_what_their_controls_and_legends_choose(opened: Open, report: Path) -> None:
     page = opened(report)
     curves = page.locator("#plot-curves")
     curves.get_by_label("metric").select_option("training loss")
@@ -156,10 +156,6 @@ def test_a_chart_shows_what_its_controls_choose(opened: Open, report: Path) -> N
     page.get_by_label("image").select_option("val_1")
     assert page.locator("[data-image='val_0']:visible").count() == 0
     assert page.locator("[data-image='val_1']:visible").count() == 6
-
-
-def test_a_name_in_a_legend_singles_its_training_out_everywhere(opened: Open, report: Path) -> None:
-    page = opened(report)
     button = page.locator("#plot-curves .legend button", has_text="tau=0.5, n=1")
     script = "lines => lines.map(line => getComputedStyle(line.closest('.trace')).opacity)"
     button.click()
@@ -170,7 +166,7 @@ def test_a_name_in_a_legend_singles_its_training_out_everywhere(opened: Open, re
     assert page.locator("#plot-curves .legend [aria-pressed='true']").count() == 0
 
 
-def test_the_page_follows_the_colours_of_the_system(opened: Open, report: Path) -> None:
+def test_the_page_follows_the_colours_of_the_system_and_of_paper(opened: Open, report: Path) -> None:
     page = opened(report, scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
     ink = "getComputedStyle(document.querySelector('#plot-curves .ytitle')).fill"
@@ -180,10 +176,6 @@ def test_the_page_follows_the_colours_of_the_system(opened: Open, report: Path) 
     assert luminance(page, ground) > 200
     page.wait_for_function(f"/rgb\\(\\d\\d, /.test({ink})")
     assert luminance(page, ink) < 80
-
-
-def test_paper_gets_no_filter(opened: Open, report: Path) -> None:
-    page = opened(report, scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
     expect(page.locator("#filter-bar")).to_be_hidden()
     assert luminance(page, "getComputedStyle(document.body).backgroundColor") == 255
@@ -197,14 +189,6 @@ def test_a_narrow_window_scrolls_in_one_direction(opened: Open, report: Path) ->
     page.locator("#filter-bar summary").click()
     expect(page.get_by_label("Search")).to_be_visible()
     assert num_marks(page, "curves") > 0
-
-
-def test_the_table_can_be_saved_from_the_page(opened: Open, report: Path) -> None:
-    page = opened(report)
-    with page.expect_download() as download:
-        page.get_by_role("link", name="csv").click()
-    assert download.value.suggested_filename == "table.csv"
-    assert Path(download.value.path()).read_bytes() == (report.parent / "table.csv").read_bytes()
 
 
 def test_a_name_stays_text_in_every_part(opened: Open, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from deta.studies.ablation import ablation_table, all_runs, run_key, runs_table
+from deta.studies.ablation import ablation_table, all_runs, runs_table
 from deta.studies.labels import label, level_of, shown_axes
 from deta.studies.report import sections
 from deta.studies.report.cost import cost_plot
@@ -87,5 +87,5 @@ def _data(comparison: Comparison, table: Table, plots: Sequence[Plot]) -> dict[s
 
 def _cells_of_runs(comparison: Comparison) -> list[list[int]]:
     """For each run the places of its cells."""
-    keys = [{run_key(run) for run in cell.runs} for cell in comparison.cells]
-    return [[k for k, members in enumerate(keys) if run_key(run) in members] for run in all_runs(comparison)]
+    folders = [{run.folder for run in cell.runs} for cell in comparison.cells]
+    return [[k for k, members in enumerate(folders) if run.folder in members] for run in all_runs(comparison)]

@@ -1,8 +1,9 @@
 """Cells that are the same runs under several selections of detections, and how each looks in every chart."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from deta.studies.labels import POSTPROCESS, has_selections, is_base, label
+from deta.studies.labels import has_selections, is_base, label
 from deta.studies.results import Cell, Comparison, Run
 
 NUM_COLOURS = 6
@@ -33,10 +34,9 @@ class Training:
 
 def trainings(comparison: Comparison) -> tuple[Training, ...]:
     """In the order of the cells."""
-    groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    groups: dict[tuple[Path, ...], list[int]] = {}
     for index, cell in enumerate(comparison.cells):
-        levels = tuple(sorted((axis, level) for axis, level in cell.factors.items() if axis != POSTPROCESS))
-        groups.setdefault(levels, []).append(index)
+        groups.setdefault(tuple(run.folder for run in cell.runs), []).append(index)
     found = []
     num_coloured = 0
     for cells in groups.values():

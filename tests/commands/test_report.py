@@ -1,0 +1,79 @@
+"""``deta report``: its words, and a report of real runs."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from deta.cli import name_first_word
+from deta.studies.results import Comparison
+from tests.commands.conftest import Run
+from tests.commands.running import fail, succeed
+from tests.studies.invented import invented_comparison
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, int | None]]:
+    """What the command asks to be collected; it gets the invented comparison."""
+    calls = []
+
+    def collect(folder: Path, *, bootstrap: int | None) -> Comparison:
+        calls.append((folder, bootstrap))
+        return invented_comparison(tmp_path / "runs", num_pictures=0)
+
+    module = ModuleType("deta.studies.collect")
+    module.collect = collect  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["runs/x", "bootstrap=null"], ["folder='runs/x'", "bootstrap=null"]),
+        (["it's"], ["folder='it\\'s'"]),
+        (["folder=runs/x"], ["folder=runs/x"]),
+        (["--cfg", "job"], ["--cfg", "job"]),
+        ([], []),
+    ],
+)
+def test_the_first_word_is_the_folder(arguments: list[str], expected: list[str]) -> None:
+    assert name_first_word("report", arguments) == expected
+    assert name_first_word("train", arguments) == arguments
+
+
+def test_a_folder_may_look_like_an_override(tmp_path: Path) -> None:
+    folder = tmp_path / "tau=0.5"
+    assert name_first_word("report", [str(folder)]) == [str(folder)]
+    folder.mkdir()
+    assert name_first_word("report", [str(folder)]) == [f"folder='{folder}'"]
+
+
+def test_the_report_lies_in_the_folder_unless_told_otherwise(
+    tmp_path: Path, asked: list[tuple[Path, int | None]]
+) -> None:
+    folder = tmp_path / "it's a study"
+    outcome = succeed("report", str(folder))
+    assert outcome.out.splitlines()[0] == str(folder / "report" / "report.html")
+    assert "table.csv, table.md, table.tex" in outcome.out
+    assert (folder / "report" / "report.html").is_file()
+    succeed("report", f"folder={tmp_path}/other", f"out={tmp_path}/out", "bootstrap=null")
+    assert (tmp_path / "out" / "table.tex").is_file()
+    assert asked == [(folder, 1000), (tmp_path / "other", None)]
+
+
+def test_without_a_folder_the_message_says_what_to_give() -> None:
+    assert "folder=<value>" in fail("report")
+
+
+def test_a_trained_run_has_a_report_with_its_scores(trained: Run, tmp_path: Path) -> None:
+    pytest.importorskip("deta.studies.collect", reason="runs cannot be collected yet")
+    succeed("report", str(trained.folder), f"out={tmp_path}")
+    (row,) = csv.DictReader((tmp_path / "table.csv").open())
+    done = json.loads((trained.folder / "done.json").read_text())
+    assert float(row["AP_mean"]) == pytest.approx(100 * done["AP"], rel=1e-6)
+    assert row["seeds_done"] == row["seeds_planned"] == "1"
+    assert trained.folder.name in (tmp_path / "report.html").read_text()
