@@ -72,7 +72,7 @@ def test_without_a_folder_the_message_says_what_to_give() -> None:
 def test_a_trained_run_has_a_report_with_its_scores(trained: Run, tmp_path: Path) -> None:
     pytest.importorskip("deta.studies.collect", reason="runs cannot be collected yet")
     succeed("report", str(trained.folder), f"out={tmp_path}")
-    (row,) = csv.DictReader((tmp_path / "table.csv").open())
+    (row,) = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
     done = json.loads((trained.folder / "done.json").read_text())
     assert float(row["AP_mean"]) == pytest.approx(100 * done["AP"], rel=1e-6)
     assert row["seeds_done"] == row["seeds_planned"] == "1"
