@@ -131,6 +131,11 @@ def test_the_invented_comparison_fills_every_kind_of_entry(tmp_path: Path) -> No
     assert any("OutOfMemoryError" in note for note in table.notes)
 
 
+def test_without_a_difference_there_are_no_columns_for_it() -> None:
+    titles = [column.title for column in ablation_table(replace(COMPARISON, cells=(BASE,))).columns]
+    assert titles == ["tau", "AP", "APs", "seeds", "device hours"]
+
+
 def test_an_empty_comparison_has_an_empty_table() -> None:
     assert ablation_table(replace(COMPARISON, cells=())).rows == ()
     assert runs_table(replace(COMPARISON, cells=())).rows == ()

@@ -20,13 +20,17 @@ _FEWEST_DECIMALS, _MOST_DECIMALS = 1, 3
 
 
 def ablation_table(comparison: Comparison) -> Table:
-    """Scores of every cell in points, its difference to the base with intervals, and what it cost."""
+    """Scores of every cell in points, its difference to the base with intervals, and what it cost.
+
+    Without a difference there are no columns for it.
+    """
     decimals = num_decimals(comparison)
     axes = shown_axes(comparison)
     parts: list[tuple[Column, Callable[[Cell], Entry]]] = [_factor(axis) for axis in axes]
     metrics = [name for name in METRICS if any(name in cell.summary for cell in comparison.cells)]
     parts += [_metric(PRIMARY, decimals)]
-    parts += [_difference(comparison, decimals), _over_seeds(decimals), _over_images(decimals), _VERDICT]
+    if any(cell.difference is not None for cell in comparison.cells):
+        parts += [_difference(comparison, decimals), _over_seeds(decimals), _over_images(decimals), _VERDICT]
     parts += [_metric(name, decimals) for name in metrics if name != PRIMARY]
     parts += [_SEEDS, _HOURS]
     return Table(

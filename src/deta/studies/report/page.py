@@ -42,6 +42,7 @@ def page(comparison: Comparison) -> str:
     return Template(_asset("page.html")).substitute(
         name=escaped(comparison.name),
         title=escaped(comparison.title),
+        eyebrow=escaped(comparison.name) if comparison.name != comparison.title else "",
         version=escaped(version("deta")),
         style=_asset("page.css"),
         base=sections.base_line(comparison),
@@ -51,7 +52,8 @@ def page(comparison: Comparison) -> str:
         table=cells_table(comparison, table, groups),
         reading=sections.bullets([note for note in table.notes if note not in comparison.notes], "reading"),
         files=sections.downloads(table),
-        plots="".join(sections.frame(plot) for plot in plots),
+        plots=sections.frames(plots),
+        absent=sections.absences(plots),
         pictures=sections.picture_section(groups, pictured_images(groups)),
         runs=runs_table_markup(runs, _cells_of_runs(comparison)),
         data=_embedded(_data(comparison, table, plots)),

@@ -83,14 +83,20 @@ def downloads(table: Table) -> str:
     return f"This table as {', '.join(links)}."
 
 
-def frame(plot: Plot) -> str:
-    """Where a chart is drawn, or the reason why there is none."""
-    heading = f"<h2>{escaped(plot.title)}</h2>"
-    if not plot.views:
-        reason = f'<p class="empty">{escaped(plot.absent)}</p>'
-        return f'<figure class="plot absent" id="plot-{plot.name}">{heading}{reason}</figure>'
+def frames(plots: Sequence[Plot]) -> str:
+    """Where the charts are drawn."""
+    return "".join(_frame(plot) for plot in plots if plot.views)
+
+
+def absences(plots: Sequence[Plot]) -> str:
+    """Which charts there are not, and why."""
+    reasons = [f"{plot.title}: {plot.absent}" for plot in plots if not plot.views]
+    return f'<section id="absent"><h2>Not shown</h2>{bullets(reasons, "reasons")}</section>' if reasons else ""
+
+
+def _frame(plot: Plot) -> str:
     return (
-        f'<figure class="plot" id="plot-{plot.name}">{heading}<div class="controls"></div>'
+        f'<figure class="plot" id="plot-{plot.name}"><h2>{escaped(plot.title)}</h2><div class="controls"></div>'
         f'<div class="chart" role="group" aria-label="{escaped(plot.title)}"></div>'
         '<p class="empty nothing" hidden>No cell that passes the filter has these data.</p>'
         f'<ul class="legend"></ul><figcaption class="caption">{escaped(plot.caption)}</figcaption></figure>'
