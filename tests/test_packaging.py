@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ASSETS = ROOT / "src" / "deta" / "studies" / "report" / "assets"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_sources_configurations_and_kernels_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("deta/cli.py", "deta/conf/train.yaml", "deta_kernels/reference.py", "deta/py.typed"):
+    files = ("deta/cli.py", "deta/conf/train.yaml", "deta_kernels/reference.py", "deta/py.typed")
+    assets = tuple(f"deta/studies/report/assets/{path.name}" for path in ASSETS.iterdir())
+    assert len(assets) > 0
+    for name in (*files, *assets):
         assert name in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"deta", "deta_kernels"}

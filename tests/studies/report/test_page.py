@@ -102,6 +102,14 @@ def test_what_there_are_no_data_for_says_so() -> None:
     assert "0 of 2" in text
 
 
+def test_many_notes_leave_room_for_the_table() -> None:
+    notes = tuple(f"note {k}." for k in range(9))
+    text = page(replace(comparison(cell(0.3, tau="1"), base={"tau": "1"}), notes=notes))
+    shown, _, hidden = text.partition("3 more notes")
+    assert [note in shown for note in notes] == [True] * 6 + [False] * 3
+    assert all(note in hidden for note in notes[6:])
+
+
 def test_an_empty_comparison_is_a_page(tmp_path: Path) -> None:
     path = write_report(comparison(base={}), tmp_path)
     assert "0 of 0" in path.read_text()

@@ -47,7 +47,7 @@ def page(comparison: Comparison) -> str:
         style=_asset("page.css"),
         base=sections.base_line(comparison),
         tiles=sections.tiles(comparison),
-        notes=sections.bullets(comparison.notes, "notes"),
+        notes=sections.note_list(comparison.notes),
         filters=sections.filters(comparison),
         table=cells_table(comparison, table, groups),
         reading=sections.bullets([note for note in table.notes if note not in comparison.notes], "reading"),

@@ -13,6 +13,7 @@ from deta.studies.report.trainings import Training
 from deta.studies.results import Comparison, Cost, Run
 from deta.studies.tables import Table, formats
 
+_NUM_OPEN_NOTES = 6
 _MEDIA = {"csv": "text/csv", "md": "text/markdown", "tex": "text/x-tex"}
 
 
@@ -52,6 +53,15 @@ def _span(runs: Sequence[Run], value: Callable[[Cost], int]) -> str:
 def _span_of(values: Sequence[int]) -> str:
     ends = sorted(set(values))
     return str(ends[0]) if len(ends) == 1 else f"{ends[0]} to {ends[-1]}" if ends else ""
+
+
+def note_list(notes: Sequence[str]) -> str:
+    """What a reader must know; of many notes the first few, the others behind a click."""
+    if len(notes) <= _NUM_OPEN_NOTES:
+        return bullets(notes, "notes")
+    others = bullets(notes[_NUM_OPEN_NOTES:], "notes")
+    summary = f"<summary>{len(notes) - _NUM_OPEN_NOTES} more notes</summary>"
+    return f'{bullets(notes[:_NUM_OPEN_NOTES], "notes")}<details class="more">{summary}{others}</details>'
 
 
 def bullets(sentences: Sequence[str], name: str) -> str:
