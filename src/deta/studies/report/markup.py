@@ -113,7 +113,7 @@ def _scale(cells: Sequence[Cell]) -> Interval:
     firm = [0.0, *(POINTS * found.mean for found in differences)]
     firm += _ends(found.over_images for found in differences)
     limit = _MOST_OF_FIRM * max(map(abs, firm))
-    loose = [end for end in _ends(found.over_seeds for found in differences) if abs(end) <= limit]
+    loose = [min(max(end, -limit), limit) for end in _ends(found.over_seeds for found in differences)]
     low, high = min(firm + loose), max(firm + loose)
     margin = 0.06 * (high - low) or 1.0
     return Interval(low - margin, high + margin)
