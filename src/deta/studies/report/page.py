@@ -58,7 +58,7 @@ def page(comparison: Comparison) -> str:
         runs=runs_table_markup(runs, _cells_of_runs(comparison)),
         data=_embedded(_data(comparison, table, plots)),
         plotly=get_plotlyjs(),
-        script="\n".join(_asset(name).removeprefix('"use strict";\n') for name in SCRIPTS),
+        script="\n".join(_asset(name) for name in SCRIPTS),
     )
 
 

@@ -1,4 +1,3 @@
-"use strict";
 // Charts hold the traces of the cells that are shown, in the colours of the page's style.
 
 const CONFIG = {

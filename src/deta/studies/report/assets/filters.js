@@ -1,4 +1,4 @@
-"use strict";
+"use strict"; // for all scripts of the page, of which this is the first
 // Which cells are shown. Everything else listens: listeners get a function that says whether a cell is shown.
 
 const data = JSON.parse(document.getElementById("data").textContent);

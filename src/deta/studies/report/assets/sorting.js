@@ -1,4 +1,3 @@
-"use strict";
 // Tables sort by a click on a heading, or Enter on it: ascending, then descending. What is absent stays last.
 
 function compareValues(first, second) {

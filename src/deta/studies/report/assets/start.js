@@ -1,4 +1,3 @@
-"use strict";
 // Pictures of one image at a time; then everything starts with what the filter shows.
 
 function showImage(name) {
