@@ -29,7 +29,7 @@ def evaluate_final_weights(
         datamodule: Of the training.
     """
     if selections:
-        trainer.callbacks, trainer.loggers = [], []
+        trainer.callbacks, trainer.loggers = [], []  # type: ignore[attr-defined]
     for name, postprocess in selections.items():
         place = folder / EVALUATIONS / name
         if trainer.strategy.broadcast(read_evaluation(place) is not None):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -49,8 +49,22 @@ def run_name(*, _root_: DictConfig) -> str:
     parts += _short_names(named)
     if len(parts) > NUM_NAMED:
         parts = [*parts[: NUM_NAMED - 1], f"and{len(parts) - NUM_NAMED + 1}"]
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*parts, f"s{_root_.seed}", digest]))
+    return _join([*parts, f"s{_root_.seed}", _digest(own)])
+
+
+def cell_name(factors: Mapping[str, str], cfg: DictConfig) -> str:
+    """As ``run_name``, with the levels of a study's cell in place of the differences to the plain experiment."""
+    parts = [f"{axis}.{level}" for axis, level in factors.items()]
+    return _join([*parts, f"s{cfg.seed}", _digest(effective(cfg))])
+
+
+def _join(parts: Iterable[str]) -> str:
+    """A name that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(parts))
+
+
+def _digest(own: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def effective(cfg: DictConfig) -> dict[str, Any]:
