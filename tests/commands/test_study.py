@@ -35,7 +35,6 @@ TINY = (
     "trainer.check_val_every_n_epoch=1",
     "callbacks.pictures.num_images=0",
 )
-AXIS = "study.axes.normalizer"
 
 
 @pytest.fixture
@@ -57,8 +56,8 @@ def words(folder: Path, *more: str) -> list[str]:
     given = ",".join(f'"{word}"' for word in TINY)
     return [
         "study",
-        "study=normalizer_shapes",
-        "study.seeds=[0,1]",
+        *([] if any(word.startswith("study=") for word in more) else ["study=normalizer_shapes"]),
+        *([] if any(word.startswith("study.seeds=") for word in more) else ["study.seeds=[0,1]"]),
         f"overrides=[{given}]",
         "bootstrap=100",
         "threads=1",
@@ -122,27 +121,27 @@ assert not {{"torch", "lightning", "scipy"}} & set(sys.modules)
     assert list(tmp_path.iterdir()) == []
 
 
+LEVEL = "study.axes.proposals.levels.topk"
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (
-            [
-                f"{AXIS}.levels={{num_targets:[],num_positives:['criterion.normalizer=num_positives','data.batch_size=3']}}"
-            ],
-            "data.batch_size is 3 in the cell normalizer=num_positives, but 4 in the base, and "
-            "study.axes.normalizer.keys does not declare it",
+            [f"{LEVEL}=['proposals@model.proposals=topk','data.batch_size=3']"],
+            "data.batch_size is 3 in the cell proposals=topk, but 4 in the base, and study.axes.proposals.keys does",
         ),
         (
-            [f"{AXIS}.levels={{num_targets:[],num_positives:['data.num_workers=1']}}"],
-            "the cells normalizer=num_targets and normalizer=num_positives are the same training",
+            [f"{LEVEL}=['data.num_workers=1']"],
+            "the cells proposals=topk_per_level_nms and proposals=topk are the same training",
         ),
-        ([f"{AXIS}.keys=[criterion.normaliser]"], "criterion.normaliser"),
+        (["study.axes.proposals.keys=[model.proposal]"], "study.axes.proposals.keys: model.proposal is no key of any"),
         (["action=walk"], "action must be one of collect, plan, run, got 'walk'"),
         (["bootstrap=5"], "bootstrap must be at least 100, got 5"),
     ],
 )
 def test_what_is_not_strict_is_refused_before_anything_runs(tmp_path: Path, more: list[str], message: str) -> None:
-    outcome = study(tmp_path / "study", *more)
+    outcome = study(tmp_path / "study", "study=proposals_shapes", *more)
     assert outcome.code == 1
     assert message in outcome.err
     assert not (tmp_path / "study").exists()
@@ -257,11 +256,12 @@ def test_a_selection_that_no_training_evaluated_is_evaluated_later(finished: Fin
 
 
 def test_a_failed_run_stops_no_other_and_the_last_lines_name_it(tmp_path: Path) -> None:
-    levels = f"{AXIS}.levels={{num_targets:[],broken:['criterion.normalizer=no_such']}}"
-    outcome = study(tmp_path, "study.seeds=[0]", levels)
+    broken = [f"~{LEVEL}", f"{LEVEL}_per_level=['model.proposals.selection.nms_threshold=2']"]
+    outcome = study(tmp_path, "study=proposals_shapes", "study.seeds=[0]", *broken)
     assert outcome.code == 1
     assert states(tmp_path) == [RunState.DONE, RunState.FAILED]
+    last = outcome.err.splitlines()[-1]
     assert "1 of 2 runs are not done:" in outcome.err
-    assert "training.log: failed" in outcome.err.splitlines()[-1]
-    assert "normalizer must be one of num_positives, num_targets, got 'no_such'" in outcome.err.splitlines()[-1]
-    assert "normalizer=broken seed=0 is failed" in outcome.out
+    assert "training.log: failed" in last
+    assert "nms_threshold must be in [0, 1], got 2" in last
+    assert "proposals=topk_per_level seed=0 is failed" in outcome.out

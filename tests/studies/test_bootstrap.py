@@ -24,7 +24,7 @@ def store(folder: Path, path: Path, detections: dict[int, list[Row]]) -> StoredE
 
 def test_the_interval_is_that_of_images_written_out(tmp_path: Path) -> None:
     """Two seeds: the mean of two paired differences on the same draws."""
-    path, good = random_scene(tmp_path, 5, num_images=4)
+    path, good = random_scene(tmp_path, 3, num_images=4)
     worse = {image: rows[::2] for image, rows in good.items()}
     models = {"good": good, "worse": worse, "first": {image: rows[:1] for image, rows in good.items()}}
     stored = {name: store(tmp_path / name, path, detections) for name, detections in models.items()}
