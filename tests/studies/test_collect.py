@@ -77,8 +77,9 @@ def test_runs_that_are_missing_are_named_and_take_no_part(tmp_path: Path) -> Non
 
 def test_settings_on_disk_that_differ_beside_the_axes_are_noted(tmp_path: Path) -> None:
     write_plan(tmp_path)
-    for name, changes in {"0.6-0": {}, "0.6-1": {"seed": 1, "rematch": "per_layer"}, "0.5-0": {"gamma": 0.5}}.items():
-        write_run(tmp_path / name, config(**{"tau": float(name[:3]), **changes}), ap=0.3, num_threads=len(name))
+    write_run(tmp_path / "0.6-0", config(tau=0.6), ap=0.3, num_threads=5)
+    write_run(tmp_path / "0.6-1", config(tau=0.6, seed=1, rematch="per_layer"), ap=0.3, num_threads=5)
+    write_run(tmp_path / "0.5-0", config(tau=0.5, gamma=0.5), ap=0.3, num_threads=5)
     write_run(tmp_path / "0.5-1", config(seed=1, tau=0.5), ap=0.3, devices=["cpu: arm64"], num_threads=5)
     notes = "\n".join(collect(tmp_path, bootstrap=None).notes)
     assert "criterion.rematch differs between runs of the base: ('once', 'per_layer')" in notes

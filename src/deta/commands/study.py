@@ -113,7 +113,8 @@ def _missing(plan: Plan, folder: Path) -> dict[Path, list[str]]:
 
 
 def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> None:
-    commands = {path: ["train", *words] for path, words in _missing(plan, folder).items()}
+    quiet = "trainer.enable_progress_bar=false"
+    commands = {path: ["train", quiet, *words] for path, words in _missing(plan, folder).items()}
     names = {folder / planned.folder: _describe(planned) for planned in plan.runs}
     skipped = len(plan.runs) - len(commands)
     if skipped:
@@ -163,6 +164,7 @@ def _collect(folder: Path, bootstrap: int | None) -> None:
 
 
 def _present(comparison: "Comparison", folder: Path) -> None:
+    """Print the table of a comparison and write it into its folder."""
     from deta.studies.summary import summary_table
 
     text = summary_table(comparison)
