@@ -20,7 +20,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 GROUP_FILES = sorted(
     (str(folder.name), path.stem)
     for folder in CONF.iterdir()
-    if folder.is_dir() and folder.name not in ("experiment", "categories")
+    if folder.is_dir() and folder.name not in ("experiment", "categories", "study")
     for path in folder.glob("*.yaml")
 )
 MOUNTED = {

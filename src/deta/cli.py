@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a detector and evaluate it after every epoch; -m sweeps",
     "runs": "list runs with state, steps and AP",
     "runs resume": "do what is not done of a folder of runs",
+    "study": "compare: train every cell of a declared study with several seeds, and judge the differences",
     "report": "write a page and tables of a study or a sweep",
     "eval": "evaluate a checkpoint on a data set",
     "predict": "detect objects in images, a folder or a glob",

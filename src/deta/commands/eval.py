@@ -1,6 +1,5 @@
 """``deta eval``: evaluate a checkpoint on a data set."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
 from deta.engine.callbacks import PredictionPictures
 from deta.engine.checkpoint import Checkpoint, make_metadata, read_checkpoint
+from deta.engine.evaluation import write_evaluation
 from deta.engine.module import DetectionModule
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Print COCO's numbers and write ``metrics.json``, ``predictions.json`` and pictures."""
+    """Print COCO's numbers and write ``metrics.json``, ``predictions.json``, ``matches.npz`` and pictures."""
     checkpoint = read_checkpoint(cfg.ckpt)
     datamodule = _datamodule(cfg, checkpoint)
     module = DetectionModule(
@@ -39,9 +39,7 @@ def run(cfg: DictConfig) -> None:
     trainer.validate(module, datamodule=datamodule, verbose=False)
     if trainer.is_global_zero:
         assert module.result is not None
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(module.result.metrics(), indent=2) + "\n")
-        (folder / "predictions.json").write_text(json.dumps(module.evaluator.records()))
+        write_evaluation(folder, module.evaluator, module.result)
         print(f"\n{module.result.table()}\n\n{module.result.class_table()}\n")
         print(f"Evaluated {checkpoint.path} on {datamodule.val_annotations}; results lie in {folder.resolve()}")
 

@@ -3,44 +3,19 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-WITHOUT_EFFECT = (
-    "hydra",
-    "sweep",
-    "cluster",
-    "paths",
-    "logger",
-    "name",
-    "ckpt",
-    "run_dir",
-    "callbacks.best",
-    "callbacks.resume",
-    "callbacks.pictures",
-    "callbacks.progress",
-    "callbacks.learning_rate",
-    "callbacks.non_finite",
-    "data.root",
-    "data.cache",
-    "data.num_workers",
-    "data.check_files",
-    "trainer.accelerator",
-    "trainer.benchmark",
-    "trainer.default_root_dir",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-    "trainer.num_sanity_val_steps",
-)
-"""Keys that decide where and how a run is done, not what comes out."""
+from deta.studies import settings
+from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below
+
 FIRST = "criterion."
 """What this platform is for stands first in a name."""
 NUM_NAMED = 6
-_MISSING = object()
 
 
 def register_resolvers() -> None:
@@ -61,47 +36,53 @@ def run_name(*, _root_: DictConfig) -> str:
         for group, choice in choices.items()
         if not str(group).startswith("hydra")
         and choice != plain.hydra.runtime.choices.get(group)
-        and not _is_below(_path_of(str(group)), WITHOUT_EFFECT)
+        and not is_below(_path_of(str(group)), WITHOUT_EFFECT)
     )
     parts = [str(choices[group]).rpartition("/")[2] for group in groups]
     chosen = tuple(_path_of(group) for group in groups)
-    before = dict(_leaves(effective(plain)))
     changed = {
-        key: value for key, value in _leaves(own) if value != before.get(key, _MISSING) and not _is_below(key, chosen)
+        key: value
+        for key, (_, value) in differences(effective(plain), own).items()
+        if value is not ABSENT and not is_below(key, chosen)
     }
     named = {key: value for key, value in changed.items() if key != "seed" and not _follows(key, value, changed)}
     parts += _short_names(named)
     if len(parts) > NUM_NAMED:
         parts = [*parts[: NUM_NAMED - 1], f"and{len(parts) - NUM_NAMED + 1}"]
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join([*parts, f"s{_root_.seed}", digest]))
+    return _join([*parts, f"s{_root_.seed}", _digest(own)])
+
+
+def cell_name(factors: Mapping[str, str], cfg: DictConfig) -> str:
+    """As ``run_name``, with the levels of a study's cell in place of the differences to the plain experiment."""
+    parts = [f"{axis}.{level}" for axis, level in factors.items()]
+    return _join([*parts, f"s{cfg.seed}", _digest(effective(cfg))])
+
+
+def _join(parts: Iterable[str]) -> str:
+    """A name that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(parts))
+
+
+def _digest(own: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def effective(cfg: DictConfig) -> dict[str, Any]:
-    """The part of a composed configuration that decides the result, resolved, as nested dictionaries.
-
-    Folders of ``paths`` are named, not spelt out: another machine gives the same.
-    """
-    folders = {str(folder): f"${{paths.{name}}}" for name, folder in cfg.paths.items()}
-    content: dict[str, Any] = _plain(cfg, "", folders)
-    return content
+    """The part of a composed configuration that decides the result, resolved, as nested dictionaries."""
+    content: dict[str, Any] = _plain(cfg, "")
+    return settings.effective({**content, "paths": dict(cfg.paths)})
 
 
-def _plain(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: ANN401
+def _plain(node: Any, key: str) -> Any:  # noqa: ANN401
+    """Resolved containers without what has no effect, which need not be resolvable."""
     if isinstance(node, DictConfig):
         names = {str(name): f"{key}.{name!s}" if key else str(name) for name in node}
         return {
-            name: "???" if OmegaConf.is_missing(node, name) else _plain(node[name], path, folders)
+            name: MISSING if OmegaConf.is_missing(node, name) else _plain(node[name], path)
             for name, path in names.items()
             if path not in WITHOUT_EFFECT
         }
-    if isinstance(node, ListConfig):
-        return [_plain(item, key, folders) for item in node]
-    if isinstance(node, str):
-        for folder, name in folders.items():
-            if node.startswith(f"{folder}/"):
-                return name + node.removeprefix(folder)
-    return node
+    return [_plain(item, key) for item in node] if isinstance(node, ListConfig) else node
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -114,18 +95,6 @@ def _path_of(group: str) -> str:
     """Where a group's choice stands in the configuration: ``assigner@criterion.layer_assigner`` is at its target."""
     name, _, target = group.partition("@")
     return target.removeprefix("_global_.") if target else name.replace("/", ".")
-
-
-def _is_below(key: str, prefixes: tuple[str, ...]) -> bool:
-    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from _leaves(item, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, value
 
 
 def _follows(key: str, value: object, changed: Mapping[str, Any]) -> bool:

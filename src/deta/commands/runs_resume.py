@@ -1,18 +1,14 @@
 """``deta runs resume``: do what is not done of a folder of runs."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from deta.commands import slurm
 from deta.commands.console import reports_errors
 from deta.commands.launch import job_words
-from deta.engine.runs import RunState, find_runs, read_cells, read_status, table
+from deta.commands.trainings import TAKEN, run_here, submit
+from deta.engine.runs import find_runs, read_cells, read_status, table
 from deta.utils.checks import require_choice
 
 
@@ -23,7 +19,7 @@ def run(cfg: DictConfig) -> None:
     require_choice("cluster", cfg.cluster, ("none", "sbatch"))
     statuses = [read_status(path) for path in find_runs(folder)]
     print(table(statuses, folder))
-    open_runs = [status.folder for status in statuses if status.state not in (RunState.DONE, RunState.RUNNING)]
+    open_runs = [status.folder for status in statuses if status.state not in TAKEN]
     extra = [str(word) for word in cfg.overrides]
     commands = {path: job_words([*_overrides(path), *extra], path) for path in open_runs}
     if not commands or cfg.dry_run:
@@ -31,15 +27,14 @@ def run(cfg: DictConfig) -> None:
             print("deta train", *words)
         return
     if cfg.cluster == "sbatch":
-        _submit(commands, extra, folder)
+        job = submit(commands, [*_overrides(open_runs[0]), *extra], folder)
+        print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
         return
-    environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
-    codes = {
-        path: subprocess.run([sys.executable, "-m", "deta", "train", *words], check=False, env=environment).returncode
-        for path, words in commands.items()
-    }
+    trainings = {path: ["train", *words] for path, words in commands.items()}
+    log = None if cfg.parallel == 1 else "training.log"
+    codes = [ended.code for ended in run_here(trainings, parallel=cfg.parallel, threads=cfg.threads, log=log)]
     print(f"\n{table([read_status(path) for path in find_runs(folder)], folder)}")
-    if any(codes.values()):
+    if any(codes):
         sys.exit(1)
 
 
@@ -57,16 +52,3 @@ def _overrides(path: Path) -> list[str]:
         if cells and str(path.relative_to(parent)) in cells:
             return cells[str(path.relative_to(parent))]
     raise ValueError(f"{path}: no record of its overrides (.hydra/overrides.yaml), so it cannot be continued from here")
-
-
-def _submit(commands: dict[Path, list[str]], extra: list[str], folder: Path) -> None:
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    first = next(iter(commands))
-    words = [word for word in (*_overrides(first), *extra) if not word.startswith(("cluster=", "ckpt=", "hydra."))]
-    composed = hydra.compose_config("train", [*words, "cluster=sbatch"], run_mode=RunMode.RUN)
-    options = OmegaConf.to_container(composed.cluster.options, resolve=True)
-    assert isinstance(options, dict)
-    named = {str(name): value for name, value in options.items()}
-    job = slurm.submit(commands, named, folder, max_parallel=composed.cluster.max_parallel)
-    print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")

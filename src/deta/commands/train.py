@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import make, make_module, plain, start_from
 from deta.commands.console import describe, reports_errors
+from deta.commands.evaluations import evaluate_final_weights
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
@@ -62,6 +63,7 @@ def run(cfg: DictConfig) -> None:
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
     datamodule: CocoDataModule = make(cfg.data)
+    selections = {str(name): make(node) for name, node in cfg.evaluations.items()}
     module = make_module(cfg, datamodule)
     if cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
@@ -75,6 +77,7 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
     finally:
         wandb.finish()
+    evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)
     return module
 
 

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def git_state() -> dict[str, str | bool] | None:
 def describe_run(*, seed: int) -> dict[str, Any]:
     """All facts about this process that belong to a run's record, as plain data."""
     return {
+        "started": round(time.time(), 3),
         "command": sys.orig_argv,
         "seed": seed,
         "git": git_state(),

@@ -3,17 +3,27 @@
 from deta.engine.evaluation.detections import CocoDetections, FlatDetections, to_coco_results
 from deta.engine.evaluation.engines import ENGINE_NAMES
 from deta.engine.evaluation.ground_truth import GroundTruth, read_ground_truth
+from deta.engine.evaluation.matching import ImageMatches, match_images
 from deta.engine.evaluation.metric import CocoEvaluator
+from deta.engine.evaluation.resampling import average_precision
 from deta.engine.evaluation.result import ClassResult, CocoResult
+from deta.engine.evaluation.storage import EVALUATIONS, StoredEvaluation, read_evaluation, write_evaluation
 
 __all__ = [
     "ENGINE_NAMES",
+    "EVALUATIONS",
     "ClassResult",
     "CocoDetections",
     "CocoEvaluator",
     "CocoResult",
     "FlatDetections",
     "GroundTruth",
+    "ImageMatches",
+    "StoredEvaluation",
+    "average_precision",
+    "match_images",
+    "read_evaluation",
     "read_ground_truth",
     "to_coco_results",
+    "write_evaluation",
 ]

@@ -42,18 +42,8 @@ def evaluate(ground_truth: GroundTruth, detections: CocoDetections, *, engine: s
         engine: One of ``ENGINE_NAMES``.
         max_detections: Largest number of detections per image and category; 1 and 10 are the other limits.
     """
-    ground_truth_class, evaluation_class = load_engine(engine)
-    content = ground_truth.to_coco()
-    records = [
-        record | {"id": number, "area": record["bbox"][2] * record["bbox"][3], "iscrowd": 0}
-        for number, record in enumerate(detections.records(), start=1)
-    ]
+    evaluation = prepare(ground_truth, detections, engine=engine)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluation = evaluation_class(
-            _indexed(ground_truth_class, content),
-            _indexed(ground_truth_class, content | {"annotations": records}),
-            iouType="bbox",
-        )
         evaluation.params.maxDets = [1, 10, max_detections]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -61,6 +51,22 @@ def evaluate(ground_truth: GroundTruth, detections: CocoDetections, *, engine: s
         precision=np.asarray(evaluation.eval["precision"], dtype=np.float64),
         recall=np.asarray(evaluation.eval["recall"], dtype=np.float64),
     )
+
+
+def prepare(ground_truth: GroundTruth, detections: CocoDetections, *, engine: str) -> Any:  # noqa: ANN401
+    """An engine's evaluation of boxes, with its usual parameters; it has not run yet."""
+    ground_truth_class, evaluation_class = load_engine(engine)
+    content = ground_truth.to_coco()
+    records = [
+        record | {"id": number, "area": record["bbox"][2] * record["bbox"][3], "iscrowd": 0}
+        for number, record in enumerate(detections.records(), start=1)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        return evaluation_class(
+            _indexed(ground_truth_class, content),
+            _indexed(ground_truth_class, content | {"annotations": records}),
+            iouType="bbox",
+        )
 
 
 def load_engine(name: str) -> tuple[type[Any], type[Any]]:

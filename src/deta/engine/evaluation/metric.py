@@ -15,6 +15,7 @@ from deta.engine.evaluation.detections import CocoDetections, FlatDetections, na
 from deta.engine.evaluation.engines import evaluate, load_engine
 from deta.engine.evaluation.gather import gather_to_first_rank, run_on_first_rank
 from deta.engine.evaluation.ground_truth import GroundTruth, read_ground_truth
+from deta.engine.evaluation.matching import ImageMatches, match_images
 from deta.engine.evaluation.result import CocoResult
 from deta.structures import Detections
 from deta.utils.checks import require_bool, require_int
@@ -80,7 +81,7 @@ class CocoEvaluator(Metric):
             for index, identity in enumerate(category_ids)
         )
         _check_categories(self._category_ids, self._ground_truth)
-        self._evaluated: CocoDetections | None = None
+        self._evaluated: tuple[GroundTruth, CocoDetections] | None = None
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx=None)
 
@@ -121,9 +122,20 @@ class CocoEvaluator(Metric):
         Raises:
             ValueError: ``compute`` was never called, or this is not the first rank, which alone has them.
         """
+        return self._latest()[1].records()
+
+    def matches(self) -> ImageMatches:
+        """What the latest ``compute`` found in each image, from which AP of any choice of images follows.
+
+        Raises:
+            ValueError: As for ``records``.
+        """
+        return match_images(*self._latest(), max_detections=self._max_detections)
+
+    def _latest(self) -> tuple[GroundTruth, CocoDetections]:
         if self._evaluated is None:
-            raise ValueError("compute must be called before records, and records on the first rank only")
-        return self._evaluated.records()
+            raise ValueError("compute must be called before records or matches, and these on the first rank only")
+        return self._evaluated
 
     def _collected(self) -> FlatDetections:
         batches = zip(self.boxes, self.scores, self.labels, self.is_detection, self.image_ids, strict=True)
@@ -139,7 +151,7 @@ class CocoEvaluator(Metric):
         flat = collected.without_repeats()
         ground_truth = self._seen_ground_truth(flat.image_ids)
         detections = flat.to_categories(self._category_ids)
-        self._evaluated = detections
+        self._evaluated = ground_truth, detections
         curves = evaluate(ground_truth, detections, engine=self._engine, max_detections=self._max_detections)
         return CocoResult.from_curves(
             curves,

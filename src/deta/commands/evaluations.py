@@ -1,0 +1,46 @@
+"""Evaluations of the final weights of a run under several selections of detections."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from deta.data.datamodule import CocoDataModule
+from deta.engine.evaluation import EVALUATIONS, read_evaluation, write_evaluation
+from deta.engine.module import DetectionModule, Postprocess
+
+
+def evaluate_final_weights(
+    selections: Mapping[str, Postprocess],
+    folder: Path,
+    trainer: pl.Trainer,
+    module: DetectionModule,
+    datamodule: CocoDataModule,
+) -> None:
+    """Write ``evaluations/<name>`` of a run directory for every selection.
+
+    What lies there already is kept: a run that was killed in between goes on with the next.
+
+    Args:
+        selections: Selection of detections by name.
+        folder: The run directory.
+        trainer: After the training, on every rank; it loses its callbacks and loggers, whose record is complete.
+        module: After the training.
+        datamodule: Of the training.
+    """
+    if selections:
+        trainer.callbacks, trainer.loggers = [], []  # type: ignore[attr-defined]
+    for name, postprocess in selections.items():
+        place = folder / EVALUATIONS / name
+        if trainer.strategy.broadcast(read_evaluation(place) is not None):
+            continue
+        judged = DetectionModule(
+            detector=module.detector,
+            postprocess=postprocess,
+            evaluator=module.evaluator,
+            metadata={"category_names": module.class_names},
+        )
+        trainer.validate(judged, datamodule=datamodule, verbose=False)
+        if trainer.is_global_zero:
+            assert judged.result is not None
+            write_evaluation(place, judged.evaluator, judged.result)

@@ -1,0 +1,176 @@
+"""``deta study``: plan, check, train, evaluate and collect a declared comparison."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from deta.commands.console import reports_errors
+from deta.commands.launch import job_words
+from deta.commands.naming import cell_name, effective
+from deta.commands.trainings import TAKEN, compose_training, run_here, submit
+from deta.engine.runs import RunState, add_cells, read_status
+from deta.studies.lint import check_cells
+from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
+from deta.utils.checks import require_choice, require_int
+
+if TYPE_CHECKING:
+    from deta.studies.results import Comparison
+
+ACTIONS = ("run", "plan", "collect")
+LOG = "training.log"
+"""In every run directory: what its processes write."""
+TABLE = "table.txt"
+
+
+@reports_errors
+def run(cfg: DictConfig) -> None:
+    """Do what is missing of a study and print its table; exit with 1 if a run failed."""
+    require_choice("action", cfg.action, ACTIONS)
+    require_choice("cluster", cfg.cluster, ("none", "sbatch"))
+    if cfg.bootstrap is not None:
+        require_int("bootstrap", cfg.bootstrap, low=100)
+    folder = Path(cfg.folder)
+    if cfg.action == "collect":
+        _collect(folder, cfg.bootstrap)
+        return
+    plan = make_plan(_study(cfg), [str(word) for word in cfg.overrides])
+    cells, seeds = len(plan.study.cells()), len(plan.study.seeds)
+    print(f"{plan.study.name}: {plan.study.title}\n{cells} cells x {seeds} seeds, and they differ as declared")
+    if cfg.action == "plan":
+        _show(plan, folder)
+        return
+    plan.write(folder)
+    add_cells(folder, {planned.folder: planned.words for planned in plan.runs})
+    if cfg.cluster == "sbatch":
+        _submit(plan, folder)
+        return
+    _train(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
+    _evaluate(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
+    _collect(folder, cfg.bootstrap)
+    statuses = [read_status(folder / planned.folder) for planned in plan.runs]
+    failed = [status for status in statuses if status.state != RunState.DONE]
+    if failed:
+        print(f"\n{len(failed)} of {len(plan.runs)} runs are not done:", file=sys.stderr)
+        for status in failed:
+            print(f"  {status.folder / LOG}: {status.state} {status.message}".rstrip(), file=sys.stderr)
+        sys.exit(1)
+
+
+def make_plan(study: Study, extra: Sequence[str] = ()) -> Plan:
+    """Compose every cell, check that they differ as declared, and name the runs.
+
+    Args:
+        study: The study.
+        extra: Overrides for all of its runs.
+
+    Raises:
+        ValueError: The cells differ otherwise.
+    """
+    cells = study.cells()
+    composed = [compose_training(study.words(factors, study.seeds[0], extra)) for factors in cells]
+    check_cells(study, [effective(config) for config in composed])
+    runs = []
+    for factors, config in zip(cells, composed, strict=True):
+        for seed in study.seeds:
+            config.seed = seed
+            words = tuple(study.words(factors, seed, extra))
+            runs.append(PlannedRun(cell_name(factors, config), factors, seed, words))
+    return Plan(study, tuple(runs))
+
+
+def _study(cfg: DictConfig) -> Study:
+    content: Any = OmegaConf.to_container(cfg.study, resolve=True)
+    return Study.from_config(content)
+
+
+def _show(plan: Plan, folder: Path) -> None:
+    for planned in plan.runs:
+        print(f"\n{_describe(planned)}: {read_status(folder / planned.folder).state}")
+        print("  deta train", *job_words(list(planned.words), folder / planned.folder))
+
+
+def _submit(plan: Plan, folder: Path) -> None:
+    commands = _missing(plan, folder)
+    if not commands:
+        print("Every run is done or on its way; deta study without cluster=sbatch collects")
+        return
+    job = submit(commands, plan.runs[0].words, folder)
+    print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
+    print(f"When they are done: deta study study={plan.study.name} action=collect")
+
+
+def _missing(plan: Plan, folder: Path) -> dict[Path, list[str]]:
+    """Run directory to the words of its ``deta train``, where that is neither done nor under way."""
+    places = {folder / planned.folder: planned for planned in plan.runs}
+    return {
+        path: job_words(list(planned.words), path)
+        for path, planned in places.items()
+        if read_status(path).state not in TAKEN
+    }
+
+
+def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> None:
+    quiet = "trainer.enable_progress_bar=false"
+    commands = {path: ["train", quiet, *words] for path, words in _missing(plan, folder).items()}
+    names = {folder / planned.folder: _describe(planned) for planned in plan.runs}
+    skipped = len(plan.runs) - len(commands)
+    if skipped:
+        print(f"{skipped} of {len(plan.runs)} runs are done or under way")
+    ended = run_here(commands, parallel=parallel, threads=threads, log=LOG)
+    for number, each in enumerate(ended, start=skipped + 1):
+        status = read_status(each.folder)
+        what = (
+            f"AP {status.metric:.4f}"
+            if status.state == RunState.DONE and status.metric is not None
+            else str(status.state)
+        )
+        print(f"[{number}/{len(plan.runs)}] {names[each.folder]}: {what}, {each.seconds:.0f} s", flush=True)
+
+
+def _evaluate(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> None:
+    """Evaluate finished runs under the selections that their training did not evaluate."""
+    for name in plan.study.postprocess:
+        commands = {}
+        for planned in plan.runs:
+            path = folder / planned.folder
+            place = path / "evaluations" / name
+            if read_status(path).state == RunState.DONE and not (place / "metrics.json").is_file():
+                commands[place] = ["eval", *_evaluation_words(planned.words, name, path, place)]
+        for each in run_here(commands, parallel=parallel, threads=threads, log="evaluation.log"):
+            if each.code:
+                raise ValueError(f"the evaluation of a run failed, see {each.folder / 'evaluation.log'}")
+
+
+def _evaluation_words(words: Iterable[str], name: str, run: Path, place: Path) -> list[str]:
+    own = f"evaluations.{name}."
+    chosen = [f"postprocess.{word.removeprefix(own)}" for word in words if word.startswith(own)]
+    checkpoint = run.resolve() / "checkpoints" / "last.ckpt"
+    return [
+        f"ckpt='{checkpoint}'",
+        f"postprocess={name}",
+        *chosen,
+        "num_pictures=0",
+        f"hydra.run.dir='{place.resolve()}'",
+    ]
+
+
+def _collect(folder: Path, bootstrap: int | None) -> None:
+    from deta.studies.collect import collect  # late: it imports PyTorch
+
+    _present(collect(folder, bootstrap=bootstrap), folder)
+
+
+def _present(comparison: "Comparison", folder: Path) -> None:
+    """Print the table of a comparison and write it into its folder."""
+    from deta.studies.summary import summary_table
+
+    text = summary_table(comparison)
+    (folder / TABLE).write_text(f"{text}\n")
+    print(f"\n{text}\n\n{folder / TABLE}")
+
+
+def _describe(planned: PlannedRun) -> str:
+    return f"{describe_cell(planned.factors)} seed={planned.seed}"

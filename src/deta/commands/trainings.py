@@ -1,0 +1,138 @@
+"""Many ``deta`` processes: beside each other on this machine, or as one job array on a cluster."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from deta.commands import slurm
+from deta.engine.runs import RunState
+from deta.utils.checks import require_int
+
+TAKEN = (RunState.DONE, RunState.RUNNING)
+"""States of a run in which there is nothing to start."""
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended.
+
+    Attributes:
+        folder: Of its run.
+        code: Its exit code.
+        seconds: How long it took.
+    """
+
+    folder: Path
+    code: int
+    seconds: float
+
+
+def run_here(
+    commands: Mapping[Path, Sequence[str]], *, parallel: int = 1, threads: int | None = None, log: str | None = None
+) -> Iterator[Ended]:
+    """Run ``deta`` once for each folder; a failure stops no other.
+
+    An exception at the place where the next one is waited for, such as that of Ctrl-C or SIGTERM, stops the running
+    processes, which save what they have done.
+
+    Args:
+        commands: Folder to the words after ``deta``.
+        parallel: Processes at once, from 1.
+        threads: Threads of each, from 1; None is an equal share of the processors, or all for one at a time.
+        log: File in the folder that their output goes to; None is this terminal.
+
+    Yields:
+        Every process when it has ended.
+    """
+    environment = _environment(require_int("parallel", parallel, low=1), threads)
+    waiting = list(commands.items())
+    running: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
+    with _termination_as_exception():
+        try:
+            while waiting or running:
+                while waiting and len(running) < parallel:
+                    folder, words = waiting.pop(0)
+                    running[folder] = _start(folder, words, environment, log), time.monotonic()
+                for folder, (process, start) in list(running.items()):
+                    if process.poll() is not None:
+                        del running[folder]
+                        yield Ended(folder, process.returncode, time.monotonic() - start)
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            for process, _ in running.values():
+                process.terminate()
+            for process, _ in running.values():
+                process.wait()
+
+
+def submit(commands: Mapping[Path, Sequence[str]], words: Sequence[str], folder: Path) -> str:
+    """Submit trainings to SLURM as one job array.
+
+    Args:
+        commands: Run directory to the words of its ``deta train``.
+        words: Overrides whose configuration has the options of the cluster.
+        folder: Of all of them.
+
+    Returns:
+        The id of the job.
+    """
+    kept = [word for word in words if not word.startswith(("cluster=", "ckpt=", "hydra."))]
+    composed = compose_training([*kept, "cluster=sbatch"])
+    options = OmegaConf.to_container(composed.cluster.options, resolve=True)
+    assert isinstance(options, dict)
+    named = {str(name): value for name, value in options.items()}
+    return slurm.submit(commands, named, folder, max_parallel=composed.cluster.max_parallel)
+
+
+def compose_training(words: Sequence[str]) -> DictConfig:
+    """The configuration of the ``deta train`` with these words, that of Hydra included."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return hydra.compose_config("train", list(words), run_mode=RunMode.RUN, with_log_configuration=False)
+
+
+def _environment(parallel: int, threads: int | None) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
+    if threads is None and parallel > 1:
+        threads = max(1, len(os.sched_getaffinity(0)) // parallel)
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(require_int("threads", threads, low=1))  # PyTorch's, too
+    return environment
+
+
+def _start(
+    folder: Path, words: Sequence[str], environment: Mapping[str, str], log: str | None
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "deta", *words]
+    if log is None:
+        return subprocess.Popen(command, env=environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / log).open("ab") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+
+@contextmanager
+def _termination_as_exception() -> Iterator[None]:
+    """Let SIGTERM raise ``SystemExit``, as SIGINT raises ``KeyboardInterrupt``, so that processes can be stopped."""
+    earlier = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

@@ -1,0 +1,63 @@
+"""What a run took, told by its directory."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deta.studies.results import Cost
+
+
+def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Cost | None:
+    """Time, devices and steps of a run, all its parts together.
+
+    A part lasts from its start, when its ``environment*.json`` is written, to its last row of metrics. What a killed
+    process did after its last checkpoint is no part of the record, and so of no part of the cost.
+
+    Args:
+        folder: The run directory.
+        config: The resolved configuration of the run.
+        history: Rows of ``metrics.jsonl``.
+
+    Returns:
+        The cost; None before the first row.
+    """
+    environments = [json.loads(path.read_text()) for path in sorted(folder.glob("environment*.json"))]
+    trained = [row for row in history if row.get("step") is not None]
+    if not environments or not trained:
+        return None
+    starts = sorted(environment["started"] for environment in environments if "started" in environment)
+    device, num_devices = _devices(environments[0], config["trainer"])
+    return Cost(
+        seconds=time_in_parts(starts, [float(row["time"]) for row in history]),
+        num_devices=num_devices,
+        device=device,
+        num_steps=max(int(row["step"]) for row in trained) + 1,
+        num_epochs=max((int(row["epoch"]) for row in trained if row.get("epoch") is not None), default=0) + 1,
+    )
+
+
+def time_in_parts(starts: Sequence[float], times: Sequence[float]) -> float:
+    """Seconds from each start to the last time before the next one; the gaps between parts do not count.
+
+    Args:
+        starts: When each part started, ascending; where times lie before all of them, the first time is a start.
+        times: When something was recorded, at least one.
+    """
+    first = min(times)
+    starts = [first, *starts] if not starts or first < starts[0] else list(starts)
+    ends = [*starts[1:], float("inf")]
+    parts = [(start, [time for time in times if start <= time < end]) for start, end in zip(starts, ends, strict=True)]
+    return sum(max(inside) - start for start, inside in parts if inside)
+
+
+def _devices(environment: Mapping[str, Any], trainer: Mapping[str, Any]) -> tuple[str, int]:
+    """Name of a device that the trainer held, and how many."""
+    names = [str(name) for name in environment["devices"]]
+    gpus = [name for name in names if name.startswith("cuda")]
+    asked = trainer.get("devices", "auto")
+    if trainer.get("accelerator", "auto") == "cpu" or not gpus:
+        threads = environment.get("num_threads")
+        return (names[0] if threads is None else f"{names[0]}, {threads} threads"), 1
+    count = len(gpus) if asked in ("auto", -1, "-1") else len(asked) if isinstance(asked, list) else int(asked)
+    return gpus[0].partition(": ")[2], count * int(trainer.get("num_nodes", 1))

@@ -1,0 +1,92 @@
+"""What a reader of a comparison must know beside its numbers."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from deta.engine.runs import RunState
+from deta.studies.lint import undeclared_differences
+from deta.studies.plan import Factors, Study, describe_cell
+from deta.studies.records import Record
+from deta.studies.settings import differences
+
+SEEDS = ("seed", "data.seed")
+"""Keys in which the runs of a cell differ."""
+
+
+def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]) -> Iterator[str]:
+    """Runs that are missing, scores that are, settings that differ beside the axes, and different machines.
+
+    Args:
+        study: The study.
+        groups: Its cells with their runs, first the base.
+    """
+    records = [record for _, members in groups for record in members]
+    yield from missing_runs(records)
+    for name in study.postprocess:
+        unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
+        if unscored:
+            yield f"{unscored} runs are not evaluated under {name}; deta study evaluates them"
+    yield from _settings(study, groups)
+    yield from different_machines(records)
+    if len(study.seeds) < 3:
+        yield f"{len(study.seeds)} seeds say little: an interval over two is wide, and over one there is none"
+
+
+def missing_runs(records: Sequence[Record]) -> Iterator[str]:
+    """A note on every run that is not done."""
+    for record in records:
+        status = record.run.status
+        if status.state != RunState.DONE:
+            name = f"{describe_cell(record.run.factors)} seed={record.run.seed}".strip()
+            yield f"{name} is {status.state}{f': {status.message}' if status.message else ''}"
+
+
+def different_machines(records: Iterable[Record]) -> Iterator[str]:
+    """A note if not all runs were made on one kind of device, by one revision, with one set of packages."""
+    paths = [path for record in records for path in sorted(record.run.folder.glob("environment*.json"))]
+    environments = [json.loads(path.read_text()) for path in paths]
+    for what, values in {
+        "devices": [_text(each.get("devices")) for each in environments],
+        "numbers of threads": [str(each.get("num_threads")) for each in environments],
+        "source revisions": [_revision(each.get("git")) for each in environments],
+        "versions of packages": [_text(each.get("versions")) for each in environments],
+    }.items():
+        different = sorted(set(values))
+        if len(different) > 1:
+            named = "" if what == "versions of packages" else f": {'; '.join(different)}"
+            yield f"the runs were made with {len(different)} different {what}{named}"
+
+
+def _settings(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]) -> Iterator[str]:
+    """Differences that the settings on disk have and the study does not declare."""
+    base, members = groups[0]
+    plain = next((record.configs[0] for record in members if record.configs), None)
+    if plain is None:
+        return
+    faults: dict[str, None] = {}
+    for factors, records in groups:
+        for config in (config for record in records for config in record.configs):
+            if factors == base:
+                changed = differences(_unseeded(plain), _unseeded(config))
+                found = [f"{key} differs between runs of the base: {pair}" for key, pair in changed.items()]
+            else:
+                found = undeclared_differences(study.axes, base, _unseeded(plain), factors, _unseeded(config))
+            faults |= dict.fromkeys(found)
+    yield from faults
+
+
+def _unseeded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without seeds, in which runs of one cell must agree."""
+    data = {name: value for name, value in config.get("data", {}).items() if f"data.{name}" not in SEEDS}
+    return {**{name: value for name, value in config.items() if name not in SEEDS}, "data": data}
+
+
+def _revision(git: Mapping[str, Any] | None) -> str:
+    if git is None:
+        return "unknown"
+    return f"{str(git['commit'])[:10]}{' with changes' if git['is_modified'] else ''}"
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value, sort_keys=True)

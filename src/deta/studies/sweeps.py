@@ -1,0 +1,118 @@
+"""Runs that no study declared: which settings tell them apart."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deta.engine.runs import find_runs, read_cells
+from deta.studies.notes import different_machines, missing_runs
+from deta.studies.records import Record, read_record, with_own_scores
+from deta.studies.results import Axis
+from deta.studies.settings import ABSENT, is_below, leaves
+
+_APART = ("seed", "data.seed", "postprocess")
+"""Settings that are no axis: runs of a cell differ in the seeds, and the selection of detections stands beside."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs in groups of equal settings.
+
+    Attributes:
+        axes: The fewest settings that tell the groups apart.
+        groups: Levels, selection of detections and runs of every group, in the order in which the sweep names them.
+        notes: See ``Comparison``.
+    """
+
+    axes: tuple[Axis, ...]
+    groups: tuple[tuple[Mapping[str, str], str, tuple[Record, ...]], ...]
+    notes: tuple[str, ...]
+
+
+def group_sweep(folder: Path) -> Sweep:
+    """Group the runs at and below a folder by their settings.
+
+    Raises:
+        ValueError: None of them has started.
+    """
+    order = {name: number for number, name in enumerate(read_cells(folder))}
+    paths = sorted(find_runs(folder), key=lambda path: order.get(str(path.relative_to(folder)), len(order)))
+    records = [with_own_scores(read_record(path, factors={})) for path in paths]
+    started = [record for record in records if record.configs]
+    if not started:
+        raise ValueError(f"{folder} holds no run that has started, so there is nothing to compare")
+    members: dict[str, list[Record]] = {}
+    for record in started:
+        key = json.dumps([_settings(record), record.postprocess], sort_keys=True, default=str)
+        members.setdefault(key, []).append(record)
+    groups = list(members.values())
+    axes = _axes([_settings(group[0]) for group in groups])
+    named = []
+    for group in groups:
+        settings = _settings(group[0])
+        factors = {axis.name: _level(settings, axis) for axis in axes}
+        runs = tuple(replace(record, run=replace(record.run, factors=factors)) for record in group)
+        named.append((factors, str(group[0].postprocess), tuple(sorted(runs, key=lambda record: record.run.seed))))
+    num_unknown = len(records) - len(started)
+    unknown = [f"{num_unknown} runs have not started and are left out"] if num_unknown else []
+    all_runs = [record for _, _, runs in named for record in runs]
+    notes = (*unknown, *missing_runs(all_runs), *different_machines(all_runs))
+    return Sweep(axes, tuple(named), notes)
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """Dotted keys and values in which a run may differ from another cell."""
+    return {key: value for key, value in leaves(record.configs[0]) if not is_below(key, _APART)}
+
+
+def _axes(settings: Sequence[Mapping[str, Any]]) -> tuple[Axis, ...]:
+    """The first settings that tell more groups apart, until all are; the others follow from them.
+
+    Which class is built comes first, since its arguments follow from it.
+    """
+    keys = dict.fromkeys(key for each in settings for key in each)
+    varied = [key for key in keys if len({_text(each.get(key, ABSENT)) for each in settings}) > 1]
+    varied.sort(key=lambda key: not key.endswith("_target_"))
+    chosen: dict[str, list[str]] = {}
+    for key in varied:
+        owner = next((name for name in chosen if _follows(key, name, settings)), None)
+        if owner is not None:
+            chosen[owner].append(key)
+        elif _num_groups([*chosen, key], settings) > _num_groups(list(chosen), settings):
+            chosen[key] = [key]
+    names = _short(list(chosen))
+    return tuple(
+        Axis(name, tuple(keys), tuple(dict.fromkeys(_text(each.get(keys[0], ABSENT)) for each in settings)))
+        for name, keys in zip(names, chosen.values(), strict=True)
+    )
+
+
+def _follows(key: str, other: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the value of ``other`` decides that of ``key``."""
+    pairs = {(_text(each.get(other, ABSENT)), _text(each.get(key, ABSENT))) for each in settings}
+    return len(pairs) == len({value for value, _ in pairs})
+
+
+def _num_groups(keys: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> int:
+    return len({tuple(_text(each.get(key, ABSENT)) for key in keys) for each in settings})
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """The last word of each key, with the one before it where two end alike; of a class, what it is built for."""
+    parts = [key.removesuffix("._target_").split(".") for key in keys]
+    last = [words[-1] for words in parts]
+    return [".".join(words[-2:]) if last.count(words[-1]) > 1 else words[-1] for words in parts]
+
+
+def _level(settings: Mapping[str, Any], axis: Axis) -> str:
+    return _text(settings.get(axis.keys[0], ABSENT))
+
+
+def _text(value: object) -> str:
+    if value is ABSENT:
+        return "-"
+    if isinstance(value, str):
+        return value.rpartition(".")[2] if value.startswith("deta.") else value
+    return json.dumps(value, default=str)

@@ -1,0 +1,64 @@
+"""The final weights of a training, evaluated under several selections of detections."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deta.engine.evaluation import read_evaluation
+from deta.engine.tracking import read_metrics
+from tests.commands.running import TINY_TRAINING, succeed
+from tests.commands.test_sweep import name_of
+
+BOTH = ("+postprocess@evaluations.nms=nms", "+postprocess@evaluations.topk=topk", "evaluations.topk.max_detections=7")
+
+
+def scores(folder: Path) -> dict[str, float]:
+    found = read_evaluation(folder)
+    assert found is not None
+    return dict(found.metrics)
+
+
+@pytest.fixture(scope="module")
+def judged(workplace: Path) -> Path:
+    """A run whose final weights were evaluated both ways; a high rate gives numbers that differ from step to step."""
+    folder = workplace / "judged"
+    speed = ("trainer.max_epochs=8", "trainer.check_val_every_n_epoch=8", "optimizer.lr=2e-3", "seed=1")
+    succeed("train", *TINY_TRAINING, *speed, *BOTH, f"hydra.run.dir={folder}")
+    return folder
+
+
+def test_the_numbers_are_those_of_the_last_checkpoint(judged: Path, tmp_path: Path) -> None:
+    last = judged / "checkpoints" / "last.ckpt"
+    for name, words in (("nms", []), ("topk", ["postprocess.max_detections=7"])):
+        folder = tmp_path / name
+        succeed("eval", f"ckpt={last}", f"postprocess={name}", *words, f"hydra.run.dir={folder}")
+        again, first = read_evaluation(folder), read_evaluation(judged / "evaluations" / name)
+        assert again is not None
+        assert first is not None
+        assert dict(first.metrics) == pytest.approx(dict(again.metrics), nan_ok=True)
+        assert first.matches().scores == pytest.approx(again.matches().scores)
+    assert len(json.loads((judged / "evaluations" / "topk" / "predictions.json").read_text())) == 4 * 7
+
+
+def test_the_record_of_the_training_knows_nothing_of_them(judged: Path) -> None:
+    rows = read_metrics(judged / "metrics.jsonl")
+    assert sum("val/AP" in row for row in rows) == 1
+    assert scores(judged / "evaluations" / "nms")["AP"] == pytest.approx(
+        next(row["val/AP"] for row in rows if "val/AP" in row)
+    )
+
+
+def test_a_run_that_was_killed_before_the_end_evaluates_what_is_missing(judged: Path) -> None:
+    kept = judged / "evaluations" / "nms" / "metrics.json"
+    before = kept.stat().st_mtime_ns
+    (judged / "done.json").unlink()
+    (judged / "evaluations" / "topk" / "metrics.json").unlink()
+    succeed("train", f"ckpt={judged}")
+    assert kept.stat().st_mtime_ns == before
+    assert (judged / "evaluations" / "topk" / "metrics.json").is_file()
+    assert (judged / "done.json").is_file()
+
+
+def test_they_change_no_name() -> None:
+    assert name_of(*BOTH) == name_of()

@@ -1,0 +1,144 @@
+"""Studies and sweeps, collected from folders."""
+
+from pathlib import Path
+
+import pytest
+
+from deta.engine.runs import RunState, add_cells
+from deta.studies.collect import collect
+from deta.studies.results import Cell, Verdict
+from tests.studies.folders import HUNGARIAN, TOPK, config, write_plan, write_run
+
+
+def write_study(folder: Path) -> None:
+    """Two cells with two seeds; the cell tau 0.5 is better by 0.02 and 0.04 with NMS, and worse by 0.1 without."""
+    write_plan(folder)
+    for tau, seed, nms, topk in (
+        ("0.6", 0, 0.30, 0.20),
+        ("0.6", 1, 0.32, 0.22),
+        ("0.5", 0, 0.32, 0.10),
+        ("0.5", 1, 0.36, 0.12),
+    ):
+        write_run(
+            folder / f"{tau}-{seed}", config(seed=seed, tau=float(tau)), ap=nms, scores={"nms": nms, "topk": topk}
+        )
+
+
+def levels(cells: tuple[Cell, ...]) -> list[tuple[str, ...]]:
+    return [tuple(cell.factors.values()) for cell in cells]
+
+
+def test_a_base_with_open_selection_is_compared_in_each_selection(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert (comparison.name, comparison.title) == ("small", "Does it matter?")
+    assert [axis.name for axis in comparison.axes] == ["tau", "postprocess"]
+    assert comparison.base == {"tau": "0.6"}
+    assert levels(comparison.cells) == [("0.6", "nms"), ("0.5", "nms"), ("0.6", "topk"), ("0.5", "topk")]
+    base, other, base_topk, other_topk = comparison.cells
+    assert base.difference is None
+    assert base_topk.difference is None
+    assert base.summary["AP"].mean == pytest.approx(0.31)
+    assert base.summary["AP"].std == pytest.approx(0.02 / 2**0.5)
+    assert "APl" not in base.summary  # no run defines it
+    assert other.difference is not None
+    assert other.difference.pairs == pytest.approx({0: 0.02, 1: 0.04})
+    assert other.difference.verdict == Verdict.NOISE  # 0.03 ± 12.7 · 0.01
+    assert other_topk.difference is not None
+    assert other_topk.difference.pairs == pytest.approx({0: -0.1, 1: -0.1})
+    assert other_topk.difference.verdict == Verdict.WORSE
+    assert not [note for note in comparison.notes if "2 seeds" not in note]
+
+
+def test_a_base_with_a_selection_is_the_only_one(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    write_plan(tmp_path, base_cell={"tau": 0.6, "postprocess": "topk"})
+    comparison = collect(tmp_path, bootstrap=None)
+    assert comparison.base == {"tau": "0.6", "postprocess": "topk"}
+    assert levels(comparison.cells)[0] == ("0.6", "topk")
+    pairs = {tuple(cell.factors.values()): cell.difference and cell.difference.pairs for cell in comparison.cells}
+    assert pairs["0.6", "topk"] is None
+    assert pairs["0.6", "nms"] == pytest.approx({0: 0.1, 1: 0.1})
+    assert pairs["0.5", "nms"] == pytest.approx({0: 0.12, 1: 0.14})
+
+
+def test_runs_that_are_missing_are_named_and_take_no_part(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    (tmp_path / "0.5-1" / "done.json").unlink()
+    (tmp_path / "0.6-0").rename(tmp_path / "elsewhere")
+    comparison = collect(tmp_path, bootstrap=None)
+    base, other = comparison.cells[:2]
+    assert [run.status.state for run in base.runs] == [RunState.MISSING, RunState.DONE]
+    assert base.summary["AP"].num_seeds == 1
+    assert other.difference is None  # no seed that both have
+    assert not other.is_complete
+    assert {"tau=0.6 seed=0 is missing", "tau=0.5 seed=1 is missing"} <= set(comparison.notes)
+
+
+def test_settings_on_disk_that_differ_beside_the_axes_are_noted(tmp_path: Path) -> None:
+    write_plan(tmp_path)
+    write_run(tmp_path / "0.6-0", config(tau=0.6), ap=0.3, num_threads=5)
+    write_run(tmp_path / "0.6-1", config(tau=0.6, seed=1, rematch="per_layer"), ap=0.3, num_threads=5)
+    write_run(tmp_path / "0.5-0", config(tau=0.5, gamma=0.5), ap=0.3, num_threads=5)
+    write_run(tmp_path / "0.5-1", config(seed=1, tau=0.5), ap=0.3, devices=["cpu: arm64"], num_threads=5)
+    notes = "\n".join(collect(tmp_path, bootstrap=None).notes)
+    assert "criterion.rematch differs between runs of the base: ('once', 'per_layer')" in notes
+    assert "criterion.layer_assigner.gamma is 0.5 in the cell tau=0.5, but 0.25 in the base" in notes
+    assert "2 different devices: cpu: arm64; cpu: x86_64" in notes
+    assert "numbers of threads" not in notes
+    assert "4 runs are not evaluated under nms" in notes
+
+
+def test_costs_and_history_come_with_the_runs(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    run = collect(tmp_path, bootstrap=None).cells[0].runs[0]
+    assert run.cost is not None
+    assert (run.cost.seconds, run.cost.num_steps, run.cost.device) == (50.0, 10, "cpu: x86_64, 1 threads")
+    assert [row["step"] for row in run.history] == [9, 9]
+
+
+def test_a_sweep_has_the_settings_that_differ_as_axes(tmp_path: Path) -> None:
+    for name, tau, seed, ap in (("c", 0.5, 0, 0.2), ("a", 0.6, 0, 0.3), ("b", 0.6, 1, 0.4), ("d", 0.5, 1, 0.25)):
+        write_run(tmp_path / name, config(tau=tau, seed=seed), ap=ap)
+    add_cells(tmp_path, {name: [] for name in ("c", "d", "a", "b")})
+    comparison = collect(tmp_path)
+    assert [(axis.name, axis.keys, axis.levels) for axis in comparison.axes] == [
+        ("tau", ("criterion.layer_assigner.tau",), ("0.5", "0.6"))
+    ]
+    base, other = comparison.cells
+    assert base.factors == comparison.base == {"tau": "0.5"}
+    assert [run.seed for run in base.runs] == [0, 1]
+    assert base.postprocess == "nms"
+    assert other.difference is not None
+    assert other.difference.pairs == pytest.approx({0: 0.1, 1: 0.15})
+    assert other.difference.over_images is None
+
+
+def test_what_follows_from_another_setting_is_no_axis(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", config(), ap=0.3)
+    write_run(tmp_path / "b", config(tau=0.5), ap=0.3)
+    write_run(tmp_path / "c", config(layer_assigner=HUNGARIAN, rematch="per_layer", postprocess=TOPK), ap=0.3)
+    comparison = collect(tmp_path)
+    assert [axis.name for axis in comparison.axes] == ["layer_assigner", "tau", "postprocess"]
+    assert "criterion.rematch" in comparison.axes[0].keys
+    assert [dict(cell.factors) for cell in comparison.cells] == [
+        {"layer_assigner": "IoUAssigner", "tau": "0.6", "postprocess": "nms"},
+        {"layer_assigner": "IoUAssigner", "tau": "0.5", "postprocess": "nms"},
+        {"layer_assigner": "HungarianAssigner", "tau": "-", "postprocess": "topk"},
+    ]
+    assert [cell.postprocess for cell in comparison.cells] == ["nms", "nms", "topk"]
+
+
+def test_a_run_continued_at_its_very_end_keeps_its_last_score(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", config(), ap=0.3)
+    (tmp_path / "a" / "done.json").write_text('{"step": 10, "epoch": 1}')
+    (cell,) = collect(tmp_path).cells
+    assert cell.summary["AP"].mean == 0.3
+
+
+def test_places_that_hold_nothing_to_compare_say_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        collect(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no run that has started"):
+        collect(tmp_path / "empty")

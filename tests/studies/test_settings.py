@@ -1,0 +1,39 @@
+"""Which settings decide a result, and where two configurations differ."""
+
+from deta.studies.settings import ABSENT, differences, effective, is_below, leaves
+
+
+def test_places_and_habits_have_no_effect() -> None:
+    config = {
+        "seed": 0,
+        "run_dir": "/here",
+        "paths": {"data": "/data", "runs": "/runs"},
+        "data": {"root": "/data/coco", "num_workers": 4, "batch_size": 2, "train_annotations": "/data/a.json"},
+        "callbacks": {"best": {"monitor": "AP"}, "ema": {"decay": 0.9}},
+    }
+    assert effective(config) == {
+        "seed": 0,
+        "data": {"batch_size": 2, "train_annotations": "${paths.data}/a.json"},
+        "callbacks": {"ema": {"decay": 0.9}},
+    }
+
+
+def test_differences_have_both_values_and_name_what_is_absent() -> None:
+    first = {"a": {"b": 1, "c": [1, 2]}, "d": None}
+    second = {"a": {"b": 2, "c": [1, 2], "e": True}}
+    assert differences(first, second) == {"a.b": (1, 2), "a.e": (ABSENT, True), "d": (None, ABSENT)}
+    assert differences(first, first) == {}
+
+
+def test_a_node_that_becomes_a_value_differs_in_each_of_its_keys() -> None:
+    assert differences({"a": {"b": 1}}, {"a": None}) == {"a": (ABSENT, None), "a.b": (1, ABSENT)}
+
+
+def test_leaves_have_dotted_keys() -> None:
+    assert dict(leaves({"a": {"b": 1, "c": {}}, "d": [1]})) == {"a.b": 1, "a.c": {}, "d": [1]}
+
+
+def test_a_prefix_covers_whole_names_only() -> None:
+    assert is_below("criterion.tau", ("criterion",))
+    assert is_below("criterion", ("criterion",))
+    assert not is_below("criterion_weight", ("criterion",))
