@@ -1,4 +1,4 @@
-"""One table in three formats."""
+"""One table in every format."""
 
 import csv
 import io
@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from deta.studies.tables import ABSENT, MINUS, Column, Entry, Table, to_csv, to_latex, to_markdown, write_tables
+from deta.studies.tables import (
+    ABSENT,
+    MINUS,
+    Column,
+    Entry,
+    Table,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_text,
+    write_tables,
+)
 
 COLUMNS = (Column("assigner", ("assigner",), is_number=False), Column("AP", ("AP_mean", "AP_std")))
 TABLE = Table(
@@ -27,6 +38,14 @@ def test_csv_holds_the_values_at_full_precision_and_gaps_as_empty_cells() -> Non
         ["iou|x", "31.4159", "0.31"],
         ['<script>, "q"\n', "", ""],
     ]
+
+
+def test_text_sets_columns_below_each_other() -> None:
+    lines = to_text(TABLE).splitlines()
+    assert lines[0] == "50 % of a_b"
+    assert lines[2].split() == ["assigner", "AP"]
+    assert lines[3] == "iou|x" + " " * (len(lines[2]) - len("iou|x") - len("31.4 ± 0.3")) + "31.4 ± 0.3"
+    assert lines[-1] == "- 50 runs & more"
 
 
 def test_markdown_sets_numbers_to_the_right_and_keeps_names_inside_their_cells() -> None:

@@ -1,6 +1,5 @@
 """``deta report``: a page and tables of a study or a sweep."""
 
-from importlib import import_module
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,8 +11,9 @@ from deta.studies.report import write_report
 @reports_errors
 def run(cfg: DictConfig) -> None:
     """Collect the runs, write the report and say where it is."""
+    from deta.studies.collect import collect  # late: it imports PyTorch
+
     folder, out = Path(cfg.folder), Path(cfg.out)
-    collect = import_module("deta.studies.collect").collect  # late: it imports PyTorch
     path = write_report(collect(folder, bootstrap=cfg.bootstrap), out)
     tables = sorted(each.name for each in path.parent.iterdir() if each.suffix in (".csv", ".md", ".tex"))
     print(f"{path}\nbeside it {', '.join(tables)}")

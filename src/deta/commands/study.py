@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,15 +14,14 @@ from deta.commands.trainings import TAKEN, compose_training, run_here, submit
 from deta.engine.runs import RunState, add_cells, read_status
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
+from deta.studies.tables import to_text
 from deta.utils.checks import require_choice, require_int
-
-if TYPE_CHECKING:
-    from deta.studies.results import Comparison
 
 ACTIONS = ("run", "plan", "collect")
 LOG = "training.log"
 """In every run directory: what its processes write."""
-TABLE = "table.txt"
+REPORT = "report"
+"""In the folder of the study: page and tables."""
 
 
 @reports_errors
@@ -158,18 +157,13 @@ def _evaluation_words(words: Iterable[str], name: str, run: Path, place: Path) -
 
 
 def _collect(folder: Path, bootstrap: int | None) -> None:
+    """Print the table of what is done and write the report into the folder of the study."""
+    from deta.studies.ablation import ablation_table
     from deta.studies.collect import collect  # late: it imports PyTorch
+    from deta.studies.report import write_report
 
-    _present(collect(folder, bootstrap=bootstrap), folder)
-
-
-def _present(comparison: "Comparison", folder: Path) -> None:
-    """Print the table of a comparison and write it into its folder."""
-    from deta.studies.summary import summary_table
-
-    text = summary_table(comparison)
-    (folder / TABLE).write_text(f"{text}\n")
-    print(f"\n{text}\n\n{folder / TABLE}")
+    comparison = collect(folder, bootstrap=bootstrap)
+    print(f"\n{to_text(ablation_table(comparison))}\n{write_report(comparison, folder / REPORT)}")
 
 
 def _describe(planned: PlannedRun) -> str:

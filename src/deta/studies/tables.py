@@ -1,4 +1,4 @@
-"""A table for people and programs: one model, written as CSV, Markdown and LaTeX."""
+"""A table for people and programs: one model, written as text, CSV, Markdown and LaTeX."""
 
 import csv
 import io
@@ -111,6 +111,19 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         writer.writerow(["" if value is None else value for entry in row for value in entry.values])
     return file.getvalue()
+
+
+def to_text(table: Table) -> str:
+    """The texts in columns for a terminal, the notes as a list."""
+    rows = [[column.title for column in table.columns], *([entry.text for entry in row] for row in table.rows)]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(table.columns))]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, table.columns, strict=True)
+        aligned = [text.rjust(width) if column.is_number else text.ljust(width) for text, width, column in cells]
+        lines.append("  ".join(aligned).rstrip())
+    notes = "\n".join(f"- {note}" for note in table.notes)
+    return "\n\n".join(part for part in (table.caption, "\n".join(lines), notes) if part) + "\n"
 
 
 def to_markdown(table: Table) -> str:
