@@ -21,6 +21,7 @@ WITHOUT_EFFECT = (
     "run_dir",
     "callbacks.best",
     "callbacks.resume",
+    "callbacks.instability",
     "callbacks.pictures",
     "callbacks.progress",
     "callbacks.learning_rate",
