@@ -23,6 +23,7 @@ WITHOUT_EFFECT = (
     "callbacks.resume",
     "callbacks.instability",
     "callbacks.pictures",
+    "callbacks.classes",
     "callbacks.progress",
     "callbacks.learning_rate",
     "callbacks.non_finite",

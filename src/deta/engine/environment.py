@@ -23,6 +23,7 @@ PACKAGES = (
     "triton",
     "numba",
     "numpy",
+    "optuna",
     "wandb",
 )
 
