@@ -41,7 +41,9 @@ def run(cfg: DictConfig) -> None:
         add_cells(folder, {trial.name: chosen})
         environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
         command = [sys.executable, "-m", "deta", "train", *job_words(chosen, trial)]
-        return subprocess.Popen(command, env=environment)
+        trial.mkdir(exist_ok=True)
+        with (trial / "output.log").open("ab") as output:
+            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
     search = Search(
         folder=folder,

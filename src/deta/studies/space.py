@@ -75,7 +75,8 @@ class Parameter:
             return chosen
         if all(isinstance(number, int) for number in (self.low, self.high, self.step or 1)):
             return trial.suggest_int(self.key, int(self.low), int(self.high), step=int(self.step or 1), log=self.is_log)
-        return trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.is_log)
+        number = trial.suggest_float(self.key, self.low, self.high, step=self.step, log=self.is_log)
+        return float(f"{number:.12g}")  # 0.6, not 0.6000000000000001
 
 
 def as_override(key: str, value: Value) -> str:
