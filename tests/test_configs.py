@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -14,6 +15,7 @@ from deta.commands.build import make_detector
 from deta.commands.train import make_trainer
 from deta.losses import Criterion
 from deta.models import Detector
+from deta.studies.space import Parameter, as_override
 
 CONF = config_dir()
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -48,6 +50,8 @@ def compose_train(overrides: list[str], run_dir: Path) -> DictConfig:
 def test_every_file_of_every_group_composes(group: str, name: str, tmp_path: Path) -> None:
     if name == "stored":
         cfg = compose("eval", ["ckpt=none", "run_dir=none"])
+    elif group == "search":
+        cfg = compose("search", [f"search={name}"])
     else:
         cfg = compose_train([f"{MOUNTED.get(group, group)}={name}"], tmp_path)
     assert OmegaConf.to_yaml(cfg)
@@ -97,3 +101,20 @@ def test_recipe_of_the_paper() -> None:
     assert (cfg.model.proposals.num_queries, cfg.model.neck.num_levels) == (900, 5)
     first, second = cfg.criterion.proposal_assigner, cfg.criterion.layer_assigner
     assert (first.tau, second.tau, second.gamma, second.max_per_target) == (0.7, 0.6, 0.25, 4)
+
+
+SEARCHES = sorted(path.stem for path in (CONF / "search").glob("*.yaml") if path.stem != "default")
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_sets_keys_that_a_training_has(name: str, tmp_path: Path) -> None:
+    cfg = compose("search", [f"search={name}"])
+    assert isinstance(instantiate(cfg.search.sampler)(seed=1), optuna.samplers.BaseSampler)
+    assert isinstance(instantiate(cfg.search.pruner), optuna.pruners.BasePruner)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    content = OmegaConf.to_container(cfg.search.parameters, resolve=True)
+    assert isinstance(content, dict)
+    values = {str(key): Parameter.from_content(str(key), part).suggest(study.ask()) for key, part in content.items()}
+    assert values
+    trained = compose_train([as_override(key, value) for key, value in values.items()], tmp_path)
+    assert {key: OmegaConf.select(trained, key) for key in values} == values

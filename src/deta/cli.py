@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "train a detector and evaluate it after every epoch; -m sweeps",
+    "search": "look for good values by Optuna, one training after the other",
     "runs": "list runs with state, steps and AP",
     "runs resume": "do what is not done of a folder of runs",
     "study": "compare: train every cell of a declared study with several seeds, and judge the differences",

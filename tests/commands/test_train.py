@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -13,10 +15,12 @@ from PIL import Image
 
 from deta.engine.checkpoint import read_checkpoint
 from deta.engine.tracking import read_metrics
+from deta.engine.wandb_tracker import ID_FILE
 from deta.models import Detector
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 from tests.engine.tiny import is_same
+from tests.engine.wandb_records import merged, numbers, of_kind, parts, records
 
 
 def table_values(out: str) -> dict[str, float]:
@@ -149,16 +153,33 @@ def test_averaged_weights_train_evaluate_and_continue(tmp_path: Path) -> None:
     assert not is_same(average, current)
 
 
-def test_weights_and_biases_keeps_an_offline_run_beside_the_files(tmp_path: Path) -> None:
-    outcome = succeed("train", *TINY_TRAINING, "logger=wandb", f"hydra.run.dir={tmp_path}/my_run")
-    records = list((tmp_path / "my_run" / "wandb").glob("offline-run-*/run-my_run.wandb"))
-    assert len(records) == 1
-    content = records[0].read_bytes()
-    assert b"val/AP50" in content
-    assert b"hidden_dim" in content
-    assert len(list(records[0].parent.glob("files/media/images/val/pictures*.png"))) == 1
-    assert steps(tmp_path / "my_run") == [0, 1]
+def test_weights_and_biases_holds_the_rows_of_a_continued_run_under_one_id(tmp_path: Path) -> None:
+    run = tmp_path / "my_sweep" / "my_run"
+    outcome = succeed("train", *TINY_TRAINING, "logger=wandb", f"hydra.run.dir={run}")
     assert "WARNING" not in outcome.err
+    succeed("train", f"ckpt={run}", "trainer.max_epochs=2")
+    first, second = (records(path) for path in parts(run))
+    rows = merged(read_metrics(run / "metrics.jsonl"))
+    assert len(steps(run)) == 4
+    together = numbers(first)
+    for step, metrics in numbers(second).items():
+        together.setdefault(step, {}).update(metrics)
+    assert together == rows
+    (earlier,), (later,) = (of_kind(found, "run") for found in (first, second))
+    assert earlier["run_id"] == later["run_id"] == (run / ID_FILE).read_text().strip()
+    assert earlier["run_id"].startswith("my_sweep-my_run-")
+    assert (later["resume"], later["run_group"]) == (True, "my_sweep")
+    config = next(config["update"] for config in of_kind(first, "config") if "model" in config["update"])
+    assert config["model"]["hidden_dim"] == 32
+    assert {"command", "git", "versions"} <= set(config["environment"])
+    files = parts(run)[0].parent / "files" / "media"
+    assert len(list(files.glob("images/val/pictures*.png"))) == 1
+    assert len(list(files.glob("table/val/classes*.json"))) == 1
+
+
+def test_without_weights_and_biases_its_package_is_not_imported() -> None:
+    code = "import deta.commands.train, sys; assert 'wandb' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_gpu_recipe_options_work_on_a_cpu(tmp_path: Path) -> None:

@@ -147,6 +147,14 @@ def test_an_image_without_anything_is_drawn() -> None:
     assert not has_colour(picture, class_colour(1))
 
 
+def test_a_box_without_a_name_is_a_thin_line() -> None:
+    boxes, labels = torch.tensor([[100.0, 150, 300, 350], [50, 50, 350, 390]]), torch.tensor([1, 1])
+    picture = draw_boxes(grey(400, 400), boxes, labels, names=NAMES, is_named=torch.tensor([True, False]))
+    assert pixel(picture, 101, 250) == pixel(picture, 50, 200) == class_colour(1)
+    assert pixel(picture, 51, 200) == (GREY, GREY, GREY)
+    assert (picture[:, :48] == GREY).all()  # no label above
+
+
 def test_a_contact_sheet_holds_all_pictures_in_reading_order() -> None:
     pictures = [torch.full((3, 10 * n, 20), n, dtype=torch.uint8) for n in (1, 2, 3)]
     sheet = contact_sheet(pictures, columns=2, gap=4)

@@ -9,44 +9,49 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from deta.engine.callbacks import NonFiniteGuard, NonFiniteLossError
+from deta.engine.callbacks import AssignmentInstability, NonFiniteGuard, NonFiniteLossError
 from tests.engine.spoiled import SpoiledCriterion
 from tests.engine.tiny import detection_module, logged, make_trainer, shapes, weights
 
 NUM_IMAGES = 8
 NUM_RANKS = 2
+NUM_COMPARED = 2
 
 
-def train(folder: Path, *, num_ranks: int, spoiled_at: int | None = None) -> None:
-    """Two steps of four images; batches have one size, so that no image sees another padding."""
-    batch_size = 4 // num_ranks
-    data = shapes(folder / "cache", num_train=NUM_IMAGES, batch_size=batch_size, pad_to=[96, 112])
+def train(folder: Path, *, num_ranks: int, spoiled_at: int | None = None, max_epochs: int = 1) -> None:
+    """Two steps of four images in an epoch; batches have one size, so that no image sees another padding.
+
+    Of three validation images, one in a batch, the first of two ranks has two.
+    """
+    sizes = {"batch_size": 4 // num_ranks, "eval_batch_size": 1}
+    data = shapes(folder / "cache", num_train=NUM_IMAGES, num_val=3, pad_to=[96, 112], **sizes)
     # Not Adam: it makes full steps of gradients that are zero but for rounding, such as of a bias before a norm.
     module = detection_module(data, criterion=SpoiledCriterion(at=spoiled_at), optimizer=torch.optim.SGD, lr=1e-2)
-    callbacks = [NonFiniteGuard(folder=folder)]
+    callbacks = [NonFiniteGuard(folder=folder), AssignmentInstability(num_images=NUM_COMPARED)]
     strategy = "auto" if num_ranks == 1 else "ddp"
-    trainer = make_trainer(folder, devices=num_ranks, strategy=strategy, callbacks=callbacks)
+    trainer = make_trainer(folder, devices=num_ranks, strategy=strategy, callbacks=callbacks, max_epochs=max_epochs)
     trainer.fit(module, datamodule=data)
     torch.save(weights(module), folder / f"rank{trainer.global_rank}of{num_ranks}.pt")
 
 
-def worker(rank: int, folder: str, port: int, spoiled_rank: int | None) -> None:
+def worker(rank: int, folder: str, port: int, spoiled_rank: int | None, max_epochs: int) -> None:
     """One rank of a training, as a launcher would start it."""
     places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     os.environ.update(places, LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(NUM_RANKS))
     torch.set_num_threads(1)
     try:
-        train(Path(folder), num_ranks=NUM_RANKS, spoiled_at=1 if rank == spoiled_rank else None)
+        spoiled_at = 1 if rank == spoiled_rank else None
+        train(Path(folder), num_ranks=NUM_RANKS, spoiled_at=spoiled_at, max_epochs=max_epochs)
     except NonFiniteLossError as error:
         (Path(folder) / f"rank{rank}.json").write_text(json.dumps(str(error)))
 
 
-def train_on_ranks(folder: Path, *, spoiled_rank: int | None = None) -> None:
+def train_on_ranks(folder: Path, *, spoiled_rank: int | None = None, max_epochs: int = 1) -> None:
     """The same in two processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    spawn(worker, args=(str(folder), port, spoiled_rank), nprocs=NUM_RANKS)
+    spawn(worker, args=(str(folder), port, spoiled_rank, max_epochs), nprocs=NUM_RANKS)
 
 
 @pytest.mark.slow
@@ -60,6 +65,19 @@ def test_two_ranks_take_the_steps_of_one(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
     torch.testing.assert_close(first, alone, rtol=1e-4, atol=1e-6)
     assert logged(tmp_path / "2", "val/AP50") == pytest.approx(logged(tmp_path / "1", "val/AP50"), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_ranks_with_unequal_validations_find_the_instability_of_one(tmp_path: Path) -> None:
+    for number in (1, NUM_RANKS):
+        (tmp_path / str(number)).mkdir()
+    train(tmp_path / "1", num_ranks=1, max_epochs=3)
+    train_on_ranks(tmp_path / "2", max_epochs=3)
+    for stage in ("layers", "proposals"):
+        for figure in ("instability", "changed_queries_per_image"):
+            alone, together = (logged(tmp_path / name, f"assign/{stage}/{figure}") for name in ("1", "2"))
+            assert len(alone) == 2
+            assert together == pytest.approx(alone, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deta.engine import preemption
-from deta.engine.callbacks import AssignmentStatistics, ResumeCheckpoint, WeightAveraging
+from deta.engine.callbacks import AssignmentInstability, AssignmentStatistics, ResumeCheckpoint, WeightAveraging
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable
 from deta.engine.preemption import StoppedRun
 from deta.engine.tracking import read_metrics
@@ -101,7 +101,8 @@ def train(
     )  # fmt: skip
     resume = ResumeCheckpoint(folder=checkpoints, every_n_steps=options.pop("every_n_steps", 1))
     average = [WeightAveraging(decay=0.9)] if options.pop("is_averaged", False) else []
-    callbacks = [AssignmentStatistics(), *average, best, resume, *([] if reaper is None else [reaper])]
+    measures = [AssignmentStatistics(), AssignmentInstability(num_images=2)]
+    callbacks = [*measures, *average, best, resume, *([] if reaper is None else [reaper])]
     settings = {"max_epochs": MAX_EPOCHS, "plugins": [AtomicCheckpointIO()], **options}
     trainer = make_trainer(folder, callbacks=callbacks, **settings)
     path = find_resumable(folder) if any(checkpoints.glob("*.ckpt")) else None
@@ -132,6 +133,7 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     reaper = Reaper()
     final = train(cache, folder, reaper)
     preemption.forget()
+    assert sum("assign/layers/instability" in row for row in rows(folder)) == MAX_EPOCHS - 1
     return folder, final, reaper.num_calls
 
 

@@ -1,16 +1,13 @@
-"""The run's own record, and W&B without a login."""
+"""The run's own record."""
 
 import csv
 import json
 import math
-import os
 from pathlib import Path
 
 import pytest
-import wandb
-from lightning.pytorch.loggers import WandbLogger
 
-from deta.engine.tracking import MetricsLogger, make_wandb_logger, read_metrics, write_csv
+from deta.engine.tracking import MetricsLogger, read_metrics, write_csv
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -106,82 +103,3 @@ def test_a_damaged_line_inside_the_file_is_named(tmp_path: Path) -> None:
 def test_columns_keep_the_order_of_their_first_occurrence(tmp_path: Path) -> None:
     write_csv(tmp_path / "table.csv", [{"b": 1}, {"a": 2, "b": 3}])
     assert (tmp_path / "table.csv").read_text().splitlines() == ["b,a", "1,", "3,2"]
-
-
-@pytest.fixture
-def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine where nobody has logged in to W&B."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-def mode_of(logger: WandbLogger | None) -> str:
-    """What W&B is going to be told, before it starts."""
-    assert logger is not None
-    return str(logger._wandb_init["settings"].mode)
-
-
-def make(folder: Path, mode: str = "auto") -> WandbLogger | None:
-    return make_wandb_logger(folder=folder, mode=mode, project="deta", group=None)
-
-
-@pytest.mark.usefixtures("no_account")
-def test_without_a_key_the_run_is_kept_on_disk(tmp_path: Path) -> None:
-    folder = tmp_path / "2026-01-02 tau=0.5"
-    logger = make(folder)
-    assert logger is not None
-    logger.log_metrics({"loss": 0.25}, step=7)
-    run_id = logger.experiment.id
-    wandb.finish()
-    assert "WANDB_MODE" not in os.environ
-    assert run_id == "2026-01-02-tau-0.5"
-    records = list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert [record.name for record in records] == [f"run-{run_id}.wandb"]
-    assert b"loss" in records[0].read_bytes()
-
-
-@pytest.mark.usefixtures("no_account")
-def test_online_without_a_key_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"logger.wandb.mode=online needs a key: set WANDB_API_KEY or run wandb login"):
-        make(tmp_path / "run", mode="online")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.usefixtures("no_account")
-def test_disabled_makes_no_logger_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert make(tmp_path / "run", mode="disabled") is None
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert make(tmp_path / "run") is None
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.usefixtures("no_account")
-def test_the_environment_decides_where_the_configuration_leaves_it_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert mode_of(make(tmp_path)) == "online"
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert mode_of(make(tmp_path)) == "offline"
-    assert mode_of(make(tmp_path, mode="online")) == "online"
-    monkeypatch.setenv("WANDB_MODE", "dryrun")
-    assert mode_of(make(tmp_path)) == "offline"
-
-
-@pytest.mark.usefixtures("no_account")
-def test_a_login_in_the_netrc_file_counts_as_a_key(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / ".netrc").write_text("machine api.wandb.ai login user password 0000\n")
-    (home / ".netrc").chmod(0o600)
-    assert mode_of(make(tmp_path / "run")) == "online"
-
-
-@pytest.mark.usefixtures("no_account")
-@pytest.mark.parametrize("name", ["WANDB_MODE", "mode"])
-def test_an_unknown_mode_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    if name == "WANDB_MODE":
-        monkeypatch.setenv(name, "offlin")
-    with pytest.raises(ValueError, match=rf"{name} must be one of .*, got 'offlin'"):
-        make(tmp_path, mode="auto" if name == "WANDB_MODE" else "offlin")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning.pytorch as pl
-import wandb
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +21,7 @@ from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
 from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
+from deta.engine.wandb_tracker import finishing
 from deta.utils.checks import require_int
 
 _log = logging.getLogger(__name__)
@@ -71,12 +71,10 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
         module.detector.compile()
     if trainer.is_global_zero:
         _write_record(cfg, Path(cfg.run_dir))
-    for logger in trainer.loggers:
-        logger.log_hyperparams(plain(cfg))
-    try:
+    with finishing(trainer.loggers):
+        for logger in trainer.loggers:
+            logger.log_hyperparams({**plain(cfg), "environment": describe_run(seed=cfg.seed)})
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
-    finally:
-        wandb.finish()
     evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)
     return module
 
@@ -138,7 +136,7 @@ def _report(module: DetectionModule, folder: Path) -> None:
     if module.result is not None:
         print(f"\n{module.result.table()}\n")
     print(f"Run directory: {folder.resolve()}")
-    for name in ("config.yaml", "metrics.csv", "checkpoints", "pictures"):
+    for name in ("config.yaml", "metrics.csv", "classes.csv", "checkpoints", "pictures"):
         if (folder / name).exists():
             print(f"  {folder / name}")
     for path in figures:

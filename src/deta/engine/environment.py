@@ -24,6 +24,7 @@ PACKAGES = (
     "triton",
     "numba",
     "numpy",
+    "optuna",
     "wandb",
 )
 

@@ -46,7 +46,8 @@ class DetectionModule(pl.LightningModule):
         metadata: Stored in every checkpoint, see ``make_metadata``.
 
     Attributes:
-        losses: Of the latest training step, for callbacks.
+        losses: Of the latest training or, with a criterion, validation step, for callbacks.
+        output: Of the latest validation batch, for callbacks; None outside of a validation.
         detections: Of the latest validation batch, for callbacks.
         result: Of the latest validation, for callbacks and commands.
     """
@@ -72,6 +73,7 @@ class DetectionModule(pl.LightningModule):
         self.postprocess = postprocess
         self.evaluator = evaluator
         self.losses: Losses | None = None
+        self.output: DetectionOutput | None = None
         self.detections: Detections | None = None
         self.result: CocoResult | None = None
         self._make_optimizer = optimizer
@@ -100,7 +102,7 @@ class DetectionModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, every term logged."""
         output = self(batch)
-        losses = self._losses(output, batch, batch_idx)
+        losses = self._losses(output, batch, (self.current_epoch, batch_idx), average=self._mean_over_ranks)
         last = f"layer{len(output.layers) - 1}"
         logged = {f"train/{name}": value.detach() for name, value in losses.terms.items()}
         logged["train/class_error"] = class_error(output.layers[-1].logits, losses.matches[last], batch.targets)
@@ -110,11 +112,16 @@ class DetectionModule(pl.LightningModule):
         return losses.total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Detections and, with a criterion, the loss of a batch, accumulated over the epoch."""
+        """Detections and, with a criterion, the loss of a batch, accumulated over the epoch.
+
+        Random choices of the assignment are the same in every validation, and ranks do not talk to each other: one
+        may have a batch more.
+        """
         output = self(batch)
+        self.output = output
         if self.criterion is not None:
-            losses = self._losses(output, batch, batch_idx)
-            self.log("val/loss", losses.total, batch_size=len(batch), sync_dist=True)
+            self.losses = self._losses(output, batch, (0, batch_idx))
+            self.log("val/loss", self.losses.total, batch_size=len(batch), sync_dist=True)
         self.detections = self._detections(output, batch)
         self.evaluator.update(self.detections, batch.image_ids)
 
@@ -126,6 +133,7 @@ class DetectionModule(pl.LightningModule):
             metrics = {f"val/{name}": value for name, value in self.result.metrics().items()}
             self.log_dict(metrics, sync_dist=True)
         self.evaluator.reset()
+        self.output = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the parameter groups and, if there is one, its schedule."""
@@ -147,12 +155,19 @@ class DetectionModule(pl.LightningModule):
         limit = self.trainer.limit_val_batches
         return isinstance(limit, float) and limit == 1.0
 
-    def _losses(self, output: DetectionOutput, batch: Batch, batch_idx: int) -> Losses:
+    def _losses(
+        self,
+        output: DetectionOutput,
+        batch: Batch,
+        place: tuple[int, int],
+        average: Callable[[Tensor], Tensor] | None = None,
+    ) -> Losses:
+        """Assign with random numbers that depend on the seed, the place and the rank alone."""
         assert self.criterion is not None
         generator = torch.Generator(self.device)
-        place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
-        generator.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-        return self.criterion(output, batch.targets, generator=generator, average=self._mean_over_ranks)
+        sequence = np.random.SeedSequence((self._seed, *place, self.global_rank))
+        generator.manual_seed(int(sequence.generate_state(1)[0]))
+        return self.criterion(output, batch.targets, generator=generator, average=average)
 
     def _mean_over_ranks(self, values: Tensor) -> Tensor:
         mean: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="mean")

@@ -39,10 +39,11 @@ def draw_boxes(
     *,
     names: Sequence[str],
     scores: Tensor | None = None,
+    is_named: Tensor | None = None,
     ignore_xyxy: Tensor | None = None,
     title: str = "",
 ) -> Tensor:
-    """Draw boxes with their class and score; the best lie on top.
+    """Draw boxes with their class and score; the best lie on top, without scores the first.
 
     Args:
         image: ``[3, H, W]`` uint8 RGB; not changed.
@@ -50,6 +51,7 @@ def draw_boxes(
         labels: ``[N]`` class indices.
         names: Name of every class index.
         scores: ``[N]`` in 0..1, written with two decimals; None for ground truth.
+        is_named: ``[N]`` bool, False draws the box with a thin line and without its class; None names all.
         ignore_xyxy: ``[I, 4]`` areas which are not annotated, hatched.
         title: Written above the picture, if any.
 
@@ -70,13 +72,14 @@ def draw_boxes(
     rows = list(zip(_rectangles(boxes_xyxy, factor, picture), labels.tolist(), strict=True))
     best_first = list(range(len(rows)) if scores is None else scores.argsort(descending=True, stable=True).tolist())
     labelled = []
-    for index in best_first:
+    for index in reversed(best_first):
         box, label = rows[index]
-        text = names[label] if scores is None else f"{names[label]} {float(scores[index]):.2f}"
-        labelled.append((box, text, class_colour(label)))
-    for box, _, colour in reversed(labelled):
-        canvas.outline(box, colour)
-    canvas.write(labelled)
+        is_thin = is_named is not None and not bool(is_named[index])
+        canvas.outline(box, class_colour(label), is_thin=is_thin)
+        if not is_thin:
+            text = names[label] if scores is None else f"{names[label]} {float(scores[index]):.2f}"
+            labelled.append((box, text, class_colour(label)))
+    canvas.write(labelled[::-1])
     return from_pil(_titled(picture, title, canvas.font) if title else picture)
 
 
@@ -95,10 +98,7 @@ def compare(
     Returns:
         ``[3, H', W']`` uint8 RGB.
     """
-    is_image = ~batch.is_padding[index]
-    height, width = int(is_image.any(dim=1).sum()), int(is_image.any(dim=0).sum())
-    image = batch.images[index, :, :height, :width]
-    size = image.new_tensor([width, height, width, height], dtype=torch.float32)
+    image, size = unpadded(batch, index)
     original_size = batch.original_sizes[index].flip(0).repeat(2)
     found = detections.is_detection[index] & (detections.scores[index] >= min_score)
     num_hidden = int(detections.is_detection[index].sum()) - int(found.sum())
@@ -120,6 +120,14 @@ def compare(
         title="ground truth",
     )
     return contact_sheet([left, right], columns=2)
+
+
+def unpadded(batch: Batch, index: int) -> tuple[Tensor, Tensor]:
+    """An image of a batch without its padding, and ``[4]`` its width, height, width, height in pixels."""
+    is_image = ~batch.is_padding[index]
+    height, width = int(is_image.any(dim=1).sum()), int(is_image.any(dim=0).sum())
+    image = batch.images[index, :, :height, :width]
+    return image, image.new_tensor([width, height, width, height], dtype=torch.float32)
 
 
 def contact_sheet(pictures: Sequence[Tensor], *, columns: int, cell_width: int | None = None, gap: int = 8) -> Tensor:
@@ -178,8 +186,8 @@ class _Canvas:
         self._draw = ImageDraw.Draw(picture)
         self._line_width = max(2, round(min(picture.size) / 240))
 
-    def outline(self, box: Rectangle, colour: Colour) -> None:
-        self._draw.rectangle(box, outline=colour, width=self._line_width)
+    def outline(self, box: Rectangle, colour: Colour, *, is_thin: bool = False) -> None:
+        self._draw.rectangle(box, outline=colour, width=1 if is_thin else self._line_width)
 
     def hatch(self, box: Rectangle) -> None:
         """Diagonal lines inside a dashed border."""

@@ -4,28 +4,20 @@ import csv
 import json
 import logging
 import math
-import netrc
 import os
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
-from urllib.parse import urlsplit
+from typing import Any
 
-import wandb
-from lightning.pytorch.loggers import WandbLogger
+import lightning.pytorch as pl
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
-
-from deta.utils.checks import require_choice
 
 _log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TABLES = 30.0
-_WANDB_MODES = ("online", "offline", "disabled")
-_OLD_WANDB_MODES = {"run": "online", "dryrun": "offline"}
-"""Names that W&B still accepts in ``WANDB_MODE``."""
 
 
 class MetricsLogger(Logger):
@@ -156,52 +148,6 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     temporary.replace(path)
 
 
-def make_wandb_logger(*, folder: str | Path, mode: str, project: str, group: str | None) -> WandbLogger | None:
-    """A W&B logger that never asks for a login: without a key the run is kept on disk for ``wandb sync``.
-
-    Args:
-        folder: The run directory; its name is the run's name and id, so that a continued run is one run.
-        mode: ``auto`` (online with a key, else offline; ``WANDB_MODE`` decides where it is set), ``online``,
-            ``offline`` or ``disabled``.
-        project: W&B project.
-        group: W&B group, or None.
-
-    Returns:
-        The logger, or None where it is disabled.
-
-    Raises:
-        ValueError: ``mode`` is none of these, or ``online`` without a key.
-    """
-    require_choice("logger.wandb.mode", mode, ("auto", *_WANDB_MODES))
-    has_key = _has_wandb_key()
-    if mode == "online" and not has_key:
-        raise ValueError("logger.wandb.mode=online needs a key: set WANDB_API_KEY or run wandb login")
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if has_key else "offline")
-        mode = require_choice("WANDB_MODE", _OLD_WANDB_MODES.get(mode, mode), _WANDB_MODES)
-    if mode == "disabled":
-        return None
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    logger = WandbLogger(
-        project=project,
-        group=group,
-        name=folder.name,
-        id="".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in folder.name),
-        save_dir=folder,
-        resume="allow",
-        # Not offline=True, which sets WANDB_MODE for every later run of the process.
-        settings=wandb.Settings(mode=cast(Literal["online", "offline"], mode), console="off", silent=True),
-    )
-    logger._wandb_init.pop("anonymous", None)  # Lightning 2.6 sends it, W&B 0.31 warns that it has no effect
-    return logger
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
-        return False
+def logged_step(trainer: pl.Trainer) -> int:
+    """The step under which Lightning logs what a validation finds: that of the last optimizer step, from 0."""
+    return max(trainer.global_step - 1, 0)

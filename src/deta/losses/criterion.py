@@ -99,16 +99,10 @@ class Criterion:
         return Losses(total, terms, matches)
 
     def _stages(self, output: DetectionOutput) -> dict[str, Candidates]:
-        """The candidates of every stage; decoder layers of further query groups carry the group's name."""
         if (output.proposals is None) != (self.proposal_assigner is None):
             found = "has no first stage" if output.proposals is None else "has a first stage"
             raise ValueError(f"the detector {found}, but proposal_assigner is {self.proposal_assigner!r}")
-        stages = {} if output.proposals is None else {"proposals": _proposal_candidates(output.proposals)}
-        for group in output.groups:
-            prefix = "" if group.name == MAIN_GROUP else f"{group.name}/"
-            for index, layer in enumerate(output.group(group)):
-                stages[f"{prefix}layer{index}"] = _layer_candidates(layer)
-        return stages
+        return stage_candidates(output)
 
     def _assign(
         self, stages: Mapping[str, Candidates], targets: Targets, generator: torch.Generator | None
@@ -151,6 +145,16 @@ class Criterion:
         l1, giou = box_losses(candidates.boxes, matches, targets)
         focal = classification_loss(candidates.logits, matches, targets, alpha=self.alpha, gamma=self.gamma)
         return {"class": focal, "l1": l1, "giou": giou}
+
+
+def stage_candidates(output: DetectionOutput) -> dict[str, Candidates]:
+    """The candidates of every stage; decoder layers of further query groups carry the group's name."""
+    stages = {} if output.proposals is None else {"proposals": _proposal_candidates(output.proposals)}
+    for group in output.groups:
+        prefix = "" if group.name == MAIN_GROUP else f"{group.name}/"
+        for index, layer in enumerate(output.group(group)):
+            stages[f"{prefix}layer{index}"] = _layer_candidates(layer)
+    return stages
 
 
 def _seen_by(stage: str, targets: Targets) -> Targets:

@@ -6,10 +6,11 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from deta.assign import HungarianAssigner
+from deta.assign import HungarianAssigner, IoUAssigner
 from deta.engine.callbacks import AssignmentStatistics
 from deta.engine.callbacks.assignment import summary
 from deta.engine.module import DetectionModule
+from deta.engine.tracking import read_metrics
 from deta.losses import Criterion
 from deta.structures import SIZE_NAMES, Batch, Matches, MatchStatistics, Targets
 from tests.engine.tiny import detection_module, logged, make_trainer, shapes
@@ -71,6 +72,23 @@ def test_one_to_one_assignment_shows_one_positive_per_object(cache: Path, tmp_pa
     for stage in ("proposals", "layers"):
         assert logged(tmp_path, f"assign/{stage}/positives_per_object") == [1.0]
         assert logged(tmp_path, f"assign/{stage}/unmatched_share") == [0.0]
+
+
+def test_every_layer_with_an_assignment_of_its_own_is_logged(cache: Path, tmp_path: Path) -> None:
+    stages: dict[str, set[str]] = {}
+    for rematch in ("once", "per_layer"):
+        data, folder = shapes(cache), tmp_path / rematch
+        rule = Criterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(), rematch=rematch)
+        callbacks: list[pl.Callback] = [AssignmentStatistics(), recorder := Recorder()]
+        trainer = make_trainer(folder, callbacks=callbacks, limit_val_batches=0)
+        trainer.fit(detection_module(data, criterion=rule), datamodule=data)
+        keys = {key for row in read_metrics(folder / "metrics.jsonl") for key in row if key.startswith("assign/")}
+        stages[rematch] = {key.split("/")[1] for key in keys}
+        for name, stage in (("layer0", "layer0"), ("layers", "layer1")):
+            counts = [positives for _, positives in positives_of_objects(recorder.steps, stage)]
+            expected = [] if name not in stages[rematch] else [pytest.approx(sum(counts) / len(counts))]
+            assert logged(folder, f"assign/{name}/positives_per_object") == expected
+    assert stages == {"once": {"proposals", "layers"}, "per_layer": {"proposals", "layer0", "layers"}}
 
 
 def statistics(**changes: object) -> MatchStatistics:

@@ -31,6 +31,18 @@ def test_pictures_can_be_opened_and_are_replaced_by_the_next_validation(cache: P
         assert image.size[0] > 2 * 64  # prediction and truth side by side
 
 
+def test_assigned_boxes_stand_below_where_there_is_a_criterion(cache: Path, tmp_path: Path) -> None:
+    data, heights = shapes(cache), []
+    for index in range(2):
+        module = detection_module(data) if index == 0 else detection_module(data, criterion=None)
+        callback = PredictionPictures(folder=tmp_path / str(index), num_images=1)
+        trainer = make_trainer(tmp_path, callbacks=[callback])
+        trainer.validate(module, datamodule=data, verbose=False)
+        with Image.open(tmp_path / str(index) / "val_0.jpg") as image:
+            heights.append(image.size[1])
+    assert heights[0] > 1.9 * heights[1]
+
+
 def test_a_sanity_check_draws_nothing(cache: Path, tmp_path: Path) -> None:
     data = shapes(cache)
     callback = PredictionPictures(folder=tmp_path / "pictures")

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from deta.engine.module import DetectionModule
 from deta.engine.ranks import gather
-from deta.structures import SIZE_NAMES, Batch, Losses, MatchStatistics
+from deta.structures import SIZE_NAMES, Batch, MatchStatistics
 
 _KEY = "deta_assignment"
 
 
 class AssignmentStatistics(pl.Callback):
-    """Sums the statistics of the first stage and of the last decoder layer over an epoch and all ranks.
+    """Sums the statistics of every assignment over an epoch and all ranks.
 
-    Logged as ``assign/proposals/...`` and ``assign/layers/...``; see ``summary`` for the names.
+    Logged as ``assign/proposals/...`` for the first stage, ``assign/layers/...`` for the last decoder layer and, where
+    every layer is assigned anew, ``assign/layer<i>/...`` for the others; see ``summary`` for the names.
     """
 
     def __init__(self) -> None:
@@ -39,8 +40,10 @@ class AssignmentStatistics(pl.Callback):
         """Add a batch; nothing leaves the device."""
         assert isinstance(pl_module, DetectionModule)
         assert pl_module.losses is not None
-        for stage, stats in _stages(pl_module.losses).items():
-            self._sums[stage] = self._sums[stage] + stats if stage in self._sums else stats
+        losses = pl_module.losses
+        for name, stage in losses.assignments().items():
+            stats = losses.matches[stage].stats
+            self._sums[name] = self._sums[name] + stats if name in self._sums else stats
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -93,15 +96,6 @@ def summary(stats: MatchStatistics) -> Mapping[str, float]:
         figures["ignored_per_image"] = float(host.num_ignored) / images
         figures["cut_images_share"] = float(host.num_cut_images) / images
     return figures
-
-
-def _stages(losses: Losses) -> dict[str, MatchStatistics]:
-    """The first stage, and the last layer of the main query group."""
-    layers = [name for name in losses.matches if name.startswith("layer")]
-    stages = {"layers": losses.matches[layers[-1]].stats}
-    if "proposals" in losses.matches:
-        stages["proposals"] = losses.matches["proposals"].stats
-    return stages
 
 
 def _sum_over_ranks(stats: MatchStatistics, trainer: pl.Trainer) -> MatchStatistics:

@@ -1,21 +1,28 @@
-"""Pictures of predictions beside ground truth, after every validation."""
+"""Pictures of predictions, ground truth and assignment, after every validation."""
 
 from pathlib import Path
 
 import lightning.pytorch as pl
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+from deta.engine.assignment_pictures import draw_assigned
 from deta.engine.module import DetectionModule
 from deta.engine.pictures import compare, contact_sheet, save_picture, to_pil
-from deta.structures import Batch
+from deta.engine.tracking import logged_step
+from deta.engine.wandb_tracker import WandbTracker
+from deta.losses import stage_candidates
+from deta.structures import Batch, Detections
 from deta.utils.checks import require_int, require_number
+
+_TITLES = {"proposals": "first stage: assigned anchors", "layers": "decoder: assigned references"}
+"""The assignments that are drawn."""
 
 
 class PredictionPictures(pl.Callback):
-    """Draws the first validation images with their detections, to files and to W&B.
+    """Draws the first validation images with detections, ground truth and assigned boxes, to files and to W&B.
 
-    The file of an image is replaced at every validation, so the folder shows the latest state.
+    Assigned boxes are the references by which the first stage and the last decoder layer were assigned; they need a
+    criterion. The file of an image is replaced at every validation, so the folder shows the latest state.
 
     Args:
         folder: Where ``val_<k>.jpg`` go, made if need be.
@@ -48,10 +55,7 @@ class PredictionPictures(pl.Callback):
         assert isinstance(pl_module, DetectionModule)
         assert pl_module.detections is not None
         for index in range(min(len(batch), self._num_images - len(self._pictures))):
-            picture = compare(
-                batch, pl_module.detections, index, names=pl_module.class_names, min_score=self._min_score
-            )
-            self._pictures.append(picture)
+            self._pictures.append(self._draw(pl_module, pl_module.detections, batch, index))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what was drawn."""
@@ -61,5 +65,27 @@ class PredictionPictures(pl.Callback):
         for k, picture in enumerate(self._pictures):
             save_picture(picture, self._folder / f"val_{k}.jpg")
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("val/pictures", [to_pil(contact_sheet(self._pictures, columns=1))])
+            if isinstance(logger, WandbTracker):
+                sheet = to_pil(contact_sheet(self._pictures, columns=1))
+                logger.log_pictures("val/pictures", [sheet], step=logged_step(trainer))
+
+    def _draw(self, module: DetectionModule, detections: Detections, batch: Batch, index: int) -> Tensor:
+        rows = [compare(batch, detections, index, names=module.class_names, min_score=self._min_score)]
+        if module.criterion is not None:
+            assert module.output is not None
+            assert module.losses is not None
+            candidates, stages = stage_candidates(module.output), module.losses.assignments()
+            panels = [
+                draw_assigned(
+                    batch,
+                    candidates[stages[name]],
+                    module.losses.matches[stages[name]],
+                    index,
+                    names=module.class_names,
+                    title=title,
+                )
+                for name, title in _TITLES.items()
+                if name in stages
+            ]
+            rows.append(contact_sheet(panels, columns=2))
+        return contact_sheet(rows, columns=1)

@@ -1,0 +1,77 @@
+"""``deta search``: look for good values, one training after the other."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from deta.commands.build import make, plain
+from deta.commands.console import reports_errors
+from deta.commands.launch import job_words
+from deta.engine.runs import add_cells
+from deta.studies.space import Parameter, Value, as_override
+
+
+@reports_errors
+def run(cfg: DictConfig) -> None:
+    """Search as configured; the folder holds Optuna's record, ``trials.csv`` and a run directory for each trial.
+
+    The same command goes on with a search that was ended in whatever way.
+    """
+    if find_spec("optuna") is None:
+        raise ModuleNotFoundError("deta search needs Optuna: pip install 'deta[optuna]'")
+    from deta.studies.search import Search, StoppedSearch
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    words = [str(word) for word in HydraConfig.get().overrides.task]
+    words = [word for word in words if not word.lstrip("+~").startswith("search")]
+    content = plain(cfg.search)
+    parameters = [Parameter.from_content(key, range_) for key, range_ in content.get("parameters", {}).items()]
+
+    def start(trial: Path, values: Mapping[str, Value]) -> subprocess.Popen[bytes]:
+        chosen = [*words, *(as_override(key, value) for key, value in values.items())]
+        add_cells(folder, {trial.name: chosen})
+        environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
+        command = [sys.executable, "-m", "deta", "train", *job_words(chosen, trial)]
+        trial.mkdir(exist_ok=True)
+        with (trial / "output.log").open("ab") as output:
+            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+    search = Search(
+        folder=folder,
+        parameters=parameters,
+        num_trials=content["num_trials"],
+        num_epochs=cfg.trainer.max_epochs,
+        metric=content["metric"],
+        sampler=make(cfg.search.sampler),
+        pruner=make(cfg.search.pruner),
+        seed=content["seed"],
+        start=start,
+        settings=sorted(words),
+        seconds_between_looks=content["seconds_between_looks"],
+    )
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        trials = search.run()
+    except (StoppedSearch, RuntimeError) as error:
+        print(f"\ndeta: {error}", file=sys.stderr)
+        sys.exit(1)
+    values = {trial.number: trial.value for trial in trials if trial.value is not None}
+    counts = {state: sum(trial.state.name == state for trial in trials) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    print(f"\n{', '.join(f'{count} {state.lower()}' for state, count in counts.items() if count)}; {folder}/trials.csv")
+    if values:
+        best = max(values, key=lambda number: values[number])
+        print(f"Best: trial {best} with {content['metric']} {values[best]:.4f}, {trials[best].params}")
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """Leave by an exception, so that the running training is asked to save and stop."""
+    sys.exit(128 + number)
