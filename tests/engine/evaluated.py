@@ -61,6 +61,7 @@ def random_scene(seed: int, *, num_images: int = 12) -> tuple[GroundTruth, CocoD
             (crowds if generator.random() < 0.1 else objects).append((image, category, box.tolist()))
             for _ in range(int(generator.integers(0, 4))):
                 moved = box + generator.normal(0, generator.choice([0.08, 0.3]), size=4) * np.tile(size, 2)
+                moved = np.concatenate((np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])))
                 named = category if generator.random() < 0.8 else int(generator.choice(CATEGORY_IDS))
                 found.append((image, named, moved.tolist(), float(generator.integers(1, 40)) / 40))
         stray = generator.uniform(0, 400, size=2)

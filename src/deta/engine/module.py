@@ -47,6 +47,7 @@ class DetectionModule(pl.LightningModule):
 
     Attributes:
         losses: Of the latest training step, for callbacks.
+        prediction: Of the last layer for the latest validation batch, for callbacks.
         detections: Of the latest validation batch, for callbacks.
         result: Of the latest validation, for callbacks and commands.
     """
@@ -72,6 +73,7 @@ class DetectionModule(pl.LightningModule):
         self.postprocess = postprocess
         self.evaluator = evaluator
         self.losses: Losses | None = None
+        self.prediction: LayerPrediction | None = None
         self.detections: Detections | None = None
         self.result: CocoResult | None = None
         self._make_optimizer = optimizer
@@ -95,7 +97,7 @@ class DetectionModule(pl.LightningModule):
 
     def detect(self, batch: Batch) -> Detections:
         """Final boxes of a batch, in pixels of the original images."""
-        return self._detections(self(batch), batch)
+        return self.postprocess(_last_layer(self(batch)), batch.original_sizes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, every term logged."""
@@ -115,7 +117,8 @@ class DetectionModule(pl.LightningModule):
         if self.criterion is not None:
             losses = self._losses(output, batch, batch_idx)
             self.log("val/loss", losses.total, batch_size=len(batch), sync_dist=True)
-        self.detections = self._detections(output, batch)
+        self.prediction = _last_layer(output)
+        self.detections = self.postprocess(self.prediction, batch.original_sizes)
         self.evaluator.update(self.detections, batch.image_ids)
 
     def on_validation_epoch_end(self) -> None:
@@ -158,6 +161,8 @@ class DetectionModule(pl.LightningModule):
         mean: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="mean")
         return mean
 
-    def _detections(self, output: DetectionOutput, batch: Batch) -> Detections:
-        main = next(group for group in output.groups if group.name == "main")
-        return self.postprocess(output.group(main)[-1], batch.original_sizes)
+
+def _last_layer(output: DetectionOutput) -> LayerPrediction:
+    """The final prediction of the queries that detect."""
+    main = next(group for group in output.groups if group.name == "main")
+    return output.group(main)[-1]

@@ -4,6 +4,7 @@ from deta.engine.callbacks.assignment import AssignmentStatistics
 from deta.engine.callbacks.averaging import WeightAveraging
 from deta.engine.callbacks.non_finite import NonFiniteGuard, NonFiniteLossError
 from deta.engine.callbacks.pictures import PredictionPictures
+from deta.engine.callbacks.raw_predictions import RawPredictionWriter
 from deta.engine.callbacks.resume import ResumeCheckpoint
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "NonFiniteGuard",
     "NonFiniteLossError",
     "PredictionPictures",
+    "RawPredictionWriter",
     "ResumeCheckpoint",
     "WeightAveraging",
 ]

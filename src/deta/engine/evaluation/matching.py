@@ -172,4 +172,5 @@ def _overlaps(
     shared = np.clip(high - low, 0, None).prod(axis=2)
     area = first[..., 2:].prod(axis=2)
     union = np.where(is_crowd, area, area + second[..., 2:].prod(axis=2) - shared)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlaps: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlaps
