@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from deta.data.statistics import DatasetStatistics
 from deta.engine.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, SIZE_COLOURS, new_figure, style_axes
@@ -41,6 +42,7 @@ def _per_image(axes: Axes, statistics: DatasetStatistics) -> None:
     most = int(statistics.num_objects.max(initial=0))
     step = max(1, -(-(most + 1) // 40))
     axes.hist(statistics.num_objects, bins=(np.arange(0, most + 1 + step, step) - 0.5).tolist(), color=GREEN)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _overlaps(axes: Axes, statistics: DatasetStatistics) -> None:
@@ -88,7 +90,7 @@ def _categories(axes: Axes, statistics: DatasetStatistics) -> None:
     counts = np.bincount(statistics.labels, minlength=len(statistics.categories))
     order = np.argsort(-counts, kind="stable")[:_MAX_CATEGORIES][::-1]
     is_cut = len(counts) > _MAX_CATEGORIES
-    title = f"the {_MAX_CATEGORIES} most frequent of {len(counts)} categories" if is_cut else "categories"
+    title = f"{_MAX_CATEGORIES} most frequent of {len(counts)}" if is_cut else "categories"
     style_axes(axes, title=title, x="objects")
     axes.barh([statistics.categories.names[k] for k in order], counts[order], color=BLUE)
     axes.tick_params(axis="y", labelsize=8)
