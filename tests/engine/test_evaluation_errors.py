@@ -130,6 +130,13 @@ def test_no_object_at_all_has_no_average_precision() -> None:
     assert counts(analysis) == {"background": 1}
 
 
+def test_a_box_with_one_negative_side_is_no_mistake_as_in_coco() -> None:
+    truth, rows = ground_truth([(1, CAT, BOX)]), detections([(1, CAT, [50, 0, 40, 90], 0.9), (1, CAT, BOX, 0.5)])
+    curves = evaluate(truth, rows, engine="pycocotools", max_detections=100)
+    assert analyse_errors(truth, rows).ap == pytest.approx(curves.precision[0, :, 0, 0, 2].mean(), abs=1e-12)
+    assert counts(analyse_errors(truth, rows)) == {}
+
+
 @pytest.mark.parametrize("limits", [100, 10])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_average_precision_is_that_of_coco(seed: int, limits: int) -> None:

@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
     """Write ``sheet_<k>.jpg``: a row for every image, as annotated and as each epoch would see it."""
     split = require_choice("split", cfg.split, ("train", "val"))
     num_images = require_int("num_images", cfg.num_images, low=1)
-    num_epochs = require_int("num_epochs", cfg.num_epochs, low=1)
+    num_epochs = require_int("num_epochs", cfg.num_epochs, low=1) if split == "train" else 1
     rows = require_int("rows", cfg.rows, low=1)
     datamodule: CocoDataModule = make(cfg.data)
     datamodule.prepare_data()

@@ -82,6 +82,9 @@ def judge(
         verdict, owner, found = scene.judge(foreground, background)
         verdicts[rows], is_found[annotated] = verdict, found
         objects[rows] = np.where(owner >= 0, annotated[owner], _NO_OBJECT)
+    # COCO's program takes a box with one negative side for one outside every range of areas, which is no mistake.
+    is_void = (boxes[:, 2:].prod(axis=1) < 0) & (verdicts != Verdict.TRUE)
+    verdicts[is_void], objects[is_void] = Verdict.IGNORED, _NO_OBJECT
     return Judgements(labels, detections.scores[order], verdicts, objects, is_found)
 
 
