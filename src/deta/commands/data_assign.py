@@ -95,4 +95,4 @@ def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
