@@ -19,10 +19,13 @@ COMMANDS = {
     "runs resume": "do what is not done of a folder of runs",
     "study": "compare: train every cell of a declared study with several seeds, and judge the differences",
     "report": "write a page and tables of a study or a sweep",
-    "eval": "evaluate a checkpoint on a data set",
+    "eval": "evaluate a checkpoint on a data set; --from FILE: stored predictions, without a model",
     "predict": "detect objects in images, a folder or a glob",
     "convert": "turn a published checkpoint into ours, or back",
     "data check": "check annotations and decode every image",
+    "data stats": "sizes, numbers, categories and overlap of the annotated objects",
+    "data show": "pictures of the annotated images before and after augmentation",
+    "data assign": "what an assignment rule does to a data set's objects, without training",
     "doctor": "show versions, devices and the attention backend",
 }
 HYDRA_OPTIONS = ("cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "info", "package")
@@ -130,6 +133,8 @@ def _take_command() -> str:
         command = " ".join(words[:length])
         if command in COMMANDS:
             del sys.argv[1 : 1 + length]
+            if command == "eval":
+                sys.argv[1:] = _spell_from(sys.argv[1:])
             _refuse_dashes(sys.argv[1:])
             os.environ[CHILD_COMMAND] = command
             return command
@@ -137,6 +142,23 @@ def _take_command() -> str:
     given = " ".join(words[:2]) if any(name.startswith(f"{words[0]} ") for name in COMMANDS) else words[0]
     print(f"deta: no command '{given}'. Commands: {known}. See deta --help", file=sys.stderr)
     sys.exit(2)
+
+
+def _spell_from(words: list[str]) -> list[str]:
+    """``--from FILE`` and ``--from=FILE`` as the override ``from_file='FILE'``."""
+    spelt, rest = [], iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name != "--from":
+            spelt.append(word)
+            continue
+        value = value if equals else next(rest, "")
+        if not value or "=" in value:
+            print("deta: --from needs a file: deta eval --from predictions.json", file=sys.stderr)
+            sys.exit(2)
+        escaped = value.replace("'", "\\'")
+        spelt.append(f"from_file='{escaped}'")
+    return spelt
 
 
 def _refuse_dashes(words: list[str]) -> None:

@@ -8,11 +8,11 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
+from deta.engine.figure_style import save_figure
 from deta.engine.figures import (
     assignment_statistics,
     learning_curve,
     read_rows,
-    save_figure,
     write_run_figures,
 )
 from deta.engine.series import series

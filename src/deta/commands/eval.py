@@ -1,10 +1,10 @@
-"""``deta eval``: evaluate a checkpoint on a data set."""
+"""``deta eval``: evaluate a checkpoint on a data set, or stored predictions."""
 
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import (
     check_targets,
@@ -15,17 +15,26 @@ from deta.commands.build import (
     restore_detector,
 )
 from deta.commands.console import reports_errors
+from deta.commands.eval_stored import evaluate_stored, write_note
 from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
-from deta.engine.callbacks import PredictionPictures
+from deta.engine.callbacks import PredictionPictures, RawPredictionWriter
 from deta.engine.checkpoint import Checkpoint, make_metadata, read_checkpoint
 from deta.engine.evaluation import write_evaluation
 from deta.engine.module import DetectionModule
+from deta.utils.checks import require_bool
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
     """Print COCO's numbers and write ``metrics.json``, ``predictions.json``, ``matches.npz`` and pictures."""
+    if cfg.from_file is not None:
+        if not OmegaConf.is_missing(cfg, "ckpt"):
+            raise ValueError("--from evaluates stored predictions without a model: give either --from or ckpt")
+        evaluate_stored(cfg)
+        return
+    if cfg.nms_thresholds is not None or cfg.top_k is not None:
+        raise ValueError("nms_thresholds and top_k sweep stored raw predictions: give --from raw_predictions.npz")
     checkpoint = read_checkpoint(cfg.ckpt)
     datamodule = _datamodule(cfg, checkpoint)
     module = DetectionModule(
@@ -40,13 +49,19 @@ def run(cfg: DictConfig) -> None:
     if trainer.is_global_zero:
         assert module.result is not None
         write_evaluation(folder, module.evaluator, module.result)
+        write_note(folder, datamodule.val_annotations)
         print(f"\n{module.result.table()}\n\n{module.result.class_table()}\n")
         print(f"Evaluated {checkpoint.path} on {datamodule.val_annotations}; results lie in {folder.resolve()}")
 
 
 def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Trainer:
     stored: Any = checkpoint.config.get("trainer", {}).get("precision", "32-true")
-    pictures = PredictionPictures(folder=folder / "pictures", num_images=cfg.num_pictures, min_score=cfg.min_score)
+    callbacks: list[pl.Callback] = [
+        PredictionPictures(folder=folder / "pictures", num_images=cfg.num_pictures, min_score=cfg.min_score)
+    ]
+    if require_bool("save_raw", cfg.save_raw):
+        raw = folder / "raw_predictions.npz"
+        callbacks.append(RawPredictionWriter(path=raw, category_ids=checkpoint.category_ids, max_pairs=cfg.raw_pairs))
     return pl.Trainer(
         accelerator=cfg.accelerator,
         devices=cfg.devices,
@@ -55,7 +70,7 @@ def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Traine
         enable_checkpointing=False,
         use_distributed_sampler=False,
         default_root_dir=folder,
-        callbacks=[pictures],
+        callbacks=callbacks,
     )
 
 

@@ -74,6 +74,15 @@ class CocoDataset(Dataset[Sample]):
         sample = self._sample(index, image)
         return self._transform(sample, sample_generator(self._seed, epoch, index))
 
+    def untransformed(self, index: int) -> Sample:
+        """The sample of an image as its file and the annotations give it.
+
+        Raises:
+            ImageError: If the image cannot be used.
+        """
+        index, image = self._read_usable(index)
+        return self._sample(index, image)
+
     def bad_images(self) -> list[str]:
         """File names of the images skipped so far, by all workers."""
         return [self.annotations.file_name(int(index)) for index in torch.nonzero(self._is_bad)]

@@ -11,23 +11,20 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from deta.engine.figure_style import GREY, ORANGE, PURPLE, SIZE_COLOURS, new_figure, save_figure, style_axes
 from deta.engine.series import Row, Series, series
 from deta.structures import SIZE_NAMES
 from deta.utils.checks import require_choice
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
-SIZE_COLOURS = dict(zip(SIZE_NAMES, (_RED, _BLUE, _GREEN), strict=True))
-_LOSS_COLOURS = {"train/loss": _GREY, "val/loss": _PURPLE}
+_LOSS_COLOURS = {"train/loss": GREY, "val/loss": PURPLE}
 _AP_COLOURS = {
     "AP": "black",
-    "AP50": _ORANGE,
-    "AP75": _PURPLE,
+    "AP50": ORANGE,
+    "AP75": PURPLE,
     "APs": SIZE_COLOURS["small"],
     "APm": SIZE_COLOURS["medium"],
     "APl": SIZE_COLOURS["large"],
@@ -91,7 +88,7 @@ def learning_curve(rows: Sequence[Row], *, x: str = "epoch", title: str = "") ->
     precisions = _present(rows, {f"val/{name}": name for name in _AP_COLOURS}, x)
     if not losses and not precisions:
         raise ValueError(f"rows must hold train/loss, val/loss or val/AP beside {x}, got the keys {_keys(rows)}")
-    figure = _figure(10, 3.8, title)
+    figure = new_figure(10, 3.8, title)
     left, right = figure.subplots(1, 2)
     _decorate(left, "loss", "loss (weighted sum of all terms)", x)
     for key, curve in losses.items():
@@ -125,7 +122,7 @@ def assignment_statistics(rows: Sequence[Row], *, x: str = "epoch", title: str =
         raise ValueError(
             f"rows must hold assign/<stage>/positives_per_object_small and so on, got the keys {_keys(rows)}"
         )
-    figure = _figure(12, 3.3 * len(stages) + 0.3, title)
+    figure = new_figure(12, 3.3 * len(stages) + 0.3, title)
     for row, stage in enumerate(stages):
         for column, (quantity, label) in enumerate(_QUANTITIES.items()):
             axes = figure.add_subplot(len(stages), len(_QUANTITIES), row * len(_QUANTITIES) + column + 1)
@@ -139,32 +136,14 @@ def assignment_statistics(rows: Sequence[Row], *, x: str = "epoch", title: str =
     return figure
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
-    """Write a figure in the format of the file's ending; PNG, SVG and PDF for instance."""
-    figure.savefig(path, dpi=dpi)
-
-
 def _present(rows: Sequence[Row], names: Mapping[str, str], x: str) -> dict[str, Series]:
     """The columns that hold values, under their names."""
     curves = {name: series(rows, key, x=x) for key, name in names.items()}
     return {name: curve for name, curve in curves.items() if len(curve[0])}
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    if title:
-        figure.suptitle(title, fontsize=13)
-    return figure
-
-
 def _decorate(axes: Axes, title: str, label: str, x: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.set_xlabel(_AXIS_LABELS[x])
-    axes.set_ylabel(label)
-    axes.grid(color="#dddddd", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes, title=title, x=_AXIS_LABELS[x], y=label)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -180,7 +159,7 @@ def _draw(axes: Axes, curve: Series, label: str, colour: str, *, width: float = 
 
 def _legend(axes: Axes, *, is_empty: bool) -> None:
     if is_empty:
-        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=_GREY)
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=GREY)
     else:
         axes.legend(frameon=False, fontsize=9)
 

@@ -97,7 +97,7 @@ class DetectionModule(pl.LightningModule):
 
     def detect(self, batch: Batch) -> Detections:
         """Final boxes of a batch, in pixels of the original images."""
-        return self._detections(self(batch), batch)
+        return self.postprocess(last_layer(self(batch)), batch.original_sizes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, every term logged."""
@@ -122,7 +122,7 @@ class DetectionModule(pl.LightningModule):
         if self.criterion is not None:
             self.losses = self._losses(output, batch, (0, batch_idx))
             self.log("val/loss", self.losses.total, batch_size=len(batch), sync_dist=True)
-        self.detections = self._detections(output, batch)
+        self.detections = self.postprocess(last_layer(output), batch.original_sizes)
         self.evaluator.update(self.detections, batch.image_ids)
 
     def on_validation_epoch_end(self) -> None:
@@ -173,6 +173,8 @@ class DetectionModule(pl.LightningModule):
         mean: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="mean")
         return mean
 
-    def _detections(self, output: DetectionOutput, batch: Batch) -> Detections:
-        main = next(group for group in output.groups if group.name == "main")
-        return self.postprocess(output.group(main)[-1], batch.original_sizes)
+
+def last_layer(output: DetectionOutput) -> LayerPrediction:
+    """The final prediction of the queries that detect."""
+    main = next(group for group in output.groups if group.name == "main")
+    return output.group(main)[-1]

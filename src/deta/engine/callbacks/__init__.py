@@ -6,6 +6,7 @@ from deta.engine.callbacks.class_table import ClassTable
 from deta.engine.callbacks.instability import AssignmentInstability
 from deta.engine.callbacks.non_finite import NonFiniteGuard, NonFiniteLossError
 from deta.engine.callbacks.pictures import PredictionPictures
+from deta.engine.callbacks.raw_predictions import RawPredictionWriter
 from deta.engine.callbacks.resume import ResumeCheckpoint
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NonFiniteGuard",
     "NonFiniteLossError",
     "PredictionPictures",
+    "RawPredictionWriter",
     "ResumeCheckpoint",
     "WeightAveraging",
 ]

@@ -1,7 +1,7 @@
 """Detection metrics: how a run is scored, once, on all of its images."""
 
 from deta.engine.evaluation.detections import CocoDetections, FlatDetections, to_coco_results
-from deta.engine.evaluation.engines import ENGINE_NAMES
+from deta.engine.evaluation.engines import ENGINE_NAMES, Curves, evaluate
 from deta.engine.evaluation.ground_truth import GroundTruth, read_ground_truth
 from deta.engine.evaluation.matching import ImageMatches, match_images
 from deta.engine.evaluation.metric import CocoEvaluator
@@ -16,11 +16,13 @@ __all__ = [
     "CocoDetections",
     "CocoEvaluator",
     "CocoResult",
+    "Curves",
     "FlatDetections",
     "GroundTruth",
     "ImageMatches",
     "StoredEvaluation",
     "average_precision",
+    "evaluate",
     "match_images",
     "read_evaluation",
     "read_ground_truth",

@@ -37,7 +37,8 @@ class CocoEvaluator(Metric):
         annotations: COCO annotation file of the evaluated split.
         category_ids: Category id of every class index of the model, in order; None for a class that
             stands for no category (published checkpoints have such slots).
-        engine: ``pycocotools``, or ``faster_coco_eval`` (``pip install deta[fast-eval]``).
+        engine: ``pycocotools``, ``faster_coco_eval`` (``pip install deta[fast-eval]``) or ``hotcoco``
+            (``pip install deta[hotcoco]``).
         max_detections: Most detections per image and category, at least 10; papers use 100.
         expect_all_images: Whether ``compute`` fails unless every image of the file was seen; False evaluates
             the images that were seen.

@@ -1,0 +1,98 @@
+"""``deta data assign``: the assignment laboratory."""
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Generator
+
+from deta.commands.build import make, plain
+from deta.commands.console import reports_errors
+from deta.commands.data_stats import read_split
+from deta.data.coco import CocoAnnotations
+from deta.data.sample import unlabelled_sample
+from deta.engine.figure_style import save_figure
+from deta.engine.laboratory import AnchorGrid, Laboratory, Size
+from deta.engine.laboratory_figures import laboratory_figure
+from deta.engine.tracking import write_csv
+from deta.utils.checks import require_int, require_number
+
+_SHOWN = ("positives_per_object", "unmatched_share", "mean_iou", "rescued_share", "shared_share", "shared_iou_other")
+
+
+@reports_errors
+def run(cfg: DictConfig) -> None:
+    """Assign every image of a split by every rule of a grid; write ``assignment.csv`` and ``assignment.png``."""
+    grid = _grid(cfg)
+    settings = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    base = plain(cfg.assigner)
+    assigners = [make({**base, **chosen}) for chosen in settings]
+    anchors = AnchorGrid(**plain(cfg.anchors))
+    shared_iou = None if cfg.shared_iou is None else require_number("shared_iou", cfg.shared_iou, low=0, high=1)
+    datamodule = make(cfg.data)
+    datamodule.prepare_data()
+    annotations = read_split(datamodule, cfg.split)
+    if cfg.num_images is not None:
+        annotations = annotations.select(range(min(require_int("num_images", cfg.num_images, low=1), len(annotations))))
+    laboratory = Laboratory(
+        annotations=annotations,
+        input_sizes=_input_sizes(cfg, annotations),
+        anchors=anchors,
+        assigners=assigners,
+        shared_iou=shared_iou,
+        seed=require_int("seed", cfg.seed, low=0),
+    )
+    start = time.perf_counter()
+    outcomes = laboratory.run(num_workers=cfg.num_workers)
+    seconds = time.perf_counter() - start
+    rows = [{**chosen, **row} for chosen, outcome in zip(settings, outcomes, strict=True) for row in outcome.rows()]
+    folder = Path(cfg.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "assignment.csv", rows)
+    title = f"{base['_target_'].rpartition('.')[2]} on the anchors of {datamodule.splits[cfg.split][0].name}"
+    save_figure(laboratory_figure(rows, grid, title=title), folder / "assignment.png")
+    print(_table(rows, list(grid)))
+    print(f"\n{len(settings)} rules on {len(annotations)} images in {seconds:.0f} s")
+    print(f"Table and chart lie in {folder.resolve()}")
+
+
+def _grid(cfg: DictConfig) -> dict[str, Sequence[Any]]:
+    """Values of every setting that is swept."""
+    grid = {} if cfg.grid is None else {name: values for name, values in plain(cfg.grid).items() if values is not None}
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"grid.{name} must be a list of values such as [0.5,0.7], or null, got {values!r}")
+        if name not in cfg.assigner:
+            raise ValueError(
+                f"grid.{name} is no setting of {cfg.assigner._target_}: grid=null sweeps nothing, "
+                f"+grid.<setting>=[...] another one of {', '.join(str(key) for key in list(cfg.assigner)[1:])}"
+            )
+    return grid
+
+
+def _input_sizes(cfg: DictConfig, annotations: CocoAnnotations) -> dict[Size, Size]:
+    """The size that the validation images of each original size have behind ``data.val_transform``."""
+    transform = make(cfg.data.val_transform)
+    sizes = {annotations.size(index) for index in range(len(annotations))}
+    return {
+        size: transform(unlabelled_sample(torch.zeros(3, *size, dtype=torch.uint8), image_id=0), Generator()).size
+        for size in sorted(sizes)
+    }
+
+
+def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
+    """One line per setting and object size."""
+    columns = [*names, "size", *_SHOWN]
+    cells = [columns, *([_cell(row[name]) for name in columns] for row in rows)]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,48 @@
+"""``deta data show``: annotated images before and after augmentation."""
+
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from deta.commands.build import make
+from deta.commands.console import reports_errors
+from deta.data.datamodule import CocoDataModule
+from deta.data.dataset import CocoDataset
+from deta.engine.pictures import save_picture
+from deta.engine.sample_sheets import sample_sheet
+from deta.utils.checks import require_choice, require_int
+
+
+@reports_errors
+def run(cfg: DictConfig) -> None:
+    """Write ``sheet_<k>.jpg``: a row for every image, as annotated and as each epoch would see it."""
+    split = require_choice("split", cfg.split, ("train", "val"))
+    num_images = require_int("num_images", cfg.num_images, low=1)
+    num_epochs = require_int("num_epochs", cfg.num_epochs, low=1) if split == "train" else 1
+    rows = require_int("rows", cfg.rows, low=1)
+    datamodule: CocoDataModule = make(cfg.data)
+    datamodule.prepare_data()
+    datamodule.setup("fit" if split == "train" else "validate")
+    dataset = datamodule.train_dataset if split == "train" else datamodule.val_dataset
+    indices = _indices(cfg, dataset, num_images)
+    folder = Path(cfg.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    sheets = [indices[start : start + rows] for start in range(0, len(indices), rows)]
+    for number, chosen in enumerate(sheets, start=1):
+        path = folder / f"sheet_{number:02d}.jpg"
+        save_picture(sample_sheet(dataset, chosen, epochs=range(num_epochs)), path)
+    print(f"{len(indices)} images of {len(dataset)} on {len(sheets)} sheets in {folder.resolve()}")
+
+
+def _indices(cfg: DictConfig, dataset: CocoDataset, num_images: int) -> list[int]:
+    """Positions of the images asked for by id, or of random ones, in the order of the data set."""
+    ids = dataset.annotations.image_ids
+    if cfg.image_ids is None:
+        drawn = np.random.default_rng(require_int("data.seed", cfg.data.seed, low=0)).permutation(len(ids))
+        return sorted(drawn[:num_images].tolist())
+    positions = {identity: index for index, identity in enumerate(ids.tolist())}
+    unknown = [identity for identity in cfg.image_ids if identity not in positions]
+    if unknown:
+        raise ValueError(f"image_ids must be images of the {cfg.split} split, {unknown[:5]} are not")
+    return [positions[identity] for identity in cfg.image_ids]

@@ -1,0 +1,154 @@
+"""Predictions of the last layer before any selection, kept so that other selections need no network."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deta.engine.evaluation.detections import FlatDetections
+from deta.structures import Detections, LayerPrediction
+
+_VERSION = 1
+_NO_CATEGORY = -1
+
+
+class Selection(Protocol):
+    """Turns the last decoder layer into final boxes."""
+
+    def __call__(self, prediction: LayerPrediction, original_sizes: Tensor) -> Detections:
+        """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
+        ...
+
+
+@dataclass(frozen=True)
+class RawPredictions:
+    """The best (query, class) pairs of every image: those of the first image, then of the next, best first.
+
+    A greedy selection looks at the best pairs first, so a limited number of pairs gives its result, up to the rounding
+    of scores, wherever it yields as many detections as it may; ``select`` counts the images where it might go on.
+
+    Attributes:
+        image_ids: ``[I]`` int64.
+        sizes: ``[I, 2]`` int64 ``(height, width)`` in pixels of the image files.
+        num_queries: ``[I]`` int64; their sum is the number of boxes.
+        num_pairs: ``[I]`` int64; their sum is N.
+        is_cut: ``[I]`` bool, whether pairs were left out.
+        boxes: ``[sum of num_queries, 4]`` float32 ``cxcywh`` in 0..1.
+        logits: ``[N]`` float32.
+        queries: ``[N]`` int32 query inside the image.
+        labels: ``[N]`` int32 class index of the model.
+        category_ids: ``[C]`` int64 category of every class, -1 for none.
+    """
+
+    image_ids: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    num_queries: NDArray[np.int64]
+    num_pairs: NDArray[np.int64]
+    is_cut: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    queries: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    category_ids: NDArray[np.int64]
+
+    @classmethod
+    def from_prediction(
+        cls,
+        prediction: LayerPrediction,
+        original_sizes: Tensor,
+        image_ids: Tensor,
+        *,
+        category_ids: Sequence[int | None],
+        max_pairs: int | None,
+    ) -> Self:
+        """Keep the best pairs of a batch; synchronises.
+
+        Args:
+            prediction: Of B images.
+            original_sizes: ``[B, 2]`` ``(height, width)`` in pixels.
+            image_ids: ``[B]`` ids in the annotation file.
+            category_ids: Category of every class of the model, None for none.
+            max_pairs: Most pairs of an image; None keeps all.
+        """
+        num_images, num_queries, num_classes = prediction.logits.shape
+        flat = prediction.logits.detach().float().flatten(1)
+        count = flat.shape[1] if max_pairs is None else min(max_pairs, flat.shape[1])
+        best = flat.topk(count, dim=1)
+        return cls(
+            image_ids=image_ids.cpu().numpy().astype(np.int64),
+            sizes=original_sizes.cpu().numpy().astype(np.int64),
+            num_queries=np.full(num_images, num_queries, dtype=np.int64),
+            num_pairs=np.full(num_images, count, dtype=np.int64),
+            is_cut=np.full(num_images, count < flat.shape[1]),
+            boxes=prediction.boxes.detach().float().flatten(0, 1).cpu().numpy(),
+            logits=best.values.flatten().cpu().numpy(),
+            queries=(best.indices // num_classes).flatten().int().cpu().numpy(),
+            labels=(best.indices % num_classes).flatten().int().cpu().numpy(),
+            category_ids=np.array([_NO_CATEGORY if identity is None else identity for identity in category_ids]),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """All images of all parts, at least one, in order; the classes are those of the first."""
+        columns: dict[str, Any] = {
+            field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)
+        }
+        return cls(**{**columns, "category_ids": parts[0].category_ids})
+
+    def classes(self) -> list[int | None]:
+        """Category of every class of the model, None for none."""
+        return [None if identity == _NO_CATEGORY else identity for identity in self.category_ids.tolist()]
+
+    def select(self, selection: Selection) -> tuple[FlatDetections, int]:
+        """Final detections as ``selection`` gives them, and the images where pairs left out might have changed them.
+
+        What is not stored has score 0; detections with score 0 are none.
+        """
+        parts, num_uncertain = [], 0
+        box_starts, pair_starts = _starts(self.num_queries), _starts(self.num_pairs)
+        for index in range(len(self.image_ids)):
+            pairs = slice(pair_starts[index], pair_starts[index + 1])
+            boxes = torch.from_numpy(self.boxes[box_starts[index] : box_starts[index + 1]])[None]
+            logits = torch.full((1, boxes.shape[1], len(self.category_ids)), -torch.inf)
+            place = torch.from_numpy(self.queries[pairs]).long(), torch.from_numpy(self.labels[pairs]).long()
+            logits[0, place[0], place[1]] = torch.from_numpy(self.logits[pairs])
+            found = selection(LayerPrediction(logits, boxes, boxes), torch.from_numpy(self.sizes[index])[None])
+            is_detection = found.is_detection & (found.scores > 0)
+            num_uncertain += int(self.is_cut[index]) * int(not bool(is_detection.all()))
+            found = Detections(found.boxes, found.scores, found.labels, is_detection)
+            parts.append(FlatDetections.from_detections(found, torch.from_numpy(self.image_ids[index : index + 1])))
+        return FlatDetections.concatenate(parts), num_uncertain
+
+    def save(self, path: Path) -> None:
+        """Write a compressed ``.npz`` file."""
+        np.savez_compressed(path, version=_VERSION, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is something else.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"raw predictions {path} do not exist")
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+                columns = {name: content[name] for name in content.files}
+        except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} cannot be read as raw predictions: {error}") from error
+        names = {field.name for field in fields(cls)}
+        if columns.get("version") != _VERSION or set(columns) - {"version"} != names:
+            raise ValueError(f"{path} holds no raw predictions of this version; write it with deta eval save_raw=true")
+        return cls(**{name: columns[name] for name in names})
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts)))

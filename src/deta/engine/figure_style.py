@@ -1,0 +1,49 @@
+"""How every chart looks: colours that colour-blind readers can tell apart, and axes without clutter.
+
+Figures belong to nobody else: pyplot and its global state are not used.
+"""
+
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from deta.structures import SIZE_NAMES
+
+# Okabe and Ito's palette.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+GREY = "#666666"
+SIZE_COLOURS = dict(zip(SIZE_NAMES, (RED, BLUE, GREEN), strict=True))
+
+
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """An empty figure of this size in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=13)
+    return figure
+
+
+def style_axes(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
+    """Title to the left, labels, a light grid behind the data, no box around it."""
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def graded_colours(count: int) -> list[str]:
+    """Colours from dark to light for ``count`` ordered levels, also in grey print."""
+    return [to_hex(colormaps["viridis"](0.92 * k / max(1, count - 1))) for k in range(count)]
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
+    """Write a figure in the format of the file's ending; PNG, SVG and PDF for instance."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi)

@@ -1,0 +1,86 @@
+"""``deta data stats``, ``show`` and ``assign`` on generated pictures."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.commands.running import fail, succeed
+
+SHAPES = ("data=shapes", "data.num_train=8", "data.num_val=4")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def width(path: Path) -> int:
+    with Image.open(path) as picture:
+        return picture.width
+
+
+def test_statistics_of_both_splits_are_tables_and_charts(tmp_path: Path) -> None:
+    outcome = succeed("data", "stats", *SHAPES, f"hydra.run.dir={tmp_path}")
+    summary = {row["quantity"]: row for row in rows(tmp_path / "summary.csv")}
+    assert (summary["images"]["train"], summary["images"]["val"]) == ("8", "4")
+    for split in ("train", "val"):
+        objects = sum(int(row["objects"]) for row in rows(tmp_path / f"categories_{split}.csv"))
+        assert objects == int(summary["objects"][split]) > 0
+        assert width(tmp_path / f"statistics_{split}.png") > 1000
+    assert str(tmp_path) in outcome.out
+
+
+def test_statistics_of_one_split(tmp_path: Path) -> None:
+    succeed("data", "stats", *SHAPES, "split=val", f"hydra.run.dir={tmp_path}")
+    assert not (tmp_path / "categories_train.csv").exists()
+    assert "split must be one of train, val, got 'test'" in fail("data", "stats", *SHAPES, "split=test")
+
+
+def test_sheets_hold_every_image_before_and_after_augmentation(tmp_path: Path) -> None:
+    words = ("num_images=5", "rows=2", "num_epochs=2", f"hydra.run.dir={tmp_path}")
+    outcome = succeed("data", "show", *SHAPES, *words)
+    assert [width(path) for path in tmp_path.glob("sheet_*.jpg")] == [3 * 480 + 2 * 8] * 3
+    assert "5 images of 8 on 3 sheets" in outcome.out
+
+
+def test_images_are_shown_by_id(tmp_path: Path) -> None:
+    words = ("split=val", "image_ids=[4,2]", f"hydra.run.dir={tmp_path}")
+    assert "2 images of 4 on 1 sheets" in succeed("data", "show", *SHAPES, *words).out
+    assert "images of the train split, [77] are not" in fail("data", "show", *SHAPES, "image_ids=[1,77]")
+
+
+def test_a_grid_of_rules_is_a_table_and_a_chart(tmp_path: Path) -> None:
+    words = ("grid.tau=[0.3,0.6]", "grid.max_per_target=[1,null]", "assigner.closest_box=false", "num_workers=1")
+    outcome = succeed("data", "assign", *SHAPES, *words, f"hydra.run.dir={tmp_path}")
+    table = {(row["tau"], row["max_per_target"], row["size"]): row for row in rows(tmp_path / "assignment.csv")}
+    assert len(table) == 2 * 2 * 4
+    lenient, strict = (float(table[tau, "", "all"]["positives_per_object"]) for tau in ("0.3", "0.6"))
+    assert lenient > strict
+    assert float(table["0.3", "1", "all"]["positives_per_object"]) < lenient
+    assert float(table["0.6", "", "all"]["unmatched_share"]) > float(table["0.3", "", "all"]["unmatched_share"])
+    assert (tmp_path / "assignment.png").is_file()
+    assert "4 rules on 4 images" in outcome.out
+
+
+def test_a_rule_without_tau_is_run_without_a_grid(tmp_path: Path) -> None:
+    words = ("assigner=hungarian", "grid=null", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    succeed("data", "assign", *SHAPES, *words)
+    (row,) = [row for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"]
+    assert float(row["positives_per_object"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["assigner=hungarian"], "grid.tau is no setting of deta.assign.HungarianAssigner: grid=null sweeps nothing"),
+        (["grid.tau=0.5"], "grid.tau must be a list of values such as [0.5,0.7], or null, got 0.5"),
+        (["grid.tau=[2]"], "tau must be in [0, 1], got 2"),
+        (["split=test"], "split must be one of train, val, got 'test'"),
+        (["anchors.strides=[]"], "anchors.strides must name at least one level"),
+        (["num_workers=0"], "num_workers must be at least 1, got 0"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, words: list[str], message: str) -> None:
+    assert message in fail("data", "assign", *SHAPES, *words, f"hydra.run.dir={tmp_path}")
