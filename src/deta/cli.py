@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "detect objects in images, a folder or a glob",
     "convert": "turn a published checkpoint into ours, or back",
     "data check": "check annotations and decode every image",
+    "data shard": "pack images and annotations into shards for training from an object store",
     "doctor": "show versions, devices and the attention backend",
 }
 HYDRA_OPTIONS = ("cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "info", "package")

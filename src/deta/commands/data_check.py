@@ -22,10 +22,10 @@ def run(cfg: DictConfig) -> None:
     datamodule.prepare_data()
     categories = None
     is_usable = True
-    for split, (annotations, images) in datamodule.splits.items():
+    for split, files in datamodule.folders.items():
         report = check_dataset(
-            annotations,
-            images,
+            files.annotation_file,
+            files.folder,
             categories=categories,
             checksums=checksums,
             num_workers=cfg.num_workers,
@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
         print("\n".join(report.lines()))
         is_usable = is_usable and report.is_usable
         if split == "train" and report.annotations is not None:
-            categories = read_coco(annotations).categories
+            categories = read_coco(files.annotation_file).categories
     print("The data set is usable." if is_usable else "The data set has errors.")
     if not is_usable:
         sys.exit(1)
