@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
 from deta.data.categories import Categories
 from deta.data.coco import CocoAnnotations, read_coco
 from deta.data.collate import Collate
 from deta.data.dataset import CocoDataset
-from deta.data.loaders import TrainLoader, eval_loader
+from deta.data.loaders import EvalLoader, TrainLoader
 from deta.data.problems import MAX_EXAMPLES
-from deta.data.sample import Sample
 from deta.data.samplers import EvalSampler, ShuffleGroups, TrainSampler
 from deta.data.sources import FolderSplit, Split
 from deta.data.streaming.split import ShardedSplit
@@ -147,6 +145,11 @@ class CocoDataModule(LightningDataModule):
         return self._splits["val"].annotation_file
 
     @property
+    def num_workers(self) -> int:
+        """Reading processes per rank and loader."""
+        return self._num_workers
+
+    @property
     def folders(self) -> Mapping[str, FolderSplit]:
         """``train`` and ``val`` as single files, whether or not they are read from there."""
         return self._folders
@@ -206,10 +209,10 @@ class CocoDataModule(LightningDataModule):
             pin_memory=self._uses_cuda(),
         )
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> EvalLoader:
         """Every validation image of this rank once, in the order of image ids."""
         rank, num_ranks = self._rank_and_ranks()
-        return eval_loader(
+        return EvalLoader(
             dataset=self.val_dataset,
             sampler=EvalSampler(num_samples=len(self.val_dataset), rank=rank, num_ranks=num_ranks),
             batch_size=self._eval_batch_size,
@@ -218,11 +221,11 @@ class CocoDataModule(LightningDataModule):
             pin_memory=self._uses_cuda(),
         )
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> EvalLoader:
         """The validation images."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> DataLoader[Sample]:
+    def predict_dataloader(self) -> EvalLoader:
         """The validation images."""
         return self.val_dataloader()
 

@@ -34,7 +34,12 @@ def fetched(store: type[Store]) -> Any:  # noqa: ANN401
 def test_shards_of_an_object_store_give_the_batches_of_the_folder(
     folder: Path, address: str, tmp_path: Path, workers: int
 ) -> None:
-    options = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache", "num_workers": workers}
+    options: dict[str, Any] = {
+        "source": "shards",
+        "shards": address,
+        "shard_cache": tmp_path / "cache",
+        "num_workers": workers,
+    }
     assert same(batches(tmp_path, **options), batches(folder))
     cached = sorted(path.name for path in (tmp_path / "cache").rglob("*.bin"))
     assert cached == [f"chunk-0-{number}.bin" for number in range(4)]
@@ -50,7 +55,7 @@ def test_the_store_gets_the_files_of_a_folder(bucket: str, folder: Path, sharded
 
 
 def test_every_shard_is_fetched_once(address: str, tmp_path: Path) -> None:
-    options = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
+    options: dict[str, Any] = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
     with fetched(S3Store) as fetch:
         first = batches(tmp_path, **options)
         assert fetch.call_count == 4 + 2  # the annotations of both splits
@@ -59,16 +64,21 @@ def test_every_shard_is_fetched_once(address: str, tmp_path: Path) -> None:
 
 
 def test_a_budget_is_kept_and_a_window_then_fetches_little(address: str, tmp_path: Path) -> None:
-    options = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache", "shuffle_window": 1}
+    options: dict[str, Any] = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
     with fetched(S3Store) as fetch:
-        found = batches(tmp_path, epochs=[0], batch_size=1, **options, shard_cache_gb=1e-5)
+        found = batches(tmp_path, epochs=[0], batch_size=1, shuffle_window=1, shard_cache_gb=1e-5, **options)
         assert fetch.call_count == 4 + 2
     assert sorted(i for batch in found for i in batch.image_ids.tolist()) == list(range(1, 14))
     assert len(list((tmp_path / "cache").rglob("*.bin"))) == 1
 
 
 def test_without_a_window_a_small_budget_gives_the_same_samples(folder: Path, address: str, tmp_path: Path) -> None:
-    options = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache", "shard_cache_gb": 1e-5}
+    options: dict[str, Any] = {
+        "source": "shards",
+        "shards": address,
+        "shard_cache": tmp_path / "cache",
+        "shard_cache_gb": 1e-5,
+    }
     assert same(batches(tmp_path, num_workers=2, **options), batches(folder))
 
 
@@ -85,7 +95,7 @@ def test_a_damaged_object_is_found_and_repaired(folder: Path, address: str, tmp_
     content = open_store(f"{address}/train").read("chunk-0-1.bin")
     assert content is not None
     put_object(name, content[:-1] + b"?")
-    options = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
+    options: dict[str, Any] = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
     with pytest.raises(ShardError, match=f"shard {name} is damaged: its checksum is another; deta data shard"):
         batches(tmp_path, **options)
     assert writer(folder, open_store(f"{address}/train")).write().num_written == 1
@@ -94,13 +104,13 @@ def test_a_damaged_object_is_found_and_repaired(folder: Path, address: str, tmp_
 
 def test_a_missing_object_is_named(address: str, tmp_path: Path) -> None:
     open_store(f"{address}/train").delete("chunk-0-3.bin")
-    options = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
+    options: dict[str, Any] = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
     with pytest.raises(ShardError, match=r"shard s3://.*/train/chunk-0-3\.bin is missing; deta data shard"):
         batches(tmp_path, **options)
 
 
 def test_another_set_at_the_same_address_is_not_mixed_up_with_the_cached_one(address: str, tmp_path: Path) -> None:
-    options = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
+    options: dict[str, Any] = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
     batches(tmp_path, **options)
     root = write_folder(tmp_path / "other")
     path = root / "annotations" / "train.json"
@@ -124,7 +134,7 @@ def test_another_set_at_the_same_address_is_not_mixed_up_with_the_cached_one(add
 def test_a_store_that_does_not_answer_is_a_clear_error(
     bucket: str, tmp_path: Path, changed: dict[str, str], message: str
 ) -> None:
-    options = {"source": "shards", "shards": "s3://nowhere/x", "shard_cache": tmp_path}
+    options: dict[str, Any] = {"source": "shards", "shards": "s3://nowhere/x", "shard_cache": tmp_path}
     with mock.patch.dict(os.environ, changed), pytest.raises(OSError, match=message):
         data_module(tmp_path, **options).prepare_data()
 

@@ -114,7 +114,7 @@ def test_damage_inside_a_shard_is_named_and_never_skipped(shards: Path, on_bad_i
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
-    options = {"on_bad_image": on_bad_image, "max_bad_fraction": 1.0, "num_workers": workers, "batch_size": 13}
+    options: dict[str, Any] = {"on_bad_image": on_bad_image, "max_bad_fraction": 1.0, "num_workers": workers}
     with pytest.raises(ShardError, match=r"shard .*train/chunk-0-1\.bin is damaged at image \d+"):
         batches(shards, source="shards", shards=shards, **options)
 
