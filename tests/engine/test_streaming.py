@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 
-from deta.data import Compose, RandomHorizontalFlip, RandomSizeCrop, ResizeShortSide
+from deta.data import Compose, RandomHorizontalFlip, RandomSizeCrop, ResizeShortSide, read_coco
 from deta.data.streaming.store import below, open_store
 from deta.data.streaming.writer import ShardWriter
 from deta.engine.callbacks import ResumeCheckpoint
@@ -79,6 +79,7 @@ def addresses(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for address in places.values():
             for name, files in data.folders.items():
                 writer = ShardWriter(
+                    annotations=read_coco(files.annotation_file),
                     annotation_file=files.annotation_file,
                     image_folder=files.folder,
                     store=open_store(below(address, name)),

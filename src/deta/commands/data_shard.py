@@ -4,6 +4,7 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make
 from deta.commands.console import reports_errors
+from deta.data.coco import read_coco
 from deta.data.datamodule import CocoDataModule
 from deta.data.streaming.store import below, open_store
 from deta.data.streaming.writer import ShardingReport, ShardWriter
@@ -23,6 +24,7 @@ def run(cfg: DictConfig) -> None:
     for split in cfg.splits:
         files = datamodule.folders[split]
         writer = ShardWriter(
+            annotations=read_coco(files.annotation_file),
             annotation_file=files.annotation_file,
             image_folder=files.folder,
             store=open_store(below(cfg.out, split)),

@@ -26,12 +26,11 @@ class ShuffleGroups:
     group: NDArray[np.int64]
     window: int
 
-    def order(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        """``[N]`` image positions window by window, in random order inside a window."""
+    def arrange(self, order: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+        """Image positions in random order, put window by window; inside a window they keep their order."""
         names, group = np.unique(self.group, return_inverse=True)
         window_of_group = generator.permutation(len(names)) // self.window
-        shuffled = generator.permutation(len(group))
-        return shuffled[np.argsort(window_of_group[group[shuffled]], kind="stable")]
+        return order[np.argsort(window_of_group[group[order]], kind="stable")]
 
     def checksum(self) -> int:
         """A number that differs wherever the orders do, and is not 0."""
@@ -96,7 +95,8 @@ class TrainSampler(Sampler[SampleKey]):
     def order(self) -> NDArray[np.int64]:
         """``[num_samples]`` image positions in the order of the present epoch, the same on all ranks."""
         generator = np.random.default_rng((self._seed, self._epoch))
-        return generator.permutation(self._num_samples) if self._groups is None else self._groups.order(generator)
+        order = generator.permutation(self._num_samples)
+        return order if self._groups is None else self._groups.arrange(order, generator)
 
     def __iter__(self) -> Iterator[SampleKey]:
         self._position, self._start = self._start, 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 from urllib.parse import urlsplit
 
+from deta.data import read_coco
 from deta.data.streaming.store import Store, below, open_store
 from deta.data.streaming.writer import ShardingReport, ShardWriter
 from tests.data.folders import write_dataset
@@ -27,8 +28,10 @@ def write_folder(root: Path) -> Path:
 def writer(root: Path, store: Store, split: str = "train", **options: object) -> ShardWriter:
     """A writer of one split of ``write_folder``, silent."""
     defaults: dict[str, object] = {"shard_bytes": SHARD_BYTES, "is_shuffled": split == "train", "say": _be_silent}
+    path = root / "annotations" / f"{split}.json"
     return ShardWriter(
-        annotation_file=root / "annotations" / f"{split}.json",
+        annotations=read_coco(path),
+        annotation_file=path,
         image_folder=root / split,
         store=store,
         **{**defaults, **options},  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deta.data.coco import CocoAnnotations, read_coco
+from deta.data.coco import CocoAnnotations
 from deta.data.files import require_files
 from deta.data.streaming.layout import MAX_SHARD_BYTES, ShardError, read_item, shard_item, write_shard
 from deta.data.streaming.manifest import ANNOTATIONS, INDEX, MANIFEST, Manifest, Shard
@@ -40,7 +40,8 @@ class ShardWriter:
     damaged or missing one is written again.
 
     Args:
-        annotation_file: JSON in COCO's instance layout, which is copied beside the shards as it is.
+        annotations: Of all images of the split.
+        annotation_file: The file which they were read from; it is copied beside the shards as it is.
         image_folder: Where its file names start.
         store: Where to.
         shard_bytes: Least size of a shard in bytes; the last one takes in the rest, which is less. A split that
@@ -52,6 +53,7 @@ class ShardWriter:
     def __init__(
         self,
         *,
+        annotations: CocoAnnotations,
         annotation_file: Path,
         image_folder: Path,
         store: Store,
@@ -61,6 +63,7 @@ class ShardWriter:
     ) -> None:
         if find_spec("litdata") is None:
             raise ModuleNotFoundError("writing shards needs the extra streaming: pip install 'deta[streaming]'")
+        self._annotations = annotations
         self._annotation_file = annotation_file
         self._image_folder = image_folder
         self._store = store
@@ -75,12 +78,11 @@ class ShardWriter:
         Raises:
             ValueError: If the store holds shards of other images or annotations, or of another size.
         """
-        annotations = read_coco(self._annotation_file)
-        require_files(annotations, self._image_folder)
-        if not len(annotations):
+        require_files(self._annotations, self._image_folder)
+        if not len(self._annotations):
             raise ValueError(f"{self._annotation_file} lists no images")
         earlier = self._earlier()
-        plan = self._plan(annotations)
+        plan = self._plan()
         if earlier is not None and len(earlier.shards) != len(plan):
             raise self._other_data(f"{len(earlier.shards)} shards instead of {len(plan)}")
         with tempfile.TemporaryDirectory() as name:
@@ -88,13 +90,13 @@ class ShardWriter:
             shards = []
             for number, indices in enumerate(plan):
                 known = self._record(number) if earlier is None else earlier.shards[number]
-                shards.append(self._shard(annotations, indices, number, known, earlier is not None, workplace))
+                shards.append(self._shard(indices, number, known, earlier is not None, workplace))
             manifest = Manifest(
                 annotations_sha256=file_sha256(self._annotation_file),
-                num_annotations=annotations.report.num_annotations,
+                num_annotations=self._annotations.report.num_annotations,
                 shards=tuple(shards),
             )
-            self._finish(manifest, annotations, plan, workplace)
+            self._finish(manifest, plan, workplace)
         return ShardingReport(manifest=manifest, num_written=self._num_written)
 
     def _earlier(self) -> Manifest | None:
@@ -107,32 +109,31 @@ class ShardWriter:
             raise self._other_data(f"annotations other than {self._annotation_file}")
         return manifest
 
-    def _plan(self, annotations: CocoAnnotations) -> list[NDArray[np.int64]]:
+    def _plan(self) -> list[NDArray[np.int64]]:
         """Images of every shard, as positions in the annotations."""
-        order = np.arange(len(annotations))
+        order = np.arange(len(self._annotations))
         if self._is_shuffled:
-            order = np.random.default_rng(0).permutation(len(annotations))
-        sizes = [(self._image_folder / annotations.file_name(int(index))).stat().st_size for index in order]
+            order = np.random.default_rng(0).permutation(len(order))
+        sizes = [self._image_file(int(index)).stat().st_size for index in order]
         return [order[start:stop] for start, stop in _spans(sizes, self._shard_bytes)]
 
     def _shard(
         self,
-        annotations: CocoAnnotations,
         indices: NDArray[np.int64],
         number: int,
         known: Shard | None,
         is_finished: bool,
         workplace: Path,
     ) -> Shard:
-        images = [(self._image_folder / annotations.file_name(int(index))).read_bytes() for index in indices]
-        image_ids = tuple(annotations.image_ids[indices].tolist())
+        images = [self._image_file(int(index)).read_bytes() for index in indices]
+        image_ids = tuple(self._annotations.image_ids[indices].tolist())
         source_sha256 = _sha256_of_all(images)
         if known is not None and (known.image_ids, known.source_sha256) != (image_ids, source_sha256):
             raise self._other_data(f"other images in {known.name}")
         if known is not None and self._is_there(known, is_finished):
             self._tell(known, "kept")
             return known
-        items = [shard_item(annotations, int(index), image) for index, image in zip(indices, images, strict=True)]
+        items = [shard_item(self._annotations, int(index), image) for index, image in zip(indices, images, strict=True)]
         path, _ = write_shard(workplace, number, items)
         _require_equal(path, image_ids, images)
         shard = Shard(
@@ -158,13 +159,11 @@ class ShardWriter:
         content = self._store.read(_record_name(number))
         return None if content is None else Shard.from_json(json.loads(content))
 
-    def _finish(
-        self, manifest: Manifest, annotations: CocoAnnotations, plan: Sequence[NDArray[np.int64]], workplace: Path
-    ) -> None:
+    def _finish(self, manifest: Manifest, plan: Sequence[NDArray[np.int64]], workplace: Path) -> None:
         """Write the files beside the shards where they differ, the manifest last."""
         first = int(plan[0][0])
-        image = (self._image_folder / annotations.file_name(first)).read_bytes()
-        path, config = write_shard(workplace, 0, [shard_item(annotations, first, image)])
+        image = self._image_file(first).read_bytes()
+        path, config = write_shard(workplace, 0, [shard_item(self._annotations, first, image)])
         path.unlink()
         index = {
             "chunks": [
@@ -186,6 +185,9 @@ class ShardWriter:
         if self._num_written or self._store.size(last) is not None:
             for number in range(len(plan)):
                 self._store.delete(_record_name(number))
+
+    def _image_file(self, index: int) -> Path:
+        return self._image_folder / self._annotations.file_name(index)
 
     def _other_data(self, what: str) -> ValueError:
         return ValueError(
