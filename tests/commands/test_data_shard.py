@@ -64,3 +64,23 @@ def test_training_and_evaluation_from_shards(tmp_path: Path) -> None:
     assert outcome.code == 1
     assert "1 of 1 shards in" in outcome.err
     assert "are missing or of another size: chunk-0-0.bin" in outcome.err
+
+
+def test_the_check_reads_shards_and_lists_their_faults(tmp_path: Path) -> None:
+    root, out = good_data(tmp_path / "data"), tmp_path / "out"
+    succeed(*words(root, out))
+    check = ("data", "check", "data.source=shards", f"data.shards={out}", "data.root=nowhere")
+    good = succeed(*check)
+    assert f"{out}/train\n  4 images (1 without objects), 6 annotations (0 crowds), 1 shards of 0.0 MiB\n" in good.out
+    assert good.out.endswith("The data set is usable.\n")
+    path = out / "val" / "chunk-0-0.bin"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    annotations = path.with_name("annotations.json")
+    annotations.write_text(annotations.read_text() + "\n")
+    bad = deta(*check)
+    assert bad.code == 1
+    assert "  error: 2 x file that is missing or whose checksum differs: annotations.json, chunk-0-0.bin\n" in bad.out
+    assert f"  error: 1 x image that cannot be read: shard {path} is damaged at image 2; deta data shard" in bad.out
+    assert bad.out.endswith("The data set has errors.\n")

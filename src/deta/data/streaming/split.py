@@ -81,6 +81,11 @@ class ShardedSplit:
         self._manifest: Manifest | None = None
 
     @property
+    def address(self) -> str:
+        """Where the shards come from."""
+        return self._store.address
+
+    @property
     def annotation_file(self) -> Path:
         """The annotation file beside the shards."""
         return self._folder / ANNOTATIONS
@@ -121,6 +126,17 @@ class ShardedSplit:
                 f"{len(bad)} of {len(manifest.shards)} shards in {self._folder} are missing or of another size: "
                 f"{shown}{' ...' if len(bad) > MAX_EXAMPLES else ''}; {REMEDY}"
             )
+
+    def summary(self) -> str:
+        """Number and size of the shards."""
+        manifest = self._read_manifest()
+        return f"{len(manifest.shards)} shards of {manifest.num_bytes / 2**20:.1f} MiB"
+
+    def damaged(self) -> list[str]:
+        """Names of shards and annotations that are missing or have another checksum; reads all where they are kept."""
+        manifest = self._read_manifest()
+        expected = {ANNOTATIONS: manifest.annotations_sha256, **{s.name: s.sha256 for s in manifest.shards}}
+        return [name for name, checksum in expected.items() if self._store.sha256(name) != checksum]
 
     def images(self, annotations: CocoAnnotations) -> ShardImages:
         """See ``Split``."""
