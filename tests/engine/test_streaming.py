@@ -10,7 +10,7 @@ import pytest
 from deta.data import Compose, RandomHorizontalFlip, RandomSizeCrop, ResizeShortSide, read_coco
 from deta.data.streaming.store import below, open_store
 from deta.data.streaming.writer import ShardWriter
-from deta.engine.callbacks import ResumeCheckpoint
+from deta.engine.callbacks import DataWait, ResumeCheckpoint
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable
 from tests.data.streaming.sharded import object_store
 from tests.engine.tiny import detection_module, logged, make_trainer, shapes
@@ -52,7 +52,7 @@ def train(cache: Path, folder: Path, *callbacks: pl.Callback, **source: Any) -> 
     resume = ResumeCheckpoint(folder=folder / "checkpoints", every_n_steps=1)
     trainer = make_trainer(
         folder,
-        callbacks=[resume, *callbacks],
+        callbacks=[DataWait(), resume, *callbacks],
         max_epochs=None,
         max_steps=NUM_STEPS,
         limit_val_batches=0,

@@ -29,16 +29,16 @@ def test_slow_reading_is_waiting(cache: Path, tmp_path: Path) -> None:
         begin = time.perf_counter()
         make_trainer(folder, callbacks=[DataWait()]).fit(detection_module(data), datamodule=data)
         whole = time.perf_counter() - begin
-        for key, num_images in (("train/data_wait", 4), ("val/data_wait", 2)):
+        for key, num_images in (("data/train_wait", 4), ("data/val_wait", 2)):
             (share,) = logged(folder, key)
             shares[seconds, key] = share
             assert seconds * num_images / whole <= share <= 1
-    assert all(shares[0.5, key] > shares[0.0, key] for key in ("train/data_wait", "val/data_wait"))
+    assert all(shares[0.5, key] > shares[0.0, key] for key in ("data/train_wait", "data/val_wait"))
 
 
 def test_an_evaluation_alone_is_measured(cache: Path, tmp_path: Path) -> None:
     data = shapes(cache, val_transform=_Slow(0.5))
     trainer = make_trainer(tmp_path, callbacks=[DataWait()])
     trainer.validate(detection_module(data), datamodule=data, verbose=False)
-    share = float(trainer.callback_metrics["val/data_wait"])
+    share = float(trainer.callback_metrics["data/val_wait"])
     assert 0 < share < 1

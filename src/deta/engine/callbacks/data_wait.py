@@ -6,19 +6,23 @@ import lightning.pytorch as pl
 
 from deta.data.loaders import EvalLoader, TrainLoader
 
-TRAIN_KEY = "train/data_wait"
-VAL_KEY = "val/data_wait"
+TRAIN_KEY = "data/train_wait"
+VAL_KEY = "data/val_wait"
 
 
 class DataWait(pl.Callback):
     """Share of the time in which nothing was computed because the next batch was not there.
 
-    Logged as ``train/data_wait`` for every epoch and ``val/data_wait`` for every validation, 0..1, mean over ranks.
+    Logged as ``data/train_wait`` for every epoch and ``data/val_wait`` for every validation, 0..1, mean over ranks.
     A share far above 0 wants more ``data.num_workers``. An epoch counts from where this process began it.
     """
 
     def __init__(self) -> None:
         self._starts: dict[str, tuple[float, float]] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, since an epoch that is continued has no start of its own."""
+        self._start(TRAIN_KEY, trainer.train_dataloader)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
