@@ -26,6 +26,7 @@ COMMANDS = {
     "data stats": "sizes, numbers, categories and overlap of the annotated objects",
     "data show": "pictures of the annotated images before and after augmentation",
     "data assign": "what an assignment rule does to a data set's objects, without training",
+    "data shard": "pack images and annotations into shards for training from an object store",
     "doctor": "show versions, devices and the attention backend",
 }
 HYDRA_OPTIONS = ("cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "info", "package")

@@ -6,8 +6,10 @@ import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch.utils.data import DataLoader, Dataset
 
 from deta.commands.console import describe
+from deta.data import ImageError
 
 
 def error_of(config: object) -> BaseException:
@@ -40,3 +42,23 @@ def test_a_target_that_does_not_exist_is_named() -> None:
 def test_a_plain_error_is_told_as_it_is(tmp_path: Path) -> None:
     assert describe(ValueError("tau must be 1")) == "tau must be 1"
     assert describe(ValueError()) == "ValueError"
+
+
+class _Broken(Dataset[int]):
+    """Nothing of it can be read."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> int:
+        try:
+            raise FileNotFoundError("inner: reason")
+        except FileNotFoundError as error:
+            raise ImageError("image 5: cannot be used\nof 9") from error
+
+
+def test_an_error_of_a_reading_process_is_told_without_its_trace() -> None:
+    with pytest.raises(ImageError) as caught:
+        list(DataLoader(_Broken(), num_workers=1))
+    assert "Traceback" in str(caught.value)
+    assert describe(caught.value) == "image 5: cannot be used\nof 9"

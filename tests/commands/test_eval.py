@@ -1,6 +1,7 @@
 """``deta eval``: the same numbers as in training, on the same and on other data."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def test_a_run_leaves_numbers_detections_and_pictures(overfitted: Path, tmp_path
     assert len(list((tmp_path / "pictures").iterdir())) == 3
     assert "class     objects" in outcome.out
     assert f"results lie in {tmp_path}" in outcome.out
+    assert re.search(r"\n\d+\.\d% of the time was spent waiting for data; data\.num_workers=\d", outcome.out)
 
 
 def test_another_validation_set_gives_its_own_numbers(overfitted: Path, tmp_path: Path) -> None:

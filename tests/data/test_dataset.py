@@ -16,6 +16,7 @@ from deta.data import (
     SampleKey,
     read_coco,
 )
+from deta.data.sources import FolderImages
 from tests.data.folders import annotation, document, image, write_dataset, write_image, write_json
 
 KEEP = Compose(transforms=[])
@@ -24,7 +25,8 @@ AUGMENT = Compose(transforms=[RandomHorizontalFlip(), RandomSizeCrop(min_side=12
 
 def dataset(tmp_path: Path, **options: object) -> CocoDataset:
     annotations = read_coco(write_dataset(tmp_path, num_images=8))
-    return CocoDataset(annotations=annotations, image_folder=tmp_path / "train", **{"transform": KEEP, **options})  # type: ignore[arg-type]
+    images = FolderImages(annotations, tmp_path / "train")
+    return CocoDataset(annotations=annotations, images=images, **{"transform": KEEP, **options})  # type: ignore[arg-type]
 
 
 def same(first: Sample, second: Sample) -> bool:
@@ -39,7 +41,9 @@ def test_sample_holds_image_objects_and_crowds(tmp_path: Path) -> None:
     rows = [annotation(1), annotation(2, bbox=[0, 0, 40, 9], iscrowd=1), annotation(3, category_id=7, area=5)]
     path = write_json(tmp_path / "train.json", document(annotations=rows))
     write_image(tmp_path / "1.png")
-    sample = CocoDataset(annotations=read_coco(path), image_folder=tmp_path, transform=KEEP)[0]
+    annotations = read_coco(path)
+    images = FolderImages(annotations, tmp_path)
+    sample = CocoDataset(annotations=annotations, images=images, transform=KEEP)[0]
     assert sample.image.shape == (3, 30, 40)
     assert sample.boxes.tolist() == [[5, 6, 15, 14]] * 2
     assert sample.labels.tolist() == [0, 1]
@@ -120,7 +124,9 @@ def test_data_set_of_bad_images_alone_stops(tmp_path: Path) -> None:
 def test_wrong_size_in_the_annotations_is_found_on_reading(tmp_path: Path) -> None:
     path = write_json(tmp_path / "train.json", document([image(height=31)]))
     write_image(tmp_path / "1.png")
-    data = CocoDataset(annotations=read_coco(path), image_folder=tmp_path, transform=KEEP)
+    annotations = read_coco(path)
+    images = FolderImages(annotations, tmp_path)
+    data = CocoDataset(annotations=annotations, images=images, transform=KEEP)
     with pytest.raises(ImageError, match="annotation file says 31 x 40"):
         data[0]
 

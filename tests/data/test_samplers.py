@@ -1,12 +1,15 @@
 import copy
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from deta.data import EvalSampler, SampleKey, TrainSampler
+from deta.data.samplers import ShuffleGroups
 
 
-def sampler(num_samples: int = 22, batch_size: int = 4, **options: int) -> TrainSampler:
+def sampler(num_samples: int = 22, batch_size: int = 4, **options: Any) -> TrainSampler:  # noqa: ANN401
     return TrainSampler(num_samples=num_samples, batch_size=batch_size, **{"seed": 0, **options})
 
 
@@ -137,3 +140,72 @@ def test_evaluation_of_fewer_images_than_ranks_leaves_a_rank_idle() -> None:
 
 def test_evaluation_keys_are_of_epoch_zero() -> None:
     assert next(iter(EvalSampler(num_samples=3, rank=1, num_ranks=2))) == SampleKey(epoch=0, image=1)
+
+
+GROUP = np.asarray([0, 0, 0, 3, 3, 3, 3, 1, 1, 7, 7, 7])
+"""Four groups of three, four, two and three images."""
+
+
+@pytest.mark.parametrize(("window", "num_windows"), [(1, 4), (2, 2), (3, 2), (4, 1), (9, 1)])
+def test_groups_are_mixed_a_window_at_a_time(window: int, num_windows: int) -> None:
+    orders = set()
+    for seed in range(20):
+        order = images(sampler(12, 1, seed=seed, groups=ShuffleGroups(group=GROUP, window=window)))
+        assert sorted(order) == list(range(12))
+        seen = [set(run) for run in _runs([int(GROUP[image]) for image in order], window)]
+        assert len(seen) == num_windows
+        assert sum(len(groups) for groups in seen) == 4
+        orders.add(tuple(order))
+    assert len(orders) == 20
+
+
+def _runs(groups: list[int], window: int) -> list[list[int]]:
+    """The shortest cut of a sequence into runs of at most ``window`` different groups."""
+    runs: list[list[int]] = [[]]
+    for group in groups:
+        if len({*runs[-1], group}) > window:
+            runs.append([])
+        runs[-1].append(group)
+    return runs
+
+
+def test_a_window_holds_other_groups_and_orders_every_epoch() -> None:
+    source = sampler(12, 1, groups=ShuffleGroups(group=GROUP, window=2))
+    firsts = set()
+    for epoch in range(30):
+        source.set_epoch(epoch)
+        firsts.add(frozenset(GROUP[images(source)[:5]].tolist()))
+    assert len(firsts) == 6  # every pair of the four groups
+
+
+def test_an_epoch_in_windows_continues_where_it_stopped() -> None:
+    groups = ShuffleGroups(group=GROUP, window=2)
+    whole = images(sampler(12, 2, groups=groups))
+    stopped, resumed = (sampler(12, 2, groups=groups) for _ in range(2))
+    next(iter(stopped))
+    stopped.advance()
+    resumed.load_state_dict(stopped.state_dict())
+    assert images(resumed) == whole[2:]
+
+
+def test_another_window_or_grouping_is_refused_inside_an_epoch() -> None:
+    stopped = sampler(12, 2, groups=ShuffleGroups(group=GROUP, window=2))
+    stopped.advance()
+    state = stopped.state_dict()
+    for groups in (None, ShuffleGroups(group=GROUP, window=3), ShuffleGroups(group=GROUP[::-1], window=2)):
+        with pytest.raises(ValueError, match=r"shuffle_groups was \d+, is \d+.*data\.shuffle_window and the shards"):
+            sampler(12, 2, groups=groups).load_state_dict(state)
+
+
+def test_a_state_from_before_there_were_groups_is_one_without() -> None:
+    stopped = sampler(12, 2)
+    stopped.advance()
+    state = {key: value for key, value in stopped.state_dict().items() if key != "shuffle_groups"}
+    resumed = sampler(12, 2)
+    resumed.load_state_dict(state)
+    assert images(resumed) == images(sampler(12, 2))[2:]
+
+
+def test_groups_of_another_number_of_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="groups must have one entry for each of 11 images, got 12"):
+        sampler(11, 1, groups=ShuffleGroups(group=GROUP, window=1))

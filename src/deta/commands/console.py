@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,6 +19,9 @@ USER_ERRORS = (
     HydraException,
     OmegaConfBaseException,
 )
+WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process")
+ERROR_LINE = re.compile(r"^[\w.]*(?:Error|Exception)\w*: ", re.MULTILINE)
+"""The last line of a stack trace names the class of the error before its message."""
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
 LIBRARY_NOISE = (
     ".*LeafSpec.*",  # Lightning 2.6 with torch 2.12 or newer
@@ -57,11 +61,17 @@ def describe(error: BaseException) -> str:
     if isinstance(cause, MissingMandatoryValue):
         name = key.removeprefix("full_key: ")
         return f"{name} has no value yet: give {name}=<value>"
-    text = str(cause).strip() or type(cause).__name__
+    text = _own_message(str(cause).strip()) or type(cause).__name__
     if isinstance(cause, TypeError) and "unexpected keyword" in text:
         text += "; see the keys with --cfg job"
     where = key.removeprefix("full_key: ")
     return f"{where}: {text}" if where and cause is not error else text
+
+
+def _own_message(text: str) -> str:
+    """The message without the stack trace that an error brings along from a reading process."""
+    lines = list(ERROR_LINE.finditer(text)) if WORKER_ERROR.match(text) else []
+    return text[lines[-1].end() :] if lines else text
 
 
 def _is_for_the_user(error: Exception) -> bool:

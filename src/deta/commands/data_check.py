@@ -1,4 +1,4 @@
-"""``deta data check``: check annotations and decode every image."""
+"""``deta data check``: check annotations, shards, and decode every image."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,8 @@ from deta.commands.console import reports_errors
 from deta.data.checks import check_dataset
 from deta.data.coco import read_coco
 from deta.data.datamodule import CocoDataModule
+from deta.data.streaming.checks import check_shards
+from deta.data.streaming.split import ShardedSplit
 
 
 @reports_errors
@@ -20,12 +22,15 @@ def run(cfg: DictConfig) -> None:
         raise FileNotFoundError(f"checksums={checksums} does not exist")
     datamodule: CocoDataModule = make(cfg.data)
     datamodule.prepare_data()
+    if cfg.data.get("source") == "shards":
+        _check_shards(cfg, datamodule)
+        return
     categories = None
     is_usable = True
-    for split, (annotations, images) in datamodule.splits.items():
+    for split, files in datamodule.folders.items():
         report = check_dataset(
-            annotations,
-            images,
+            files.annotation_file,
+            files.folder,
             categories=categories,
             checksums=checksums,
             num_workers=cfg.num_workers,
@@ -35,7 +40,29 @@ def run(cfg: DictConfig) -> None:
         print("\n".join(report.lines()))
         is_usable = is_usable and report.is_usable
         if split == "train" and report.annotations is not None:
-            categories = read_coco(annotations).categories
+            categories = read_coco(files.annotation_file).categories
+    _finish(is_usable)
+
+
+def _check_shards(cfg: DictConfig, datamodule: CocoDataModule) -> None:
+    is_usable = True
+    for split in datamodule.splits.values():
+        assert isinstance(split, ShardedSplit)
+        annotations = read_coco(split.annotation_file)
+        faults = check_shards(
+            split,
+            annotations,
+            num_workers=cfg.num_workers,
+            min_image_side=cfg.data.get("min_image_side", 8),
+            scale_16bit=cfg.data.get("scale_16bit", False),
+        )
+        print(f"{split.address}\n  {annotations.report.summary()}, {split.summary()}")
+        print("".join(f"  error: {line}\n" for line in faults), end="")
+        is_usable = is_usable and not faults
+    _finish(is_usable)
+
+
+def _finish(is_usable: bool) -> None:
     print("The data set is usable." if is_usable else "The data set has errors.")
     if not is_usable:
         sys.exit(1)

@@ -18,7 +18,8 @@ from deta.commands.console import reports_errors
 from deta.commands.eval_stored import evaluate_stored, write_note
 from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
-from deta.engine.callbacks import PredictionPictures, RawPredictionWriter
+from deta.engine.callbacks import DataWait, PredictionPictures, RawPredictionWriter
+from deta.engine.callbacks.data_wait import VAL_KEY
 from deta.engine.checkpoint import Checkpoint, make_metadata, read_checkpoint
 from deta.engine.evaluation import write_evaluation
 from deta.engine.module import DetectionModule
@@ -51,6 +52,8 @@ def run(cfg: DictConfig) -> None:
         write_evaluation(folder, module.evaluator, module.result)
         write_note(folder, datamodule.val_annotations)
         print(f"\n{module.result.table()}\n\n{module.result.class_table()}\n")
+        wait = float(trainer.callback_metrics[VAL_KEY])
+        print(f"{wait:.1%} of the time was spent waiting for data; data.num_workers={datamodule.num_workers}")
         print(f"Evaluated {checkpoint.path} on {datamodule.val_annotations}; results lie in {folder.resolve()}")
 
 
@@ -70,7 +73,7 @@ def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Traine
         enable_checkpointing=False,
         use_distributed_sampler=False,
         default_root_dir=folder,
-        callbacks=callbacks,
+        callbacks=[*callbacks, DataWait()],
     )
 
 

@@ -7,7 +7,7 @@ from deta.data.collate import Collate
 from deta.data.datamodule import CocoDataModule
 from deta.data.dataset import CocoDataset
 from deta.data.images import ImageError, read_image
-from deta.data.loaders import TrainLoader, eval_loader
+from deta.data.loaders import EvalLoader, TrainLoader
 from deta.data.sample import Sample, SampleKey, unlabelled_sample
 from deta.data.samplers import EvalSampler, TrainSampler
 from deta.data.shapes import SHAPE_CATEGORIES, ShapesDataModule, ShapesRecipe, generate_shapes
@@ -30,6 +30,7 @@ __all__ = [
     "Collate",
     "Compose",
     "DatasetReport",
+    "EvalLoader",
     "EvalSampler",
     "ImageError",
     "RandomChoice",
@@ -44,7 +45,6 @@ __all__ = [
     "TrainSampler",
     "Transform",
     "check_dataset",
-    "eval_loader",
     "generate_shapes",
     "read_coco",
     "read_image",

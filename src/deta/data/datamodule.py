@@ -1,4 +1,4 @@
-"""A COCO-format data set in local folders, as Lightning takes it."""
+"""A COCO-format data set, as Lightning takes it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
 from deta.data.categories import Categories
 from deta.data.coco import CocoAnnotations, read_coco
 from deta.data.collate import Collate
 from deta.data.dataset import CocoDataset
-from deta.data.files import require_files
-from deta.data.loaders import TrainLoader, eval_loader
+from deta.data.loaders import EvalLoader, TrainLoader
 from deta.data.problems import MAX_EXAMPLES
-from deta.data.sample import Sample
-from deta.data.samplers import EvalSampler, TrainSampler
+from deta.data.samplers import EvalSampler, ShuffleGroups, TrainSampler
+from deta.data.sources import FolderSplit, Split
+from deta.data.streaming.split import ShardedSplit
+from deta.data.streaming.store import below
 from deta.data.transforms import Transform
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
@@ -37,6 +37,13 @@ class CocoDataModule(LightningDataModule):
         train_images: Folder of the training images.
         val_annotations: JSON of the validation images.
         val_images: Folder of the validation images.
+        source: ``folder`` reads the files of these paths; ``shards`` reads what ``deta data shard`` made of them,
+            the same samples in the same order.
+        shards: Folder or ``s3://bucket/prefix`` of the shards.
+        shard_cache: Folder below which the shards of an object store are kept once they are used.
+        shard_cache_gb: Most that each split may take there, in 1e9 bytes; None keeps every shard.
+        shuffle_window: Number of shards whose images are mixed at a time in training, which then fetches shards
+            in turn instead of all at once; None mixes all.
         train_transform: Augmentation.
         val_transform: Deterministic preparation of validation images.
         batch_size: Training images per rank and step.
@@ -65,6 +72,11 @@ class CocoDataModule(LightningDataModule):
         train_images: str | Path,
         val_annotations: str | Path,
         val_images: str | Path,
+        source: str = "folder",
+        shards: str | Path | None = None,
+        shard_cache: str | Path | None = None,
+        shard_cache_gb: float | None = None,
+        shuffle_window: int | None = None,
         train_transform: Transform,
         val_transform: Transform,
         batch_size: int = 2,
@@ -83,8 +95,16 @@ class CocoDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         folder = Path(root)
-        self._train_annotations, self._train_images = folder / train_annotations, folder / train_images
-        self._val_annotations, self._val_images = folder / val_annotations, folder / val_images
+        self._folders = {
+            "train": FolderSplit(folder / train_annotations, folder / train_images),
+            "val": FolderSplit(folder / val_annotations, folder / val_images),
+        }
+        self._shuffle_window = shuffle_window
+        if shuffle_window is not None:
+            require_int("data.shuffle_window", shuffle_window, low=1)
+        self._splits: Mapping[str, Split] = self._folders
+        if require_choice("data.source", source, ("folder", "shards")) == "shards":
+            self._splits = _sharded(shards, shard_cache, shard_cache_gb)
         self._train_transform = train_transform
         self._val_transform = val_transform
         self._batch_size = require_int("data.batch_size", batch_size, low=1)
@@ -122,15 +142,22 @@ class CocoDataModule(LightningDataModule):
     @property
     def val_annotations(self) -> Path:
         """The validation JSON, the ground truth of the evaluation exactly as its authors wrote it."""
-        return self._val_annotations
+        return self._splits["val"].annotation_file
 
     @property
-    def splits(self) -> Mapping[str, tuple[Path, Path]]:
-        """Annotation file and image folder of ``train`` and ``val``."""
-        return {
-            "train": (self._train_annotations, self._train_images),
-            "val": (self._val_annotations, self._val_images),
-        }
+    def num_workers(self) -> int:
+        """Reading processes per rank and loader."""
+        return self._num_workers
+
+    @property
+    def folders(self) -> Mapping[str, FolderSplit]:
+        """``train`` and ``val`` as single files, whether or not they are read from there."""
+        return self._folders
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """``train`` and ``val`` as they are read."""
+        return self._splits
 
     @property
     def train_dataset(self) -> CocoDataset:
@@ -142,6 +169,11 @@ class CocoDataModule(LightningDataModule):
         """Validation samples; known after ``setup``."""
         return _require_setup(self._val_dataset, "validate")
 
+    def prepare_data(self) -> None:
+        """Fetch the annotations of shards in an object store; nothing else needs preparation."""
+        for split in self._splits.values():
+            split.prepare()
+
     def setup(self, stage: str | None = None) -> None:
         """Read and check the annotation files which the stage needs; a second call does nothing.
 
@@ -149,16 +181,14 @@ class CocoDataModule(LightningDataModule):
             stage: ``fit`` (or None) reads both files; any other stage the validation file alone.
         """
         if stage in (None, "fit") and self._train_dataset is None:
-            annotations = self._read(self._train_annotations, self._train_images)
+            split = self._splits["train"]
+            annotations = self._chosen_for_training(self._read(split))
             self._train_dataset = self._dataset(
-                self._chosen_for_training(annotations),
-                self._train_images,
-                self._train_transform,
-                on_bad_image=self._on_bad_image,
+                annotations, split, self._train_transform, on_bad_image=self._on_bad_image
             )
         if self._val_dataset is None:
-            annotations = self._read(self._val_annotations, self._val_images)
-            self._val_dataset = self._dataset(annotations, self._val_images, self._val_transform)
+            split = self._splits["val"]
+            self._val_dataset = self._dataset(self._read(split), split, self._val_transform)
 
     def train_dataloader(self) -> TrainLoader:
         """Shuffled, augmented batches of this rank; resumable, see ``TrainLoader``."""
@@ -169,6 +199,7 @@ class CocoDataModule(LightningDataModule):
             seed=self._seed,
             rank=rank,
             num_ranks=num_ranks,
+            groups=self._shuffle_groups(),
         )
         return TrainLoader(
             dataset=self.train_dataset,
@@ -178,10 +209,10 @@ class CocoDataModule(LightningDataModule):
             pin_memory=self._uses_cuda(),
         )
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> EvalLoader:
         """Every validation image of this rank once, in the order of image ids."""
         rank, num_ranks = self._rank_and_ranks()
-        return eval_loader(
+        return EvalLoader(
             dataset=self.val_dataset,
             sampler=EvalSampler(num_samples=len(self.val_dataset), rank=rank, num_ranks=num_ranks),
             batch_size=self._eval_batch_size,
@@ -190,11 +221,11 @@ class CocoDataModule(LightningDataModule):
             pin_memory=self._uses_cuda(),
         )
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> EvalLoader:
         """The validation images."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> DataLoader[Sample]:
+    def predict_dataloader(self) -> EvalLoader:
         """The validation images."""
         return self.val_dataloader()
 
@@ -216,13 +247,14 @@ class CocoDataModule(LightningDataModule):
             ValueError: If they are not.
         """
         saved = Categories.from_state_dict(state_dict["categories"])
-        saved.require_same(self.categories, source=str(self._train_annotations))
+        saved.require_same(self.categories, source=str(self._splits["train"].annotation_file))
 
-    def _read(self, path: Path, image_folder: Path) -> CocoAnnotations:
+    def _read(self, split: Split) -> CocoAnnotations:
+        path = split.annotation_file
         annotations = read_coco(path, categories=self._categories)
         self._categories = annotations.categories
         if self._check_files:
-            require_files(annotations, image_folder)
+            split.require_images(annotations)
         level = logging.WARNING if annotations.report.num_dropped else logging.INFO
         self._say(f"{path}: {annotations.report.summary()}", level)
         return annotations
@@ -240,14 +272,14 @@ class CocoDataModule(LightningDataModule):
     def _dataset(
         self,
         annotations: CocoAnnotations,
-        image_folder: Path,
+        split: Split,
         transform: Transform,
         *,
         on_bad_image: str = "error",
     ) -> CocoDataset:
         return CocoDataset(
             annotations=annotations,
-            image_folder=image_folder,
+            images=split.images(annotations),
             transform=transform,
             seed=self._seed,
             on_bad_image=on_bad_image,
@@ -255,6 +287,14 @@ class CocoDataModule(LightningDataModule):
             min_image_side=self._min_image_side,
             scale_16bit=self._scale_16bit,
         )
+
+    def _shuffle_groups(self) -> ShuffleGroups | None:
+        if self._shuffle_window is None:
+            return None
+        shards = self._splits["train"].shards(self.train_dataset.annotations)
+        if shards is None:
+            raise ValueError("data.shuffle_window mixes shards: set data.source=shards, or data.shuffle_window=null")
+        return ShuffleGroups(group=shards, window=self._shuffle_window)
 
     def _rank_and_ranks(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
@@ -271,3 +311,16 @@ def _require_setup(dataset: CocoDataset | None, stage: str) -> CocoDataset:
     if dataset is None:
         raise RuntimeError(f"call setup({stage!r}) of the data module first")
     return dataset
+
+
+def _sharded(shards: str | Path | None, cache: str | Path | None, cache_gb: float | None) -> Mapping[str, ShardedSplit]:
+    if shards is None:
+        raise ValueError("data.source=shards needs data.shards, the folder or s3:// address of deta data shard")
+    if "://" in str(shards) and cache is None:
+        raise ValueError(f"data.shards={shards} needs data.shard_cache, a folder to keep shards in")
+    num_bytes = None if cache_gb is None else int(1e9 * require_number("data.shard_cache_gb", cache_gb, low=0))
+    folder = Path() if cache is None else Path(cache)
+    return {
+        name: ShardedSplit(address=below(shards, name), cache=folder, cache_bytes=num_bytes)
+        for name in ("train", "val")
+    }

@@ -1,7 +1,6 @@
 """Image files and annotations to samples, one at a time."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,9 +8,10 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from deta.data.coco import CocoAnnotations
-from deta.data.images import ImageError, read_image
+from deta.data.images import ImageError, decode_image
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.sample import Sample, SampleKey
+from deta.data.sources import ImageSource
 from deta.data.transforms import Transform
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
@@ -26,7 +26,7 @@ class CocoDataset(Dataset[Sample]):
 
     Args:
         annotations: Packed annotations.
-        image_folder: Where the file names start.
+        images: Where their images come from.
         transform: Applied to every sample.
         seed: Of the augmentation.
         on_bad_image: ``error`` raises; ``skip`` takes the next readable image of the data set in its place,
@@ -41,7 +41,7 @@ class CocoDataset(Dataset[Sample]):
         self,
         *,
         annotations: CocoAnnotations,
-        image_folder: Path,
+        images: ImageSource,
         transform: Transform,
         seed: int = 0,
         on_bad_image: str = "error",
@@ -50,7 +50,7 @@ class CocoDataset(Dataset[Sample]):
         scale_16bit: bool = False,
     ) -> None:
         self.annotations = annotations
-        self._image_folder = image_folder
+        self._images = images
         self._transform = transform
         self._seed = require_int("seed", seed, low=0)
         self._skips = require_choice("on_bad_image", on_bad_image, ("error", "skip")) == "skip"
@@ -68,6 +68,7 @@ class CocoDataset(Dataset[Sample]):
 
         Raises:
             ImageError: If the image cannot be used, or too many could not.
+            ShardError: If it is to come from a shard that is missing or damaged.
         """
         epoch, index = key if isinstance(key, SampleKey) else SampleKey(epoch=0, image=key)
         index, image = self._read_usable(index)
@@ -89,9 +90,11 @@ class CocoDataset(Dataset[Sample]):
 
     def _read_usable(self, index: int) -> tuple[int, Tensor]:
         while True:
+            encoded = self._images.open(index)
             try:
-                return index, read_image(
-                    self._image_folder / self.annotations.file_name(index),
+                return index, decode_image(
+                    encoded.file,
+                    name=encoded.name,
                     expected_size=self.annotations.size(index),
                     min_side=self._min_image_side,
                     scale_16bit=self._scale_16bit,

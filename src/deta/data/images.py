@@ -4,6 +4,7 @@ import functools
 import struct
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -23,13 +24,27 @@ class ImageError(ValueError):
 def read_image(
     path: Path, *, expected_size: tuple[int, int] | None = None, min_side: int = 8, scale_16bit: bool = False
 ) -> Tensor:
-    """Decode an image file to RGB.
+    """Decode an image file to RGB; everything is as in ``decode_image``."""
+    return decode_image(path, name=str(path), expected_size=expected_size, min_side=min_side, scale_16bit=scale_16bit)
+
+
+def decode_image(
+    file: Path | BinaryIO,
+    *,
+    name: str,
+    expected_size: tuple[int, int] | None = None,
+    min_side: int = 8,
+    scale_16bit: bool = False,
+) -> Tensor:
+    """Decode an image to RGB.
 
     EXIF orientation: with ``expected_size`` it is applied or ignored by which of the two gives that size
     (ignored if both do, as COCO's own tools read images); without, it is applied.
 
     Args:
-        path: Any format that Pillow reads, whatever the suffix; of several frames the first is taken.
+        file: Path or content, in any format that Pillow reads, whatever the suffix; of several frames the first
+            is taken.
+        name: What messages call it.
         expected_size: ``(height, width)`` which the annotation file claims, in pixels.
         min_side: Smallest side accepted, in pixels.
         scale_16bit: Map 16-bit grey values to 8 bits (divided by 257) instead of refusing them.
@@ -42,26 +57,26 @@ def read_image(
             depth, smaller than ``min_side``, or of another size than expected.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             image.load()
-            oriented = _orient(image, path, expected_size)
-            rgb = _to_rgb(oriented, path, scale_16bit=scale_16bit)
+            oriented = _orient(image, name, expected_size)
+            rgb = _to_rgb(oriented, name, scale_16bit=scale_16bit)
     except ImageError:
         raise
     except FileNotFoundError as error:
-        raise ImageError(f"image {path} does not exist") from error
+        raise ImageError(f"image {name} does not exist") from error
     except _DECODE_ERRORS as error:
-        raise ImageError(f"image {path} cannot be decoded: {error}") from error
+        raise ImageError(f"image {name} cannot be decoded: {error}") from error
     if min(rgb.size) < min_side:
         raise ImageError(
-            f"image {path} is {rgb.height} x {rgb.width} pixels (height x width), "
+            f"image {name} is {rgb.height} x {rgb.width} pixels (height x width), "
             f"the smallest side accepted is {min_side}"
         )
     tensor: Tensor = F.pil_to_tensor(rgb)
     return tensor
 
 
-def _orient(image: Image.Image, path: Path, expected_size: tuple[int, int] | None) -> Image.Image:
+def _orient(image: Image.Image, name: str, expected_size: tuple[int, int] | None) -> Image.Image:
     if expected_size == (image.height, image.width):
         return image
     oriented = ImageOps.exif_transpose(image)
@@ -69,19 +84,19 @@ def _orient(image: Image.Image, path: Path, expected_size: tuple[int, int] | Non
         return oriented
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     raise ImageError(
-        f"image {path} is {image.height} x {image.width} pixels (height x width, EXIF orientation "
+        f"image {name} is {image.height} x {image.width} pixels (height x width, EXIF orientation "
         f"{orientation}), the annotation file says {expected_size[0]} x {expected_size[1]}; correct it there"
     )
 
 
-def _to_rgb(image: Image.Image, path: Path, *, scale_16bit: bool) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str, *, scale_16bit: bool) -> Image.Image:
     if image.mode in _DEEP_MODES and scale_16bit:
         grey = np.rint(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.mode in _DEEP_MODES:
-        raise ImageError(f"image {path} has 16 bits per pixel; convert it to 8 bits or set scale_16bit=true")
+        raise ImageError(f"image {name} has 16 bits per pixel; convert it to 8 bits or set scale_16bit=true")
     if image.mode in _UNSUPPORTED_MODES:
-        raise ImageError(f"image {path} has 32 bits per pixel (mode {image.mode}); convert it to 8 bits")
+        raise ImageError(f"image {name} has 32 bits per pixel (mode {image.mode}); convert it to 8 bits")
     if image.has_transparency_data:
         _warn_about_alpha()
         return image.convert("RGBA").convert("RGB")

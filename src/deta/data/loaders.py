@@ -1,6 +1,7 @@
 """Data loaders for training, which can stop anywhere, and for evaluation."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,31 @@ from deta.data.collate import Collate
 from deta.data.sample import Sample
 from deta.data.samplers import EvalSampler, TrainSampler
 from deta.structures import Batch
+
+
+class WaitClock:
+    """How long a loop waited for its batches.
+
+    Attributes:
+        seconds: Of all loops so far, the start of reading processes included.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        """The batches of an iterator that ``start`` makes; the time between two of them does not count."""
+        begin = time.perf_counter()
+        batches = start()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - begin
+            yield batch
+            begin = time.perf_counter()
 
 
 class TrainLoader(DataLoader[Sample]):
@@ -24,6 +50,9 @@ class TrainLoader(DataLoader[Sample]):
         collate: Makes the batch.
         num_workers: Processes that read images; 0 reads in this process.
         pin_memory: Put batches into page-locked memory, for copies to a GPU.
+
+    Attributes:
+        clock: How long the training waited for batches.
     """
 
     def __init__(
@@ -48,10 +77,11 @@ class TrainLoader(DataLoader[Sample]):
             generator=torch.Generator(),
         )
         self._train_sampler = sampler
+        self.clock = WaitClock()
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Hand out the batches of an epoch, from the loaded position on."""
-        for batch in super().__iter__():
+        for batch in self.clock.timed(super().__iter__):
             self._train_sampler.advance()
             yield batch
 
@@ -64,23 +94,43 @@ class TrainLoader(DataLoader[Sample]):
         self._train_sampler.load_state_dict(state)
 
 
-def eval_loader(
-    *,
-    dataset: Dataset[Sample],
-    sampler: EvalSampler,
-    batch_size: int,
-    collate: Collate,
-    num_workers: int = 0,
-    pin_memory: bool = False,
-) -> DataLoader[Sample]:
-    """A loader that passes once over the images of this rank, the last batch perhaps smaller."""
-    return DataLoader(
-        dataset,
-        sampler=sampler,
-        batch_size=batch_size,
-        collate_fn=collate,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),
-    )
+class EvalLoader(DataLoader[Sample]):
+    """A loader that passes once over the images of this rank, the last batch perhaps smaller.
+
+    Args:
+        dataset: Takes keys of ``sampler``.
+        sampler: Decides the share of this rank.
+        batch_size: Images per rank and step.
+        collate: Makes the batch.
+        num_workers: Processes that read images; 0 reads in this process.
+        pin_memory: Put batches into page-locked memory, for copies to a GPU.
+
+    Attributes:
+        clock: How long the evaluation waited for batches.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: Dataset[Sample],
+        sampler: EvalSampler,
+        batch_size: int,
+        collate: Collate,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__(
+            dataset,
+            sampler=sampler,
+            batch_size=batch_size,
+            collate_fn=collate,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),
+        )
+        self.clock = WaitClock()
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Hand out the batches."""
+        return self.clock.timed(super().__iter__)

@@ -1,7 +1,9 @@
 """Which sample comes when: a function of seed and epoch alone."""
 
 import math
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,29 @@ from torch.utils.data import Sampler
 
 from deta.data.sample import SampleKey
 from deta.utils.checks import require_int
+
+
+@dataclass(frozen=True, eq=False)
+class ShuffleGroups:
+    """Images that are mixed some groups at a time, so that few groups are in use at any moment.
+
+    Attributes:
+        group: ``[N]`` group of every image, such as the shard it lies in.
+        window: Groups that are mixed together, from 1; which ones is drawn anew every epoch.
+    """
+
+    group: NDArray[np.int64]
+    window: int
+
+    def arrange(self, order: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+        """Image positions in random order, put window by window; inside a window they keep their order."""
+        names, group = np.unique(self.group, return_inverse=True)
+        window_of_group = generator.permutation(len(names)) // self.window
+        return order[np.argsort(window_of_group[group[order]], kind="stable")]
+
+    def checksum(self) -> int:
+        """A number that differs wherever the orders do, and is not 0."""
+        return 1 + zlib.crc32(np.append(self.group, self.window).astype("<i8").tobytes())
 
 
 class TrainSampler(Sampler[SampleKey]):
@@ -28,9 +53,19 @@ class TrainSampler(Sampler[SampleKey]):
         seed: Decides the orders.
         rank: This process.
         num_ranks: All processes.
+        groups: Of the images, if not all are to be mixed at once.
     """
 
-    def __init__(self, *, num_samples: int, batch_size: int, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        groups: ShuffleGroups | None = None,
+    ) -> None:
         self._num_samples = require_int("num_samples", num_samples, low=1)
         self._seed = require_int("seed", seed, low=0)
         self._num_ranks = require_int("num_ranks", num_ranks, low=1)
@@ -43,6 +78,9 @@ class TrainSampler(Sampler[SampleKey]):
                 f"{num_ranks} ranks), but there are only {num_samples}; make data.batch_size smaller"
             )
         self._epoch_size = num_samples // self._global_batch * self._global_batch
+        self._groups = groups
+        if groups is not None and len(groups.group) != num_samples:
+            raise ValueError(f"groups must have one entry for each of {num_samples} images, got {len(groups.group)}")
         self._epoch = 0
         self._position = 0
         self._start = 0
@@ -56,7 +94,9 @@ class TrainSampler(Sampler[SampleKey]):
 
     def order(self) -> NDArray[np.int64]:
         """``[num_samples]`` image positions in the order of the present epoch, the same on all ranks."""
-        return np.random.default_rng((self._seed, self._epoch)).permutation(self._num_samples)
+        generator = np.random.default_rng((self._seed, self._epoch))
+        order = generator.permutation(self._num_samples)
+        return order if self._groups is None else self._groups.arrange(order, generator)
 
     def __iter__(self) -> Iterator[SampleKey]:
         self._position, self._start = self._start, 0
@@ -86,26 +126,28 @@ class TrainSampler(Sampler[SampleKey]):
             "seed": self._seed,
             "num_samples": self._num_samples,
             "global_batch": self._global_batch,
+            "shuffle_groups": 0 if self._groups is None else self._groups.checksum(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue at a saved position.
 
         Raises:
-            ValueError: If the position is inside an epoch of another order: other seed, number of images or
-                global batch size. At the start of an epoch these may change.
+            ValueError: If the position is inside an epoch of another order: other seed, number of images,
+                global batch size or shuffle groups. At the start of an epoch these may change.
         """
-        own = self.state_dict()
+        own, saved = self.state_dict(), {"shuffle_groups": 0, **state}
         changed = [
-            f"{key} was {state[key]}, is {own[key]}"
-            for key in ("seed", "num_samples", "global_batch")
-            if state[key] != own[key]
+            f"{key} was {saved[key]}, is {own[key]}"
+            for key in ("seed", "num_samples", "global_batch", "shuffle_groups")
+            if saved[key] != own[key]
         ]
         if changed and state["position"]:
             raise ValueError(
                 f"the checkpoint stopped inside epoch {state['epoch']} and cannot go on there: "
                 f"{'; '.join(changed)}. Restore these values (global_batch is data.batch_size times the "
-                "number of ranks), or resume from the end of an epoch"
+                "number of ranks, shuffle_groups stands for data.shuffle_window and the shards), or resume from the "
+                "end of an epoch"
             )
         self._epoch = state["epoch"]
         self._start = self._position = state["position"]

@@ -109,6 +109,7 @@ class ShapesDataModule(CocoDataModule):
     def prepare_data(self) -> None:
         """Write the files, a matter of seconds; does nothing if they exist."""
         generate_shapes(self._recipe, self._cache)
+        super().prepare_data()
 
 
 def _write_split(folder: Path, split: str, num_images: int, seed: tuple[int, int]) -> None:

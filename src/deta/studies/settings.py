@@ -22,6 +22,7 @@ WITHOUT_EFFECT = (
     "callbacks.progress",
     "callbacks.learning_rate",
     "callbacks.non_finite",
+    "callbacks.data_wait",
     "data.root",
     "data.cache",
     "data.num_workers",

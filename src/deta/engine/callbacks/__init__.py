@@ -3,6 +3,7 @@
 from deta.engine.callbacks.assignment import AssignmentStatistics
 from deta.engine.callbacks.averaging import WeightAveraging
 from deta.engine.callbacks.class_table import ClassTable
+from deta.engine.callbacks.data_wait import DataWait
 from deta.engine.callbacks.instability import AssignmentInstability
 from deta.engine.callbacks.non_finite import NonFiniteGuard, NonFiniteLossError
 from deta.engine.callbacks.pictures import PredictionPictures
@@ -13,6 +14,7 @@ __all__ = [
     "AssignmentInstability",
     "AssignmentStatistics",
     "ClassTable",
+    "DataWait",
     "NonFiniteGuard",
     "NonFiniteLossError",
     "PredictionPictures",

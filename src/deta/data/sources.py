@@ -1,0 +1,102 @@
+"""Where the encoded images of a split come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deta.data.coco import CocoAnnotations
+from deta.data.files import require_files
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image as it was stored.
+
+    Attributes:
+        name: What messages call it.
+        file: Its path, or its content.
+    """
+
+    name: str
+    file: Path | BinaryIO
+
+
+class ImageSource(Protocol):
+    """The images of a data set by position; used in every worker process, in any order."""
+
+    def open(self, index: int) -> EncodedImage:
+        """The image at a position of the annotations that the source belongs to."""
+        ...
+
+
+class Split(Protocol):
+    """Annotation file and images of training or validation."""
+
+    @property
+    def annotation_file(self) -> Path:
+        """A local file, there after ``prepare``."""
+        ...
+
+    def prepare(self) -> None:
+        """Bring here what must be local before anything is read; once per machine."""
+        ...
+
+    def require_images(self, annotations: CocoAnnotations) -> None:
+        """Raise ``OSError`` with count and first names unless every image is there."""
+        ...
+
+    def images(self, annotations: CocoAnnotations) -> ImageSource:
+        """The images of all or some of the annotations of this split."""
+        ...
+
+    def shards(self, annotations: CocoAnnotations) -> NDArray[np.int64] | None:
+        """``[N]`` which shard each image lies in, or None where images are single files."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """Image files in a local folder.
+
+    Attributes:
+        annotations: Their names.
+        folder: Where the names start.
+    """
+
+    annotations: CocoAnnotations
+    folder: Path
+
+    def open(self, index: int) -> EncodedImage:
+        """See ``ImageSource``."""
+        path = self.folder / self.annotations.file_name(index)
+        return EncodedImage(name=str(path), file=path)
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """A split as single files.
+
+    Attributes:
+        annotation_file: JSON in COCO's instance layout.
+        folder: Where its file names start.
+    """
+
+    annotation_file: Path
+    folder: Path
+
+    def prepare(self) -> None:
+        """The files are local."""
+
+    def require_images(self, annotations: CocoAnnotations) -> None:
+        """See ``Split``."""
+        require_files(annotations, self.folder)
+
+    def images(self, annotations: CocoAnnotations) -> FolderImages:
+        """See ``Split``."""
+        return FolderImages(annotations, self.folder)
+
+    def shards(self, annotations: CocoAnnotations) -> None:
+        """Images are single files."""

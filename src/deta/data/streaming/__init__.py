@@ -1,0 +1,1 @@
+"""Shards of images and annotations in a folder or an object store."""

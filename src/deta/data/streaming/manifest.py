@@ -1,0 +1,106 @@
+"""What a set of shards holds: written last, so that a set without it is unfinished."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+MANIFEST = "shards.json"
+ANNOTATIONS = "annotations.json"
+INDEX = "index.json"
+"""LitData's own index of the same shards."""
+VERSION = 1
+"""Raised by every change of the layout."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard.
+
+    Attributes:
+        name: Of its file.
+        num_bytes: Its size.
+        sha256: Of the whole file, in hexadecimal.
+        source_sha256: Of the image files that went into it, one after the other.
+        image_ids: Its images, in their order.
+    """
+
+    name: str
+    num_bytes: int
+    sha256: str
+    source_sha256: str
+    image_ids: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The shard that ``asdict`` describes."""
+        return cls(**{**content, "image_ids": tuple(content["image_ids"])})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All shards of a split.
+
+    Attributes:
+        annotations_sha256: Of the annotation file, which lies beside the shards as it was.
+        num_annotations: Annotations in that file.
+        shards: In the order of their numbers, at least one.
+    """
+
+    annotations_sha256: str
+    num_annotations: int
+    shards: tuple[Shard, ...]
+
+    @property
+    def num_images(self) -> int:
+        """Images of all shards."""
+        return sum(len(shard.image_ids) for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all shards."""
+        return sum(shard.num_bytes for shard in self.shards)
+
+    def locate(self, image_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Number of the shard and position in it of every image, each ``[N]``.
+
+        Raises:
+            ValueError: If an image lies in no shard.
+        """
+        lengths = [len(shard.image_ids) for shard in self.shards]
+        held = np.asarray([identity for shard in self.shards for identity in shard.image_ids], dtype=np.int64)
+        numbers = np.repeat(np.arange(len(lengths)), lengths)
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        order = np.argsort(held, kind="stable")
+        rows = np.searchsorted(held, image_ids, sorter=order)
+        found = order[np.minimum(rows, len(held) - 1)]
+        is_missing = held[found] != image_ids
+        if is_missing.any():
+            raise ValueError(f"{is_missing.sum()} images lie in no shard, such as {image_ids[is_missing][0]}")
+        return numbers[found], positions[found]
+
+    def to_json(self) -> str:
+        """The manifest as text."""
+        return json.dumps({"version": VERSION, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Self:
+        """The manifest of ``to_json``.
+
+        Args:
+            text: Its content.
+            source: Where it lies, for the message.
+
+        Raises:
+            ValueError: If it is none, or one of another version.
+        """
+        try:
+            content = json.loads(text)
+            version = content.pop("version")
+            if version != VERSION:
+                raise ValueError(f"{source} has version {version}, this deta reads {VERSION}: make the shards anew")
+            return cls(**{**content, "shards": tuple(Shard.from_json(entry) for entry in content["shards"])})
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{source} is not a list of shards as deta data shard writes it ({error})") from error
