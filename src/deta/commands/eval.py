@@ -21,6 +21,7 @@ from deta.data.datamodule import CocoDataModule
 from deta.engine.callbacks import PredictionPictures
 from deta.engine.checkpoint import Checkpoint, make_metadata, read_checkpoint
 from deta.engine.module import DetectionModule
+from deta.engine.processes import choose_environment
 
 
 @reports_errors
@@ -58,6 +59,7 @@ def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Traine
         use_distributed_sampler=False,
         default_root_dir=folder,
         callbacks=[pictures],
+        plugins=[choose_environment(devices=cfg.devices, num_nodes=1)],
     )
 
 
