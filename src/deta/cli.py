@@ -55,6 +55,7 @@ def main() -> None:
         launcher.show_sweep()
         raise
     launcher.finish()
+    preemption.end()
 
 
 def config_dir() -> Path:
