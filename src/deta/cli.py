@@ -4,6 +4,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ def main() -> None:
     command = _take_command()
     if command == "train":
         preemption.listen()
+        _require_launcher(sys.argv[1:])
         sys.argv[1:] = continue_run(sys.argv[1:])
     sys.argv[1:] = name_first_word(command, sys.argv[1:])
     import hydra
@@ -57,8 +59,13 @@ def main() -> None:
 
     register_resolvers()
     chosen = launcher.run if command == "train" else task
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(chosen)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(chosen)()
+    except SystemExit:
+        launcher.show_sweep()
+        raise
     launcher.finish()
+    preemption.end()
 
 
 def config_dir() -> Path:
@@ -93,8 +100,10 @@ def continue_run(arguments: list[str]) -> list[str]:
         return arguments
     from omegaconf import OmegaConf
 
-    earlier = [str(word) for word in OmegaConf.load(record)]
-    names = {word.partition("=")[0] for word in arguments} | {"ckpt"}
+    from deta.commands.words import training_words
+
+    earlier = training_words(str(word) for word in OmegaConf.load(record))
+    names = {word.partition("=")[0] for word in arguments}
     kept = [word for word in earlier if word.partition("=")[0] not in names]
     return [*kept, *arguments, f"hydra.run.dir='{folder}'"]
 
@@ -117,6 +126,13 @@ def name_first_word(command: str, arguments: list[str]) -> list[str]:
         return arguments
     escaped = first.replace("'", "\\'")
     return [f"{key}='{escaped}'", *others]
+
+
+def _require_launcher(words: list[str]) -> None:
+    """Hydra would say of a missing launcher only that a configuration is not there."""
+    if "cluster=submitit" in words and find_spec("submitit") is None:
+        print("deta: cluster=submitit needs the extra 'submitit': pip install 'deta[submitit]'", file=sys.stderr)
+        sys.exit(1)
 
 
 def _take_command() -> str:

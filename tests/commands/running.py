@@ -10,6 +10,7 @@ from io import StringIO
 from unittest import mock
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 from deta.cli import main
 from deta.engine import preemption
@@ -70,6 +71,7 @@ def deta(*words: str, with_trace: bool = False) -> Outcome:
     out, err = StringIO(), StringIO()
     code: object = 0
     GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
     with _kept_logging(), mock.patch.dict(os.environ), mock.patch.object(sys, "argv", ["deta", *words]):
         os.environ["HYDRA_FULL_ERROR"] = "1" if with_trace else "0"
         with redirect_stdout(out), redirect_stderr(err):

@@ -1,6 +1,9 @@
 """Sweeps: where their runs lie, what is done again, what is not, and what failure leaves."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,25 @@ def sweep(folder: Path, *words: str) -> Outcome:
 
 def states(folder: Path) -> dict[str, RunState]:
     return {path.name.partition("-")[0]: read_status(path).state for path in find_runs(folder)}
+
+
+def kill_in_the_next_run(command: list[str], folder: Path, num_done: int) -> None:
+    """Start a sweep and kill it as soon as so many runs are done and one more has a checkpoint."""
+    with (folder / "output.txt").open("a") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        end = time.monotonic() + 400
+        while True:
+            is_going = process.poll() is None and time.monotonic() < end
+            assert is_going, (folder / "output.txt").read_text()
+            done = {path.parent for path in folder.glob("*/done.json")}
+            begun = {path.parents[1] for path in folder.glob("*/checkpoints/last.ckpt")}
+            if len(done) >= num_done and begun - done:
+                return
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_name_tells_what_differs_and_the_seed() -> None:
@@ -110,3 +132,46 @@ def test_runs_are_listed_and_what_is_missing_is_done(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path}/nowhere is not a folder" in fail("runs", f"folder={tmp_path}/nowhere")
+
+
+def test_the_axes_of_named_sweeps_reach_every_run(tmp_path: Path) -> None:
+    register_resolvers()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", ["experiment=deta_shapes", "sweep=n", "criterion.layer_assigner.max_per_target=2"])
+    assert cfg.criterion.proposal_assigner.max_per_target == 2
+
+
+def test_words_with_references_are_left_to_every_run(tmp_path: Path) -> None:
+    succeed("train", "-m", *TINY_TRAINING, f"hydra.sweep.dir={tmp_path}", "seed=4", "data.seed='${seed}'")
+    (words,) = read_cells(tmp_path).values()
+    assert "data.seed=${seed}" in [word.replace("'", "") for word in words]
+
+
+def test_a_sweep_that_is_killed_twice_does_every_run_to_the_end_once(tmp_path: Path) -> None:
+    axes = (f"{AXIS}=0.5,0.6,0.7", "seed=0,1", "trainer.max_epochs=2", "callbacks.resume.every_n_steps=1")
+    command = [sys.executable, "-m", "deta", "train", "-m", *TINY_TRAINING, f"hydra.sweep.dir={tmp_path}", *axes]
+    finished: dict[Path, int] = {}
+    for num_done in (2, 4):
+        kill_in_the_next_run(command, tmp_path, num_done)
+        found = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/done.json")}
+        assert finished.items() <= found.items()
+        finished = found
+    assert len(read_cells(tmp_path)) == 6
+    outcome = sweep(tmp_path, *axes)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("done, skipped") == len(finished)
+    assert outcome.out.rstrip().endswith("6 done")
+    assert finished.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/done.json")}.items()
+    for run in find_runs(tmp_path):
+        rows = read_metrics(run / "metrics.jsonl")
+        assert [row["step"] for row in rows if "train/loss" in row] == [0, 1, 2, 3]
+        assert sum("val/AP" in row for row in rows) == 2
+    parts = [len(list(run.glob("environment*.json"))) for run in find_runs(tmp_path)]
+    assert sum(parts) <= 6 + 2  # each kill met one run at most
+
+
+def test_a_sweep_in_one_process_trains_on_one_device(tmp_path: Path) -> None:
+    outcome = sweep(tmp_path, "trainer.devices=2", "trainer.strategy=ddp")
+    assert outcome.code == 1
+    (line,) = (line for line in outcome.out.splitlines() if "  failed  " in line)
+    assert "a sweep in one process trains on one device, but this run has 2 ranks: use cluster=sbatch" in line

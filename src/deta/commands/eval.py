@@ -23,6 +23,7 @@ from deta.engine.callbacks.data_wait import VAL_KEY
 from deta.engine.checkpoint import Checkpoint, make_metadata, read_checkpoint
 from deta.engine.evaluation import write_evaluation
 from deta.engine.module import DetectionModule
+from deta.engine.processes import choose_environment
 from deta.utils.checks import require_bool
 
 
@@ -74,6 +75,7 @@ def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Traine
         use_distributed_sampler=False,
         default_root_dir=folder,
         callbacks=[*callbacks, DataWait()],
+        plugins=[choose_environment(devices=cfg.devices, num_nodes=1)],
     )
 
 

@@ -19,36 +19,49 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
+from deta.commands.words import AUTO, job_words
 from deta.engine import preemption
-from deta.engine.runs import RunState, add_cells, find_runs, mark_failed, read_status, table
-
-AUTO = "auto"
-"""Value of ``ckpt``: continue the run in this directory if there is one, and leave it alone if it is done."""
+from deta.engine.cluster import is_first_rank
+from deta.engine.runs import (
+    RunState,
+    add_cells,
+    find_runs,
+    has_checkpoint,
+    is_claimed_beside,
+    mark_failed,
+    read_status,
+    read_statuses,
+    table,
+)
 
 
 class TrainLauncher:
-    """What one command line of ``deta train`` does; ``run`` is called for every run, ``finish`` at the end."""
+    """What one command line of ``deta train`` does; ``run`` is called for every run, ``finish`` at the end.
+
+    A launcher of Hydra may call ``run`` in another process, on a copy of this object.
+    """
 
     def __init__(self) -> None:
-        self._sweep: Path | None = None
         self._waiting: dict[Path, list[str]] = {}
         self._cluster: Mapping[str, Any] = {}
         self._has_failed = False
 
     def run(self, cfg: DictConfig) -> None:
         """Train, submit or skip one run."""
+        preemption.listen()
         hydra_cfg = HydraConfig.get()
         folder = Path(hydra_cfg.runtime.output_dir)
         is_sweep = hydra_cfg.mode == RunMode.MULTIRUN
-        if is_sweep:
-            self._sweep = Path(hydra_cfg.sweep.dir)
+        if not is_sweep and hydra_cfg.runtime.choices.get("cluster") == "submitit":
+            print("deta: cluster=submitit submits sweeps alone: add -m, or take cluster=sbatch", file=sys.stderr)
+            sys.exit(1)
         if is_sweep and cfg.ckpt is None:
             cfg.ckpt = AUTO
         if cfg.ckpt == AUTO and not _prepare(cfg, folder):
             return
         if cfg.cluster.submit == "sbatch":
             self._cluster = _resolved(cfg.cluster)
-            self._waiting[folder] = job_words([str(word) for word in hydra_cfg.overrides.task], folder)
+            self._waiting[folder] = job_words(_given(hydra_cfg.overrides.task), folder)
         elif is_sweep:
             self._train_among_others(cfg, folder)
         else:
@@ -57,7 +70,7 @@ class TrainLauncher:
     def finish(self) -> None:
         """Submit what waits; after a sweep print the table of its folder and exit with 1 if a run failed."""
         if self._waiting:
-            folder = self._sweep or next(iter(self._waiting))
+            folder = _sweep_folder() or next(iter(self._waiting))
             limit = self._cluster["max_parallel"]
             try:
                 job = slurm.submit(self._waiting, self._cluster["options"], folder, max_parallel=limit)
@@ -65,11 +78,17 @@ class TrainLauncher:
                 print(f"deta: {error}", file=sys.stderr)
                 sys.exit(1)
             print(f"Submitted job {job}: {len(self._waiting)} runs; deta runs folder={folder} shows them")
-        if self._sweep is not None:
-            statuses = [read_status(path) for path in find_runs(self._sweep)]
-            print(f"\n{table(statuses, self._sweep)}")
-            if self._has_failed or any(status.state == RunState.FAILED for status in statuses):
-                sys.exit(1)
+        if self.show_sweep() or self._has_failed:
+            sys.exit(1)
+
+    def show_sweep(self) -> bool:
+        """After a sweep print the table of its folder; returns whether a run in it has failed."""
+        folder = _sweep_folder()
+        if folder is None:
+            return False
+        statuses = read_statuses(find_runs(folder))
+        print(f"\n{table(statuses, folder)}")
+        return any(status.state == RunState.FAILED for status in statuses)
 
     def _train_among_others(self, cfg: DictConfig, folder: Path) -> None:
         """One failed run does not stop the others; a signal stops them all."""
@@ -85,13 +104,6 @@ class TrainLauncher:
             self._has_failed = True
 
 
-def job_words(words: list[str], folder: Path) -> list[str]:
-    """Words of the ``deta train`` that does one run of this command in another process."""
-    own = ("cluster", "ckpt", "hydra.", "+hydra.", "++hydra.", "sweep")
-    kept = [word for word in words if not word.startswith(own)]
-    return [*kept, f"ckpt={AUTO}", f"hydra.run.dir='{folder.resolve()}'"]
-
-
 class RecordCells(Callback):
     """Writes down every run of a sweep before the first of them starts, so that none is forgotten."""
 
@@ -101,28 +113,45 @@ class RecordCells(Callback):
         assert hydra is not None
         loader = hydra.config_loader
         params = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
-        words = [*params, *(str(word) for word in config.hydra.overrides.task)]
+        words = [*params, *_given(config.hydra.overrides.task)]
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
         cells: dict[str, list[str]] = {}
-        earlier = HydraConfig.instance().cfg
         for batch in BasicSweeper.split_arguments(overrides, None):
             for chosen in batch:
                 composed = loader.load_sweep_config(config, list(chosen))
                 HydraConfig.instance().set_config(composed)
                 cells[str(composed.hydra.sweep.subdir)] = chosen
-        HydraConfig.instance().cfg = earlier
+        HydraConfig.instance().set_config(config)  # for _sweep_folder
         add_cells(Path(config.hydra.sweep.dir), cells)
 
 
+def _given(overrides: Any) -> list[str]:  # noqa: ANN401 - a ListConfig behind a typed list of Hydra's
+    """The overrides as they were given: a ``${...}`` in them is for the run to resolve."""
+    words = OmegaConf.to_container(overrides, resolve=False)
+    assert isinstance(words, list)
+    return [str(word) for word in words]
+
+
+def _sweep_folder() -> Path | None:
+    """The folder of the sweep that this process has started; None if it has started none."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir)
+
+
 def _prepare(cfg: DictConfig, folder: Path) -> bool:
-    """Turn ``auto`` into the run to continue or into none; False if there is nothing to do."""
+    """Turn ``auto`` into the run to continue or into none; False if there is nothing to do.
+
+    The ranks of one training decide alike: that the first of them has claimed the run holds up none.
+    """
     status = read_status(folder)
-    if status.state in (RunState.DONE, RunState.RUNNING):
+    is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
+    is_taken = status.state in (RunState.DONE, RunState.RUNNING, RunState.QUEUED)
+    if is_taken and not (status.state == RunState.RUNNING and not is_first and is_claimed_beside(folder)):
         print(f"{folder}: {status.state}, skipped {status.message}".rstrip())
         return False
-    has_checkpoint = any((folder / "checkpoints").glob("*.ckpt"))
-    cfg.ckpt = str(folder) if has_checkpoint else None
-    if not has_checkpoint:
+    cfg.ckpt = str(folder) if has_checkpoint(folder) else None
+    if is_first and cfg.ckpt is None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)  # it died before the first checkpoint
     return True
 

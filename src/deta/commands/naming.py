@@ -4,8 +4,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -30,7 +32,9 @@ def run_name(*, _root_: DictConfig) -> str:
     """
     own = effective(_root_)
     choices = _root_.hydra.runtime.choices
-    plain = _compose([f"experiment={choices.experiment}"]) if choices.get("experiment") else _compose([])
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    plain = _compose_plain(hydra, choices.get("experiment"))
     groups = sorted(
         str(group)
         for group, choice in choices.items()
@@ -85,9 +89,10 @@ def _plain(node: Any, key: str) -> Any:  # noqa: ANN401
     return [_plain(item, key) for item in node] if isinstance(node, ListConfig) else node
 
 
-def _compose(overrides: list[str]) -> DictConfig:
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
+@lru_cache(maxsize=8)
+def _compose_plain(hydra: Hydra, experiment: str | None) -> DictConfig:
+    """The experiment without any other override; all runs of a sweep compare themselves with it."""
+    overrides = [] if experiment is None else [f"experiment={experiment}"]
     return hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from deta.commands.console import reports_errors
-from deta.engine.runs import find_runs, read_status, table
+from deta.engine.runs import find_runs, read_statuses, table
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
     """Print a table."""
     folder = Path(cfg.folder)
-    print(table([read_status(path) for path in find_runs(folder)], folder))
+    print(table(read_statuses(find_runs(folder)), folder))

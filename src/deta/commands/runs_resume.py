@@ -3,21 +3,22 @@
 import sys
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.console import reports_errors
-from deta.commands.launch import job_words
 from deta.commands.trainings import TAKEN, run_here, submit
-from deta.engine.runs import find_runs, read_cells, read_status, table
+from deta.commands.words import job_words
+from deta.engine.runs import find_runs, read_cells, read_statuses, table
 from deta.utils.checks import require_choice
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Start every run that is neither done nor running, here or as a job array; exit with 1 if one fails."""
+    """Start every run that is neither done nor running nor queued, here or as a job array; exit with 1 if one fails."""
     folder = Path(cfg.folder)
-    require_choice("cluster", cfg.cluster, ("none", "sbatch"))
-    statuses = [read_status(path) for path in find_runs(folder)]
+    cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
+    statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
     extra = [str(word) for word in cfg.overrides]
@@ -26,14 +27,14 @@ def run(cfg: DictConfig) -> None:
         for words in commands.values():
             print("deta train", *words)
         return
-    if cfg.cluster == "sbatch":
-        job = submit(commands, [*_overrides(open_runs[0]), *extra], folder)
+    if cluster == "sbatch":
+        job = submit(commands, folder)
         print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
         return
     trainings = {path: ["train", *words] for path, words in commands.items()}
     log = None if cfg.parallel == 1 else "training.log"
     codes = [ended.code for ended in run_here(trainings, parallel=cfg.parallel, threads=cfg.threads, log=log)]
-    print(f"\n{table([read_status(path) for path in find_runs(folder)], folder)}")
+    print(f"\n{table(read_statuses(find_runs(folder)), folder)}")
     if any(codes):
         sys.exit(1)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from deta.engine.runs import mark_queued
 from deta.utils.checks import require_int
 
 
@@ -54,7 +55,10 @@ def submit(
     answer = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if answer.returncode:
         raise ValueError(f"sbatch refuses the job ({answer.stderr.strip()}): see cluster.options")
-    return answer.stdout.strip().partition(";")[0]
+    job = answer.stdout.strip().partition(";")[0]
+    for index, run in enumerate(runs):
+        mark_queued(run, job if len(places) == 1 else f"{job}_{index}")
+    return job
 
 
 def template() -> Path:

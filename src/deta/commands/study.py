@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.console import reports_errors
-from deta.commands.launch import job_words
 from deta.commands.naming import cell_name, effective
 from deta.commands.trainings import TAKEN, compose_training, run_here, submit
+from deta.commands.words import job_words
 from deta.engine.runs import RunState, add_cells, read_status
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
@@ -28,7 +29,7 @@ REPORT = "report"
 def run(cfg: DictConfig) -> None:
     """Do what is missing of a study and print its table; exit with 1 if a run failed."""
     require_choice("action", cfg.action, ACTIONS)
-    require_choice("cluster", cfg.cluster, ("none", "sbatch"))
+    cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
     if cfg.bootstrap is not None:
         require_int("bootstrap", cfg.bootstrap, low=100)
     folder = Path(cfg.folder)
@@ -43,7 +44,7 @@ def run(cfg: DictConfig) -> None:
         return
     plan.write(folder)
     add_cells(folder, {planned.folder: planned.words for planned in plan.runs})
-    if cfg.cluster == "sbatch":
+    if cluster == "sbatch":
         _submit(plan, folder)
         return
     _train(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
@@ -96,7 +97,7 @@ def _submit(plan: Plan, folder: Path) -> None:
     if not commands:
         print("Every run is done or on its way; deta study without cluster=sbatch collects")
         return
-    job = submit(commands, plan.runs[0].words, folder)
+    job = submit(commands, folder)
     print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
     print(f"When they are done: deta study study={plan.study.name} action=collect")
 

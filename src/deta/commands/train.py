@@ -1,13 +1,15 @@
 """``deta train``: train a detector and evaluate it after every epoch."""
 
+import contextlib
 import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import lightning.pytorch as pl
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import make, make_module, plain, start_from
@@ -16,11 +18,13 @@ from deta.commands.evaluations import evaluate_final_weights
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
+from deta.engine.cluster import this_job
 from deta.engine.environment import describe_run
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
-from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
+from deta.engine.processes import choose_environment, require_one_rank_per_process, starts_own_ranks
+from deta.engine.runs import mark_done, mark_failed, mark_queued, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
 from deta.utils.checks import require_int
 
@@ -34,18 +38,24 @@ def run(cfg: DictConfig) -> None:
     It also tells the state of the run, see ``deta.engine.runs``.
     """
     folder = Path(cfg.run_dir)
-    require_int("seed", cfg.seed, low=0, high=2**32 - 1)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
-    trainer = make_trainer(cfg)
+    pl.seed_everything(require_int("seed", cfg.seed, low=0, high=2**32 - 1), workers=True, verbose=False)
+    try:
+        trainer = make_trainer(cfg)
+        _require_processes(trainer)
+        resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
+    except Exception as error:
+        mark_failed(folder, describe(error))
+        raise
     if not trainer.is_global_zero:
-        _train(cfg, trainer, resume_path)
+        with contextlib.suppress(StoppedRun):  # the first rank tells; a failure here would have SLURM kill it before
+            _train(cfg, trainer, resume_path)
         return
     if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     mark_running(folder)
     try:
+        _require_no_signal()
         module = _train(cfg, trainer, resume_path)
     except StoppedRun as stopped:
         mark_stopped(folder)
@@ -79,11 +89,20 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     return module
 
 
+def _require_no_signal() -> None:
+    """A signal that came while packages were imported is obeyed before anything is begun: the time may be short."""
+    stop = preemption.received()
+    if stop is not None:
+        raise StoppedRun(stop, None)
+
+
 def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
     """End the process as the signal asks; after a preemption the job goes back into the queue."""
     print(f"\ndeta: {stopped}; deta train ckpt={folder} continues it", file=sys.stderr)
-    if stopped.signal in preemption.PREEMPTIONS:
-        preemption.requeue()
+    job = this_job()
+    if job is not None and stopped.signal in preemption.PREEMPTIONS:
+        mark_queued(folder, job.id)
+        preemption.requeue(job)
     sys.exit(128 + stopped.signal)
 
 
@@ -99,16 +118,24 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
         nodes.pop("progress", None)
     callbacks = [make(node) for node in nodes.values()]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
-    plugins: list[Any] = [AtomicCheckpointIO()]
-    if SLURMEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # it would requeue from inside of reading processes
+    environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
     trainer: pl.Trainer = make(
         cfg.trainer,
         callbacks=callbacks,
         logger=[logger for logger in loggers if logger is not None],
-        plugins=plugins,
+        plugins=[AtomicCheckpointIO(), environment],
     )
+    require_one_rank_per_process(trainer, environment)
     return trainer
+
+
+def _require_processes(trainer: pl.Trainer) -> None:
+    """A run of a sweep in this process cannot start further ranks: they would start the sweep again."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN and starts_own_ranks(trainer):
+        raise ValueError(
+            f"a sweep in one process trains on one device, but this run has {trainer.world_size} ranks: use "
+            "cluster=sbatch, let deta runs resume do the runs one by one, or set trainer.devices=1"
+        )
 
 
 def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:

@@ -13,14 +13,16 @@ from types import FrameType
 from typing import NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
+from deta.commands.words import training_words
 from deta.engine.runs import RunState
 from deta.utils.checks import require_int
 
-TAKEN = (RunState.DONE, RunState.RUNNING)
+TAKEN = (RunState.DONE, RunState.RUNNING, RunState.QUEUED)
 """States of a run in which there is nothing to start."""
 _SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -78,19 +80,19 @@ def run_here(
                 process.wait()
 
 
-def submit(commands: Mapping[Path, Sequence[str]], words: Sequence[str], folder: Path) -> str:
-    """Submit trainings to SLURM as one job array.
+def submit(commands: Mapping[Path, Sequence[str]], folder: Path) -> str:
+    """Submit trainings to SLURM as one job array, with the options of the first of them and of this command line.
 
     Args:
         commands: Run directory to the words of its ``deta train``.
-        words: Overrides whose configuration has the options of the cluster.
         folder: Of all of them.
 
     Returns:
         The id of the job.
     """
-    kept = [word for word in words if not word.startswith(("cluster=", "ckpt=", "hydra."))]
-    composed = compose_training([*kept, "cluster=sbatch"])
+    words = training_words(next(iter(commands.values())))
+    given = [str(word) for word in HydraConfig.get().overrides.task if "cluster" in str(word).partition("=")[0]]
+    composed = compose_training([*words, *given])
     options = OmegaConf.to_container(composed.cluster.options, resolve=True)
     assert isinstance(options, dict)
     named = {str(name): value for name, value in options.items()}

@@ -13,14 +13,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from deta.engine.module import CHECKPOINT_KEY
+from deta.engine.runs import LAST, PREVIOUS
 
 _log = logging.getLogger(__name__)
 
 DETECTOR_PREFIX = "detector."
-LAST = "last.ckpt"
-"""From which a run is continued."""
-PREVIOUS = "previous.ckpt"
-"""The one before, in case the last is damaged or was never written."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -5,7 +5,6 @@ would kill it without a word. So ``listen`` comes first of all, before PyTorch i
 note, and processes forked later, which inherit it, take none.
 """
 
-import logging
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-_log = logging.getLogger(__name__)
+from deta.engine.cluster import Job
 
 PREEMPTIONS = (signal.SIGUSR1, signal.SIGUSR2)
 """What a cluster sends before it takes the machine: stop and come back."""
@@ -30,11 +29,11 @@ class StoppedRun(Exception):  # noqa: N818 - no error: it was asked for
 
     Args:
         stop: The signal.
-        step: Optimizer steps done.
+        step: Optimizer steps done; None if it came before the training began.
     """
 
-    def __init__(self, stop: signal.Signals, step: int) -> None:
-        super().__init__(f"stopped by {stop.name} after step {step}")
+    def __init__(self, stop: signal.Signals, step: int | None) -> None:
+        super().__init__(f"stopped by {stop.name} {'at its start' if step is None else f'after step {step}'}")
         self.signal = stop
         self.step = step
 
@@ -70,9 +69,20 @@ def leave(signals: tuple[signal.Signals, ...]) -> None:
             signal.signal(number, _note.earlier.pop(number))
 
 
+def end() -> None:
+    """Nothing is left to save: preemptions have no effect on the rest of this process.
+
+    Python puts default actions back while it ends, and a signal then would make a finished job a failed one.
+    """
+    for number in PREEMPTIONS:
+        if signal.getsignal(number) is _take_note:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def forget() -> None:
     """Put every earlier handler back and drop the note."""
-    leave((*PREEMPTIONS, *STOPS))
+    for number, handler in _note.earlier.items():
+        signal.signal(number, handler)
     _note.earlier.clear()
     _note.received = None
 
@@ -88,27 +98,22 @@ def note(number: int) -> None:
     _note.received = _note.received or signal.Signals(number)
 
 
-def requeue() -> None:
-    """Put this SLURM job back into the queue; without SLURM nothing happens.
+def requeue(job: Job) -> None:
+    """Put the SLURM job of this process back into the queue; the first rank of a training calls it.
 
     The last thing a process does: submitit's own handler, which knows how to repeat the job, ends the process, and
-    ``scontrol requeue`` has SLURM end it.
+    ``scontrol requeue`` has SLURM end it. Where several independent trainings share a job, the first that asks
+    decides, and the question of the others fails without harm.
     """
     if "SUBMITIT_EXECUTOR" in os.environ:
         handler = _note.earlier.get(signal.SIGUSR2)
         if callable(handler):
             handler(signal.SIGUSR2, None)
         return
-    if "SLURM_JOB_ID" not in os.environ or os.environ.get("SLURM_PROCID", "0") != "0":
-        return
-    job = os.environ["SLURM_JOB_ID"]
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    done = subprocess.run(["scontrol", "requeue", job], check=False, capture_output=True, text=True)
+    print(f"deta: asking SLURM to queue job {job.id} again", file=sys.stderr, flush=True)
+    done = subprocess.run(["scontrol", "requeue", job.id], check=False, capture_output=True, text=True)
     if done.returncode:
-        print(f"deta: scontrol requeue {job} failed: {done.stderr.strip()}", file=sys.stderr)
-    else:
-        _log.info("requeued job %s", job)
+        print(f"deta: scontrol requeue {job.id} failed: {done.stderr.strip()}", file=sys.stderr)
 
 
 def _take_note(number: int, frame: FrameType | None) -> None:

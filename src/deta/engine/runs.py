@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from deta.engine.cluster import states_in_queue, this_job
+
 DONE = "done.json"
 FAILED = "failed.json"
 RUNNING = "running.json"
+"""Which process trains the run: its claim."""
+QUEUED = "queued.json"
+LAST = "last.ckpt"
+"""From which a run is continued."""
+PREVIOUS = "previous.ckpt"
+"""The one before, in case the last is damaged or was never written."""
 SECONDS_OF_SILENCE = 3600.0
+SECONDS_OF_WRITING = 60.0
+"""A claim without content that is younger is being written."""
 CELLS = "cells.json"
 """In the directory of a sweep: run directory of every cell to the overrides that make it."""
 
@@ -24,6 +33,7 @@ class RunState(StrEnum):
 
     DONE = "done"
     RUNNING = "running"
+    QUEUED = "queued"
     RESUMABLE = "resumable"
     FAILED = "failed"
     MISSING = "missing"
@@ -35,8 +45,8 @@ class RunStatus:
 
     Attributes:
         folder: The run directory.
-        state: Done; running (its process or job lives); resumable (it has a checkpoint); failed; missing (it never
-            came to its first checkpoint).
+        state: Done; running (its process or job lives); queued (its job waits in SLURM's queue); resumable (it has a
+            checkpoint); failed; missing (it never came to its first checkpoint).
         step: Optimizer steps done, None before the first row of metrics.
         metric: AP of the latest validation, None before the first.
         message: Why it failed, or where it runs.
@@ -50,16 +60,36 @@ class RunStatus:
 
 
 def mark_running(folder: Path) -> None:
-    """Note this process; an earlier failure is forgotten."""
-    pid = os.getpid()
-    place = {"host": socket.gethostname(), "pid": pid, "started": _start_of(pid), "job": job_id()}
-    _write(folder / RUNNING, place)
-    (folder / FAILED).unlink(missing_ok=True)
+    """Claim the run for this process; how it ended earlier is forgotten.
+
+    Raises:
+        FileExistsError: Another process trains it.
+    """
+    place = _here()
+    path = folder / RUNNING
+    _remove_claim_of_the_dead(folder)
+    try:
+        with path.open("x") as file:  # two processes that start at once cannot both make it
+            file.write(json.dumps(place, indent=2) + "\n")
+    except FileExistsError:
+        if _read(path) != place:
+            raise FileExistsError(
+                f"{folder} is trained by another process ({read_status(folder).message or 'it has just started'}): "
+                "give every training a folder of its own; one training on several devices takes trainer.devices"
+            ) from None
+    for name in (DONE, FAILED, QUEUED):
+        (folder / name).unlink(missing_ok=True)
 
 
 def mark_stopped(folder: Path) -> None:
-    """Note that this process has ended without finishing the run."""
-    (folder / RUNNING).unlink(missing_ok=True)
+    """Note that this process has ended without finishing the run; the claim of another one stays."""
+    if _read(folder / RUNNING) == _here():
+        (folder / RUNNING).unlink()
+
+
+def mark_queued(folder: Path, job: str) -> None:
+    """Note the SLURM job that is to do the run."""
+    _write(folder / QUEUED, {"job": job})
 
 
 def mark_failed(folder: Path, message: str) -> None:
@@ -75,23 +105,39 @@ def mark_done(folder: Path, result: Mapping[str, Any]) -> None:
     mark_stopped(folder)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something to continue from."""
+    return any((folder / "checkpoints" / name).is_file() for name in (LAST, PREVIOUS))
+
+
+def is_claimed_beside(folder: Path) -> bool:
+    """Whether the run is claimed by this process or one that was started together with it, such as another rank."""
+    place, here = _read(folder / RUNNING), _here()
+    return place is not None and (place["job"], place["life"]) == (here["job"], here["life"])
+
+
 def is_done(folder: Path) -> bool:
     """Whether the run is finished."""
     return (folder / DONE).is_file()
 
 
-def job_id() -> str | None:
-    """SLURM's name of this job, ``<array>_<task>`` inside a job array; None outside of SLURM."""
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return os.environ.get("SLURM_JOB_ID")
-
-
 def read_status(folder: Path) -> RunStatus:
     """Look at a run directory, which need not exist."""
-    step, metric = _progress(folder / "metrics.jsonl")
-    state, message = _state(folder)
-    return RunStatus(folder, state, step, metric, message)
+    return read_statuses([folder])[0]
+
+
+def read_statuses(folders: Iterable[Path]) -> list[RunStatus]:
+    """Look at run directories; SLURM is asked once for all."""
+    claims = {folder: None if is_done(folder) else _read(folder / RUNNING) for folder in folders}
+    waiting = {folder: _job_of(None if is_done(folder) else _read(folder / QUEUED)) for folder in claims}
+    jobs = [*map(_job_of, claims.values()), *waiting.values()]
+    queue = states_in_queue([job for job in jobs if job is not None])
+    statuses = []
+    for folder, place in claims.items():
+        step, metric = _progress(folder / "metrics.jsonl")
+        state, message = _state(folder, place, waiting[folder], queue)
+        statuses.append(RunStatus(folder, state, step, metric, message))
+    return statuses
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -143,38 +189,76 @@ def _runs_below(folder: Path) -> Iterator[Path]:
             yield from _runs_below(child)
 
 
-def _state(folder: Path) -> tuple[RunState, str]:
+def _state(
+    folder: Path, place: Mapping[str, Any] | None, waiting: str | None, queue: Mapping[str, str] | None
+) -> tuple[RunState, str]:
+    """State and message; ``place`` is who claims to train it, ``waiting`` the job that is to."""
     if is_done(folder):
         return RunState.DONE, ""
-    place = _read(folder / RUNNING)
-    if place and _is_alive(place, folder):
+    if place and _is_alive(place, folder, queue):
         return RunState.RUNNING, f"job {place['job']}" if place["job"] else f"process {place['pid']} on {place['host']}"
+    for job in (waiting, _job_of(place)):
+        if job is not None and job in (queue or {}) and not _is_own(job):
+            return RunState.QUEUED, f"job {job}"
     failure = _read(folder / FAILED)
     if failure:
         return RunState.FAILED, str(failure["message"]).partition("\n")[0]
-    if any((folder / "checkpoints" / name).is_file() for name in ("last.ckpt", "previous.ckpt")):
+    if has_checkpoint(folder):
         return RunState.RESUMABLE, ""
     return RunState.MISSING, ""
 
 
-def _is_alive(place: dict[str, Any], folder: Path) -> bool:
+def _here() -> dict[str, Any]:
+    """This process, as a claim names it."""
+    pid, job = os.getpid(), this_job()
+    place = {"host": socket.gethostname(), "pid": pid, "started": _start_of(pid)}
+    return place | ({"job": None, "life": 0} if job is None else {"job": job.id, "life": job.life})
+
+
+def _job_of(note: Mapping[str, Any] | None) -> str | None:
+    return None if note is None else note["job"]
+
+
+def _is_own(job: str) -> bool:
+    own = this_job()
+    return own is not None and own.id == job
+
+
+def _is_alive(place: Mapping[str, Any], folder: Path, queue: Mapping[str, str] | None) -> bool:
     """Whether the process or, seen from another machine, its job still lives.
 
     Where nothing can be asked, a run that wrote metrics within the hour counts as alive.
     """
     if place["host"] == socket.gethostname():
         started = _start_of(place["pid"])
-        return bool(place["pid"] == os.getpid() or (started is not None and started == place["started"]))
+        return started is not None and started == place["started"]
     if place["job"] is not None:
-        command = ["squeue", "--noheader", "--job", place["job"], "--format", "%T"]
-        try:
-            answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)
-        except (FileNotFoundError, subprocess.TimeoutExpired):
-            pass
-        else:
-            return answer.returncode == 0 and "RUNNING" in answer.stdout
+        own = this_job()
+        if own is not None and own.id == place["job"]:
+            return bool(own.life == place["life"])  # else an earlier life of this very job
+        if queue is not None:
+            return queue.get(place["job"], "PENDING") != "PENDING"
     traces = [path.stat().st_mtime for path in (folder / RUNNING, folder / "metrics.jsonl") if path.exists()]
     return time.time() - max(traces, default=0.0) < SECONDS_OF_SILENCE
+
+
+def _remove_claim_of_the_dead(folder: Path) -> None:
+    """Make room for a claim; a claim that another process makes at the same time stays."""
+    path = folder / RUNNING
+    place = _read(path)
+    if place is None:
+        if path.exists() and time.time() - path.stat().st_mtime > SECONDS_OF_WRITING:
+            path.unlink(missing_ok=True)
+    elif not _is_alive(place, folder, states_in_queue([place["job"]] if place["job"] else [])):
+        aside = path.with_name(f"{RUNNING}.{socket.gethostname()}.{os.getpid()}.unfinished")
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return  # another process has done it
+        if _read(aside) == place:
+            aside.unlink()
+        else:
+            aside.rename(path)
 
 
 def _start_of(pid: int) -> str | None:
@@ -203,6 +287,7 @@ def _progress(path: Path) -> tuple[int | None, float | None]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """The content of a file; None if there is none, or no whole one."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):

@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from deta.engine import preemption
-from deta.engine.checkpoint import LAST, PREVIOUS
 from deta.engine.ranks import gather
+from deta.engine.runs import LAST, PREVIOUS
 from deta.engine.tracking import MetricsLogger
 from deta.utils.checks import require_int
 

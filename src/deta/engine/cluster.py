@@ -1,0 +1,76 @@
+"""SLURM as a training sees it: this process among the tasks of its step, this job, and the queue."""
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK")
+"""Variables by which launchers other than SLURM's tell a process its number."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One life of a SLURM job; a requeued job has the same id and another life.
+
+    Attributes:
+        id: ``<array>_<task>`` inside a job array.
+        life: How often it was put back into the queue before.
+    """
+
+    id: str
+    life: int
+
+
+def this_job() -> Job | None:
+    """The job of this process; None outside of SLURM."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    life = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        return Job(f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}", life)
+    return Job(os.environ["SLURM_JOB_ID"], life)
+
+
+def num_tasks() -> int:
+    """Processes that ``srun`` has started beside this one, this one included; 1 where it was not used."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+
+
+def is_first_rank(*, devices: object, num_nodes: int) -> bool:
+    """Whether this process is the one that keeps the records of a training, as far as the environment tells.
+
+    Args:
+        devices: Devices of a node as the trainer takes them: a number, a list, ``auto``.
+        num_nodes: Nodes of a training.
+    """
+    if has_tasks_for_ranks(devices=devices, num_nodes=num_nodes):
+        return os.environ["SLURM_PROCID"] == "0"
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
+def has_tasks_for_ranks(*, devices: object, num_nodes: int) -> bool:
+    """Whether the tasks that ``srun`` has started are the ranks of one training.
+
+    Several tasks with one device on one node are trainings of their own.
+    """
+    is_one = str(devices) == "1" or (isinstance(devices, Sequence) and len(devices) == 1)
+    return num_tasks() > 1 and not (is_one and num_nodes == 1)
+
+
+def states_in_queue(jobs: Iterable[str]) -> Mapping[str, str] | None:
+    """SLURM's state, such as ``PENDING``, of those of ``jobs`` that wait or run; None where SLURM cannot be asked.
+
+    It needs no accounting: ``squeue`` is asked, once.
+    """
+    numbers = sorted({job.partition("_")[0] for job in jobs})
+    if not numbers:
+        return {}
+    command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={','.join(numbers)}"]
+    try:
+        answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    if answer.returncode and "Invalid job id" not in answer.stderr:
+        return None
+    return {words[0]: words[1] for line in answer.stdout.splitlines() if len(words := line.split()) == 2}

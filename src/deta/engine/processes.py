@@ -1,0 +1,57 @@
+"""How the processes of a training find each other, and when they are no training together."""
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from deta.engine.cluster import has_tasks_for_ranks, num_tasks
+
+
+def choose_environment(*, devices: object, num_nodes: int) -> ClusterEnvironment:
+    """What tells a process its rank.
+
+    SLURM tells it only where ``srun`` started several tasks for one training. One task starts further ranks itself;
+    several tasks with ``devices=1`` on ``num_nodes=1`` are trainings of their own, each the first and only rank of
+    its own, whatever its number among the tasks.
+
+    Args:
+        devices: Devices of a node as the trainer takes them: a number, a list, ``auto``.
+        num_nodes: Nodes of a training.
+
+    Raises:
+        RuntimeError: SLURM was not told how many tasks a node has.
+    """
+    for kind in (TorchElasticEnvironment, LSFEnvironment, MPIEnvironment):
+        if kind.detect():
+            return kind()
+    if has_tasks_for_ranks(devices=devices, num_nodes=num_nodes):
+        return SLURMEnvironment(auto_requeue=False)  # it would requeue from inside of reading processes
+    environment = LightningEnvironment()
+    if num_tasks() > 1:
+        environment.set_global_rank(0)  # Lightning takes the task's number for a rank and would log nothing
+    return environment
+
+
+def starts_own_ranks(trainer: pl.Trainer) -> bool:
+    """Whether this process will start the other ranks of its training itself, with its own command line."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
+
+
+def require_one_rank_per_process(trainer: pl.Trainer, environment: ClusterEnvironment) -> None:
+    """Refuse a trainer whose devices are not as many as the tasks that SLURM started for it.
+
+    Raises:
+        ValueError: They are not: the training would wait for ranks that nobody starts, or every task would train
+            the same.
+    """
+    if isinstance(environment, SLURMEnvironment) and trainer.world_size != num_tasks():
+        raise ValueError(
+            f"srun started {num_tasks()} tasks, but this training has {trainer.world_size} ranks: set "
+            "trainer.devices to the tasks of a node and trainer.num_nodes to the nodes, or trainer.devices=1 where "
+            "every task is a training of its own"
+        )

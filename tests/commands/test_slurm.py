@@ -1,0 +1,115 @@
+"""What is handed to SLURM, with commands that only take notes; tests/slurm runs it on a real cluster."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deta.commands.words import training_words
+from deta.engine.runs import RunState, find_runs, read_status
+from tests.commands.running import TINY_TRAINING, fail, succeed
+
+SWEEP = ("-m", *TINY_TRAINING, "cluster=sbatch", "seed=0,1")
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of SLURM's commands: ``sbatch`` writes its words to a file, ``squeue`` knows what it submitted."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    scripts = {
+        "sbatch": f'for word in "$@"; do echo "$word"; done >{folder}/words; echo "42;name"',
+        "squeue": 'echo "42_0 PENDING"; echo "42_1 RUNNING"',
+    }
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
+    limits = ("cluster.max_parallel=1", "cluster.options.partition=night", "+cluster.options.comment='a b'")
+    sweep = tmp_path / "sweep"
+    out = succeed("train", *SWEEP, *limits, f"hydra.sweep.dir={sweep}").out
+    assert "Submitted job 42: 2 runs" in out
+    words = (commands / "words").read_text().splitlines()
+    assert {"--array=0-1%1", "--partition=night", "--comment=a b", "--signal=USR1@180", "--nodes=1"} <= set(words)
+    assert not any(word.startswith(("--account", "--mem")) for word in words)  # null is not given
+    runs = find_runs(sweep)
+    assert Path(words[-1]).read_text().splitlines() == [str(run) for run in runs]
+    for seed, run in enumerate(runs):
+        given = (run / "overrides.txt").read_text().splitlines()
+        assert given[-2:] == ["ckpt=auto", f"hydra.run.dir='{run}'"]
+        assert f"seed={seed}" in given
+        assert not any(word.startswith(("cluster", "+cluster", "hydra.sweep")) for word in given)
+        assert read_status(run).state == RunState.QUEUED
+
+
+def test_what_is_queued_is_not_submitted_again(commands: Path, tmp_path: Path) -> None:
+    succeed("train", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    (commands / "words").unlink()
+    assert succeed("train", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}").out.count("queued, skipped job 42_") == 2
+    again = succeed("runs", "resume", f"folder={tmp_path / 'sweep'}", "cluster=sbatch").out
+    assert "2 queued" in again
+    assert not (commands / "words").exists()
+
+
+def test_missing_runs_are_submitted_with_options_of_this_time(commands: Path, tmp_path: Path) -> None:
+    succeed("train", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    (commands / "squeue").write_text("#!/bin/sh\necho '42_1 RUNNING'\n")
+    options = ("cluster=sbatch", "cluster.options.time=8:00:00", "+cluster.options.comment=again")
+    out = succeed("runs", "resume", f"folder={tmp_path / 'sweep'}", *options, "overrides=['trainer.max_epochs=2']").out
+    assert "1 queued, 1 missing" in out
+    assert "Submitted job 42: 1 runs" in out
+    words = (commands / "words").read_text().splitlines()
+    assert {"--time=8:00:00", "--comment=again"} <= set(words)
+    (run,) = Path(words[-1]).read_text().splitlines()
+    given = (Path(run) / "overrides.txt").read_text().splitlines()
+    assert {"seed=0", "trainer.max_epochs=2", "ckpt=auto"} <= set(given)
+
+
+def test_without_sbatch_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    message = fail("train", *TINY_TRAINING, "cluster=sbatch", f"hydra.run.dir={tmp_path}/run")
+    assert "sbatch is not found: submit from a login node of a SLURM cluster, or use cluster=none" in message
+
+
+def test_a_refusal_of_sbatch_is_told(commands: Path, tmp_path: Path) -> None:
+    (commands / "sbatch").write_text("#!/bin/sh\necho 'invalid partition specified: night' >&2; exit 1\n")
+    message = fail("train", *TINY_TRAINING, "cluster=sbatch", f"hydra.run.dir={tmp_path}/run")
+    assert "sbatch refuses the job (invalid partition specified: night): see cluster.options" in message
+
+
+def test_a_missing_launcher_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deta.cli.find_spec", lambda _: None)
+    assert "cluster=submitit needs the extra 'submitit': pip install 'deta[submitit]'" in fail(
+        "train", "-m", *TINY_TRAINING, "cluster=submitit"
+    )
+
+
+def test_submitit_without_a_sweep_is_refused(tmp_path: Path) -> None:
+    message = fail("train", *TINY_TRAINING, "cluster=submitit", f"hydra.run.dir={tmp_path}/run")
+    assert "cluster=submitit submits sweeps alone: add -m" in message
+
+
+def test_words_that_say_where_a_run_is_done_are_no_part_of_it() -> None:
+    words = [
+        "cluster=sbatch",
+        "+cluster.options.comment=x",
+        "sweep=tau",
+        "ckpt=auto",
+        "hydra.run.dir=x",
+        "hydra/launcher=y",
+    ]
+    kept = ["seed=1", "+clusters=1", "~callbacks.best", "assigner@criterion.layer_assigner=iou"]
+    assert training_words([*words, *kept]) == kept
+
+
+def test_listing_runs_imports_no_pytorch(tmp_path: Path) -> None:
+    code = "import sys; from deta.cli import main; main(); assert 'torch' not in sys.modules"
+    command = [sys.executable, "-c", code, "runs", f"folder={tmp_path}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.rstrip().endswith("no runs")
