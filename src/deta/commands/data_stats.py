@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     for split, statistics in found.items():
         write_csv(folder / f"categories_{split}.csv", statistics.category_rows())
         path = folder / f"statistics_{split}.png"
-        save_figure(statistics_figure(statistics, title=f"{split}: {datamodule.splits[split][0].name}"), path)
+        save_figure(statistics_figure(statistics, title=f"{split}: {datamodule.splits[split].annotation_file.name}"), path)
     summaries = {split: statistics.summary() for split, statistics in found.items()}
     names = next(iter(summaries.values()))
     write_csv(folder / "summary.csv", [{"quantity": n, **{s: v[n] for s, v in summaries.items()}} for n in names])
@@ -42,7 +42,7 @@ def read_split(datamodule: CocoDataModule, split: str) -> CocoAnnotations:
     """
     if split not in datamodule.splits:
         raise ValueError(f"split must be one of {', '.join(datamodule.splits)}, got {split!r}")
-    return read_coco(datamodule.splits[split][0])
+    return read_coco(datamodule.splits[split].annotation_file)
 
 
 def _splits(cfg: DictConfig, datamodule: CocoDataModule) -> Sequence[str]:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
-from deta.commands.launch import job_words
+from deta.commands.words import job_words
 from deta.engine.runs import add_cells
 from deta.studies.space import Parameter, Value, as_override
 
