@@ -26,7 +26,8 @@ def run(cfg: DictConfig) -> None:
     for split, statistics in found.items():
         write_csv(folder / f"categories_{split}.csv", statistics.category_rows())
         path = folder / f"statistics_{split}.png"
-        save_figure(statistics_figure(statistics, title=f"{split}: {datamodule.splits[split].annotation_file.name}"), path)
+        name = datamodule.splits[split].annotation_file.name
+        save_figure(statistics_figure(statistics, title=f"{split}: {name}"), path)
     summaries = {split: statistics.summary() for split, statistics in found.items()}
     names = next(iter(summaries.values()))
     write_csv(folder / "summary.csv", [{"quantity": n, **{s: v[n] for s, v in summaries.items()}} for n in names])
