@@ -88,6 +88,15 @@ def test_points_on_pixel_centres_read_that_pixel() -> None:
     torch.testing.assert_close(output.flatten(), torch.arange(12.0), rtol=0, atol=1e-5)
 
 
+def test_gradients_on_pixel_centres_and_at_the_border_are_those_of_the_twin() -> None:
+    """Bilinear sampling has a kink there; all numbers are exact, so both must choose the same side."""
+    steps = torch.arange(-3.0, 13.0)  # pixels -2, -1.5, ... 5.5 of a map of 4 by 4
+    problem = random_problem(((4, 4),), images=1, queries=len(steps) ** 2, heads=1, points=1)
+    reference = torch.cartesian_prod(steps, steps).view(problem.reference.shape).double() / 8
+    problem = replace(problem, reference=reference, offsets=torch.zeros_like(problem.offsets))
+    assert_results_close(run_cpu(problem), run_reference(problem), FLOAT64)
+
+
 def test_gradients_equal_finite_differences() -> None:
     problem = random_problem(((3, 4), (2, 2)), images=1, queries=3, heads=2, channels=3, points=2, boxes=True)
     leaves = [tensor.requires_grad_() for tensor in problem.tensors]
