@@ -21,6 +21,8 @@ from tests.kernels.scenes import (
     run_with,
 )
 
+pytestmark = pytest.mark.usefixtures("memory_starts_as_nan")
+
 # Rounding of float32: about 100 pixels of location times 6e-8, times differences of neighbouring pixels.
 FLOAT32, FLOAT64 = 1e-5, 1e-12
 PYRAMID: Shapes = ((8, 10), (5, 6), (4, 4), (3, 3), (2, 3), (2, 2), (1, 2), (1, 1))
