@@ -44,8 +44,11 @@ def check_arguments(
 
 def _is_size(size: object) -> bool:
     """Whether it is a pair of integers; under ``torch.compile`` and ``torch.export`` they may be symbolic."""
-    is_pair = isinstance(size, (tuple, list)) and len(size) == 2
-    return is_pair and all(isinstance(side, (int, torch.SymInt)) for side in size)
+    return (
+        isinstance(size, (tuple, list))
+        and len(size) == 2
+        and all(isinstance(side, (int, torch.SymInt)) for side in size)
+    )
 
 
 def _check_kinds(tensors: dict[str, Tensor]) -> None:

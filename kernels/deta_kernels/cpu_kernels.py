@@ -33,6 +33,7 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
+_intrinsic: Callable[..., Any] = intrinsic  # what it makes is called with one argument less than it is defined with
 _LOGGER = logging.getLogger(__name__)
 
 QUERY_BLOCK = 8  # the tables of 8 queries x 20 points (112 bytes each) fit a 32 KB cache beside the rows
@@ -76,7 +77,7 @@ def _scale(builder, scalar, vector):
     return builder.fmul(every, vector, flags=_FASTMATH)
 
 
-@intrinsic
+@_intrinsic
 def _add_scaled(_, target, weights, sources, lanes):
     """``row[target] += sum_i weights[i] * row[sources[i]]`` for rows given by address."""
 
@@ -94,7 +95,7 @@ def _add_scaled(_, target, weights, sources, lanes):
     return numba.void(target, weights, sources, lanes), generate
 
 
-@intrinsic
+@_intrinsic
 def _dot(_, zero, first, second, lanes):
     """Inner product of two rows given by address, in the type of ``zero``."""
 

@@ -15,23 +15,23 @@ _calls: list[str] = []
 
 
 def _forward(
-    value: Tensor, shapes: Sequence[tuple[int, int]], reference: Tensor, offsets: Tensor, logits: Tensor
+    value: Tensor, spatial_shapes: Sequence[tuple[int, int]], reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> Tensor:
     _calls.append("forward")
-    return forward.forward(value, _flat(shapes), reference, offsets, logits)
+    return forward.forward(value, _flat(spatial_shapes), reference, offsets, logits)
 
 
 def _backward(
     grad_output: Tensor,
     value: Tensor,
-    shapes: Sequence[tuple[int, int]],
+    spatial_shapes: Sequence[tuple[int, int]],
     reference: Tensor,
     offsets: Tensor,
     logits: Tensor,
     with_reference: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _calls.append("backward")
-    inputs = (value, _flat(shapes), reference, offsets, logits)
+    inputs = (value, _flat(spatial_shapes), reference, offsets, logits)
     output = forward.forward(*inputs)
     deterministic = torch.are_deterministic_algorithms_enabled()
     return backward.backward(grad_output, output, *inputs, with_reference, deterministic)

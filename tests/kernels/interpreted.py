@@ -114,8 +114,8 @@ def test_gradients_equal_finite_differences(boxes: bool) -> None:
 
         @staticmethod
         def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
-            output, value, *others = ctx.saved_tensors
-            return backward(upstream[0], output, value, sizes, *others, with_reference=True, deterministic=False)
+            output, value, reference, offsets, logits = ctx.saved_tensors
+            return backward(upstream[0], output, value, sizes, reference, offsets, logits, True, False)
 
     leaves = [tensor.requires_grad_() for tensor in problem.tensors]
     assert torch.autograd.gradcheck(Attention.apply, leaves, eps=2e-3, atol=1e-3, rtol=1e-3)

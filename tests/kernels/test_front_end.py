@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import deta_kernels
-from deta_kernels import deformable_attention
+from deta_kernels import choose_backend, deformable_attention
 from tests.kernels.scenes import Problem, random_problem
 
 
@@ -74,14 +74,14 @@ def test_choice_of_backend_is_said_once(caplog: pytest.LogCaptureFixture) -> Non
     ],
 )
 def test_auto_takes_the_fastest_backend_that_runs(device: str, dtype: torch.dtype, chosen: str) -> None:
-    assert deta_kernels._choose("auto", device, dtype) == chosen
+    assert choose_backend("auto", device, dtype) == chosen
 
 
 def test_backend_chosen_by_name_does_not_fall_back() -> None:
     with pytest.raises(ValueError, match="float64"):
-        deta_kernels._choose("triton", "cuda", torch.float64)
+        choose_backend("triton", "cuda", torch.float64)
     with pytest.raises(ValueError, match="needs cpu tensors"):
-        deta_kernels._choose("cpu", "cuda", torch.float32)
+        choose_backend("cpu", "cuda", torch.float32)
 
 
 def test_import_loads_no_compiler() -> None:
