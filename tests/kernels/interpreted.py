@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.memory_rates import gather_kernel, reduce_kernel
 from deta_kernels.backward import backward
 from deta_kernels.forward import forward
 from tests.kernels.scenes import (
@@ -172,3 +173,13 @@ def test_no_queries_or_no_images_give_empty_results(images: int, queries: int) -
     result = run_triton(random_problem(images=images, queries=queries).to(torch.float32))
     assert result.output.shape == (images, queries, 3, 8)
     assert (result.value == 0).all()
+
+
+def test_benchmark_kernels_gather_and_add_the_rows_of_the_index() -> None:
+    index = torch.tensor([0, 2, 2, 1, 4, 4, 4, 0, 3, 3, 3, 3, 3, 3, 3, 3], dtype=torch.int32)
+    table = torch.arange(160.0).view(5, 32)
+    sums, counts = torch.empty(2, 4, 32), torch.zeros(5, 32)
+    gather_kernel[(2,)](table, index, sums, 8, 4, 32)
+    reduce_kernel[(2,)](counts, index, 8, 4, 32)
+    assert torch.equal(sums, table[index.view(2, 2, 4)].sum(1))
+    assert torch.equal(counts, torch.bincount(index, minlength=5).float()[:, None].expand(-1, 32))
