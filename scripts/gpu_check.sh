@@ -40,6 +40,7 @@ fi
 step() { # step TITLE SECONDS COMMAND...: runs the command and writes its end into the report
     local title=$1 seconds=$2 start=$SECONDS status=0
     shift 2
+    [ -z "$rehearse" ] || seconds=$((10 * seconds)) # how fast a rehearsal is does not matter
     echo "== $title"
     timeout "$seconds" "$@" >"$output/step.log" 2>&1 || status=$?
     [ "$status" -eq 0 ] || failed=1
@@ -54,7 +55,7 @@ step() { # step TITLE SECONDS COMMAND...: runs the command and writes its end in
 
 printf '# GPU check%s, %s\n' "${rehearse:+ (rehearsal on a CPU)}" "$(date -u '+%Y-%m-%d %H:%M UTC')" >"$report"
 rm -f "$output"/{rates,matrix,measurements}.csv # of an earlier run
-step "Machine" 20 "$python" -c '
+step "Machine" 30 "$python" -c '
 import sys, torch, triton
 print("torch", torch.__version__, "triton", triton.__version__, "CUDA", torch.version.cuda)
 if sys.argv[1] == "cuda":
@@ -64,10 +65,10 @@ step "Kernel tests" 150 "$python" -m pytest -q "${tests[@]}"
 step "Gather and reduction rates" 45 "$python" -m benchmarks.memory_rates "${rates[@]}" --output "$output/rates.csv"
 step "Speed" 90 "$python" -m benchmarks.matrix "${speed[@]}" --distributions spread \
     --output "$output/matrix.csv" --figure "$output/matrix.png"
-step "Short training, bfloat16" 140 "$python" -c 'from deta.cli import main; main()' \
+step "Short training, bfloat16" 135 "$python" -c 'from deta.cli import main; main()' \
     train experiment=deta_shapes trainer.devices=1 trainer.precision=bf16-mixed trainer.max_epochs=1 "${training[@]}" \
     logger=file hydra.run.dir="$output/training"
-step "All measurements in one file" 15 "$python" -c '
+step "All measurements in one file" 10 "$python" -c '
 import csv, sys
 from pathlib import Path
 from benchmarks.timing import write_csv
