@@ -98,13 +98,10 @@ def main() -> None:
             rows.append({"kind": "gather", "dtype": str(dtype), "table_rows": table_rows, **_named(rate)})
     additions = arguments.programs * ROWS_PER_PROGRAM
     for per_row in (1, 64, 4096):
-        rate = reduction_rate(max(1, additions // per_row), arguments.programs, arguments.repeats, arguments.device)
-        row: dict[str, object] = {
-            "kind": "reduction",
-            "dtype": "torch.float32",
-            "table_rows": additions // per_row,
-        }
-        rows.append({**row, "additions_per_row": per_row, **_named(rate)})
+        table_rows = max(1, additions // per_row)
+        rate = reduction_rate(table_rows, arguments.programs, arguments.repeats, arguments.device)
+        row: dict[str, object] = {"kind": "reduction", "dtype": "torch.float32", "table_rows": table_rows}
+        rows.append({**row, "additions_per_row": additions / table_rows, **_named(rate)})
     rows = [{**row, **machine_facts(arguments.device)} for row in rows]
     write_csv(arguments.output, rows)
     print(markdown_table(rows, ["kind", "dtype", "table_rows", "additions_per_row", "median_tb_per_s"]))
