@@ -180,7 +180,11 @@ def measure(
     """One row per backend; a backend that runs out of memory gets a row that says so."""
     inputs = make_inputs(WORKLOADS[shape], distribution=distribution, dtype=dtype, device=plan.device)
     facts: dict[str, object] = {"shape": shape, "dtype": str(dtype).removeprefix("torch.")}
-    facts |= {"distribution": distribution, "passes": passes, "l2_flushed": not plan.keep_cache}
+    facts |= {
+        "distribution": distribution,
+        "passes": passes,
+        "l2_flushed": plan.device == "cuda" and not plan.keep_cache,
+    }
     calls: dict[str, Callable[[], object]] = {}
     peaks: dict[str, float | None] = {}
     rows: list[Row] = []

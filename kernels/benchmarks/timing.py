@@ -83,7 +83,8 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 def markdown_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """The chosen columns of ``rows``; a missing value is an empty cell."""
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(str(row.get(column, "")) for column in columns) + " |" for row in rows]
+    cells = ([row.get(column) for column in columns] for row in rows)
+    lines += ["| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in cells]
     return "\n".join(lines)
 
 
