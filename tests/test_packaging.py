@@ -1,5 +1,6 @@
 """The project as a package."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -49,3 +50,17 @@ def test_lock_has_hashes_and_no_addresses() -> None:
     requirements = [line for line in lock.splitlines() if line and line[0] not in " #"]
     assert requirements
     assert all(line.endswith("\\") for line in requirements)
+
+
+def test_a_checkout_that_is_not_installed_can_be_used() -> None:
+    code = """
+import importlib.metadata as metadata
+def version(name):
+    raise metadata.PackageNotFoundError(name)
+metadata.version = version
+import deta
+print(deta.__version__)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "not installed"

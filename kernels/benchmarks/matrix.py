@@ -4,9 +4,9 @@
     python -m benchmarks.matrix --shapes E1 D1 --dtypes float32 --peer mypackage.mymodule:attend
 
 A peer is a function with the arguments ``value, spatial_shapes, reference, offsets, logits``. Every backend is
-compared with the float64 twin before it is timed. Times are CUDA events around single calls, backends in turn
-within each round, with the L2 cache overwritten before every call unless ``--keep-cache``; clocks are as found. On
-a CPU (``--device cpu``) wall-clock time is taken instead, which serves to try the script.
+compared with the float64 twin before it is timed; a peer that refuses a dtype gets a row that says so. Times are CUDA
+events around single calls, backends in turn within each round, with the L2 cache overwritten before every call unless
+``--keep-cache``; clocks are as found. On a CPU (``--device cpu``) wall-clock time is taken instead.
 
 Passes: ``forward``, ``backward`` (alone, graph kept), ``both``, and ``query``: from a query tensor through the two
 linear layers to the output and back, where the softmax and the locations count too.
@@ -15,7 +15,6 @@ linear layers to the output and back, where the softmax and the locations count 
 import argparse
 import functools
 import importlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import Row, machine_facts, markdown_table, spread, write_csv
-from benchmarks.workloads import DISTRIBUTIONS, R50_LEVELS, SQUARE_LEVELS, Inputs, Workload, make_inputs
+from benchmarks.timing import Row, machine_facts, markdown_table, spread, time_once, write_csv
+from benchmarks.workloads import DISTRIBUTIONS, R50_LEVELS, SMALL_LEVELS, SQUARE_LEVELS, Inputs, Workload, make_inputs
 from deta_kernels import deformable_attention
 from deta_kernels.reference import deformable_attention_reference
 
@@ -37,7 +36,10 @@ WORKLOADS = {
     "D1": Workload(R50_LEVELS, images=2, queries=900, boxes=True),
     "D2": Workload(R50_LEVELS, images=2, queries=300, boxes=True),
     "D3": Workload(R50_LEVELS, images=16, queries=300, boxes=True),
-    "T1": Workload(((64, 64), (32, 32), (16, 16), (8, 8)), images=4, queries=10_000),
+    "T1-10": Workload(SMALL_LEVELS, images=4, queries=10),
+    "T1-100": Workload(SMALL_LEVELS, images=4, queries=100),
+    "T1-1k": Workload(SMALL_LEVELS, images=4, queries=1_000),
+    "T1-10k": Workload(SMALL_LEVELS, images=4, queries=10_000),
     "odd-16": Workload(R50_LEVELS, images=2, queries=5_000, heads=16, channels=16),
     "odd-64": Workload(R50_LEVELS, images=2, queries=5_000, heads=4, channels=64),
     "odd-P8": Workload(R50_LEVELS, images=2, queries=5_000, points=8),
@@ -47,6 +49,10 @@ PASSES = ("forward", "backward", "both", "query")
 # Largest difference from the twin in float64, relative to its largest value: rounding of the inputs' type.
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 COLUMNS = ("shape", "dtype", "distribution", "passes", "backend", "median_ms", "p20_ms", "p80_ms", "peak_mb")
+
+
+class WrongResultError(RuntimeError):
+    """A backend computes something else."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def _query_call(operator: Operator, inputs: Inputs) -> Callable[[], object]:
 
 
 def check_result(name: str, operator: Operator, workload: Workload, dtype: torch.dtype, device: str) -> None:
-    """Raise ``RuntimeError`` if output or gradients are not those of the float64 twin (200 queries at most)."""
+    """Raise ``WrongResultError`` if output or gradients are not those of the float64 twin (200 queries at most)."""
     small = replace(workload, images=1, queries=min(workload.num_queries, 200))
     inputs = make_inputs(small, distribution="spread", dtype=dtype, device=device)
     results = []
@@ -126,7 +132,18 @@ def check_result(name: str, operator: Operator, workload: Workload, dtype: torch
     for kind, found, wanted in zip(("output", "value", "offsets", "logits"), *results, strict=True):
         error = ((found.double() - wanted).norm() / wanted.norm()).item()
         if not error <= TOLERANCES[dtype]:
-            raise RuntimeError(f"{name} is wrong on {workload}: relative error {error:.1e} in {kind}")
+            raise WrongResultError(f"{name} is wrong on {workload}: relative error {error:.1e} in {kind}")
+
+
+def refusal(name: str, operator: Operator, workload: Workload, dtype: torch.dtype, device: str) -> str | None:
+    """What a peer raises instead of computing; None if its results are right."""
+    try:
+        check_result(name, operator, workload, dtype, device)
+    except WrongResultError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:
+        return f"does not run: {error}".splitlines()[0]
+    return None
 
 
 def time_calls(calls: Mapping[str, Callable[[], object]], plan: Plan) -> dict[str, list[float]]:
@@ -141,21 +158,8 @@ def time_calls(calls: Mapping[str, Callable[[], object]], plan: Plan) -> dict[st
             for _ in range(plan.repeats):
                 if scratch is not None and not plan.keep_cache:
                     scratch.zero_()  # 256 MB: more than any L2 cache holds
-                seconds[name].append(_time_once(call, plan.device))
+                seconds[name].append(time_once(call, plan.device))
     return seconds
-
-
-def _time_once(call: Callable[[], object], device: str) -> float:
-    if device != "cuda":
-        start = time.perf_counter()
-        call()
-        return time.perf_counter() - start
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    call()
-    end.record()
-    end.synchronize()
-    return float(begin.elapsed_time(end)) / 1e3
 
 
 def peak_megabytes(call: Callable[[], object], device: str) -> float | None:
@@ -176,7 +180,11 @@ def measure(
     """One row per backend; a backend that runs out of memory gets a row that says so."""
     inputs = make_inputs(WORKLOADS[shape], distribution=distribution, dtype=dtype, device=plan.device)
     facts: dict[str, object] = {"shape": shape, "dtype": str(dtype).removeprefix("torch.")}
-    facts |= {"distribution": distribution, "passes": passes, "l2_flushed": not plan.keep_cache}
+    facts |= {
+        "distribution": distribution,
+        "passes": passes,
+        "l2_flushed": plan.device == "cuda" and not plan.keep_cache,
+    }
     calls: dict[str, Callable[[], object]] = {}
     peaks: dict[str, float | None] = {}
     rows: list[Row] = []
@@ -251,11 +259,24 @@ def main() -> None:
     facts, rows = machine_facts(plan.device), []
     for shape in arguments.shapes:
         for dtype in (getattr(torch, name) for name in arguments.dtypes):
+            running = dict(backends)
             for name, operator in backends.items():
-                check_result(name, operator, WORKLOADS[shape], dtype, plan.device)
+                if name not in peers:
+                    check_result(name, operator, WORKLOADS[shape], dtype, plan.device)
+                elif reason := refusal(name, operator, WORKLOADS[shape], dtype, plan.device):
+                    del running[name]
+                    rows.append(
+                        {
+                            "shape": shape,
+                            "dtype": str(dtype).removeprefix("torch."),
+                            "backend": name,
+                            "median_ms": reason,
+                            **facts,
+                        }
+                    )
             for distribution in arguments.distributions:
                 for passes in arguments.passes:
-                    rows += [{**row, **facts} for row in measure(shape, distribution, dtype, passes, backends, plan)]
+                    rows += [{**row, **facts} for row in measure(shape, distribution, dtype, passes, running, plan)]
                     write_csv(arguments.output, rows)  # an interrupted run keeps what it has
     print(markdown_table(rows, COLUMNS))
     if arguments.figure:

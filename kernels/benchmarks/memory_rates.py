@@ -3,6 +3,7 @@
 """The two rates that bound deformable attention on a GPU: gathering rows, and adding to rows by reduction.
 
     python -m benchmarks.memory_rates --output memory_rates.csv
+    TRITON_INTERPRET=1 python -m benchmarks.memory_rates --device cpu --programs 2 --repeats 2   # only a rehearsal
 
 Gather: every program reads random rows of 64 or 128 bytes of a table; the smaller tables fit the L2 cache.
 Reduction: every program adds rows of 32 float32 numbers to random rows of a table; the fewer rows, the more
@@ -17,7 +18,7 @@ import torch
 import triton
 import triton.language as tl
 
-from benchmarks.timing import Row, machine_facts, markdown_table, spread, write_csv
+from benchmarks.timing import Row, machine_facts, markdown_table, spread, time_once, write_csv
 
 ROWS_PER_PROGRAM = 256
 BLOCK = 8
@@ -48,24 +49,24 @@ def reduce_kernel(table_ptr, index_ptr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
         tl.atomic_add(table_ptr + row[:, None] * WIDTH + column[None, :], ones, sem="relaxed")
 
 
-def gather_rate(dtype: torch.dtype, table_rows: int, num_programs: int, repeats: int) -> dict[str, float]:
+def gather_rate(dtype: torch.dtype, table_rows: int, num_programs: int, repeats: int, device: str) -> dict[str, float]:
     """Gathered 10^12 bytes per second."""
-    table = torch.randn(table_rows, 32, device="cuda").to(dtype)
-    index = torch.randint(table_rows, (num_programs * ROWS_PER_PROGRAM,), device="cuda", dtype=torch.int32)
-    output = torch.empty(num_programs, BLOCK, 32, device="cuda")
+    table = torch.randn(table_rows, 32, device=device).to(dtype)
+    index = torch.randint(table_rows, (num_programs * ROWS_PER_PROGRAM,), device=device, dtype=torch.int32)
+    output = torch.empty(num_programs, BLOCK, 32, device=device)
 
     def run() -> None:
         gather_kernel[(num_programs,)](
             table, index, output, ROWS_PER_PROGRAM, BLOCK, 32, num_warps=1, enable_fp_fusion=True
         )
 
-    return _rate(run, index.numel() * 32 * table.element_size(), repeats)
+    return _rate(run, index.numel() * 32 * table.element_size(), repeats, device)
 
 
-def reduction_rate(table_rows: int, num_programs: int, repeats: int) -> dict[str, float]:
+def reduction_rate(table_rows: int, num_programs: int, repeats: int, device: str) -> dict[str, float]:
     """Added 10^12 bytes per second of float32; raises ``RuntimeError`` if an addition was lost."""
-    table = torch.zeros(table_rows, 32, device="cuda")
-    index = torch.randint(table_rows, (num_programs * ROWS_PER_PROGRAM,), device="cuda", dtype=torch.int32)
+    table = torch.zeros(table_rows, 32, device=device)
+    index = torch.randint(table_rows, (num_programs * ROWS_PER_PROGRAM,), device=device, dtype=torch.int32)
 
     def run() -> None:
         reduce_kernel[(num_programs,)](table, index, ROWS_PER_PROGRAM, BLOCK, 32, num_warps=1, enable_fp_fusion=True)
@@ -74,18 +75,11 @@ def reduction_rate(table_rows: int, num_programs: int, repeats: int) -> dict[str
     counts = torch.bincount(index, minlength=table_rows)
     if not torch.equal(table, counts.float()[:, None].expand(-1, 32)):
         raise RuntimeError("reductions lost an addition")
-    return _rate(run, index.numel() * 32 * 4, repeats)
+    return _rate(run, index.numel() * 32 * 4, repeats, device)
 
 
-def _rate(run: Callable[[], None], num_bytes: int, repeats: int) -> dict[str, float]:
-    seconds = []
-    for _ in range(repeats + 2):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        run()
-        end.record()
-        end.synchronize()
-        seconds.append(begin.elapsed_time(end) / 1e3)
+def _rate(run: Callable[[], None], num_bytes: int, repeats: int, device: str) -> dict[str, float]:
+    seconds = [time_once(run, device) for _ in range(repeats + 2)]
     return spread([num_bytes / value for value in seconds[2:]], scale=1e-12)
 
 
@@ -95,22 +89,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("memory_rates.csv"))
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--programs", type=int, default=40_000)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
     rows: list[Row] = []
     for dtype in (torch.float32, torch.bfloat16):
         for table_rows in (1_000, 16_000, 160_000):
-            rate = gather_rate(dtype, table_rows, arguments.programs, arguments.repeats)
+            rate = gather_rate(dtype, table_rows, arguments.programs, arguments.repeats, arguments.device)
             rows.append({"kind": "gather", "dtype": str(dtype), "table_rows": table_rows, **_named(rate)})
     additions = arguments.programs * ROWS_PER_PROGRAM
     for per_row in (1, 64, 4096):
-        rate = reduction_rate(max(1, additions // per_row), arguments.programs, arguments.repeats)
-        row: dict[str, object] = {
-            "kind": "reduction",
-            "dtype": "torch.float32",
-            "table_rows": additions // per_row,
-        }
-        rows.append({**row, "additions_per_row": per_row, **_named(rate)})
-    rows = [{**row, **machine_facts("cuda")} for row in rows]
+        table_rows = max(1, additions // per_row)
+        rate = reduction_rate(table_rows, arguments.programs, arguments.repeats, arguments.device)
+        row: dict[str, object] = {"kind": "reduction", "dtype": "torch.float32", "table_rows": table_rows}
+        rows.append({**row, "additions_per_row": additions / table_rows, **_named(rate)})
+    rows = [{**row, **machine_facts(arguments.device)} for row in rows]
     write_csv(arguments.output, rows)
     print(markdown_table(rows, ["kind", "dtype", "table_rows", "additions_per_row", "median_tb_per_s"]))
 

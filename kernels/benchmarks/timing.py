@@ -21,6 +21,7 @@ def machine_facts(device: str) -> dict[str, object]:
         facts |= {
             "device": torch.cuda.get_device_name(),
             "cuda": torch.version.cuda,
+            "driver": _driver(),
             "triton": triton.__version__,
         }
     else:
@@ -28,6 +29,20 @@ def machine_facts(device: str) -> dict[str, object]:
 
         facts |= {"device": _processor(), "threads": torch.get_num_threads(), "numba": numba.__version__}
     return facts
+
+
+def time_once(call: Callable[[], object], device: str) -> float:
+    """Seconds of one call: between two events on ``cuda``, by the clock on ``cpu``."""
+    if device != "cuda":
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    call()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3
 
 
 def interleaved_seconds(runs: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
@@ -68,8 +83,14 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 def markdown_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """The chosen columns of ``rows``; a missing value is an empty cell."""
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(str(row.get(column, "")) for column in columns) + " |" for row in rows]
+    cells = ([row.get(column) for column in columns] for row in rows)
+    lines += ["| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in cells]
     return "\n".join(lines)
+
+
+def _driver() -> str:
+    version = Path("/proc/driver/nvidia/version")
+    return version.read_text().splitlines()[0] if version.exists() else "unknown"
 
 
 def _processor() -> str:

@@ -10,6 +10,7 @@ Shapes = tuple[tuple[int, int], ...]
 DISTRIBUTIONS = ("initial", "spread", "uniform")
 R50_LEVELS: Shapes = ((100, 167), (50, 84), (25, 42), (13, 21), (7, 11))
 SQUARE_LEVELS: Shapes = ((80, 80), (40, 40), (20, 20), (10, 10))
+SMALL_LEVELS: Shapes = ((64, 64), (32, 32), (16, 16), (8, 8))
 
 
 @dataclass(frozen=True)

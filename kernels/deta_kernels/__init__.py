@@ -11,7 +11,7 @@ from deta_kernels.checks import check_arguments
 from deta_kernels.operator import attend
 from deta_kernels.reference import deformable_attention_reference, sample_and_sum, sampling_locations
 
-__all__ = ["BACKENDS", "deformable_attention", "sample_and_sum", "sampling_locations"]
+__all__ = ["BACKENDS", "choose_backend", "deformable_attention", "sample_and_sum", "sampling_locations"]
 
 BACKENDS = ("auto", "cpu", "triton", "reference")
 
@@ -50,7 +50,7 @@ def deformable_attention(
         ValueError: If arguments do not fit together or the chosen backend does not run on them.
     """
     check_arguments(value, spatial_shapes, reference, offsets, logits)
-    chosen = _choose(backend, value.device.type, value.dtype)
+    chosen = choose_backend(backend, value.device.type, value.dtype)
     if not torch.compiler.is_compiling():
         _announce(backend, chosen, value.device.type, value.dtype)
     if chosen == "reference":
@@ -59,7 +59,17 @@ def deformable_attention(
     return output
 
 
-def _choose(backend: str, device: str, dtype: torch.dtype) -> str:
+def choose_backend(backend: str, device: str, dtype: torch.dtype) -> str:
+    """Which backend runs when ``backend`` is asked for.
+
+    Args:
+        backend: One of ``BACKENDS``.
+        device: Type of device, such as ``cuda``.
+        dtype: Of ``value``.
+
+    Raises:
+        ValueError: There is no such backend, or it does not run on this device or in this dtype.
+    """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if backend == "auto":

@@ -11,9 +11,9 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def check_arguments(
     value: Tensor, spatial_shapes: Sequence[tuple[int, int]], reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> None:
-    """Raise ``ValueError`` unless devices, dtypes and shapes fit together; any strides are accepted."""
+    """Raise ``ValueError`` unless devices, dtypes, layouts and shapes fit together; any strides are accepted."""
     _check_kinds({"value": value, "reference": reference, "offsets": offsets, "logits": logits})
-    if not isinstance(spatial_shapes, (tuple, list)) or any(len(size) != 2 for size in spatial_shapes):
+    if not isinstance(spatial_shapes, (tuple, list)) or not all(map(_is_size, spatial_shapes)):
         raise ValueError(
             "spatial_shapes must be a tuple or list of (height, width) integers (of a tensor: .tolist()), "
             f"got {spatial_shapes!r}"
@@ -42,9 +42,20 @@ def check_arguments(
         )
 
 
+def _is_size(size: object) -> bool:
+    """Whether it is a pair of integers; under ``torch.compile`` and ``torch.export`` they may be symbolic."""
+    return (
+        isinstance(size, (tuple, list))
+        and len(size) == 2
+        and all(isinstance(side, (int, torch.SymInt)) for side in size)
+    )
+
+
 def _check_kinds(tensors: dict[str, Tensor]) -> None:
     value = tensors["value"]
     for name, tensor in tensors.items():
+        if tensor.layout != torch.strided:
+            raise ValueError(f"{name} must be a dense tensor, got {tensor.layout}; use its .to_dense()")
         if tensor.dtype not in _DTYPES:
             raise ValueError(f"{name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
         if (tensor.dtype == torch.float64) != (value.dtype == torch.float64):

@@ -19,8 +19,9 @@ def test_the_doctor_shows_versions_devices_and_the_error_of_every_backend() -> N
     lines = succeed("doctor").out.splitlines()
     assert f"torch              {version('torch')}" in lines
     assert any(line.startswith("device             cpu") for line in lines)
-    backends = [line.split()[1] for line in lines if line.startswith("  cpu ")]
-    assert backends == ["auto", "reference"]
+    backends = [line.split()[:3] for line in lines if line.startswith("  cpu ")]
+    assert backends == [["cpu", "cpu", "auto"], ["cpu", "reference", "relative"]]
+    assert all(float(line.split()[-2]) > 0 and line.endswith(" ms") for line in lines if line.startswith("  cpu "))
 
 
 def test_an_operator_that_is_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

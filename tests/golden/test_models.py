@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.golden("model")
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_detector_equals_reference(case: "GoldenCase", backend: str) -> None:
-    detector = reference_detector(case)
+@pytest.mark.parametrize("backend", ["cpu", "reference", pytest.param("triton", marks=pytest.mark.gpu)])
+def test_detector_equals_reference(case: "GoldenCase", backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend == "triton" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # convolutions with 10 bits are off by 1e-3
+    device = "cuda" if backend == "triton" else "cpu"
+    detector = reference_detector(case).to(device)
     use_backend(detector, backend)
-    features = [case.inputs[f"feature_{index}"] for index in range(len(case.config["backbone_channels"]))]
+    features = [case.inputs[f"feature_{index}"].to(device) for index in range(len(case.config["backbone_channels"]))]
+    is_padding = case.inputs["mask"].to(device)
     with torch.no_grad():
-        memory = detector.encode(features, case.inputs["mask"])
+        memory = detector.encode(features, is_padding)
         queries, _ = detector.proposals(memory)
-        output = detector.forward_features(features, case.inputs["mask"])
+        output = detector.forward_features(features, is_padding)
     expected = case.outputs
     num_queries = len(expected["query_embed"])  # learned queries are stored for one image
     _assert_close(memory.tokens[:, ::16], expected["memory_every16"])
@@ -36,7 +41,7 @@ def test_detector_equals_reference(case: "GoldenCase", backend: str) -> None:
         _assert_close(layer.boxes, expected[f"{name}_boxes"])
     assert (output.proposals is not None) == case.config["two_stage"]
     if output.proposals is not None:
-        assert torch.equal(output.proposals.selected, expected["topk_proposals"])
+        assert torch.equal(output.proposals.selected.cpu(), expected["topk_proposals"])
         _assert_close(output.proposals.logits, expected["enc_pred_logits"])
         _assert_close(output.proposals.boxes, expected["enc_pred_boxes"])
         _assert_close(output.proposals.anchors, expected["anchors"])
@@ -50,4 +55,4 @@ def test_state_dict_survives_the_way_to_our_names_and_back(case: "GoldenCase") -
 
 
 def _assert_close(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=5e-5)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=5e-5)

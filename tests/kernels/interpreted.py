@@ -3,12 +3,14 @@
 The interpreter is chosen when Triton is imported, for the whole process, which must not hold for other tests.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from benchmarks.memory_rates import gather_kernel, reduce_kernel
 from deta_kernels.backward import backward
 from deta_kernels.forward import forward
 from tests.kernels.scenes import (
@@ -21,16 +23,10 @@ from tests.kernels.scenes import (
     run_reference,
 )
 
+pytestmark = pytest.mark.usefixtures("memory_starts_as_nan")
+
 # Rounding of float32 in locations of some pixels, times differences of neighbouring pixels.
 FLOAT32 = 1e-5
-
-
-@pytest.fixture(autouse=True)
-def _memory_starts_as_nan() -> Iterator[None]:
-    """Under this switch PyTorch fills uninitialised memory with NaN: what a kernel leaves out shows."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def run_triton(problem: Problem, *, deterministic: bool = False, with_reference: bool = True) -> Result:
@@ -87,6 +83,45 @@ def test_several_images_do_not_mix() -> None:
     assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
 
 
+@pytest.mark.parametrize("boxes", [False, True])
+def test_points_outside_the_map_are_right(boxes: bool) -> None:
+    problem = random_problem(boxes=boxes, spread=3.0, queries=20, images=1)
+    result = run_triton(problem.to(torch.float32))
+    assert_results_close(result, run_reference(problem), FLOAT32)
+    assert (result.offsets == 0).all(-1).float().mean() > 0.3  # many points do see nothing
+
+
+def test_padding_rows_of_zeros_are_right() -> None:
+    problem = random_problem(((6, 6),), queries=30, images=1)
+    problem.value.view(1, 6, 6, 3, 8)[:, :, 4:] = 0
+    assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
+
+
+@pytest.mark.filterwarnings("ignore:.*not a double precision floating point")
+@pytest.mark.parametrize("boxes", [False, True])
+def test_gradients_equal_finite_differences(boxes: bool) -> None:
+    """Of the kernel itself: float32 allows steps of 0.002, within one pixel, and three digits."""
+    problem = random_problem(
+        ((3, 2), (1, 2)), images=1, queries=2, heads=1, channels=2, points=1, boxes=boxes, spread=0.5
+    ).to(torch.float32)
+    sizes = [side for size in problem.shapes for side in size]
+
+    class Attention(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *tensors: Tensor) -> Tensor:  # noqa: ANN401
+            output = forward(tensors[0], sizes, *tensors[1:])
+            ctx.save_for_backward(output, *tensors)
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
+            output, value, reference, offsets, logits = ctx.saved_tensors
+            return backward(upstream[0], output, value, sizes, reference, offsets, logits, True, False)
+
+    leaves = [tensor.requires_grad_() for tensor in problem.tensors]
+    assert torch.autograd.gradcheck(Attention.apply, leaves, eps=2e-3, atol=1e-3, rtol=1e-3)
+
+
 def test_points_far_away_contribute_nothing() -> None:
     problem = random_problem(images=1, heads=1, queries=3).to(torch.float32)
     for distance in (1e4, -1e30, float("inf")):
@@ -138,3 +173,13 @@ def test_no_queries_or_no_images_give_empty_results(images: int, queries: int) -
     result = run_triton(random_problem(images=images, queries=queries).to(torch.float32))
     assert result.output.shape == (images, queries, 3, 8)
     assert (result.value == 0).all()
+
+
+def test_benchmark_kernels_gather_and_add_the_rows_of_the_index() -> None:
+    index = torch.tensor([0, 2, 2, 1, 4, 4, 4, 0, 3, 3, 3, 3, 3, 3, 3, 3], dtype=torch.int32)
+    table = torch.arange(160.0).view(5, 32)
+    sums, counts = torch.empty(2, 4, 32), torch.zeros(5, 32)
+    gather_kernel[(2,)](table, index, sums, 8, 4, 32)
+    reduce_kernel[(2,)](counts, index, 8, 4, 32)
+    assert torch.equal(sums, table[index.view(2, 2, 4)].sum(1))
+    assert torch.equal(counts, torch.bincount(index, minlength=5).float()[:, None].expand(-1, 32))

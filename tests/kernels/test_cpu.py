@@ -21,6 +21,8 @@ from tests.kernels.scenes import (
     run_with,
 )
 
+pytestmark = pytest.mark.usefixtures("memory_starts_as_nan")
+
 # Rounding of float32: about 100 pixels of location times 6e-8, times differences of neighbouring pixels.
 FLOAT32, FLOAT64 = 1e-5, 1e-12
 PYRAMID: Shapes = ((8, 10), (5, 6), (4, 4), (3, 3), (2, 3), (2, 2), (1, 2), (1, 1))
@@ -86,6 +88,15 @@ def test_points_on_pixel_centres_read_that_pixel() -> None:
         value, ((3, 4),), centres.view(1, 12, 1, 2), torch.zeros(1, 12, 1, 1, 1, 2), torch.zeros(1, 12, 1, 1)
     )
     torch.testing.assert_close(output.flatten(), torch.arange(12.0), rtol=0, atol=1e-5)
+
+
+def test_gradients_on_pixel_centres_and_at_the_border_are_those_of_the_twin() -> None:
+    """Bilinear sampling has a kink there; all numbers are exact, so both must choose the same side."""
+    steps = torch.arange(-3.0, 13.0)  # pixels -2, -1.5, ... 5.5 of a map of 4 by 4
+    problem = random_problem(((4, 4),), images=1, queries=len(steps) ** 2, heads=1, points=1)
+    reference = torch.cartesian_prod(steps, steps).view(problem.reference.shape).double() / 8
+    problem = replace(problem, reference=reference, offsets=torch.zeros_like(problem.offsets))
+    assert_results_close(run_cpu(problem), run_reference(problem), FLOAT64)
 
 
 def test_gradients_equal_finite_differences() -> None:

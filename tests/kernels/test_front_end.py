@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import deta_kernels
-from deta_kernels import deformable_attention
+from deta_kernels import choose_backend, deformable_attention
 from tests.kernels.scenes import Problem, random_problem
 
 
@@ -41,6 +41,9 @@ def attend(problem: Problem, changes: dict[str, Any] | None = None) -> torch.Ten
         ({"value": torch.zeros(2, 76, 3, 8, dtype=torch.int64)}, "value must be float16"),
         ({"logits": torch.zeros(2, 11, 3, 12, dtype=torch.float64)}, "all be float64 or none"),
         ({"offsets": torch.zeros(2, 11, 3, 3, 4, 2, device="meta")}, "offsets must be on cpu"),
+        ({"spatial_shapes": ((7.0, 9.0), (4, 3), (1, 1))}, "integers"),
+        ({"spatial_shapes": (7, 9, 4)}, "integers"),
+        ({"value": torch.zeros(2, 76, 3, 8).to_sparse()}, "value must be a dense tensor, got torch.sparse_coo"),
         ({"backend": "cuda"}, "backend must be one of auto, cpu, triton, reference"),
         ({"backend": "triton"}, "'triton' needs cuda tensors, got cpu"),
     ],
@@ -71,14 +74,14 @@ def test_choice_of_backend_is_said_once(caplog: pytest.LogCaptureFixture) -> Non
     ],
 )
 def test_auto_takes_the_fastest_backend_that_runs(device: str, dtype: torch.dtype, chosen: str) -> None:
-    assert deta_kernels._choose("auto", device, dtype) == chosen
+    assert choose_backend("auto", device, dtype) == chosen
 
 
 def test_backend_chosen_by_name_does_not_fall_back() -> None:
     with pytest.raises(ValueError, match="float64"):
-        deta_kernels._choose("triton", "cuda", torch.float64)
+        choose_backend("triton", "cuda", torch.float64)
     with pytest.raises(ValueError, match="needs cpu tensors"):
-        deta_kernels._choose("cpu", "cuda", torch.float32)
+        choose_backend("cpu", "cuda", torch.float32)
 
 
 def test_import_loads_no_compiler() -> None:

@@ -1,10 +1,11 @@
 """The custom operators inside PyTorch: registration, compilation, gradients on demand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
 from deta_kernels import deformable_attention
@@ -20,6 +21,19 @@ def test_operator_passes_the_checks_of_pytorch(reference_needs_gradient: bool) -
     sizes = [side for size in problem.shapes for side in size]
     arguments = (value, sizes, reference, offsets, logits)
     results = torch.library.opcheck(torch.ops.deta.deformable_attention.default, arguments)
+    assert set(results.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_backward_operator_passes_the_checks_of_pytorch(with_reference: bool) -> None:
+    problem = random_problem(queries=5).to(torch.bfloat16, reference=torch.float32)
+    value, reference, offsets, logits = problem.tensors
+    sizes = [side for size in problem.shapes for side in size]
+    output = deformable_attention(value, problem.shapes, reference, offsets, logits)
+    results = torch.library.opcheck(
+        torch.ops.deta.deformable_attention_backward.default,
+        (problem.upstream, output, value, sizes, reference, offsets, logits, with_reference),
+    )
     assert set(results.values()) == {"SUCCESS"}
 
 
@@ -39,25 +53,49 @@ def test_compiled_without_graph_break_equals_eager() -> None:
         assert torch.equal(found, expected)
 
 
-def test_other_image_sizes_do_not_compile_again() -> None:
-    counter = CompileCounter()
+class AttendToMaps(nn.Module):
+    """The operator with sizes that come from the maps, as in a detector."""
 
-    @torch.compile(fullgraph=True, backend=counter, dynamic=True)
-    def attend(maps: list[Tensor], reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
+    def forward(self, maps: list[Tensor], reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
         shapes = tuple((level.shape[1], level.shape[2]) for level in maps)
         value = torch.cat([level.flatten(1, 2) for level in maps], dim=1)
         return deformable_attention(value, shapes, reference, offsets, logits)
 
+
+def problem_with_maps(side: int) -> tuple[Problem, list[Tensor]]:
+    """A problem of two levels whose sizes follow ``side``, and its value as ``[B, h, w, H, D]`` maps."""
+    problem = random_problem(((side, side + 2), (side - 2, side - 1)), queries=side * 3, channels=16)
+    problem, start, maps = problem.to(torch.float32), 0, []
+    for height, width in problem.shapes:
+        maps.append(problem.value[:, start : start + height * width].unflatten(1, (height, width)))
+        start += height * width
+    return problem, maps
+
+
+@pytest.mark.parametrize(("dynamic", "compilations"), [(True, 1), (None, 2)])  # None: the second size is general
+def test_other_image_sizes_do_not_compile_again(dynamic: bool | None, compilations: int) -> None:
+    torch.compiler.reset()
+    counter = CompileCounter()
+    attend = torch.compile(AttendToMaps(), fullgraph=True, backend=counter, dynamic=dynamic)
     for side in (7, 10, 13, 18):
-        shapes = ((side, side + 2), (side - 2, side - 1))
-        problem = random_problem(shapes, queries=side * 3, channels=16).to(torch.float32)
-        start, maps = 0, []
-        for height, width in problem.shapes:
-            maps.append(problem.value[:, start : start + height * width].unflatten(1, (height, width)))
-            start += height * width
+        problem, maps = problem_with_maps(side)
         output = attend(maps, *problem.tensors[1:])
         torch.testing.assert_close(output, run_with(problem, backend="cpu").output, rtol=0, atol=0)
-    assert counter.frame_count == 1
+    assert counter.frame_count == compilations
+
+
+def test_exported_program_serves_other_image_sizes(tmp_path: Path) -> None:
+    problem, maps = problem_with_maps(7)
+    any_size = torch.export.Dim.AUTO
+    dynamic = ([{1: any_size, 2: any_size}] * 2, {1: any_size}, {1: any_size}, {1: any_size})
+    program = torch.export.export(AttendToMaps(), (maps, *problem.tensors[1:]), dynamic_shapes=dynamic)
+    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert "deta.deformable_attention.default" in targets
+    torch.export.save(program, tmp_path / "attention.pt2")
+    loaded = torch.export.load(tmp_path / "attention.pt2").module()
+    for side in (7, 12):
+        problem, maps = problem_with_maps(side)
+        assert torch.equal(loaded(maps, *problem.tensors[1:]), run_with(problem, backend="cpu").output)
 
 
 def test_gradients_not_asked_for_are_not_made() -> None:

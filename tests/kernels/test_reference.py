@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from deta_kernels import deformable_attention
 from tests.kernels.scenes import ODD_LEVELS, Shapes, loop_attention, random_problem, run_with
@@ -12,6 +13,17 @@ from tests.kernels.scenes import ODD_LEVELS, Shapes, loop_attention, random_prob
 def test_output_equals_loops_over_every_corner(shapes: Shapes, boxes: bool) -> None:
     problem = random_problem(shapes, images=2, queries=4, heads=2, points=2, boxes=boxes, spread=1.5)
     torch.testing.assert_close(run_with(problem, backend="reference").output, loop_attention(problem))
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_gradients_equal_finite_differences(boxes: bool) -> None:
+    problem = random_problem(((3, 4), (2, 2)), images=1, queries=3, heads=2, channels=3, points=2, boxes=boxes)
+    leaves = [tensor.requires_grad_() for tensor in problem.tensors]
+
+    def attend(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
+        return deformable_attention(value, problem.shapes, reference, offsets, logits, backend="reference")
+
+    assert torch.autograd.gradcheck(attend, leaves)
 
 
 def test_bfloat16_locations_are_not_rounded() -> None:

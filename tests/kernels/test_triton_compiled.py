@@ -73,7 +73,7 @@ def compile_kernel(
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["forward", "backward"])
 def test_no_register_is_spilled(name: str, dtype: str, capability: int, tmp_path: Path) -> None:
     compiled = compile_kernel(name, capability, dtype, tmp_path)
@@ -96,10 +96,21 @@ def test_hopper_adds_four_channels_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("channels", [8, 16, 48, 64, 128])
 @pytest.mark.parametrize("name", ["forward", "backward"])
-def test_other_head_sizes_spill_nothing(name: str, channels: int, tmp_path: Path) -> None:
-    assert compile_kernel(name, 90, "fp32", tmp_path, channels=channels, boxes=True).stack_bytes == 0
+def test_other_head_sizes_spill_nothing(name: str, channels: int, capability: int, tmp_path: Path) -> None:
+    compiled = compile_kernel(name, capability, "fp32", tmp_path, channels=channels, boxes=True)
+    assert compiled.stack_bytes == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [75, 86, 89, 100, 120])
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_chips_without_a_table_get_kernels_that_compile_and_spill_nothing(
+    name: str, capability: int, tmp_path: Path
+) -> None:
+    assert compile_kernel(name, capability, "fp32", tmp_path).stack_bytes == 0
 
 
 @pytest.mark.slow
