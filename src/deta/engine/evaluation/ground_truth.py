@@ -8,8 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from deta.data.coco_json import load_document, read_annotations, read_categories, read_images
-from deta.data.problems import Problems
+from deta.data.coco_json import read_coco_file
 
 logger = logging.getLogger(__name__)
 
@@ -100,15 +99,10 @@ def read_ground_truth(path: Path) -> GroundTruth:
         ValueError: The file is not COCO's layout, holds an id twice, refers to an image or category which
             it does not list, or has a box that is not four finite numbers; all faults are named.
     """
-    document = load_document(path)
-    if "annotations" not in document:
+    content = read_coco_file(path)
+    images, objects, categories = content.images, content.annotations, content.categories
+    if objects is None:
         raise ValueError(f"{path} must have a list 'annotations': images without labels cannot be evaluated")
-    categories = read_categories(document, path)
-    problems = Problems(str(path))
-    images = read_images(document, problems)
-    image_rows = {image_id: row for row, image_id in enumerate(images.ids)}
-    objects = read_annotations(document, image_rows, categories, problems)
-    problems.raise_if_any()
     for count, what in (
         (objects.num_missing_iscrowd, "iscrowd, 0"),
         (objects.num_missing_area, "area, width times height"),
@@ -121,9 +115,9 @@ def read_ground_truth(path: Path) -> GroundTruth:
         image_ids=np.sort(image_ids),
         category_ids=categories.ids,
         category_names=categories.names,
-        object_image_ids=image_ids[np.array(objects.images, dtype=np.int64)],
-        object_category_ids=np.array(categories.ids, dtype=np.int64)[np.array(objects.labels, dtype=np.int64)],
-        boxes_xywh=np.array(objects.boxes, dtype=np.float64).reshape(-1, 4),
-        areas=np.array(objects.areas, dtype=np.float64),
-        is_crowd=np.array(objects.is_crowd, dtype=np.bool_),
+        object_image_ids=image_ids[objects.images],
+        object_category_ids=np.array(categories.ids, dtype=np.int64)[objects.labels],
+        boxes_xywh=objects.boxes,
+        areas=objects.areas,
+        is_crowd=objects.is_crowd,
     )
