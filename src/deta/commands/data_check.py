@@ -31,11 +31,12 @@ def run(cfg: DictConfig) -> None:
             num_workers=cfg.num_workers,
             min_image_side=cfg.data.get("min_image_side", 8),
             scale_16bit=cfg.data.get("scale_16bit", False),
+            layout=datamodule.layout,
         )
         print("\n".join(report.lines()))
         is_usable = is_usable and report.is_usable
         if split == "train" and report.annotations is not None:
-            categories = read_coco(annotations).categories
+            categories = read_coco(annotations, layout=datamodule.layout).categories
     print("The data set is usable." if is_usable else "The data set has errors.")
     if not is_usable:
         sys.exit(1)

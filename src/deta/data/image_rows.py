@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from deta.data.problems import Problems
 from deta.data.values import is_id
 
 Layout = Literal["coco", "lvis"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 LVIS_KEYS = (NEGATIVE, NOT_EXHAUSTIVE)
 

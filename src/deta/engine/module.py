@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from deta.engine.evaluation import CocoEvaluator, CocoResult
+from deta.engine.evaluation import DetectionEvaluator, DetectionResult
 from deta.engine.optim import parameter_groups
+from deta.engine.validation_loss import ValidationLoss
 from deta.losses import Criterion, class_error
 from deta.structures import Batch, DetectionOutput, Detections, LayerPrediction, Losses
 from deta.utils.checks import require_choice
@@ -56,7 +57,7 @@ class DetectionModule(pl.LightningModule):
         *,
         detector: nn.Module,
         postprocess: Postprocess,
-        evaluator: CocoEvaluator,
+        evaluator: DetectionEvaluator[Any],
         criterion: Criterion | None = None,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
@@ -73,7 +74,8 @@ class DetectionModule(pl.LightningModule):
         self.evaluator = evaluator
         self.losses: Losses | None = None
         self.detections: Detections | None = None
-        self.result: CocoResult | None = None
+        self.result: DetectionResult | None = None
+        self._validation_loss = ValidationLoss()
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
         self._interval = require_choice("schedule.interval", scheduler_interval, ("epoch", "step"))
@@ -98,14 +100,16 @@ class DetectionModule(pl.LightningModule):
         return self._detections(self(batch), batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a batch, every term logged."""
+        """Loss of a batch; every term is logged as its mean over ranks, the loss of the global batch."""
         output = self(batch)
-        losses = self._losses(output, batch, batch_idx)
+        losses = self._losses(output, batch, batch_idx, self._mean_over_ranks)
         last = f"layer{len(output.layers) - 1}"
-        logged = {f"train/{name}": value.detach() for name, value in losses.terms.items()}
-        logged["train/class_error"] = class_error(output.layers[-1].logits, losses.matches[last], batch.targets)
-        self.log_dict(logged, batch_size=len(batch))
-        self.log("train/loss", losses.total.detach(), prog_bar=True, batch_size=len(batch))
+        error = class_error(output.layers[-1].logits, losses.matches[last], batch.targets)
+        names = [*(f"train/{name}" for name in losses.terms), "train/class_error", "train/loss"]
+        values = torch.stack([value.detach().float() for value in (*losses.terms.values(), error, losses.total)])
+        *terms, loss = self._mean_over_ranks(values).unbind()
+        self.log_dict(dict(zip(names, terms, strict=False)), batch_size=len(batch))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         self.losses = losses
         return losses.total
 
@@ -113,13 +117,18 @@ class DetectionModule(pl.LightningModule):
         """Detections and, with a criterion, the loss of a batch, accumulated over the epoch."""
         output = self(batch)
         if self.criterion is not None:
-            losses = self._losses(output, batch, batch_idx)
-            self.log("val/loss", losses.total, batch_size=len(batch), sync_dist=True)
+            self._validation_loss.update(
+                self.criterion, lambda average: self._losses(output, batch, batch_idx, average)
+            )
         self.detections = self._detections(output, batch)
         self.evaluator.update(self.detections, batch.image_ids)
 
     def on_validation_epoch_end(self) -> None:
-        """Compute COCO's numbers over all images of all ranks."""
+        """Compute loss and metric over all images of all ranks, which may have had different numbers of batches."""
+        loss = self._validation_loss.compute()
+        if loss is not None:
+            self.log("val/loss", loss)
+        self._validation_loss.reset()
         if not self.trainer.sanity_checking:
             self.evaluator.expect_all_images = self._validates_all_images()
             self.result = self.evaluator.compute()
@@ -147,12 +156,14 @@ class DetectionModule(pl.LightningModule):
         limit = self.trainer.limit_val_batches
         return isinstance(limit, float) and limit == 1.0
 
-    def _losses(self, output: DetectionOutput, batch: Batch, batch_idx: int) -> Losses:
+    def _losses(
+        self, output: DetectionOutput, batch: Batch, batch_idx: int, average: Callable[[Tensor], Tensor]
+    ) -> Losses:
         assert self.criterion is not None
         generator = torch.Generator(self.device)
         place = (self._seed, self.current_epoch, batch_idx, self.global_rank)
         generator.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-        return self.criterion(output, batch.targets, generator=generator, average=self._mean_over_ranks)
+        return self.criterion(output, batch.targets, generator=generator, average=average)
 
     def _mean_over_ranks(self, values: Tensor) -> Tensor:
         mean: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="mean")
