@@ -149,6 +149,10 @@ def _difference(place: Place, reference: Place, images: ImageBootstrap | None) -
         (first.evaluations.get(place.postprocess), second.evaluations.get(reference.postprocess))
         for first, second in pairs.values()
     ]
-    known = [(first, second) for first, second in evaluations if first is not None and second is not None]
+    known = [
+        (first, second)
+        for first, second in evaluations
+        if first is not None and first.has_matches and second is not None and second.has_matches
+    ]
     is_known = len(known) == len(evaluations)  # else a run was not evaluated image by image
     return compare(differences, images.interval(known) if is_known else None)

@@ -27,6 +27,7 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
         unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
         if unscored:
             yield f"{unscored} runs are not evaluated under {name}; deta study evaluates them"
+    yield from unmatched_evaluations(records)
     yield from _settings(study, groups)
     yield from different_machines(records)
     if len(study.seeds) < 3:
@@ -40,6 +41,13 @@ def missing_runs(records: Sequence[Record]) -> Iterator[str]:
         if status.state != RunState.DONE:
             name = f"{describe_cell(record.run.factors)} seed={record.run.seed}".strip()
             yield f"{name} is {status.state}{f': {status.message}' if status.message else ''}"
+
+
+def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
+    """A note if runs were evaluated by rules that know no matches by image, as those of LVIS."""
+    unmatched = sum(any(not each.has_matches for each in record.evaluations.values()) for record in records)
+    if unmatched:
+        yield f"{unmatched} runs are not evaluated by COCO's rules: they have no interval over images"
 
 
 def different_machines(records: Iterable[Record]) -> Iterator[str]:
