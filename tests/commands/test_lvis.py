@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from deta.commands.eval_stored import write_note
 from deta.engine.checkpoint import read_checkpoint
 from deta.engine.tracking import read_metrics
 from tests.commands.running import QUIET, SMALL_MODEL, fail, succeed
@@ -43,10 +44,16 @@ EXPERIMENT = (
 
 
 @pytest.fixture(scope="module")
-def words(shared: Path) -> tuple[str, ...]:
-    """The whole command line but the directory."""
+def place(shared: Path) -> tuple[str, ...]:
+    """Where the data set lies."""
     images = ("data.train_images=../coco_sample", "data.val_images=../coco_sample")
-    return (*EXPERIMENT, f"data.root={shared}/data/lvis_sample", *images)
+    return (f"data.root={shared}/data/lvis_sample", *images)
+
+
+@pytest.fixture(scope="module")
+def words(place: tuple[str, ...]) -> tuple[str, ...]:
+    """The whole command line but the directory."""
+    return (*EXPERIMENT, *place)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +67,20 @@ def whole(words: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> P
 def evaluate(run: Path, folder: Path, *words: str) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Numbers and detections of ``deta eval``."""
     succeed("eval", f"ckpt={run}", "num_pictures=0", "accelerator=cpu", *words, f"hydra.run.dir={folder}")
+    return read(folder)
+
+
+def read(folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Numbers and detections in the folder of an evaluation."""
     return json.loads((folder / "metrics.json").read_text()), json.loads((folder / "predictions.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def evaluated(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evaluation of the run as it was trained."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    evaluate(whole, folder)
+    return folder
 
 
 def steps(folder: Path) -> list[int]:
@@ -92,10 +112,11 @@ def annotations_from(records: list[dict[str, Any]], path: Path, generator: np.ra
     return content
 
 
-def test_evaluation_gives_the_numbers_of_the_rules(whole: Path, shared: Path, tmp_path: Path) -> None:
+def test_evaluation_gives_the_numbers_of_the_rules(whole: Path, evaluated: Path, shared: Path, tmp_path: Path) -> None:
     path = shared / "data/lvis_sample/annotations/lvis_v1_val.json"
-    metrics, records = evaluate(whole, tmp_path / "own")
+    metrics, records = read(evaluated)
     assert len(records) == 41 * 300
+    assert not (evaluated / "matches.npz").exists()  # by COCO's rules, which are not those of the numbers
     assert metrics == pytest.approx(lvis_numbers(path, records), abs=1e-9, nan_ok=True)
     logged = next(row for row in read_metrics(whole / "metrics.jsonl") if "val/APr" in row)
     assert metrics == pytest.approx({name: logged[f"val/{name}"] for name in metrics}, abs=1e-6, nan_ok=True)
@@ -138,3 +159,41 @@ def test_repeats_make_the_epoch_longer(whole: Path) -> None:
 def test_the_metric_of_coco_is_refused_for_lvis(words: tuple[str, ...], tmp_path: Path) -> None:
     message = fail("train", *words, "evaluator=coco", f"hydra.run.dir={tmp_path}")
     assert "has the layout of LVIS (images with neg_category_ids); use data=lvis instead of data=coco, and" in message
+
+
+def test_shards_of_lvis_are_checked_and_evaluated_as_its_folder(
+    whole: Path, evaluated: Path, place: tuple[str, ...], tmp_path: Path
+) -> None:
+    succeed("data", "shard", "data=lvis", *place, f"out={tmp_path}/shards")
+    shards = ("data.source=shards", f"data.shards={tmp_path}/shards")
+    assert "The data set is usable." in succeed("data", "check", "data=lvis", *place, *shards).out
+    (metrics, records), (expected, same) = evaluate(whole, tmp_path / "own", *shards), read(evaluated)
+    assert records == same
+    assert metrics == pytest.approx(expected, nan_ok=True)
+
+
+def test_looking_at_lvis(place: tuple[str, ...], tmp_path: Path) -> None:
+    common = ("data=lvis", *place, "split=val", f"hydra.run.dir={tmp_path}")
+    succeed("data", "stats", *common)
+    assert len((tmp_path / "categories_val.csv").read_text().splitlines()) == 1 + 1230
+    assert "2 images of 41" in succeed("data", "show", *common, "num_images=2").out
+    assert "1 rules on 3 images" in succeed("data", "assign", *common, "grid=null", "num_images=3", "num_workers=1").out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ((), "the annotations have the layout of LVIS"),
+        (("evaluator=lvis",), "evaluator._target_=deta.engine.evaluation.LvisEvaluator"),
+        (("data=lvis", "data.root=ROOT"), "the annotations have the layout of LVIS"),
+    ],
+)
+def test_the_analysis_of_stored_predictions_is_refused(
+    words: tuple[str, ...], reason: str, shared: Path, tmp_path: Path
+) -> None:
+    truth = shared / "data/lvis_sample/annotations/lvis_v1_val.json"
+    (tmp_path / "predictions.json").write_text("[]")
+    write_note(tmp_path, truth, layout="lvis")
+    given = [word.replace("ROOT", str(shared / "data/lvis_sample")) for word in words]
+    message = fail("eval", "--from", str(tmp_path), *given, f"hydra.run.dir={tmp_path}/out")
+    assert f"{reason}: --from evaluates and analyses by COCO's rules alone" in message

@@ -215,9 +215,8 @@ FACTORS = np.array([1.0, 1.25, 2.0, 3.5, 1.0, 1.75, 1.0, 1.0, 1.5, 2.125])
 """Their sum is 16.125."""
 
 
-def repeating(batch_size: int = 4, **options: int) -> TrainSampler:
-    changes: dict[str, Any] = {"seed": 0, **options}
-    return TrainSampler(num_samples=len(FACTORS), batch_size=batch_size, repeat_factors=FACTORS, **changes)
+def repeating(batch_size: int = 4, **options: Any) -> TrainSampler:  # noqa: ANN401
+    return sampler(len(FACTORS), batch_size, repeat_factors=FACTORS, **options)
 
 
 def test_an_image_comes_as_often_as_its_factor_says() -> None:
@@ -290,3 +289,27 @@ def test_resume_inside_an_epoch_with_other_repeats_is_refused() -> None:
 def test_factors_of_another_number_of_images_are_refused() -> None:
     with pytest.raises(ValueError, match=r"repeat_factors must have shape \(9,\), got \(10,\)"):
         TrainSampler(num_samples=9, batch_size=1, seed=0, repeat_factors=FACTORS)
+
+
+def test_repeats_stay_in_the_window_of_their_image() -> None:
+    group = np.arange(10) // 3
+    for seed in range(20):
+        order = images(repeating(1, seed=seed, groups=ShuffleGroups(group=group, window=2)))
+        assert sorted(order) == sorted(images(repeating(1, seed=seed)))
+        assert len(_runs([int(group[image]) for image in order], 2)) == 2
+
+
+def test_resume_inside_an_epoch_with_repeats_in_windows_goes_on_with_the_rest() -> None:
+    groups = ShuffleGroups(group=np.arange(10) // 3, window=2)
+    whole, resumed = repeating(4, groups=groups), repeating(4, groups=groups)
+    resumed.load_state_dict({**whole.state_dict(), "position": 8})
+    assert list(resumed) == list(whole)[8:]
+
+
+def test_a_state_from_before_there_were_repeats_is_one_without() -> None:
+    state = {key: value for key, value in sampler(10, 4).state_dict().items() if key != "order_size"}
+    resumed = sampler(10, 4)
+    resumed.load_state_dict({**state, "position": 4})
+    assert list(resumed) == list(sampler(10, 4))[4:]
+    with pytest.raises(ValueError, match="order_size was 10, is 16"):
+        repeating().load_state_dict({**state, "position": 4})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from deta.engine.evaluation import LvisEvaluator, LvisResult, engines
+from deta.engine.evaluation import LvisEvaluator, LvisResult, engines, read_evaluation, write_evaluation
 from deta.structures import Detections
 from tests.engine.lvis_rules import lvis_numbers
 
@@ -167,6 +167,19 @@ def test_nothing_detected_gives_zeros(tmp_path: Path) -> None:
     path = write(tmp_path, [image(1)], [(1, 3, BOX)])
     result, _ = score(path, {1: []})
     assert (result.ap, result.ap_rare, result.ar) == (0.0, 0.0, 0.0)
+
+
+def test_a_stored_evaluation_has_numbers_and_no_matches(tmp_path: Path) -> None:
+    path = write(tmp_path, [image(1)], [(1, category, [0, 0, 9, 9]) for category in CATEGORIES])
+    metric = LvisEvaluator(annotations=path, category_ids=tuple(CATEGORIES))
+    none = torch.zeros(1, 0)
+    metric.update(Detections(torch.zeros(1, 0, 4), none, none.long(), none.bool()), torch.tensor([1]))
+    (tmp_path / "matches.npz").write_text("of an earlier evaluation")
+    write_evaluation(tmp_path, metric, metric.compute())
+    stored = read_evaluation(tmp_path)
+    assert stored is not None
+    assert (stored.metrics["APr"], stored.metrics["APf"]) == (0.0, 0.0)
+    assert not stored.has_matches
 
 
 def test_the_table_names_the_groups(tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
         unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
         if unscored:
             yield f"{unscored} runs are not evaluated under {name}; deta study evaluates them"
-    yield from unmatched_evaluations(records)
     yield from _settings(study, groups)
     yield from different_machines(records)
     if len(study.seeds) < 3:

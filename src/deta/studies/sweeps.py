@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deta.engine.runs import find_runs, read_cells
-from deta.studies.notes import different_machines, missing_runs, unmatched_evaluations
+from deta.studies.notes import different_machines, missing_runs
 from deta.studies.records import Record, read_record, with_own_scores
 from deta.studies.results import Axis
 from deta.studies.settings import ABSENT, is_below, leaves
@@ -58,7 +58,7 @@ def group_sweep(folder: Path) -> Sweep:
     num_unknown = len(records) - len(started)
     unknown = [f"{num_unknown} runs have not started and are left out"] if num_unknown else []
     all_runs = [record for _, _, runs in named for record in runs]
-    notes = (*unknown, *missing_runs(all_runs), *unmatched_evaluations(all_runs), *different_machines(all_runs))
+    notes = (*unknown, *missing_runs(all_runs), *different_machines(all_runs))
     return Sweep(axes, tuple(named), notes)
 
 
