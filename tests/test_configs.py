@@ -82,6 +82,7 @@ def test_every_experiment_builds_its_parts(name: str, tmp_path: Path) -> None:
     ("experiment", "twin"),
     [
         ("deta_r50_12ep", "improved_baseline_r50_12ep"),
+        ("deta_r50_lvis_12ep", "improved_baseline_r50_lvis_12ep"),
         ("deta_bccd_squeezenet", "deta_bccd_squeezenet_one_to_one"),
         ("deta_shapes", "deta_shapes_one_to_one"),
     ],
@@ -91,6 +92,15 @@ def test_twins_differ_in_assignment_and_post_processing_alone(experiment: str, t
     assert {key for key in first if first[key] != second[key]} == {"criterion", "postprocess"}
     for key in ("class_weight", "l1_weight", "giou_weight", "normalizer", "ignore_coverage"):
         assert first.criterion[key] == second.criterion[key]
+
+
+def test_lvis_recipe_evaluates_300_detections_with_the_rules_of_lvis(tmp_path: Path) -> None:
+    for name in ("deta_r50_lvis_12ep", "improved_baseline_r50_lvis_12ep"):
+        cfg = compose_train([f"experiment={name}"], tmp_path)
+        assert cfg.postprocess.max_detections == cfg.evaluator.max_detections == 300
+        assert cfg.evaluator._target_.endswith("LvisEvaluator")
+        assert (cfg.data.layout, cfg.data.repeat_threshold, cfg.criterion.federated) == ("lvis", 0.001, False)
+        assert cfg.trainer.max_epochs == 12
 
 
 def test_recipe_of_the_paper() -> None:

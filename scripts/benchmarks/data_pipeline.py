@@ -74,7 +74,7 @@ class DetrPipeline:
         return images, is_padding, [boxes for _, boxes in pairs]
 
     def _sample(self, key: SampleKey) -> tuple[Tensor, Tensor]:
-        generator = sample_generator(0, key.epoch, key.image)
+        generator = sample_generator(0, key)
         rows = self._annotations.rows(key.image)
         boxes = torch.from_numpy(self._annotations.boxes[rows][~self._annotations.is_crowd[rows]])
         image = Image.open(self._folder / self._annotations.file_name(key.image)).convert("RGB")

@@ -162,6 +162,15 @@ def test_ranks_share_out_both_splits(root: Path) -> None:
     assert len(trained) == len(set(trained)) == 12
 
 
+def test_fewer_validation_images_than_ranks_are_refused_on_every_rank(root: Path) -> None:
+    for rank in (0, 7):
+        module = data_module(root)
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=8, is_global_zero=rank == 0)  # type: ignore[assignment]
+        module.setup("validate")
+        with pytest.raises(ValueError, match=r"val\.json has 7 images, fewer than the 8 processes .* fewer devices"):
+            module.val_dataloader()
+
+
 def test_validation_alone_needs_no_training_file(root: Path, tmp_path: Path) -> None:
     module = data_module(root, train_annotations=tmp_path / "nowhere.json")
     module.setup("validate")

@@ -209,3 +209,107 @@ def test_a_state_from_before_there_were_groups_is_one_without() -> None:
 def test_groups_of_another_number_of_images_are_refused() -> None:
     with pytest.raises(ValueError, match="groups must have one entry for each of 11 images, got 12"):
         sampler(11, 1, groups=ShuffleGroups(group=GROUP, window=1))
+
+
+FACTORS = np.array([1.0, 1.25, 2.0, 3.5, 1.0, 1.75, 1.0, 1.0, 1.5, 2.125])
+"""Their sum is 16.125."""
+
+
+def repeating(batch_size: int = 4, **options: Any) -> TrainSampler:  # noqa: ANN401
+    return sampler(len(FACTORS), batch_size, repeat_factors=FACTORS, **options)
+
+
+def test_an_image_comes_as_often_as_its_factor_says() -> None:
+    source = repeating(1)
+    counts, num_epochs = np.zeros(10), 2000
+    for epoch in range(num_epochs):
+        source.set_epoch(epoch)
+        order = source.order()
+        occurrences = np.bincount(order, minlength=10)
+        assert (np.abs(occurrences - FACTORS) < 1).all()
+        assert len(order) in (16, 17)
+        counts += occurrences
+    # A count varies by at most 0.5 in an epoch; four standard deviations of the mean.
+    np.testing.assert_allclose(counts / num_epochs, FACTORS, atol=4 * 0.5 / num_epochs**0.5)
+
+
+def test_an_epoch_with_repeats_has_one_length() -> None:
+    assert {len(list(repeating())) for _ in range(5)} == {len(repeating())} == {16}
+
+
+def test_repeats_of_an_image_in_an_epoch_are_numbered() -> None:
+    keys = list(repeating(1))
+    assert len(set(keys)) == len(keys) == 16
+    for position in range(10):
+        repeats = [key.repeat for key in keys if key.image == position]
+        assert repeats == list(range(len(repeats)))
+
+
+def test_without_repeats_all_are_the_first() -> None:
+    assert {key.repeat for key in sampler()} == {0}
+
+
+def test_repeats_are_spread_over_the_epoch() -> None:
+    gaps = []
+    source = repeating(1)
+    for epoch in range(200):
+        source.set_epoch(epoch)
+        places = [k for k, position in enumerate(source.order()) if position == 3]
+        gaps += np.diff(places).tolist()
+    # Of n places, two drawn at random of four lie (n + 1) / 5 apart.
+    assert 3 < np.mean(gaps) < 5
+
+
+def test_global_batches_with_repeats_do_not_depend_on_the_number_of_ranks() -> None:
+    alone = list(repeating())
+    ranks = [list(repeating(2, rank=rank, num_ranks=2)) for rank in range(2)]
+    assert sorted(alone) == sorted(ranks[0] + ranks[1])
+    for step in range(4):
+        together = [key for rank in ranks for key in rank[2 * step : 2 * step + 2]]
+        assert sorted(together) == sorted(alone[4 * step : 4 * step + 4])
+
+
+def test_resume_inside_an_epoch_with_repeats_goes_on_with_the_rest() -> None:
+    state = {**repeating().state_dict(), "position": 8}
+    for options in ({"batch_size": 4}, {"batch_size": 2, "rank": 1, "num_ranks": 2}):
+        resumed = repeating(**options)
+        resumed.load_state_dict(state)
+        resumed.set_epoch(0)
+        num_ranks = options.get("num_ranks", 1)
+        assert list(resumed) == list(repeating())[8 + options.get("rank", 0) :: num_ranks]
+
+
+def test_resume_inside_an_epoch_with_other_repeats_is_refused() -> None:
+    state = {**repeating().state_dict(), "position": 8}
+    other = sampler(10, 4)
+    with pytest.raises(ValueError, match="order_size was 16, is 10"):
+        other.load_state_dict(state)
+
+
+def test_factors_of_another_number_of_images_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"repeat_factors must have shape \(9,\), got \(10,\)"):
+        TrainSampler(num_samples=9, batch_size=1, seed=0, repeat_factors=FACTORS)
+
+
+def test_repeats_stay_in_the_window_of_their_image() -> None:
+    group = np.arange(10) // 3
+    for seed in range(20):
+        order = images(repeating(1, seed=seed, groups=ShuffleGroups(group=group, window=2)))
+        assert sorted(order) == sorted(images(repeating(1, seed=seed)))
+        assert len(_runs([int(group[image]) for image in order], 2)) == 2
+
+
+def test_resume_inside_an_epoch_with_repeats_in_windows_goes_on_with_the_rest() -> None:
+    groups = ShuffleGroups(group=np.arange(10) // 3, window=2)
+    whole, resumed = repeating(4, groups=groups), repeating(4, groups=groups)
+    resumed.load_state_dict({**whole.state_dict(), "position": 8})
+    assert list(resumed) == list(whole)[8:]
+
+
+def test_a_state_from_before_there_were_repeats_is_one_without() -> None:
+    state = {key: value for key, value in sampler(10, 4).state_dict().items() if key != "order_size"}
+    resumed = sampler(10, 4)
+    resumed.load_state_dict({**state, "position": 4})
+    assert list(resumed) == list(sampler(10, 4))[4:]
+    with pytest.raises(ValueError, match="order_size was 10, is 16"):
+        repeating().load_state_dict({**state, "position": 4})

@@ -50,6 +50,17 @@ def test_a_base_with_open_selection_is_compared_in_each_selection(tmp_path: Path
     assert not [note for note in comparison.notes if "2 seeds" not in note]
 
 
+def test_evaluations_without_matches_have_no_interval_over_images_and_a_note_says_so(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    note = "4 runs are not evaluated by COCO's rules: they have no interval over images"
+    for folder in (tmp_path / "0.6-0", tmp_path):  # as a sweep and as a study
+        assert any(text.endswith("have no interval over images") for text in collect(folder).notes)
+    comparison = collect(tmp_path)
+    differences = [cell.difference for cell in comparison.cells if cell.difference is not None]
+    assert [difference.over_images for difference in differences] == [None, None]
+    assert note in comparison.notes
+
+
 def test_a_base_with_a_selection_is_the_only_one(tmp_path: Path) -> None:
     write_study(tmp_path)
     write_plan(tmp_path, base_cell={"tau": 0.6, "postprocess": "topk"})

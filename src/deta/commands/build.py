@@ -11,7 +11,7 @@ from torch import nn
 
 from deta.data.datamodule import CocoDataModule
 from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata
-from deta.engine.evaluation import CocoEvaluator
+from deta.engine.evaluation import DetectionEvaluator
 from deta.engine.module import DetectionModule, Postprocess
 from deta.engine.optim import parameter_groups
 
@@ -63,7 +63,7 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
         detector=make_detector(cfg.model, len(categories)),
         criterion=criterion,
         postprocess=postprocess,
-        evaluator=make_evaluator(cfg, datamodule, categories.ids),
+        evaluator=make_evaluator(cfg.evaluator, datamodule, categories.ids),
         optimizer=optimizer,
         scheduler=scheduler,
         scheduler_interval=cfg.schedule.interval,
@@ -90,10 +90,14 @@ def _try(key: str, factory: Factory, argument: object) -> object:
         raise ValueError(f"{key}: {error}; --cfg job shows the values under {key}") from error
 
 
-def make_evaluator(cfg: DictConfig, datamodule: CocoDataModule, category_ids: Sequence[int | None]) -> CocoEvaluator:
+def make_evaluator(
+    config: Any,  # noqa: ANN401
+    datamodule: CocoDataModule,
+    category_ids: Sequence[int | None],
+) -> DetectionEvaluator[Any]:
     """The metric over the validation annotations of the data module."""
-    factory = make(cfg.evaluator)
-    evaluator: CocoEvaluator = factory(annotations=datamodule.val_annotations, category_ids=category_ids)
+    factory = make(config)
+    evaluator: DetectionEvaluator[Any] = factory(annotations=datamodule.val_annotations, category_ids=category_ids)
     return evaluator
 
 

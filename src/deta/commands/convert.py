@@ -40,7 +40,11 @@ def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
     slots = range(cfg.num_classes)
     state = {f"{DETECTOR_PREFIX}{name}": value for name, value in detector.state_dict().items()}
     metadata = make_metadata(
-        {key: value for key, value in config.items() if key in ("model", "data", "postprocess", "trainer")},
+        {
+            key: value
+            for key, value in config.items()
+            if key in ("model", "data", "evaluator", "postprocess", "trainer")
+        },
         [slot if slot in names else None for slot in slots],
         [names.get(slot, f"unused {slot}") for slot in slots],
     )

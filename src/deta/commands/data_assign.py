@@ -53,7 +53,8 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "assignment.csv", rows)
-    title = f"{base['_target_'].rpartition('.')[2]} on the anchors of {datamodule.splits[cfg.split].annotation_file.name}"
+    name = datamodule.splits[cfg.split].annotation_file.name
+    title = f"{base['_target_'].rpartition('.')[2]} on the anchors of {name}"
     save_figure(laboratory_figure(rows, grid, title=title), folder / "assignment.png")
     print(_table(rows, list(grid)))
     print(f"\n{len(settings)} rules on {len(annotations)} images in {seconds:.0f} s")

@@ -36,11 +36,12 @@ def run(cfg: DictConfig) -> None:
             num_workers=cfg.num_workers,
             min_image_side=cfg.data.get("min_image_side", 8),
             scale_16bit=cfg.data.get("scale_16bit", False),
+            layout=datamodule.layout,
         )
         print("\n".join(report.lines()))
         is_usable = is_usable and report.is_usable
         if split == "train" and report.annotations is not None:
-            categories = read_coco(files.annotation_file).categories
+            categories = read_coco(files.annotation_file, layout=datamodule.layout).categories
     _finish(is_usable)
 
 
@@ -48,7 +49,7 @@ def _check_shards(cfg: DictConfig, datamodule: CocoDataModule) -> None:
     is_usable = True
     for split in datamodule.splits.values():
         assert isinstance(split, ShardedSplit)
-        annotations = read_coco(split.annotation_file)
+        annotations = read_coco(split.annotation_file, layout=datamodule.layout)
         faults = check_shards(
             split,
             annotations,

@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     for split in cfg.splits:
         files = datamodule.folders[split]
         writer = ShardWriter(
-            annotations=read_coco(files.annotation_file),
+            annotations=read_coco(files.annotation_file, layout=datamodule.layout),
             annotation_file=files.annotation_file,
             image_folder=files.folder,
             store=open_store(below(cfg.out, split)),

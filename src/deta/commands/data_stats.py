@@ -43,7 +43,7 @@ def read_split(datamodule: CocoDataModule, split: str) -> CocoAnnotations:
     """
     if split not in datamodule.splits:
         raise ValueError(f"split must be one of {', '.join(datamodule.splits)}, got {split!r}")
-    return read_coco(datamodule.splits[split].annotation_file)
+    return read_coco(datamodule.splits[split].annotation_file, layout=datamodule.layout)
 
 
 def _splits(cfg: DictConfig, datamodule: CocoDataModule) -> Sequence[str]:

@@ -29,7 +29,10 @@ from deta.utils.checks import require_bool
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Print COCO's numbers and write ``metrics.json``, ``predictions.json``, ``matches.npz`` and pictures."""
+    """Print the numbers of the evaluator and write ``metrics.json``, ``predictions.json`` and pictures.
+
+    Evaluations by COCO's rules also write ``matches.npz``.
+    """
     if cfg.from_file is not None:
         if not OmegaConf.is_missing(cfg, "ckpt"):
             raise ValueError("--from evaluates stored predictions without a model: give either --from or ckpt")
@@ -42,7 +45,7 @@ def run(cfg: DictConfig) -> None:
     module = DetectionModule(
         detector=restore_detector(checkpoint, cfg.trusted),
         postprocess=make_postprocess(cfg, checkpoint),
-        evaluator=make_evaluator(cfg, datamodule, checkpoint.category_ids),
+        evaluator=make_evaluator(_evaluator(cfg, checkpoint), datamodule, checkpoint.category_ids),
         metadata=make_metadata(checkpoint.config, checkpoint.category_ids, checkpoint.category_names),
     )
     folder = Path(cfg.run_dir)
@@ -51,11 +54,16 @@ def run(cfg: DictConfig) -> None:
     if trainer.is_global_zero:
         assert module.result is not None
         write_evaluation(folder, module.evaluator, module.result)
-        write_note(folder, datamodule.val_annotations)
+        write_note(folder, datamodule.val_annotations, layout=datamodule.layout)
         print(f"\n{module.result.table()}\n\n{module.result.class_table()}\n")
         wait = float(trainer.callback_metrics[VAL_KEY])
         print(f"{wait:.1%} of the time was spent waiting for data; data.num_workers={datamodule.num_workers}")
         print(f"Evaluated {checkpoint.path} on {datamodule.val_annotations}; results lie in {folder.resolve()}")
+
+
+def _evaluator(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The evaluator asked for, or that of the training with the values that are not null put in."""
+    return _stored_unless_chosen(cfg, checkpoint, "evaluator", "evaluator", "evaluator=coco")
 
 
 def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Trainer:
@@ -81,23 +89,33 @@ def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Traine
 
 def _datamodule(cfg: DictConfig, checkpoint: Checkpoint) -> CocoDataModule:
     """The data set asked for, or that of the training with the values that are not null put in."""
-    config: dict[str, Any] = plain(cfg.data)
-    if "_target_" not in config:
-        if "data" not in checkpoint.config:
-            raise ValueError(f"{checkpoint.path} names no data set: choose one, such as data=coco data.root=...")
-        given = {name: value for name, value in config.items() if value is not None}
-        config = {**checkpoint.config["data"], **given}
-        foreign = sorted(given.keys() - checkpoint.config["data"].keys())
-        if foreign:
-            raise ValueError(
-                f"data.{foreign[0]} is no value of the data set that {checkpoint.path} was trained with, "
-                f"{config['_target_']}: choose another, such as data=coco data.root=..."
-            )
-        check_targets(config, cfg.trusted, checkpoint)
+    config = _stored_unless_chosen(cfg, checkpoint, "data", "data set", "data=coco data.root=...")
     datamodule: CocoDataModule = make({**config, "_partial_": True})(categories=_categories(checkpoint))
     datamodule.prepare_data()
     datamodule.setup("validate")
     return datamodule
+
+
+def _stored_unless_chosen(
+    cfg: DictConfig, checkpoint: Checkpoint, group: str, what: str, example: str
+) -> dict[str, Any]:
+    """A group of the command line, or without a choice there that of the training, with given values in place."""
+    config: dict[str, Any] = plain(cfg[group])
+    if "_target_" in config:
+        return config
+    if group not in checkpoint.config:
+        raise ValueError(f"{checkpoint.path} names no {what}: choose one, such as {example}")
+    stored = checkpoint.config[group]
+    given = {name: value for name, value in config.items() if value is not None}
+    foreign = sorted(given.keys() - stored.keys())
+    if foreign:
+        raise ValueError(
+            f"{group}.{foreign[0]} is no value of the {what} that {checkpoint.path} was trained with, "
+            f"{stored['_target_']}: choose another, such as {example}"
+        )
+    config = {**stored, **given}
+    check_targets(config, cfg.trusted, checkpoint)
+    return config
 
 
 def _categories(checkpoint: Checkpoint) -> Categories | None:

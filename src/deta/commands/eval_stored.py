@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import make, plain
-from deta.engine.evaluation import CocoDetections, GroundTruth, evaluate, read_ground_truth
+from deta.data.datamodule import CocoDataModule
+from deta.data.image_rows import Layout
+from deta.engine.evaluation import CocoDetections, CocoEvaluator, GroundTruth, evaluate, read_ground_truth
 from deta.engine.evaluation.raw import RawPredictions
 from deta.engine.evaluation.result import CocoResult
 from deta.engine.evaluation.result_file import read_results
@@ -22,11 +25,17 @@ from deta.utils.checks import require_int, require_number
 NOTE = "evaluation.json"
 """File beside stored predictions that names the annotation file they belong to."""
 RAW_SUFFIX = ".npz"
+_ENGINE, _MAX_DETECTIONS = "pycocotools", 100
+"""Of an evaluation without a choice: predictions do not say by which evaluator they were scored."""
+_COCO_ALONE = (
+    "--from evaluates and analyses by COCO's rules alone; for those of LVIS give deta eval ckpt=... evaluator=lvis"
+)
 _SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def evaluate_stored(cfg: DictConfig) -> None:
     """Write tables and charts of stored predictions; sweep selections of raw ones."""
+    _require_coco_rules(cfg)
     path = Path(cfg.from_file)
     if path.is_dir():
         path = path / "predictions.json"
@@ -44,18 +53,37 @@ def evaluate_stored(cfg: DictConfig) -> None:
     print(f"Evaluated {path} on {ground_truth.path}; results lie in {folder.resolve()}")
 
 
-def write_note(folder: Path, annotations: Path) -> None:
-    """Name the annotation file beside the predictions in ``folder``."""
-    (folder / NOTE).write_text(json.dumps({"annotations": str(annotations.resolve())}, indent=2) + "\n")
+def write_note(folder: Path, annotations: Path, *, layout: Layout = "coco") -> None:
+    """Name the annotation file and its layout beside the predictions in ``folder``."""
+    content = {"annotations": str(annotations.resolve()), "layout": layout}
+    (folder / NOTE).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _require_coco_rules(cfg: DictConfig) -> None:
+    target = cfg.evaluator.get("_target_")
+    if target is not None and get_class(target) is not CocoEvaluator:
+        raise ValueError(f"evaluator._target_={target}: {_COCO_ALONE}")
+
+
+def _require_coco_layout(layout: Layout) -> None:
+    if layout != "coco":
+        raise ValueError(f"the annotations have the layout of {layout.upper()}: {_COCO_ALONE}")
+
+
+def _rules(cfg: DictConfig) -> dict[str, Any]:
+    """Engine and largest number of detections, as ``evaluate`` takes them."""
+    defaults = {"engine": _ENGINE, "max_detections": _MAX_DETECTIONS}
+    return {name: value if cfg.evaluator[name] is None else cfg.evaluator[name] for name, value in defaults.items()}
 
 
 def _annotations(cfg: DictConfig, path: Path) -> Path:
     """The annotation file: of the data set chosen, as given, or as noted beside the predictions."""
     config = plain(cfg.data)
     if "_target_" in config:
-        datamodule = make(config)
+        datamodule: CocoDataModule = make(config)
+        _require_coco_layout(datamodule.layout)
         datamodule.prepare_data()
-        return Path(datamodule.val_annotations)
+        return datamodule.val_annotations
     if config.get("val_annotations") is not None:
         return Path(config.get("root") or ".") / str(config["val_annotations"])
     note = path.parent / NOTE
@@ -64,7 +92,9 @@ def _annotations(cfg: DictConfig, path: Path) -> Path:
             f"{note} does not exist, so that the annotations of {path} are not known: give "
             "data.val_annotations=<file>, or a data set such as data=coco data.root=..."
         )
-    return Path(str(json.loads(note.read_text())["annotations"]))
+    content = json.loads(note.read_text())
+    _require_coco_layout(content.get("layout", "coco"))
+    return Path(str(content["annotations"]))
 
 
 def _evaluate_raw(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, folder: Path) -> None:
@@ -109,7 +139,7 @@ def _require_fit(raw: RawPredictions, ground_truth: GroundTruth) -> None:
 
 
 def _report(cfg: DictConfig, ground_truth: GroundTruth, detections: CocoDetections, folder: Path) -> None:
-    made = report(ground_truth, detections, engine=cfg.evaluator.engine, max_detections=cfg.evaluator.max_detections)
+    made = report(ground_truth, detections, **_rules(cfg))
     made.write(folder)
     print(f"\n{made.result.table()}\n\n{made.result.class_table()}\n\n{made.error_table()}\n")
 
@@ -147,14 +177,14 @@ def _sweep(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, fold
 
 
 def _score(cfg: DictConfig, ground_truth: GroundTruth, detections: CocoDetections) -> CocoResult:
-    engine, max_detections = cfg.evaluator.engine, cfg.evaluator.max_detections
+    rules = _rules(cfg)
     return CocoResult.from_curves(
-        evaluate(ground_truth, detections, engine=engine, max_detections=max_detections),
+        evaluate(ground_truth, detections, **rules),
         ground_truth,
         num_detections=len(detections),
         num_unmapped=detections.num_unmapped,
         num_repeats=0,
-        max_detections=max_detections,
+        max_detections=rules["max_detections"],
     )
 
 

@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 from deta.data.categories import Categories
 from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
 from deta.data.files import missing_files
+from deta.data.image_rows import Layout
 from deta.data.images import ImageError, read_image
 from deta.data.problems import Problems
 from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
@@ -67,11 +68,12 @@ def check_dataset(
     num_workers: int = 1,
     min_image_side: int = 8,
     scale_16bit: bool = False,
+    layout: Layout = "coco",
 ) -> DatasetReport:
     """Check the annotations, the presence of every image, and decode every image.
 
     Args:
-        annotation_file: JSON in COCO's instance layout.
+        annotation_file: JSON in the layout of COCO or LVIS.
         image_folder: Where its file names start.
         categories: The list it must have, such as the training split's; None accepts any.
         checksums: File of ``write_checksums``; images whose bytes differ are errors. Damage inside the pixel data
@@ -79,9 +81,10 @@ def check_dataset(
         num_workers: Threads that decode, from 1.
         min_image_side: Smallest side accepted, in pixels.
         scale_16bit: Whether 16-bit grey images are accepted.
+        layout: ``coco`` or ``lvis``.
     """
     try:
-        annotations = read_coco(annotation_file, categories=categories)
+        annotations = read_coco(annotation_file, categories=categories, layout=layout)
     except (ValueError, FileNotFoundError) as error:
         return DatasetReport(annotation_file, errors=[str(error)])
     errors, warnings = Problems(str(image_folder)), Problems(str(image_folder))

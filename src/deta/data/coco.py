@@ -1,4 +1,4 @@
-"""COCO annotations packed into arrays, small enough to share with every worker."""
+"""Annotations of COCO and LVIS packed into arrays, small enough to share with every worker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from deta.data.annotation_rows import AnnotationReader
 from deta.data.categories import Categories
-from deta.data.coco_json import (
-    AnnotationColumns,
-    ImageColumns,
-    load_document,
-    read_annotations,
-    read_categories,
-    read_images,
-)
+from deta.data.coco_json import CocoFile, read_coco_file
+from deta.data.image_rows import Layout, Ragged, offsets_of
 from deta.data.problems import MAX_EXAMPLES, Problems
 
 _ROUNDING = 0.011
@@ -33,7 +28,7 @@ class AnnotationReport:
         num_crowds: Annotations with ``iscrowd`` 1 that were kept.
         num_images_without_objects: Images which no object is left in (crowds do not count).
         num_missing_area: Annotations without ``area``; width times height stands in.
-        num_missing_iscrowd: Annotations without ``iscrowd``; taken as 0.
+        num_missing_iscrowd: Annotations without ``iscrowd``, taken as 0; LVIS has none, which counts as nothing.
         num_clipped: Boxes cut at the image border.
         num_dropped_empty: Boxes left out because they have no area.
         num_dropped_outside: Boxes left out because they lie outside their image.
@@ -98,6 +93,8 @@ class CocoAnnotations:
         annotation_ids: ``[A]`` int64.
         offsets: ``[N + 1]`` int64 where the annotations of each image start.
         report: What was repaired or left out.
+        negative: LVIS: class indexes checked to be absent from each image; None for COCO.
+        not_exhaustive: LVIS: class indexes of which each image may hold more than is annotated; None for COCO.
     """
 
     categories: Categories
@@ -112,6 +109,8 @@ class CocoAnnotations:
     annotation_ids: NDArray[np.int64]
     offsets: NDArray[np.int64]
     report: AnnotationReport
+    negative: Ragged | None = None
+    not_exhaustive: Ragged | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -153,81 +152,82 @@ class CocoAnnotations:
             areas=self.areas[rows],
             is_crowd=self.is_crowd[rows],
             annotation_ids=self.annotation_ids[rows],
-            offsets=_offsets(lengths),
+            offsets=offsets_of(lengths),
             report=self.report,
+            negative=None if self.negative is None else self.negative.select(chosen),
+            not_exhaustive=None if self.not_exhaustive is None else self.not_exhaustive.select(chosen),
         )
 
 
-def read_coco(path: Path, *, categories: Categories | None = None, allow_unlabelled: bool = False) -> CocoAnnotations:
-    """Read, check and pack a COCO annotation file.
+def read_coco(
+    path: Path, *, categories: Categories | None = None, allow_unlabelled: bool = False, layout: Layout = "coco"
+) -> CocoAnnotations:
+    """Read, check and pack an annotation file.
 
     Boxes without area and boxes outside their image are left out and boxes are clipped to it, all counted
     in ``report``. The file itself stays the ground truth of the evaluation, where nothing is changed.
 
     Args:
-        path: JSON in COCO's instance layout.
+        path: JSON in COCO's instance layout, or in that of LVIS v1.
         categories: What class indexes mean, as taken from the training file or a checkpoint; the file must
             list the same. None takes the file's own, in ascending order of id.
         allow_unlabelled: Accept a file without ``annotations``, such as test images.
+        layout: ``coco`` or ``lvis``.
 
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If anything in it breaks the layout; all kinds of faults are listed with counts.
     """
-    document = load_document(path)
-    own_categories = read_categories(document, path)
+    content = read_coco_file(path, layout=layout)
     if categories is not None:
-        categories.require_same(own_categories, source=str(path))
-    if "annotations" not in document and not allow_unlabelled:
+        categories.require_same(content.categories, source=str(path))
+    if content.annotations is None and not allow_unlabelled:
         raise ValueError(f"{path} has no 'annotations'; only unlabelled images for prediction may lack them")
-    problems = Problems(str(path))
-    images = read_images(document, problems)
-    image_rows = {image_id: row for row, image_id in enumerate(images.ids)}
-    annotations = read_annotations(document, image_rows, own_categories, problems)
-    problems.raise_if_any()
-    return _pack(own_categories, images, annotations)
+    return _pack(content)
 
 
-def _pack(categories: Categories, images: ImageColumns, annotations: AnnotationColumns) -> CocoAnnotations:
+def _pack(content: CocoFile) -> CocoAnnotations:
+    images, annotations = content.images, content.annotations
+    if annotations is None:
+        annotations = AnnotationReader(Problems("")).finish((), content.categories)
     image_ids = np.asarray(images.ids, dtype=np.int64)
     order = np.argsort(image_ids, kind="stable")
     sizes = np.asarray(images.sizes, dtype=np.int64).reshape(-1, 2)
-    owners = np.asarray(annotations.images, dtype=np.int64)
-    boxes, is_empty, is_outside, is_clipped = _clip(
-        np.asarray(annotations.boxes, dtype=np.float64).reshape(-1, 4), sizes[owners]
-    )
+    owners = annotations.images
+    boxes, is_empty, is_outside, is_clipped = _clip(annotations.boxes, sizes[owners])
     position = np.empty_like(order)
     position[order] = np.arange(len(order))
     kept = np.flatnonzero(~(is_empty | is_outside))
     rows = kept[np.argsort(position[owners[kept]], kind="stable")]
-    ids = np.asarray(annotations.ids, dtype=np.int64)
-    is_crowd = np.asarray(annotations.is_crowd, dtype=np.bool_)
+    is_crowd = annotations.is_crowd
     with_objects = np.unique(owners[rows[~is_crowd[rows]]])
     name_bytes, name_offsets = _pack_names([images.file_names[row] for row in order])
     return CocoAnnotations(
-        categories=categories,
+        categories=content.categories,
         image_ids=image_ids[order],
         sizes=sizes[order],
         name_bytes=name_bytes,
         name_offsets=name_offsets,
         boxes=boxes[rows],
-        labels=np.asarray(annotations.labels, dtype=np.int64)[rows],
-        areas=np.asarray(annotations.areas, dtype=np.float32)[rows],
+        labels=annotations.labels[rows],
+        areas=annotations.areas[rows].astype(np.float32),
         is_crowd=is_crowd[rows],
-        annotation_ids=ids[rows],
-        offsets=_offsets(np.bincount(position[owners[rows]], minlength=len(order))),
+        annotation_ids=annotations.ids[rows],
+        offsets=offsets_of(np.bincount(position[owners[rows]], minlength=len(order))),
         report=AnnotationReport(
             num_images=len(order),
-            num_annotations=len(ids),
+            num_annotations=len(annotations.ids),
             num_crowds=int(is_crowd[rows].sum()),
             num_images_without_objects=len(order) - len(with_objects),
             num_missing_area=annotations.num_missing_area,
-            num_missing_iscrowd=annotations.num_missing_iscrowd,
+            num_missing_iscrowd=0 if content.frequencies else annotations.num_missing_iscrowd,
             num_clipped=int(is_clipped.sum()),
             num_dropped_empty=int(is_empty.sum()),
             num_dropped_outside=int(is_outside.sum()),
-            dropped_ids=tuple(ids[is_empty | is_outside][:MAX_EXAMPLES].tolist()),
+            dropped_ids=tuple(annotations.ids[is_empty | is_outside][:MAX_EXAMPLES].tolist()),
         ),
+        negative=None if images.negative is None else images.negative.select(order),
+        not_exhaustive=None if images.not_exhaustive is None else images.not_exhaustive.select(order),
     )
 
 
@@ -250,8 +250,5 @@ def _has_no_area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _pack_names(names: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     encoded = [name.encode() for name in names]
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8), _offsets([len(name) for name in encoded])
-
-
-def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(np.asarray(lengths, dtype=np.int64))))
+    lengths = np.array([len(name) for name in encoded], dtype=np.int64)
+    return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets_of(lengths)

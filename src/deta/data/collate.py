@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deta.data.sample import Sample
-from deta.structures import Batch, Targets
+from deta.structures import Batch, FederatedLabels, Targets
 from deta.utils.checks import require_int
 
 
@@ -58,7 +58,22 @@ def _targets(samples: Sequence[Sample]) -> Targets:
         areas=_padded([sample.areas for sample in samples], num_objects),
         ignore_boxes=_padded([_normalised(sample.ignore_boxes, sample.size) for sample in samples], num_areas),
         is_ignore=_is_filled([len(sample.ignore_boxes) for sample in samples], num_areas),
+        federated=_federated([sample.federated for sample in samples if sample.federated is not None]),
     )
+
+
+def _federated(labels: Sequence[FederatedLabels]) -> FederatedLabels | None:
+    if not labels:
+        return None
+    return FederatedLabels(
+        negative=_padded_labels([image.negative for image in labels]),
+        not_exhaustive=_padded_labels([image.not_exhaustive for image in labels]),
+        sampled=_padded_labels([image.sampled for image in labels]),
+    )
+
+
+def _padded_labels(rows: Sequence[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=-1)
 
 
 def _normalised(boxes_xyxy: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A COCO-format data set, as Lightning takes it."""
+"""A data set in the layout of COCO or LVIS, as Lightning takes it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ from deta.data.categories import Categories
 from deta.data.coco import CocoAnnotations, read_coco
 from deta.data.collate import Collate
 from deta.data.dataset import CocoDataset
+from deta.data.frequency import repeat_factors
+from deta.data.image_rows import LAYOUTS, Layout
 from deta.data.loaders import EvalLoader, TrainLoader
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.samplers import EvalSampler, ShuffleGroups, TrainSampler
@@ -25,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class CocoDataModule(LightningDataModule):
-    """Training and validation images with COCO annotations.
+    """Training and validation images with annotations of COCO or LVIS.
 
     Use with ``Trainer(use_distributed_sampler=False)``: the loaders deal out the images to the ranks
     themselves. Crowd annotations become ignored areas, never objects. Testing and predicting read the
@@ -62,6 +64,11 @@ class CocoDataModule(LightningDataModule):
         min_image_side: Smallest side accepted, in pixels.
         scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
         pad_to: ``height, width`` in pixels of every batch, for static shapes; None pads to the largest image.
+        layout: Of both files: ``coco``, or ``lvis``, whose file names are folder and name in ``coco_url``.
+        repeat_threshold: Share of the training images, 0..1, below which a class counts as rare and its images are
+            seen several times in an epoch, see ``repeat_factors``; None shows every image once.
+        num_sampled_classes: LVIS: classes drawn for each image among those that it says nothing about, for a
+            criterion that is federated.
     """
 
     def __init__(
@@ -92,6 +99,9 @@ class CocoDataModule(LightningDataModule):
         min_image_side: int = 8,
         scale_16bit: bool = False,
         pad_to: Sequence[int] | None = None,
+        layout: Layout = "coco",
+        repeat_threshold: float | None = None,
+        num_sampled_classes: int = 0,
     ) -> None:
         super().__init__()
         folder = Path(root)
@@ -124,6 +134,17 @@ class CocoDataModule(LightningDataModule):
         self._min_image_side = require_int("data.min_image_side", min_image_side, low=1)
         self._scale_16bit = require_bool("data.scale_16bit", scale_16bit)
         self._collate = Collate(pad_to=pad_to)
+        require_choice("data.layout", layout, LAYOUTS)
+        self._layout = layout
+        self._repeat_threshold = repeat_threshold
+        if repeat_threshold is not None:
+            require_number("data.repeat_threshold", repeat_threshold, low=0, high=1)
+        self._num_sampled_classes = require_int("data.num_sampled_classes", num_sampled_classes, low=0)
+        if num_sampled_classes and layout != "lvis":
+            raise ValueError(
+                f"data.num_sampled_classes must be 0 unless data.layout is lvis, got {num_sampled_classes}: in other "
+                "data sets every class was looked for in every image"
+            )
         self._train_dataset: CocoDataset | None = None
         self._val_dataset: CocoDataset | None = None
 
@@ -143,6 +164,11 @@ class CocoDataModule(LightningDataModule):
     def val_annotations(self) -> Path:
         """The validation JSON, the ground truth of the evaluation exactly as its authors wrote it."""
         return self._splits["val"].annotation_file
+
+    @property
+    def layout(self) -> Layout:
+        """Of the annotation files."""
+        return self._layout
 
     @property
     def num_workers(self) -> int:
@@ -193,6 +219,8 @@ class CocoDataModule(LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """Shuffled, augmented batches of this rank; resumable, see ``TrainLoader``."""
         rank, num_ranks = self._rank_and_ranks()
+        threshold = self._repeat_threshold
+        annotations = self.train_dataset.annotations
         sampler = TrainSampler(
             num_samples=len(self.train_dataset),
             batch_size=self._batch_size,
@@ -200,7 +228,9 @@ class CocoDataModule(LightningDataModule):
             rank=rank,
             num_ranks=num_ranks,
             groups=self._shuffle_groups(),
+            repeat_factors=None if threshold is None else repeat_factors(annotations, threshold),
         )
+        self._say(f"{len(sampler) * num_ranks} training images in an epoch, of {len(annotations)} different ones")
         return TrainLoader(
             dataset=self.train_dataset,
             sampler=sampler,
@@ -210,8 +240,17 @@ class CocoDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> EvalLoader:
-        """Every validation image of this rank once, in the order of image ids."""
+        """Every validation image of this rank once, in the order of image ids.
+
+        Raises:
+            ValueError: On all ranks, if there are fewer images than ranks: one without any could not take part.
+        """
         rank, num_ranks = self._rank_and_ranks()
+        if len(self.val_dataset) < num_ranks:
+            raise ValueError(
+                f"{self.val_annotations} has {len(self.val_dataset)} images, fewer than the {num_ranks} processes "
+                "that evaluate: use fewer devices"
+            )
         return EvalLoader(
             dataset=self.val_dataset,
             sampler=EvalSampler(num_samples=len(self.val_dataset), rank=rank, num_ranks=num_ranks),
@@ -251,7 +290,7 @@ class CocoDataModule(LightningDataModule):
 
     def _read(self, split: Split) -> CocoAnnotations:
         path = split.annotation_file
-        annotations = read_coco(path, categories=self._categories)
+        annotations = read_coco(path, categories=self._categories, layout=self._layout)
         self._categories = annotations.categories
         if self._check_files:
             split.require_images(annotations)
@@ -286,6 +325,7 @@ class CocoDataModule(LightningDataModule):
             max_bad_fraction=self._max_bad_fraction,
             min_image_side=self._min_image_side,
             scale_16bit=self._scale_16bit,
+            num_sampled_classes=self._num_sampled_classes,
         )
 
     def _shuffle_groups(self) -> ShuffleGroups | None:

@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from deta.data.coco import CocoAnnotations
+from deta.data.federated import FederatedAnnotations
 from deta.data.images import ImageError, decode_image
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.sample import Sample, SampleKey
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 class CocoDataset(Dataset[Sample]):
     """Samples of a COCO annotation file.
 
-    A sample is a function of ``(seed, epoch, index)`` alone: neither worker, rank nor what was read before
+    A sample is a function of ``(seed, epoch, image, repeat)`` alone: neither worker, rank nor what was read before
     changes it.
 
     Args:
@@ -35,6 +36,8 @@ class CocoDataset(Dataset[Sample]):
         max_bad_fraction: Largest share of the images that ``skip`` may pass over, 0..1; one more raises.
         min_image_side: Smallest side accepted, in pixels.
         scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
+        num_sampled_classes: Classes drawn for each image among those that it says nothing about; of use in the
+            layout of LVIS alone.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class CocoDataset(Dataset[Sample]):
         max_bad_fraction: float = 0.001,
         min_image_side: int = 8,
         scale_16bit: bool = False,
+        num_sampled_classes: int = 0,
     ) -> None:
         self.annotations = annotations
         self._images = images
@@ -57,6 +61,11 @@ class CocoDataset(Dataset[Sample]):
         self._max_bad_fraction = require_number("max_bad_fraction", max_bad_fraction, low=0, high=1)
         self._min_image_side = require_int("min_image_side", min_image_side, low=1)
         self._scale_16bit = require_bool("scale_16bit", scale_16bit)
+        self._federated = (
+            None
+            if annotations.negative is None
+            else FederatedAnnotations(annotations=annotations, num_sampled=num_sampled_classes, seed=seed)
+        )
         # In shared memory, so that the count covers all worker processes.
         self._is_bad = torch.zeros(len(annotations), dtype=torch.bool).share_memory_()
 
@@ -70,10 +79,10 @@ class CocoDataset(Dataset[Sample]):
             ImageError: If the image cannot be used, or too many could not.
             ShardError: If it is to come from a shard that is missing or damaged.
         """
-        epoch, index = key if isinstance(key, SampleKey) else SampleKey(epoch=0, image=key)
-        index, image = self._read_usable(index)
-        sample = self._sample(index, image)
-        return self._transform(sample, sample_generator(self._seed, epoch, index))
+        key = key if isinstance(key, SampleKey) else SampleKey(epoch=0, image=key)
+        index, image = self._read_usable(key.image)
+        key = key._replace(image=index)
+        return self._transform(self._sample(key, image), sample_generator(self._seed, key))
 
     def untransformed(self, index: int) -> Sample:
         """The sample of an image as its file and the annotations give it.
@@ -82,7 +91,7 @@ class CocoDataset(Dataset[Sample]):
             ImageError: If the image cannot be used.
         """
         index, image = self._read_usable(index)
-        return self._sample(index, image)
+        return self._sample(SampleKey(epoch=0, image=index), image)
 
     def bad_images(self) -> list[str]:
         """File names of the images skipped so far, by all workers."""
@@ -117,8 +126,8 @@ class CocoDataset(Dataset[Sample]):
                 f"data.max_bad_fraction={self._max_bad_fraction} allows; the last: {error}"
             ) from error
 
-    def _sample(self, index: int, image: Tensor) -> Sample:
-        rows = self.annotations.rows(index)
+    def _sample(self, key: SampleKey, image: Tensor) -> Sample:
+        rows = self.annotations.rows(key.image)
         is_crowd = torch.from_numpy(self.annotations.is_crowd[rows])
         boxes = torch.from_numpy(self.annotations.boxes[rows])
         return Sample(
@@ -127,12 +136,13 @@ class CocoDataset(Dataset[Sample]):
             labels=torch.from_numpy(self.annotations.labels[rows])[~is_crowd],
             areas=torch.from_numpy(self.annotations.areas[rows])[~is_crowd],
             ignore_boxes=boxes[is_crowd],
-            image_id=int(self.annotations.image_ids[index]),
+            image_id=int(self.annotations.image_ids[key.image]),
             original_size=(image.shape[1], image.shape[2]),
+            federated=None if self._federated is None else self._federated(key),
         )
 
 
-def sample_generator(seed: int, epoch: int, index: int) -> Generator:
+def sample_generator(seed: int, key: SampleKey) -> Generator:
     """The random numbers of one sample, independent of those of every other."""
-    state = np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)
+    state = np.random.SeedSequence((seed, *key)).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0]))

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from deta.structures import FederatedLabels
+
 
 class SampleKey(NamedTuple):
     """Which sample to make: the same key gives the same sample on every worker, rank and machine.
@@ -13,10 +15,12 @@ class SampleKey(NamedTuple):
     Attributes:
         epoch: Pass over the data, from 0; decides the augmentation.
         image: Position of the image in the data set.
+        repeat: How often the image came before in this epoch; another repeat is augmented otherwise.
     """
 
     epoch: int
     image: int
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Sample:
         ignore_boxes: ``[I, 4]`` float32 ``xyxy`` in pixels of ``image``; their content is not annotated.
         image_id: Id in the annotation file.
         original_size: ``(height, width)`` in pixels of the image before any transform.
+        federated: Classes that were looked for in this image, without the batch dimension; None where all were.
     """
 
     image: Tensor
@@ -40,6 +45,7 @@ class Sample:
     ignore_boxes: Tensor
     image_id: int
     original_size: tuple[int, int]
+    federated: FederatedLabels | None = None
 
     @property
     def size(self) -> tuple[int, int]:

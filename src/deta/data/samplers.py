@@ -40,6 +40,9 @@ class ShuffleGroups:
 class TrainSampler(Sampler[SampleKey]):
     """A new random order every epoch, dealt to the ranks in turn, that continues exactly where it stopped.
 
+    With ``repeat_factors`` some images come several times in an epoch: of a factor of 2.3, two times or three, each
+    with its own augmentation, and 2.3 times on average over the epochs.
+
     The order depends on ``(seed, epoch)`` alone. With one global batch size (``batch_size * num_ranks``)
     every optimizer step sees the same images, whatever the number of ranks and workers. The last images of
     the order, too few for a global batch, are left out of that epoch; another epoch leaves out others.
@@ -53,7 +56,9 @@ class TrainSampler(Sampler[SampleKey]):
         seed: Decides the orders.
         rank: This process.
         num_ranks: All processes.
-        groups: Of the images, if not all are to be mixed at once.
+        repeat_factors: ``[num_samples]`` how often each image comes in an epoch, multiples of ``2 ** -20`` as
+            ``deta.data.frequency.repeat_factors`` gives them; None is once.
+        groups: Of the images, if not all are to be mixed at once; all repeats of an image stay in its group.
     """
 
     def __init__(
@@ -64,20 +69,25 @@ class TrainSampler(Sampler[SampleKey]):
         seed: int,
         rank: int = 0,
         num_ranks: int = 1,
+        repeat_factors: NDArray[np.float64] | None = None,
         groups: ShuffleGroups | None = None,
     ) -> None:
         self._num_samples = require_int("num_samples", num_samples, low=1)
+        if repeat_factors is not None and repeat_factors.shape != (num_samples,):
+            raise ValueError(f"repeat_factors must have shape ({num_samples},), got {repeat_factors.shape}")
+        self._repeat_factors = repeat_factors
+        self._order_size = num_samples if repeat_factors is None else math.floor(repeat_factors.sum())
         self._seed = require_int("seed", seed, low=0)
         self._num_ranks = require_int("num_ranks", num_ranks, low=1)
         self._rank = require_int("rank", rank, low=0, high=num_ranks - 1)
         self._batch_size = require_int("batch_size", batch_size, low=1)
         self._global_batch = batch_size * num_ranks
-        if num_samples < self._global_batch:
+        if self._order_size < self._global_batch:
             raise ValueError(
                 f"a training step takes {self._global_batch} images (data.batch_size {batch_size} on "
-                f"{num_ranks} ranks), but there are only {num_samples}; make data.batch_size smaller"
+                f"{num_ranks} ranks), but there are only {self._order_size}; make data.batch_size smaller"
             )
-        self._epoch_size = num_samples // self._global_batch * self._global_batch
+        self._epoch_size = self._order_size // self._global_batch * self._global_batch
         self._groups = groups
         if groups is not None and len(groups.group) != num_samples:
             raise ValueError(f"groups must have one entry for each of {num_samples} images, got {len(groups.group)}")
@@ -93,16 +103,24 @@ class TrainSampler(Sampler[SampleKey]):
         self._position = self._start
 
     def order(self) -> NDArray[np.int64]:
-        """``[num_samples]`` image positions in the order of the present epoch, the same on all ranks."""
+        """Image positions in the order of the present epoch, the same on all ranks.
+
+        There are ``num_samples`` of them; with repeat factors their sum, rounded down or up.
+        """
         generator = np.random.default_rng((self._seed, self._epoch))
         order = generator.permutation(self._num_samples)
+        if self._repeat_factors is not None:
+            # Rounding running sums, not each factor by itself, keeps the length of all epochs equal but for one.
+            ends = np.floor(np.cumsum(self._repeat_factors[order]) + generator.random()).astype(np.int64)
+            order = generator.permutation(np.repeat(order, np.diff(ends, prepend=0)))
         return order if self._groups is None else self._groups.arrange(order, generator)
 
     def __iter__(self) -> Iterator[SampleKey]:
         self._position, self._start = self._start, 0
         positions = range(self._position + self._rank, self._epoch_size, self._num_ranks)
         epoch, order = self._epoch, self.order()
-        return (SampleKey(epoch, int(order[position])) for position in positions)
+        repeats = _earlier_occurrences(order)
+        return (SampleKey(epoch, int(order[position]), int(repeats[position])) for position in positions)
 
     def __len__(self) -> int:
         """Samples of this rank in a whole epoch."""
@@ -125,6 +143,7 @@ class TrainSampler(Sampler[SampleKey]):
             "position": 0 if is_finished else self._position,
             "seed": self._seed,
             "num_samples": self._num_samples,
+            "order_size": self._order_size,
             "global_batch": self._global_batch,
             "shuffle_groups": 0 if self._groups is None else self._groups.checksum(),
         }
@@ -133,24 +152,37 @@ class TrainSampler(Sampler[SampleKey]):
         """Continue at a saved position.
 
         Raises:
-            ValueError: If the position is inside an epoch of another order: other seed, number of images,
-                global batch size or shuffle groups. At the start of an epoch these may change.
+            ValueError: If the position is inside an epoch of another order: other seed, number of images, repeat
+                factors, global batch size or shuffle groups. At the start of an epoch these may change.
         """
-        own, saved = self.state_dict(), {"shuffle_groups": 0, **state}
+        # States that know neither repeats nor groups are of epochs without.
+        own, saved = self.state_dict(), {"order_size": state["num_samples"], "shuffle_groups": 0, **state}
         changed = [
             f"{key} was {saved[key]}, is {own[key]}"
-            for key in ("seed", "num_samples", "global_batch", "shuffle_groups")
+            for key in ("seed", "num_samples", "order_size", "global_batch", "shuffle_groups")
             if saved[key] != own[key]
         ]
         if changed and state["position"]:
             raise ValueError(
                 f"the checkpoint stopped inside epoch {state['epoch']} and cannot go on there: "
                 f"{'; '.join(changed)}. Restore these values (global_batch is data.batch_size times the "
-                "number of ranks, shuffle_groups stands for data.shuffle_window and the shards), or resume from the "
-                "end of an epoch"
+                "number of ranks, order_size follows from data.repeat_threshold, shuffle_groups stands for "
+                "data.shuffle_window and the shards), or resume from the end of an epoch"
             )
         self._epoch = state["epoch"]
         self._start = self._position = state["position"]
+
+
+def _earlier_occurrences(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each value stands further ahead in the array."""
+    by_value = np.argsort(values, kind="stable")
+    in_order = values[by_value]
+    is_first = np.concatenate((np.ones(min(1, len(values)), dtype=np.bool_), in_order[1:] != in_order[:-1]))
+    places = np.arange(len(values))
+    starts = np.maximum.accumulate(np.where(is_first, places, 0))
+    counts = np.empty_like(places)
+    counts[by_value] = places - starts
+    return counts
 
 
 class EvalSampler(Sampler[SampleKey]):

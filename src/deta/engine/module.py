@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from deta.engine.evaluation import CocoEvaluator, CocoResult
+from deta.engine.evaluation import DetectionEvaluator, DetectionResult
 from deta.engine.optim import parameter_groups
+from deta.engine.validation_loss import ValidationLoss
 from deta.losses import Criterion, class_error
 from deta.structures import Batch, DetectionOutput, Detections, LayerPrediction, Losses
 from deta.utils.checks import require_choice
@@ -57,7 +58,7 @@ class DetectionModule(pl.LightningModule):
         *,
         detector: nn.Module,
         postprocess: Postprocess,
-        evaluator: CocoEvaluator,
+        evaluator: DetectionEvaluator[Any],
         criterion: Criterion | None = None,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
@@ -75,7 +76,8 @@ class DetectionModule(pl.LightningModule):
         self.losses: Losses | None = None
         self.output: DetectionOutput | None = None
         self.detections: Detections | None = None
-        self.result: CocoResult | None = None
+        self.result: DetectionResult | None = None
+        self._validation_loss = ValidationLoss()
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
         self._interval = require_choice("schedule.interval", scheduler_interval, ("epoch", "step"))
@@ -100,14 +102,16 @@ class DetectionModule(pl.LightningModule):
         return self.postprocess(last_layer(self(batch)), batch.original_sizes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a batch, every term logged."""
+        """Loss of a batch; every term is logged as its mean over ranks, the loss of the global batch."""
         output = self(batch)
-        losses = self._losses(output, batch, (self.current_epoch, batch_idx), average=self._mean_over_ranks)
+        losses = self._losses(output, batch, (self.current_epoch, batch_idx), self._mean_over_ranks)
         last = f"layer{len(output.layers) - 1}"
-        logged = {f"train/{name}": value.detach() for name, value in losses.terms.items()}
-        logged["train/class_error"] = class_error(output.layers[-1].logits, losses.matches[last], batch.targets)
-        self.log_dict(logged, batch_size=len(batch))
-        self.log("train/loss", losses.total.detach(), prog_bar=True, batch_size=len(batch))
+        error = class_error(output.layers[-1].logits, losses.matches[last], batch.targets)
+        names = [*(f"train/{name}" for name in losses.terms), "train/class_error", "train/loss"]
+        values = torch.stack([value.detach().float() for value in (*losses.terms.values(), error, losses.total)])
+        *terms, loss = self._mean_over_ranks(values).unbind()
+        self.log_dict(dict(zip(names, terms, strict=False)), batch_size=len(batch))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         self.losses = losses
         return losses.total
 
@@ -120,13 +124,18 @@ class DetectionModule(pl.LightningModule):
         output = self(batch)
         self.output = output
         if self.criterion is not None:
-            self.losses = self._losses(output, batch, (0, batch_idx))
-            self.log("val/loss", self.losses.total, batch_size=len(batch), sync_dist=True)
+            self.losses = self._validation_loss.update(
+                self.criterion, lambda average: self._losses(output, batch, (0, batch_idx), average)
+            )
         self.detections = self.postprocess(last_layer(output), batch.original_sizes)
         self.evaluator.update(self.detections, batch.image_ids)
 
     def on_validation_epoch_end(self) -> None:
-        """Compute COCO's numbers over all images of all ranks."""
+        """Compute loss and metric over all images of all ranks, which may have had different numbers of batches."""
+        loss = self._validation_loss.compute()
+        if loss is not None:
+            self.log("val/loss", loss)
+        self._validation_loss.reset()
         if not self.trainer.sanity_checking:
             self.evaluator.expect_all_images = self._validates_all_images()
             self.result = self.evaluator.compute()
@@ -156,11 +165,7 @@ class DetectionModule(pl.LightningModule):
         return isinstance(limit, float) and limit == 1.0
 
     def _losses(
-        self,
-        output: DetectionOutput,
-        batch: Batch,
-        place: tuple[int, int],
-        average: Callable[[Tensor], Tensor] | None = None,
+        self, output: DetectionOutput, batch: Batch, place: tuple[int, int], average: Callable[[Tensor], Tensor]
     ) -> Losses:
         """Assign with random numbers that depend on the seed, the place and the rank alone."""
         assert self.criterion is not None

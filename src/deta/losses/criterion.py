@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from deta.assign import Assigner, Job, assign_all, ignore_covered
+from deta.losses.federated import penalised_classes
 from deta.losses.terms import box_losses, classification_loss, num_pairs
 from deta.structures import Candidates, DetectionOutput, LayerPrediction, Losses, Matches, Proposals, Targets
-from deta.utils.checks import require_choice, require_number
+from deta.utils.checks import require_bool, require_choice, require_number
 
 MAIN_GROUP = "main"
 
@@ -34,6 +35,9 @@ class Criterion:
         normalizer: Divisor of all sums: ``num_targets`` or ``num_positives`` (of the stage).
         ignore_coverage: Background boxes with at least this share inside a crowd area take no part in the
             classification loss, 0..1; None counts them as background, as the release does.
+        federated: Whether only annotated, negative and sampled classes of an image count in the classification
+            loss of the decoder layers, for data sets that look for some classes in each image alone (LVIS);
+            see ``penalised_classes``. False counts every class, as the release does.
 
     Raises:
         ValueError: An argument lies outside its range.
@@ -52,6 +56,7 @@ class Criterion:
         rematch: Literal["once", "per_layer"] = "once",
         normalizer: Literal["num_targets", "num_positives"] = "num_targets",
         ignore_coverage: float | None = 0.5,
+        federated: bool = False,
     ) -> None:
         self.layer_assigner = layer_assigner
         self.proposal_assigner = proposal_assigner
@@ -67,6 +72,7 @@ class Criterion:
         self.ignore_coverage = (
             None if ignore_coverage is None else require_number("ignore_coverage", ignore_coverage, low=0, high=1)
         )
+        self.federated = require_bool("federated", federated)
 
     def __call__(
         self,
@@ -86,8 +92,13 @@ class Criterion:
 
         Raises:
             ValueError: The detector has a first stage and the criterion no ``proposal_assigner``, or the
-                other way round.
+                other way round; or the criterion is federated and the targets do not say what was looked for.
         """
+        if self.federated and targets.federated is None:
+            raise ValueError(
+                "criterion.federated=true needs images with lists of classes that were looked for, such as those of "
+                "data=lvis"
+            )
         stages = self._stages(output)
         matches = self._assign(stages, targets, generator)
         divisors = self._divisors(matches, targets, average)
@@ -143,7 +154,12 @@ class Criterion:
 
     def _terms(self, candidates: Candidates, matches: Matches, targets: Targets) -> dict[str, Tensor]:
         l1, giou = box_losses(candidates.boxes, matches, targets)
-        focal = classification_loss(candidates.logits, matches, targets, alpha=self.alpha, gamma=self.gamma)
+        is_counted = None
+        if self.federated and targets.federated is not None:  # the first stage knows no classes
+            is_counted = penalised_classes(targets, candidates.logits.shape[2])
+        focal = classification_loss(
+            candidates.logits, matches, targets, alpha=self.alpha, gamma=self.gamma, is_counted=is_counted
+        )
         return {"class": focal, "l1": l1, "giou": giou}
 
 

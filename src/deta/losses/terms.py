@@ -8,7 +8,15 @@ from deta.ops.iou import box_giou
 from deta.structures import IGNORED, Matches, Targets
 
 
-def classification_loss(logits: Tensor, matches: Matches, targets: Targets, *, alpha: float, gamma: float) -> Tensor:
+def classification_loss(
+    logits: Tensor,
+    matches: Matches,
+    targets: Targets,
+    *,
+    alpha: float,
+    gamma: float,
+    is_counted: Tensor | None = None,
+) -> Tensor:
     """Sigmoid focal loss, summed over candidates and classes; ignored candidates count nothing.
 
     Source: arXiv:1708.02002, eq. 5.
@@ -19,6 +27,8 @@ def classification_loss(logits: Tensor, matches: Matches, targets: Targets, *, a
         targets: The objects.
         alpha: Weight of the positive label, 0..1.
         gamma: Focusing exponent.
+        is_counted: ``[B, C]`` bool, classes that count for all candidates of an image; a positive counts its own class
+            in any case. None counts every class.
 
     Returns:
         Scalar float32.
@@ -27,7 +37,10 @@ def classification_loss(logits: Tensor, matches: Matches, targets: Targets, *, a
     label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), -1)  # [B, Q]
     one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)
     loss: Tensor = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=alpha, gamma=gamma)
-    return (loss * (matches.target != IGNORED)[..., None]).sum()
+    is_used = (matches.target != IGNORED)[..., None]
+    if is_counted is not None:
+        is_used = is_used & (is_counted[:, None] | one_hot)
+    return (loss * is_used).sum()
 
 
 def box_losses(boxes: Tensor, matches: Matches, targets: Targets) -> tuple[Tensor, Tensor]:

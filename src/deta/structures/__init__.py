@@ -6,7 +6,7 @@ from deta.structures.detections import Detections
 from deta.structures.losses import Losses
 from deta.structures.matches import BACKGROUND, IGNORED, Candidates, ExtraPairs, Matches, MatchStatistics
 from deta.structures.predictions import DetectionOutput, GroupSlice, LayerPrediction, Proposals
-from deta.structures.targets import LARGE_AREA, SIZE_NAMES, SMALL_AREA, Targets
+from deta.structures.targets import LARGE_AREA, SIZE_NAMES, SMALL_AREA, FederatedLabels, Targets
 
 __all__ = [
     "BACKGROUND",
@@ -19,6 +19,7 @@ __all__ = [
     "DetectionOutput",
     "Detections",
     "ExtraPairs",
+    "FederatedLabels",
     "GroupSlice",
     "LayerPrediction",
     "Losses",

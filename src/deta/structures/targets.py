@@ -16,6 +16,21 @@ SIZE_NAMES = ("small", "medium", "large")
 
 
 @dataclass(frozen=True)
+class FederatedLabels(TensorStruct):
+    """What is known of the classes of each image, in a data set that looks for only some of them (LVIS).
+
+    Attributes:
+        negative: ``[B, N]`` int64 class indexes that were looked for and are absent; -1 in padding.
+        not_exhaustive: ``[B, P]`` int64 class indexes of which an image may hold more than is annotated; -1 in padding.
+        sampled: ``[B, S]`` int64 class indexes drawn at random among those not known of; -1 in padding.
+    """
+
+    negative: Tensor
+    not_exhaustive: Tensor
+    sampled: Tensor
+
+
+@dataclass(frozen=True)
 class Targets(TensorStruct):
     """Ground truth of a batch, padded to the largest number of objects.
 
@@ -28,6 +43,7 @@ class Targets(TensorStruct):
         ignore_boxes: ``[B, I, 4]`` float32 ``cxcywh`` of areas whose content is not annotated (crowds), in
             the same unit; zero in padding.
         is_ignore: ``[B, I]`` bool, False in padding.
+        federated: Which classes were looked for in each image; None where all were, as in COCO.
     """
 
     boxes: Tensor
@@ -36,6 +52,7 @@ class Targets(TensorStruct):
     areas: Tensor
     ignore_boxes: Tensor
     is_ignore: Tensor
+    federated: FederatedLabels | None = None
 
     def __post_init__(self) -> None:
         num_images, num_objects = self.is_object.shape
@@ -61,7 +78,7 @@ class Targets(TensorStruct):
 
     def class_agnostic(self) -> Self:
         """The same objects, all of class 0, as the first stage sees them."""
-        return replace(self, labels=torch.zeros_like(self.labels))
+        return replace(self, labels=torch.zeros_like(self.labels), federated=None)
 
     def repeat_batch(self, times: int) -> Self:
         """The batch ``times`` times over along the image dimension."""

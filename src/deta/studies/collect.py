@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deta.studies.bootstrap import ImageBootstrap
-from deta.studies.notes import study_notes
+from deta.studies.notes import study_notes, unmatched_evaluations
 from deta.studies.plan import POSTPROCESS, STUDY, Factors, Plan, describe_cell
 from deta.studies.records import Record, read_record
 from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Difference, Summary
@@ -82,7 +82,7 @@ def _study(folder: Path, images: ImageBootstrap | None) -> Comparison:
         axes=tuple(axes),
         cells=_judge(places, base, images),
         base=base,
-        notes=tuple(study_notes(study, list(groups.values()))),
+        notes=(*study_notes(study, list(groups.values())), *_bootstrap_notes(places, images)),
     )
 
 
@@ -102,8 +102,14 @@ def _sweep(folder: Path, images: ImageBootstrap | None) -> Comparison:
         axes=axes,
         cells=_judge(places, base, images),
         base=base,
-        notes=sweep.notes,
+        notes=(*sweep.notes, *_bootstrap_notes(places, images)),
     )
+
+
+def _bootstrap_notes(places: Sequence[Place], images: ImageBootstrap | None) -> Sequence[str]:
+    """Why intervals over images are missing though they are wanted."""
+    records = {record.run.folder: record for place in places for record in place.records}
+    return () if images is None else tuple(unmatched_evaluations(records.values()))
 
 
 def _judge(places: Sequence[Place], base: Factors, images: ImageBootstrap | None) -> tuple[Cell, ...]:
@@ -149,6 +155,10 @@ def _difference(place: Place, reference: Place, images: ImageBootstrap | None) -
         (first.evaluations.get(place.postprocess), second.evaluations.get(reference.postprocess))
         for first, second in pairs.values()
     ]
-    known = [(first, second) for first, second in evaluations if first is not None and second is not None]
+    known = [
+        (first, second)
+        for first, second in evaluations
+        if first is not None and first.has_matches and second is not None and second.has_matches
+    ]
     is_known = len(known) == len(evaluations)  # else a run was not evaluated image by image
     return compare(differences, images.interval(known) if is_known else None)

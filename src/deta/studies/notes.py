@@ -42,6 +42,13 @@ def missing_runs(records: Sequence[Record]) -> Iterator[str]:
             yield f"{name} is {status.state}{f': {status.message}' if status.message else ''}"
 
 
+def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
+    """A note if runs were evaluated by rules that know no matches by image, as those of LVIS."""
+    unmatched = sum(any(not each.has_matches for each in record.evaluations.values()) for record in records)
+    if unmatched:
+        yield f"{unmatched} runs are not evaluated by COCO's rules: they have no interval over images"
+
+
 def different_machines(records: Iterable[Record]) -> Iterator[str]:
     """A note if not all runs were made on one kind of device, by one revision, with one set of packages."""
     paths = [path for record in records for path in sorted(record.run.folder.glob("environment*.json"))]

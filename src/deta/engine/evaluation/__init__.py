@@ -3,10 +3,12 @@
 from deta.engine.evaluation.detections import CocoDetections, FlatDetections, to_coco_results
 from deta.engine.evaluation.engines import ENGINE_NAMES, Curves, evaluate
 from deta.engine.evaluation.ground_truth import GroundTruth, read_ground_truth
+from deta.engine.evaluation.lvis import LvisEvaluator
+from deta.engine.evaluation.lvis_result import LvisResult
 from deta.engine.evaluation.matching import ImageMatches, match_images
-from deta.engine.evaluation.metric import CocoEvaluator
+from deta.engine.evaluation.metric import CocoEvaluator, DetectionEvaluator
 from deta.engine.evaluation.resampling import average_precision
-from deta.engine.evaluation.result import ClassResult, CocoResult
+from deta.engine.evaluation.result import ClassResult, CocoResult, DetectionResult
 from deta.engine.evaluation.storage import EVALUATIONS, StoredEvaluation, read_evaluation, write_evaluation
 
 __all__ = [
@@ -17,9 +19,13 @@ __all__ = [
     "CocoEvaluator",
     "CocoResult",
     "Curves",
+    "DetectionEvaluator",
+    "DetectionResult",
     "FlatDetections",
     "GroundTruth",
     "ImageMatches",
+    "LvisEvaluator",
+    "LvisResult",
     "StoredEvaluation",
     "average_precision",
     "evaluate",

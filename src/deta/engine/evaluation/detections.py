@@ -1,7 +1,7 @@
 """Detections as flat arrays: what the metric collects and what a result file holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -36,6 +36,19 @@ class CocoDetections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def of_categories(self, category_ids: Sequence[int]) -> Self:
+        """The detections of these categories alone."""
+        return self._rows(np.flatnonzero(np.isin(self.category_ids, category_ids)))
+
+    def best_of_images(self, number: int) -> Self:
+        """At most ``number`` detections of every image, those with the highest scores, of equal ones the first."""
+        by_score = np.lexsort((-self.scores, self.image_ids))  # stable, by image and then by score
+        image_ids = self.image_ids[by_score]
+        is_first = np.concatenate((np.ones(min(1, len(self)), dtype=np.bool_), image_ids[1:] != image_ids[:-1]))
+        places = np.arange(len(self))
+        starts = np.maximum.accumulate(np.where(is_first, places, 0))
+        return self._rows(np.sort(by_score[places - starts < number]))
+
     def records(self) -> list[dict[str, Any]]:
         """One entry of COCO's result file per detection: image_id, category_id, bbox (xywh) and score."""
         columns = (self.image_ids, self.category_ids, self.boxes_xywh, self.scores)
@@ -43,6 +56,15 @@ class CocoDetections:
             {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
             for image_id, category_id, box, score in zip(*(column.tolist() for column in columns), strict=True)
         ]
+
+    def _rows(self, kept: NDArray[np.int64]) -> Self:
+        return replace(
+            self,
+            image_ids=self.image_ids[kept],
+            category_ids=self.category_ids[kept],
+            boxes_xywh=self.boxes_xywh[kept],
+            scores=self.scores[kept],
+        )
 
 
 @dataclass(frozen=True)

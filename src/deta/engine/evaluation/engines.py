@@ -1,4 +1,4 @@
-"""The programs that match detections with ground truth, behind one function.
+"""The programs that match detections with ground truth, behind one function for each set of rules.
 
 All follow COCO's protocol and agree in every number. ``pycocotools`` is COCO's own; ``faster_coco_eval`` does
 the same in compiled code, several times faster; ``hotcoco`` is faster still, young, and installed by choice.
@@ -6,7 +6,8 @@ the same in compiled code, several times faster; ``hotcoco`` is faster still, yo
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from deta.engine.evaluation.detections import CocoDetections
 from deta.engine.evaluation.ground_truth import GroundTruth
 from deta.utils.checks import require_choice
 
+_BLOCK = 40
+"""Categories that LVIS's rules are applied to at once."""
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -25,7 +29,7 @@ class Curves:
     Attributes:
         precision: ``[10, 101, K, 4, 3]`` precision by IoU threshold (0.5 to 0.95), recall (0 to 1),
             category in the order of the ground truth, object size (all, small, medium, large) and
-            limit of detections.
+            limit of detections, of which LVIS has one.
         recall: ``[10, K, 4, 3]`` highest recall, by the same axes.
     """
 
@@ -42,9 +46,49 @@ def evaluate(ground_truth: GroundTruth, detections: CocoDetections, *, engine: s
         engine: One of ``ENGINE_NAMES``.
         max_detections: Largest number of detections per image and category; 1 and 10 are the other limits.
     """
-    evaluation = prepare(ground_truth, detections, engine=engine)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluation.params.maxDets = [1, 10, max_detections]
+    return _run(ground_truth, detections, engine, max_detections=[1, 10, max_detections])
+
+
+def evaluate_lvis(ground_truth: GroundTruth, detections: CocoDetections, *, max_detections: int) -> Curves:
+    """Match detections with ground truth by LVIS's rules, with ``faster_coco_eval``.
+
+    Args:
+        ground_truth: In the layout of LVIS.
+        detections: Of the same images, at most ``max_detections`` of each.
+        max_detections: The one limit on the last axis of the curves.
+    """
+    parts = [
+        _run(
+            ground_truth.of_categories(ids),
+            detections.of_categories(ids),
+            "faster_coco_eval",
+            max_detections=[max_detections],
+            lvis_style=True,
+        )
+        for ids in _blocks(ground_truth.category_ids)
+    ]
+    return Curves(
+        precision=np.concatenate([part.precision for part in parts], axis=2),
+        recall=np.concatenate([part.recall for part in parts], axis=1),
+    )
+
+
+def _blocks(category_ids: Sequence[int]) -> list[Sequence[int]]:
+    """The engine keeps an entry for every image and category, used or not: gigabytes for all of LVIS."""
+    return [category_ids[first : first + _BLOCK] for first in range(0, len(category_ids), _BLOCK)]
+
+
+def _run(
+    ground_truth: GroundTruth,
+    detections: CocoDetections,
+    engine: str,
+    *,
+    max_detections: Sequence[int],
+    **options: bool,
+) -> Curves:
+    evaluation = prepare(ground_truth, detections, engine=engine, **options)
+    with silence():
+        evaluation.params.maxDets = list(max_detections)
         evaluation.evaluate()
         evaluation.accumulate()
     return Curves(
@@ -53,19 +97,26 @@ def evaluate(ground_truth: GroundTruth, detections: CocoDetections, *, engine: s
     )
 
 
-def prepare(ground_truth: GroundTruth, detections: CocoDetections, *, engine: str) -> Any:  # noqa: ANN401
-    """An engine's evaluation of boxes, with its usual parameters; it has not run yet."""
+def prepare(
+    ground_truth: GroundTruth,
+    detections: CocoDetections,
+    *,
+    engine: str,
+    **options: bool,
+) -> Any:  # noqa: ANN401
+    """An engine's evaluation of boxes, with its usual parameters and further options; it has not run yet."""
     ground_truth_class, evaluation_class = load_engine(engine)
     content = ground_truth.to_coco()
     records = [
         record | {"id": number, "area": record["bbox"][2] * record["bbox"][3], "iscrowd": 0}
         for number, record in enumerate(detections.records(), start=1)
     ]
-    with contextlib.redirect_stdout(io.StringIO()):
+    with silence():
         return evaluation_class(
             _indexed(ground_truth_class, content),
             _indexed(ground_truth_class, content | {"annotations": records}),
             iouType="bbox",
+            **options,
         )
 
 
@@ -113,6 +164,19 @@ _LOADERS: Mapping[str, Callable[[], tuple[type[Any], type[Any]]]] = {
     "hotcoco": _load_hotcoco,
 }
 ENGINE_NAMES = tuple(_LOADERS)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """No word of progress: pycocotools prints it, faster_coco_eval logs it."""
+    progress = logging.getLogger("faster_coco_eval")
+    level = progress.level
+    progress.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        progress.setLevel(level)
 
 
 def _indexed(ground_truth_class: type[Any], content: Mapping[str, Any]) -> object:

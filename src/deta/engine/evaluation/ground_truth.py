@@ -1,6 +1,7 @@
 """The annotation file of an evaluated split, checked and packed for the metric."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -8,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from deta.data.coco_json import load_document, read_annotations, read_categories, read_images
-from deta.data.problems import Problems
+from deta.data.coco_json import read_coco_file
+from deta.data.image_rows import NEGATIVE, NOT_EXHAUSTIVE, Layout, Ragged
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,10 @@ class GroundTruth:
         boxes_xywh: ``[N, 4]`` float64 in pixels.
         areas: ``[N]`` float64 annotated area in pixels squared, of the mask where the data set has one.
         is_crowd: ``[N]`` bool; crowds are areas to ignore, not objects to find.
+        frequencies: LVIS: ``r``, ``c`` or ``f`` of every category; None in COCO's layout.
+        negative: LVIS: ids of the categories checked to be absent from each image; None in COCO's layout.
+        not_exhaustive: LVIS: ids of the categories of which each image may hold more than is annotated; None in
+            COCO's layout.
     """
 
     path: Path
@@ -41,18 +46,28 @@ class GroundTruth:
     boxes_xywh: NDArray[np.float64]
     areas: NDArray[np.float64]
     is_crowd: NDArray[np.bool_]
+    frequencies: tuple[str, ...] | None = None
+    negative: Ragged | None = None
+    not_exhaustive: Ragged | None = None
 
     def restricted_to(self, image_ids: NDArray[np.int64]) -> Self:
         """The ground truth of these images alone; categories stay."""
-        keep = np.isin(self.object_image_ids, image_ids)
+        images = np.flatnonzero(np.isin(self.image_ids, image_ids))
         return replace(
-            self,
-            image_ids=self.image_ids[np.isin(self.image_ids, image_ids)],
-            object_image_ids=self.object_image_ids[keep],
-            object_category_ids=self.object_category_ids[keep],
-            boxes_xywh=self.boxes_xywh[keep],
-            areas=self.areas[keep],
-            is_crowd=self.is_crowd[keep],
+            self._with_objects(np.isin(self.object_image_ids, image_ids)),
+            image_ids=self.image_ids[images],
+            negative=None if self.negative is None else self.negative.select(images),
+            not_exhaustive=None if self.not_exhaustive is None else self.not_exhaustive.select(images),
+        )
+
+    def of_categories(self, category_ids: Sequence[int]) -> Self:
+        """The ground truth of these categories alone; images stay."""
+        chosen = [index for index, identity in enumerate(self.category_ids) if identity in set(category_ids)]
+        return replace(
+            self._with_objects(np.isin(self.object_category_ids, category_ids)),
+            category_ids=tuple(self.category_ids[index] for index in chosen),
+            category_names=tuple(self.category_names[index] for index in chosen),
+            frequencies=None if self.frequencies is None else tuple(self.frequencies[index] for index in chosen),
         )
 
     def num_objects(self, category_id: int) -> int:
@@ -80,50 +95,78 @@ class GroundTruth:
             }
             for number, (image_id, category_id, box, area, is_crowd) in enumerate(rows, start=1)
         ]
-        return {
-            "images": [{"id": image_id} for image_id in self.image_ids.tolist()],
-            "categories": [
-                {"id": identity, "name": name}
-                for identity, name in zip(self.category_ids, self.category_names, strict=True)
-            ],
-            "annotations": annotations,
-        }
+        return {"images": self._coco_images(), "categories": self._coco_categories(), "annotations": annotations}
+
+    def _coco_images(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = [{"id": image_id} for image_id in self.image_ids.tolist()]
+        for key, lists in ((NEGATIVE, self.negative), (NOT_EXHAUSTIVE, self.not_exhaustive)):
+            if lists is not None:
+                for index, row in enumerate(rows):
+                    row[key] = lists.row(index).tolist()
+        return rows
+
+    def _coco_categories(self) -> list[dict[str, Any]]:
+        rows = [
+            {"id": identity, "name": name}
+            for identity, name in zip(self.category_ids, self.category_names, strict=True)
+        ]
+        if self.frequencies is None:
+            return rows
+        return [{**row, "frequency": group} for row, group in zip(rows, self.frequencies, strict=True)]
+
+    def _with_objects(self, keep: NDArray[np.bool_]) -> Self:
+        return replace(
+            self,
+            object_image_ids=self.object_image_ids[keep],
+            object_category_ids=self.object_category_ids[keep],
+            boxes_xywh=self.boxes_xywh[keep],
+            areas=self.areas[keep],
+            is_crowd=self.is_crowd[keep],
+        )
 
 
-def read_ground_truth(path: Path) -> GroundTruth:
-    """Read a COCO annotation file, with the same checks as for training but every box as it is in the file.
+def read_ground_truth(path: Path, *, layout: Layout = "coco") -> GroundTruth:
+    """Read an annotation file of COCO or LVIS, with the same checks as for training but every box as it is in the file.
 
     A missing ``iscrowd`` is 0, a missing ``area`` is width times height; how often is logged.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not COCO's layout, holds an id twice, refers to an image or category which
+        ValueError: The file is not in this layout, holds an id twice, refers to an image or category which
             it does not list, or has a box that is not four finite numbers; all faults are named.
     """
-    document = load_document(path)
-    if "annotations" not in document:
+    content = read_coco_file(path, layout=layout)
+    images, objects, categories = content.images, content.annotations, content.categories
+    if objects is None:
         raise ValueError(f"{path} must have a list 'annotations': images without labels cannot be evaluated")
-    categories = read_categories(document, path)
-    problems = Problems(str(path))
-    images = read_images(document, problems)
-    image_rows = {image_id: row for row, image_id in enumerate(images.ids)}
-    objects = read_annotations(document, image_rows, categories, problems)
-    problems.raise_if_any()
     for count, what in (
-        (objects.num_missing_iscrowd, "iscrowd, 0"),
+        (objects.num_missing_iscrowd if layout == "coco" else 0, "iscrowd, 0"),
         (objects.num_missing_area, "area, width times height"),
     ):
         if count:
             logger.info("%s: %d annotations have no %s is taken", path, count, what)
     image_ids = np.array(images.ids, dtype=np.int64)
+    order = np.argsort(image_ids)
+    category_ids = np.array(categories.ids, dtype=np.int64)
     return GroundTruth(
         path=path,
-        image_ids=np.sort(image_ids),
+        image_ids=image_ids[order],
         category_ids=categories.ids,
         category_names=categories.names,
-        object_image_ids=image_ids[np.array(objects.images, dtype=np.int64)],
-        object_category_ids=np.array(categories.ids, dtype=np.int64)[np.array(objects.labels, dtype=np.int64)],
-        boxes_xywh=np.array(objects.boxes, dtype=np.float64).reshape(-1, 4),
-        areas=np.array(objects.areas, dtype=np.float64),
-        is_crowd=np.array(objects.is_crowd, dtype=np.bool_),
+        object_image_ids=image_ids[objects.images],
+        object_category_ids=category_ids[objects.labels],
+        boxes_xywh=objects.boxes,
+        areas=objects.areas,
+        is_crowd=objects.is_crowd,
+        frequencies=content.frequencies,
+        negative=_category_lists(images.negative, order, category_ids),
+        not_exhaustive=_category_lists(images.not_exhaustive, order, category_ids),
     )
+
+
+def _category_lists(labels: Ragged | None, order: NDArray[np.int64], category_ids: NDArray[np.int64]) -> Ragged | None:
+    """Lists of class indexes in file order as lists of category ids in the order of image ids."""
+    if labels is None:
+        return None
+    in_order = labels.select(order)
+    return replace(in_order, values=category_ids[in_order.values])

@@ -1,7 +1,5 @@
 """Which detections of each image found an object: all that AP needs to know of a model."""
 
-import contextlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deta.engine.evaluation.detections import CocoDetections
-from deta.engine.evaluation.engines import prepare
+from deta.engine.evaluation.engines import prepare, silence
 from deta.engine.evaluation.ground_truth import GroundTruth
 
 _ALL_AREAS = [0.0, 1e10]
@@ -91,7 +89,7 @@ def match_images(ground_truth: GroundTruth, detections: CocoDetections, *, max_d
         max_detections: Largest number of detections per image and category.
     """
     evaluation = prepare(ground_truth, detections, engine="pycocotools")
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+    with silence():
         evaluation.params.maxDets = [max_detections]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [_ALL_AREAS], ["all"]
         evaluation.evaluate()

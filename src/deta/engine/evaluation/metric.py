@@ -1,9 +1,10 @@
-"""The COCO metric of a validation epoch, keyed by image id and computed once."""
+"""The metric of a validation epoch, keyed by image id and computed once."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from deta.data.image_rows import Layout
 from deta.engine.evaluation.detections import CocoDetections, FlatDetections, name_some
 from deta.engine.evaluation.engines import evaluate, load_engine
 from deta.engine.evaluation.gather import gather_to_first_rank, run_on_first_rank
 from deta.engine.evaluation.ground_truth import GroundTruth, read_ground_truth
 from deta.engine.evaluation.matching import ImageMatches, match_images
-from deta.engine.evaluation.result import CocoResult
+from deta.engine.evaluation.result import CocoResult, DetectionResult
 from deta.structures import Detections
 from deta.utils.checks import require_bool, require_int
 
@@ -25,8 +27,11 @@ logger = logging.getLogger(__name__)
 _STATES = ("image_ids", "boxes", "scores", "labels", "is_detection")
 
 
-class CocoEvaluator(Metric):
-    """COCO average precision and recall of box detections.
+Result = TypeVar("Result", bound=DetectionResult)
+
+
+class DetectionEvaluator(Metric, ABC, Generic[Result]):
+    """Scores box detections against an annotation file; ``_score`` of a subclass says by which rules.
 
     ``update`` keeps what it is given on its device, without synchronisation. ``compute`` gathers the
     detections of all ranks on the first, evaluates there and hands the result to all. Torchmetrics'
@@ -34,22 +39,19 @@ class CocoEvaluator(Metric):
     images which a distributed sampler repeats count twice.
 
     Args:
-        annotations: COCO annotation file of the evaluated split.
+        annotations: Annotation file of the evaluated split.
         category_ids: Category id of every class index of the model, in order; None for a class that
             stands for no category (published checkpoints have such slots).
-        engine: ``pycocotools``, ``faster_coco_eval`` (``pip install deta[fast-eval]``) or ``hotcoco``
-            (``pip install deta[hotcoco]``).
-        max_detections: Most detections per image and category, at least 10; papers use 100.
         expect_all_images: Whether ``compute`` fails unless every image of the file was seen; False evaluates
             the images that were seen.
+        layout: Of the annotation file.
 
     Attributes:
         expect_all_images: May be changed between epochs, for a validation that is limited on purpose.
 
     Raises:
         ValueError: The annotation file is not valid, ``category_ids`` names a category that it does not
-            list or names one twice, or another argument is out of its range.
-        ModuleNotFoundError: The engine's package is not installed.
+            list or names one twice.
     """
 
     is_differentiable = False
@@ -67,16 +69,12 @@ class CocoEvaluator(Metric):
         *,
         annotations: Path,
         category_ids: Sequence[int | None],
-        engine: str = "pycocotools",
-        max_detections: int = 100,
         expect_all_images: bool = True,
+        layout: Layout = "coco",
     ) -> None:
         super().__init__(sync_on_compute=False, dist_sync_on_step=False)
-        load_engine(engine)
-        self._engine = engine
-        self._max_detections = require_int("max_detections", max_detections, low=10)
         self.expect_all_images = require_bool("expect_all_images", expect_all_images)
-        self._ground_truth = read_ground_truth(Path(annotations))
+        self._ground_truth = read_ground_truth(Path(annotations), layout=layout)
         self._category_ids = tuple(
             None if identity is None else require_int(f"category_ids[{index}]", identity)
             for index, identity in enumerate(category_ids)
@@ -104,7 +102,7 @@ class CocoEvaluator(Metric):
         self.labels.append(detections.labels.detach().clone())
         self.is_detection.append(detections.is_detection.detach().clone())
 
-    def compute(self) -> CocoResult:
+    def compute(self) -> Result:
         """Evaluate what all ranks have added since the last ``reset``; every rank must call this.
 
         Returns:
@@ -125,14 +123,6 @@ class CocoEvaluator(Metric):
         """
         return self._latest()[1].records()
 
-    def matches(self) -> ImageMatches:
-        """What the latest ``compute`` found in each image, from which AP of any choice of images follows.
-
-        Raises:
-            ValueError: As for ``records``.
-        """
-        return match_images(*self._latest(), max_detections=self._max_detections)
-
     def _latest(self) -> tuple[GroundTruth, CocoDetections]:
         if self._evaluated is None:
             raise ValueError("compute must be called before records or matches, and these on the first rank only")
@@ -147,21 +137,23 @@ class CocoEvaluator(Metric):
             ]
         )
 
-    def _evaluate(self, collected: FlatDetections) -> CocoResult:
+    def _evaluate(self, collected: FlatDetections) -> Result:
         collected.check_finite()
         flat = collected.without_repeats()
         ground_truth = self._seen_ground_truth(flat.image_ids)
         detections = flat.to_categories(self._category_ids)
         self._evaluated = ground_truth, detections
-        curves = evaluate(ground_truth, detections, engine=self._engine, max_detections=self._max_detections)
-        return CocoResult.from_curves(
-            curves,
-            ground_truth,
-            num_detections=len(detections),
-            num_unmapped=detections.num_unmapped,
-            num_repeats=len(collected.image_ids) - len(flat.image_ids),
-            max_detections=self._max_detections,
-        )
+        return self._score(ground_truth, detections, num_repeats=len(collected.image_ids) - len(flat.image_ids))
+
+    @abstractmethod
+    def _score(self, ground_truth: GroundTruth, detections: CocoDetections, *, num_repeats: int) -> Result:
+        """Evaluate.
+
+        Args:
+            ground_truth: Of the images that were seen.
+            detections: Of the same images.
+            num_repeats: Images that arrived again and were left out, for the report.
+        """
 
     def _seen_ground_truth(self, image_ids: NDArray[np.int64]) -> GroundTruth:
         path, listed = self._ground_truth.path, self._ground_truth.image_ids
@@ -185,6 +177,58 @@ class CocoEvaluator(Metric):
         # In place of torchmetrics' wrapper, which synchronises, warns on a rank that had no image, and
         # fails to copy a frozen result.
         return torch.no_grad()(compute)
+
+
+class CocoEvaluator(DetectionEvaluator[CocoResult]):
+    """COCO average precision and recall of box detections.
+
+    Args:
+        annotations: COCO annotation file of the evaluated split.
+        category_ids: Category id of every class index of the model, in order; None for a class that
+            stands for no category (published checkpoints have such slots).
+        engine: ``pycocotools``, ``faster_coco_eval`` (``pip install deta[fast-eval]``) or ``hotcoco``
+            (``pip install deta[hotcoco]``).
+        max_detections: Most detections per image and category, at least 10; papers use 100.
+        expect_all_images: See ``DetectionEvaluator``.
+
+    Raises:
+        ValueError: See ``DetectionEvaluator``; or another argument is out of its range.
+        ModuleNotFoundError: The engine's package is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        annotations: Path,
+        category_ids: Sequence[int | None],
+        engine: str = "pycocotools",
+        max_detections: int = 100,
+        expect_all_images: bool = True,
+    ) -> None:
+        load_engine(engine)
+        require_int("max_detections", max_detections, low=10)
+        super().__init__(annotations=annotations, category_ids=category_ids, expect_all_images=expect_all_images)
+        self._engine = engine
+        self._max_detections = max_detections
+
+    def matches(self) -> ImageMatches:
+        """What the latest ``compute`` found in each image, from which AP of any choice of images follows.
+
+        Raises:
+            ValueError: As for ``records``.
+        """
+        return match_images(*self._latest(), max_detections=self._max_detections)
+
+    def _score(self, ground_truth: GroundTruth, detections: CocoDetections, *, num_repeats: int) -> CocoResult:
+        curves = evaluate(ground_truth, detections, engine=self._engine, max_detections=self._max_detections)
+        return CocoResult.from_curves(
+            curves,
+            ground_truth,
+            num_detections=len(detections),
+            num_unmapped=detections.num_unmapped,
+            num_repeats=num_repeats,
+            max_detections=self._max_detections,
+        )
 
 
 def _check_categories(category_ids: Sequence[int | None], ground_truth: GroundTruth) -> None:

@@ -1,8 +1,9 @@
 """The numbers of an evaluation."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from deta.engine.evaluation.engines import Curves
 from deta.engine.evaluation.ground_truth import GroundTruth
 
 _IOU_50, _IOU_75 = 0, 5
-_ALL, _SMALL, _MEDIUM, _LARGE = range(4)
-_LAST = -1
+ALL, SMALL, MEDIUM, LARGE = range(4)
+"""Object sizes on the axis of the curves."""
+LAST = -1
+"""The highest limit of detections."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class ClassResult:
     num_objects: int
 
 
-@dataclass(frozen=True)
-class CocoResult:
-    """COCO's twelve numbers, each in 0..1 and NaN where the images hold no object of that size.
+@dataclass(frozen=True, kw_only=True)
+class DetectionResult(ABC):
+    """What every evaluation gives; numbers are in 0..1, and NaN where the images hold no object of that kind.
 
     Attributes:
         ap: Average precision, mean over IoU 0.50 to 0.95 and categories.
@@ -45,18 +48,12 @@ class CocoResult:
         ap_small: Of objects below 32 x 32 pixels in annotated area.
         ap_medium: Of objects between.
         ap_large: Of objects above 96 x 96 pixels.
-        ar_1: Average recall with one detection per image and category.
-        ar_10: With 10.
-        ar_100: With ``max_detections``.
-        ar_small: The same for small objects.
-        ar_medium: For medium objects.
-        ar_large: For large objects.
         per_class: One entry per category of the annotation file, in ascending order of id.
         num_images: Images evaluated, each counted once.
         num_detections: Detections evaluated.
         num_unmapped: Detections left out because their class stands for no category.
         num_repeats: Images that arrived again and were left out.
-        max_detections: Most detections per image and category; papers use 100.
+        max_detections: Most detections that count: in COCO per image and category, in LVIS per image.
     """
 
     ap: float
@@ -65,12 +62,6 @@ class CocoResult:
     ap_small: float
     ap_medium: float
     ap_large: float
-    ar_1: float
-    ar_10: float
-    ar_100: float
-    ar_small: float
-    ar_medium: float
-    ar_large: float
     per_class: tuple[ClassResult, ...]
     num_images: int
     num_detections: int
@@ -78,53 +69,12 @@ class CocoResult:
     num_repeats: int = 0
     max_detections: int = 100
 
-    @classmethod
-    def from_curves(
-        cls,
-        curves: Curves,
-        ground_truth: GroundTruth,
-        *,
-        num_detections: int,
-        num_unmapped: int,
-        num_repeats: int,
-        max_detections: int,
-    ) -> Self:
-        """Average an engine's curves; categories without an object take no part."""
-        precision, recall = curves.precision[..., _LAST], curves.recall
-        return cls(
-            ap=_mean(precision[..., _ALL]),
-            ap50=_mean(precision[_IOU_50, ..., _ALL]),
-            ap75=_mean(precision[_IOU_75, ..., _ALL]),
-            ap_small=_mean(precision[..., _SMALL]),
-            ap_medium=_mean(precision[..., _MEDIUM]),
-            ap_large=_mean(precision[..., _LARGE]),
-            ar_1=_mean(recall[..., _ALL, 0]),
-            ar_10=_mean(recall[..., _ALL, 1]),
-            ar_100=_mean(recall[..., _ALL, _LAST]),
-            ar_small=_mean(recall[..., _SMALL, _LAST]),
-            ar_medium=_mean(recall[..., _MEDIUM, _LAST]),
-            ar_large=_mean(recall[..., _LARGE, _LAST]),
-            per_class=tuple(
-                ClassResult(
-                    name=name,
-                    id=identity,
-                    ap=_mean(precision[:, :, index, _ALL]),
-                    ap50=_mean(precision[_IOU_50, :, index, _ALL]),
-                    num_objects=ground_truth.num_objects(identity),
-                )
-                for index, (identity, name) in enumerate(
-                    zip(ground_truth.category_ids, ground_truth.category_names, strict=True)
-                )
-            ),
-            num_images=len(ground_truth.image_ids),
-            num_detections=num_detections,
-            num_unmapped=num_unmapped,
-            num_repeats=num_repeats,
-            max_detections=max_detections,
-        )
-
+    @abstractmethod
     def metrics(self) -> dict[str, float]:
-        """The twelve numbers by COCO's short names, for a logger."""
+        """The numbers by their usual short names, for a logger."""
+
+    def precisions(self) -> dict[str, float]:
+        """The six numbers that all evaluations share."""
         return {
             "AP": self.ap,
             "AP50": self.ap50,
@@ -132,12 +82,6 @@ class CocoResult:
             "APs": self.ap_small,
             "APm": self.ap_medium,
             "APl": self.ap_large,
-            "AR1": self.ar_1,
-            "AR10": self.ar_10,
-            f"AR{self.max_detections}": self.ar_100,
-            "ARs": self.ar_small,
-            "ARm": self.ar_medium,
-            "ARl": self.ar_large,
         }
 
     def table(self) -> str:
@@ -158,7 +102,93 @@ class CocoResult:
         return _aligned([["class", "objects", "AP", "AP50"], *rows])
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+@dataclass(frozen=True, kw_only=True)
+class CocoResult(DetectionResult):
+    """COCO's twelve numbers, each in 0..1 and NaN where the images hold no object of that size.
+
+    Attributes:
+        ar_1: Average recall with one detection per image and category.
+        ar_10: With 10.
+        ar_100: With ``max_detections``.
+        ar_small: The same for small objects.
+        ar_medium: For medium objects.
+        ar_large: For large objects.
+    """
+
+    ar_1: float
+    ar_10: float
+    ar_100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+
+    @classmethod
+    def from_curves(
+        cls,
+        curves: Curves,
+        ground_truth: GroundTruth,
+        *,
+        num_detections: int,
+        num_unmapped: int,
+        num_repeats: int,
+        max_detections: int,
+    ) -> Self:
+        """Average an engine's curves; categories without an object take no part."""
+        recall = curves.recall
+        return cls(
+            **common_numbers(curves, ground_truth),
+            ar_1=mean(recall[..., ALL, 0]),
+            ar_10=mean(recall[..., ALL, 1]),
+            ar_100=mean(recall[..., ALL, LAST]),
+            ar_small=mean(recall[..., SMALL, LAST]),
+            ar_medium=mean(recall[..., MEDIUM, LAST]),
+            ar_large=mean(recall[..., LARGE, LAST]),
+            num_detections=num_detections,
+            num_unmapped=num_unmapped,
+            num_repeats=num_repeats,
+            max_detections=max_detections,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """The twelve numbers by COCO's short names."""
+        return {
+            **self.precisions(),
+            "AR1": self.ar_1,
+            "AR10": self.ar_10,
+            f"AR{self.max_detections}": self.ar_100,
+            "ARs": self.ar_small,
+            "ARm": self.ar_medium,
+            "ARl": self.ar_large,
+        }
+
+
+def common_numbers(curves: Curves, ground_truth: GroundTruth) -> dict[str, Any]:
+    """The fields of ``DetectionResult`` that follow from curves and ground truth."""
+    precision = curves.precision[..., LAST]
+    categories = zip(ground_truth.category_ids, ground_truth.category_names, strict=True)
+    return {
+        "ap": mean(precision[..., ALL]),
+        "ap50": mean(precision[_IOU_50, ..., ALL]),
+        "ap75": mean(precision[_IOU_75, ..., ALL]),
+        "ap_small": mean(precision[..., SMALL]),
+        "ap_medium": mean(precision[..., MEDIUM]),
+        "ap_large": mean(precision[..., LARGE]),
+        "per_class": tuple(
+            ClassResult(
+                name=name,
+                id=identity,
+                ap=mean(precision[:, :, index, ALL]),
+                ap50=mean(precision[_IOU_50, :, index, ALL]),
+                num_objects=ground_truth.num_objects(identity),
+            )
+            for index, (identity, name) in enumerate(categories)
+        ),
+        "num_images": len(ground_truth.image_ids),
+    }
+
+
+def mean(values: NDArray[np.float64]) -> float:
+    """Mean of what is defined, that is, not -1; NaN if nothing is."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else math.nan
 

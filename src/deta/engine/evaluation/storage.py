@@ -4,14 +4,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deta.engine.evaluation.matching import ImageMatches
-from deta.engine.evaluation.metric import CocoEvaluator
-from deta.engine.evaluation.result import CocoResult
+from deta.engine.evaluation.metric import CocoEvaluator, DetectionEvaluator
+from deta.engine.evaluation.result import DetectionResult
 
 EVALUATIONS = "evaluations"
 """In a run directory: one folder for each selection of detections, of the final weights."""
-METRICS = "metrics.json"
+METRICS, _MATCHES = "metrics.json", "matches.npz"
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,30 @@ class StoredEvaluation:
 
     Attributes:
         folder: Where.
-        metrics: COCO's twelve numbers by their short names, in 0..1; NaN where one is not defined.
+        metrics: Numbers of the evaluator by their short names, in 0..1; NaN where one is not defined.
     """
 
     folder: Path
     metrics: Mapping[str, float]
 
+    @property
+    def has_matches(self) -> bool:
+        """Whether it was made by COCO's rules, and says what was found in each image."""
+        return (self.folder / _MATCHES).is_file()
+
     def matches(self) -> ImageMatches:
-        """What was found in each image."""
-        return ImageMatches.load(self.folder / "matches.npz")
+        """What was found in each image.
+
+        Raises:
+            FileNotFoundError: It has no matches.
+        """
+        return ImageMatches.load(self.folder / _MATCHES)
 
 
-def write_evaluation(folder: Path, evaluator: CocoEvaluator, result: CocoResult) -> None:
+def write_evaluation(folder: Path, evaluator: DetectionEvaluator[Any], result: DetectionResult) -> None:
     """Write ``predictions.json`` (COCO's result file), ``matches.npz`` and, last of all, ``metrics.json``.
+
+    Matches by image are those of COCO's rules: for an evaluator of other rules there is no such file.
 
     Args:
         folder: Made if need be.
@@ -42,7 +54,10 @@ def write_evaluation(folder: Path, evaluator: CocoEvaluator, result: CocoResult)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METRICS).unlink(missing_ok=True)
     (folder / "predictions.json").write_text(json.dumps(evaluator.records()))
-    evaluator.matches().save(folder / "matches.npz")
+    if isinstance(evaluator, CocoEvaluator):
+        evaluator.matches().save(folder / _MATCHES)
+    else:
+        (folder / _MATCHES).unlink(missing_ok=True)
     unfinished = folder / f"{METRICS}.unfinished"
     unfinished.write_text(json.dumps(result.metrics(), indent=2) + "\n")
     unfinished.replace(folder / METRICS)

@@ -1,0 +1,78 @@
+"""The loss of a validation, whatever the batches."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from deta.assign import HungarianAssigner, IoUAssigner
+from deta.engine.validation_loss import ValidationLoss
+from deta.losses import Criterion
+from deta.structures import Losses
+from tests.assign.scenes import random_scene
+from tests.losses.test_criterion import make_output
+
+CRITERIA: dict[str, Callable[[], Criterion]] = {
+    "objects": lambda: Criterion(layer_assigner=HungarianAssigner(), proposal_assigner=HungarianAssigner()),
+    "positives": lambda: Criterion(
+        layer_assigner=IoUAssigner(gamma=None), proposal_assigner=IoUAssigner(gamma=None), normalizer="num_positives"
+    ),
+}
+
+
+def add(loss: ValidationLoss, criterion: Criterion, images: Sequence[int]) -> Losses:
+    """Add a batch of these images of a random scene."""
+    candidates, targets = random_scene(0)
+    chosen = list(images)
+    boxes, logits = candidates.boxes[chosen], candidates.logits[chosen]
+    batch = targets.map(lambda tensor: tensor[chosen])
+
+    def measure(average: Callable[[Tensor], Tensor]) -> Losses:
+        return criterion(make_output(boxes, logits, with_proposals=True), batch, average=average)
+
+    return loss.update(criterion, measure)
+
+
+@pytest.mark.parametrize("normalizer", CRITERIA)
+def test_it_does_not_depend_on_which_images_share_a_batch(normalizer: str) -> None:
+    criterion = CRITERIA[normalizer]()
+    num_images = len(random_scene(0)[0].boxes)
+    assert num_images > 2
+    values = []
+    for batches in ([range(num_images)], [[k] for k in range(num_images)], [range(1, num_images), [0]]):
+        loss = ValidationLoss()
+        for batch in batches:
+            add(loss, criterion, batch)
+        values.append(loss.compute())
+    assert values[1:] == pytest.approx([values[0]] * 2, rel=1e-6)  # sums of float32 in another order
+
+
+@pytest.mark.parametrize("normalizer", CRITERIA)
+def test_of_a_single_batch_it_is_the_loss_of_the_criterion(normalizer: str) -> None:
+    criterion = CRITERIA[normalizer]()
+    candidates, targets = random_scene(0)
+    loss = ValidationLoss()
+    own = add(loss, criterion, range(len(candidates.boxes)))
+    expected = criterion(make_output(candidates.boxes, candidates.logits, with_proposals=True), targets)
+    assert loss.compute() == pytest.approx(float(expected.total), rel=1e-6)
+    torch.testing.assert_close(own.total, expected.total)
+    torch.testing.assert_close(dict(own.terms), dict(expected.terms))
+
+
+def test_reset_forgets_and_nothing_gives_nothing() -> None:
+    loss = ValidationLoss()
+    assert loss.compute() is None
+    add(loss, CRITERIA["objects"](), [0])
+    loss.reset()
+    assert loss.compute() is None
+
+
+def test_no_object_divides_by_one() -> None:
+    criterion = Criterion(layer_assigner=HungarianAssigner())
+    loss = ValidationLoss()
+    candidates, targets = random_scene(0)
+    empty = targets.map(lambda tensor: torch.zeros_like(tensor))
+    output = make_output(candidates.boxes, candidates.logits)
+    loss.update(criterion, lambda average: criterion(output, empty, average=average))
+    assert loss.compute() == pytest.approx(float(criterion(output, empty).total), rel=1e-6)
