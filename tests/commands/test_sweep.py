@@ -173,6 +173,5 @@ def test_a_sweep_that_is_killed_twice_does_every_run_to_the_end_once(tmp_path: P
 def test_a_sweep_in_one_process_trains_on_one_device(tmp_path: Path) -> None:
     outcome = sweep(tmp_path, "trainer.devices=2", "trainer.strategy=ddp")
     assert outcome.code == 1
-    line = next(line for line in outcome.out.splitlines() if line.startswith("s0-"))
-    assert "failed" in line
+    (line,) = (line for line in outcome.out.splitlines() if "  failed  " in line)
     assert "a sweep in one process trains on one device, but this run has 2 ranks: use cluster=sbatch" in line

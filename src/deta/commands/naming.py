@@ -59,17 +59,16 @@ def run_name(*, _root_: DictConfig) -> str:
     choices = _root_.hydra.runtime.choices
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    plain = _compose_plain(hydra, choices.get("experiment"))
+    plain_choices, before = _plain_experiment(hydra, choices.get("experiment"))
     groups = sorted(
         str(group)
         for group, choice in choices.items()
         if not str(group).startswith("hydra")
-        and choice != plain.hydra.runtime.choices.get(group)
+        and choice != plain_choices.get(group)
         and not _is_below(_path_of(str(group)), WITHOUT_EFFECT)
     )
     parts = [str(choices[group]).rpartition("/")[2] for group in groups]
     chosen = tuple(_path_of(group) for group in groups)
-    before = dict(_leaves(effective(plain)))
     changed = {
         key: value for key, value in _leaves(own) if value != before.get(key, _MISSING) and not _is_below(key, chosen)
     }
@@ -109,10 +108,11 @@ def _plain(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: ANN
 
 
 @lru_cache(maxsize=8)
-def _compose_plain(hydra: Hydra, experiment: str | None) -> DictConfig:
-    """The experiment without any other override; all runs of a sweep compare themselves with it."""
+def _plain_experiment(hydra: Hydra, experiment: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Choices and values of the experiment without any other override; all runs of a sweep are compared with it."""
     overrides = [] if experiment is None else [f"experiment={experiment}"]
-    return hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
+    plain = hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
+    return dict(plain.hydra.runtime.choices), dict(_leaves(effective(plain)))
 
 
 def _path_of(group: str) -> str:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
 from deta.commands.console import reports_errors
-from deta.commands.words import job_words, training_words
+from deta.commands.words import given_words, job_words, recorded_words, training_words
 from deta.engine.runs import RunState, find_runs, read_cells, read_statuses, table
 from deta.utils.checks import require_choice
 
@@ -51,9 +51,9 @@ def _overrides(path: Path) -> list[str]:
     Raises:
         ValueError: Neither is on record.
     """
-    record = path / ".hydra" / "overrides.yaml"
-    if record.is_file():
-        return [str(word) for word in OmegaConf.load(record)]
+    words = recorded_words(path)
+    if words is not None:
+        return words
     for parent in path.parents:
         cells = read_cells(parent)
         if cells and str(path.relative_to(parent)) in cells:
@@ -66,8 +66,9 @@ def _submit(commands: dict[Path, list[str]], folder: Path) -> None:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     words = training_words(next(iter(commands.values())))
-    given = [str(word) for word in HydraConfig.get().overrides.task if "cluster" in str(word).partition("=")[0]]
+    given = [word for word in given_words(HydraConfig.get().overrides.task) if "cluster" in word.partition("=")[0]]
     composed = hydra.compose_config("train", [*words, *given], run_mode=RunMode.RUN)
+    HydraConfig.instance().set_config(composed)  # the name of the experiment is its choice, not one of this command
     options = OmegaConf.to_container(composed.cluster.options, resolve=True)
     assert isinstance(options, dict)
     named = {str(name): value for name, value in options.items()}

@@ -69,9 +69,20 @@ def leave(signals: tuple[signal.Signals, ...]) -> None:
             signal.signal(number, _note.earlier.pop(number))
 
 
+def end() -> None:
+    """Nothing is left to save: preemptions have no effect on the rest of this process.
+
+    Python puts default actions back while it ends, and a signal then would make a finished job a failed one.
+    """
+    for number in PREEMPTIONS:
+        if signal.getsignal(number) is _take_note:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def forget() -> None:
     """Put every earlier handler back and drop the note."""
-    leave((*PREEMPTIONS, *STOPS))
+    for number, handler in _note.earlier.items():
+        signal.signal(number, handler)
     _note.earlier.clear()
     _note.received = None
 
