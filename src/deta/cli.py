@@ -95,16 +95,13 @@ def continue_run(arguments: list[str]) -> list[str]:
         return arguments
     path = Path(given[-1].strip("'\""))
     folder = path.parent.parent if path.is_file() else path
-    record = folder / ".hydra" / "overrides.yaml"
-    if not record.is_file():
+    from deta.commands.words import recorded_words, training_words
+
+    earlier = recorded_words(folder)
+    if earlier is None:
         return arguments
-    from omegaconf import OmegaConf
-
-    from deta.commands.words import training_words
-
-    earlier = training_words(str(word) for word in OmegaConf.load(record))
     names = {word.partition("=")[0] for word in arguments}
-    kept = [word for word in earlier if word.partition("=")[0] not in names]
+    kept = [word for word in training_words(earlier) if word.partition("=")[0] not in names]
     return [*kept, *arguments, f"hydra.run.dir='{folder}'"]
 
 

@@ -65,7 +65,7 @@ def test_missing_runs_are_submitted_with_options_of_this_time(commands: Path, tm
     assert "1 queued, 1 missing" in out
     assert "Submitted job 42: 1 runs" in out
     words = (commands / "words").read_text().splitlines()
-    assert {"--time=8:00:00", "--comment=again"} <= set(words)
+    assert {"--time=8:00:00", "--comment=again", "--job-name=deta-deta_shapes"} <= set(words)
     (run,) = Path(words[-1]).read_text().splitlines()
     given = (Path(run) / "overrides.txt").read_text().splitlines()
     assert {"seed=0", "trainer.max_epochs=2", "ckpt=auto"} <= set(given)

@@ -103,8 +103,9 @@ def slurm(*command: str) -> str:
 
 
 def preempt() -> None:
-    """A job of higher priority takes all processors but the one of the job that waits for its limit, for a moment."""
-    slurm("sbatch", "--partition=debug", f"--ntasks={NUM_CPUS - 1}", "--output=/dev/null", "--wrap=true")
+    """A job of higher priority comes, takes all processors that jobs of its own priority leave, and is over at once."""
+    taken = sum(map(int, slurm("squeue", "--noheader", "--partition=debug", "--states=R", "--format=%C").split()))
+    slurm("sbatch", "--partition=debug", f"--ntasks={NUM_CPUS - taken}", "--output=/dev/null", "--wrap=true")
 
 
 def job_of(out: str) -> str:

@@ -71,7 +71,7 @@ def test_a_cancelled_job_is_resumable_and_resuming_finishes_it(whole: Path, tmp_
     wait_for("the job has ended", lambda: read_status(run).state != RunState.RUNNING, run)
     assert read_status(run).state == RunState.RESUMABLE
     assert "stopped by SIGTERM after step 7" in output(run)
-    resume = ("runs", "resume", f"folder={run}", "cluster=sbatch")
+    resume = ("runs", "resume", f"folder={run}", *JOB)
     assert "Submitted job" in succeed(*resume).out
     again = succeed(*resume).out
     assert "1 queued" in again or "1 running" in again

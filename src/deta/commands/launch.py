@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
-from deta.commands.words import AUTO, job_words
+from deta.commands.words import AUTO, given_words, job_words
 from deta.engine import preemption
 from deta.engine.cluster import is_first_rank
 from deta.engine.runs import (
@@ -61,7 +61,7 @@ class TrainLauncher:
             return
         if cfg.cluster.submit == "sbatch":
             self._cluster = _resolved(cfg.cluster)
-            self._waiting[folder] = job_words(_given(hydra_cfg.overrides.task), folder)
+            self._waiting[folder] = job_words(given_words(hydra_cfg.overrides.task), folder)
         elif is_sweep:
             self._train_among_others(cfg, folder)
         else:
@@ -113,7 +113,7 @@ class RecordCells(Callback):
         assert hydra is not None
         loader = hydra.config_loader
         params = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
-        words = [*params, *_given(config.hydra.overrides.task)]
+        words = [*params, *given_words(config.hydra.overrides.task)]
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
         cells: dict[str, list[str]] = {}
         for batch in BasicSweeper.split_arguments(overrides, None):
@@ -123,13 +123,6 @@ class RecordCells(Callback):
                 cells[str(composed.hydra.sweep.subdir)] = chosen
         HydraConfig.instance().set_config(config)  # for _sweep_folder
         add_cells(Path(config.hydra.sweep.dir), cells)
-
-
-def _given(overrides: Any) -> list[str]:  # noqa: ANN401 - a ListConfig behind a typed list of Hydra's
-    """The overrides as they were given: a ``${...}`` in them is for the run to resolve."""
-    words = OmegaConf.to_container(overrides, resolve=False)
-    assert isinstance(words, list)
-    return [str(word) for word in words]
 
 
 def _sweep_folder() -> Path | None:

@@ -34,19 +34,19 @@ def run_name(*, _root_: DictConfig) -> str:
     choices = _root_.hydra.runtime.choices
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    plain = _compose_plain(hydra, choices.get("experiment"))
+    plain_choices, before = _plain_experiment(hydra, choices.get("experiment"))
     groups = sorted(
         str(group)
         for group, choice in choices.items()
         if not str(group).startswith("hydra")
-        and choice != plain.hydra.runtime.choices.get(group)
+        and choice != plain_choices.get(group)
         and not is_below(_path_of(str(group)), WITHOUT_EFFECT)
     )
     parts = [str(choices[group]).rpartition("/")[2] for group in groups]
     chosen = tuple(_path_of(group) for group in groups)
     changed = {
         key: value
-        for key, (_, value) in differences(effective(plain), own).items()
+        for key, (_, value) in differences(before, own).items()
         if value is not ABSENT and not is_below(key, chosen)
     }
     named = {key: value for key, value in changed.items() if key != "seed" and not _follows(key, value, changed)}
@@ -90,10 +90,11 @@ def _plain(node: Any, key: str) -> Any:  # noqa: ANN401
 
 
 @lru_cache(maxsize=8)
-def _compose_plain(hydra: Hydra, experiment: str | None) -> DictConfig:
-    """The experiment without any other override; all runs of a sweep compare themselves with it."""
+def _plain_experiment(hydra: Hydra, experiment: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Choices and values of the experiment without any other override; all runs of a sweep are compared with it."""
     overrides = [] if experiment is None else [f"experiment={experiment}"]
-    return hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
+    plain = hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
+    return dict(plain.hydra.runtime.choices), effective(plain)
 
 
 def _path_of(group: str) -> str:

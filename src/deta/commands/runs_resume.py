@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from deta.commands.console import reports_errors
 from deta.commands.trainings import TAKEN, run_here, submit
-from deta.commands.words import job_words
+from deta.commands.words import job_words, recorded_words
 from deta.engine.runs import find_runs, read_cells, read_statuses, table
 from deta.utils.checks import require_choice
 
@@ -45,9 +45,9 @@ def _overrides(path: Path) -> list[str]:
     Raises:
         ValueError: Neither is on record.
     """
-    record = path / ".hydra" / "overrides.yaml"
-    if record.is_file():
-        return [str(word) for word in OmegaConf.load(record)]
+    words = recorded_words(path)
+    if words is not None:
+        return words
     for parent in path.parents:
         cells = read_cells(parent)
         if cells and str(path.relative_to(parent)) in cells:

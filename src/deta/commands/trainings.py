@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
-from deta.commands.words import training_words
+from deta.commands.words import given_words, training_words
 from deta.engine.runs import RunState
 from deta.utils.checks import require_int
 
@@ -91,8 +91,9 @@ def submit(commands: Mapping[Path, Sequence[str]], folder: Path) -> str:
         The id of the job.
     """
     words = training_words(next(iter(commands.values())))
-    given = [str(word) for word in HydraConfig.get().overrides.task if "cluster" in str(word).partition("=")[0]]
+    given = [word for word in given_words(HydraConfig.get().overrides.task) if "cluster" in word.partition("=")[0]]
     composed = compose_training([*words, *given])
+    HydraConfig.instance().set_config(composed)  # the name of the experiment is its choice, not one of this command
     options = OmegaConf.to_container(composed.cluster.options, resolve=True)
     assert isinstance(options, dict)
     named = {str(name): value for name, value in options.items()}
