@@ -23,7 +23,7 @@ from torch import Tensor
 
 from deta.cli import main as deta
 from deta.engine.runs import DONE, RUNNING, is_done
-from deta.engine.tracking import read_metrics
+from deta.engine.tracking import CLOCK_KEYS, read_metrics
 
 TRAINING = (
     "experiment=deta_shapes", "model.hidden_dim=32", "model.backbone.channels=[16,16,32]",
@@ -91,7 +91,8 @@ def differences(first: Path, second: Path) -> list[str]:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     return [
-        {name: value for name, value in row.items() if name != "time"} for row in read_metrics(folder / "metrics.jsonl")
+        {name: value for name, value in row.items() if name not in CLOCK_KEYS}
+        for row in read_metrics(folder / "metrics.jsonl")
     ]
 
 

@@ -18,6 +18,8 @@ from lightning.pytorch.utilities import rank_zero_only
 _log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TABLES = 30.0
+CLOCK_KEYS = ("time", "data/train_wait", "data/val_wait")
+"""Keys of a row that depend on the clock; all others are equal in two runs of one configuration and seed."""
 
 
 class MetricsLogger(Logger):
