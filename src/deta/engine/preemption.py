@@ -82,7 +82,8 @@ def end() -> None:
 def forget() -> None:
     """Put every earlier handler back and drop the note."""
     for number, handler in _note.earlier.items():
-        signal.signal(number, handler)
+        if signal.getsignal(number) in (_take_note, signal.SIG_IGN):  # else somebody has put another one there
+            signal.signal(number, handler)
     _note.earlier.clear()
     _note.received = None
 
