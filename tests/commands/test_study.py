@@ -178,6 +178,7 @@ def finished(workplace: Path) -> Finished:
         return Finished(folder, code, killed, study(folder))
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_leaves_no_process_and_goes_on(finished: Finished) -> None:
     assert finished.code_when_killed == 128 + signal.SIGTERM
     assert RunState.RUNNING not in finished.states_when_killed
@@ -189,6 +190,7 @@ def test_a_study_that_is_killed_leaves_no_process_and_goes_on(finished: Finished
     assert f"[{num_done}/4]" not in finished.outcome.out
 
 
+@pytest.mark.slow
 def test_a_study_ends_in_a_judged_comparison(finished: Finished) -> None:
     folder = finished.folder
     comparison = collect(folder, bootstrap=100)
@@ -216,6 +218,7 @@ def test_a_study_ends_in_a_judged_comparison(finished: Finished) -> None:
     assert "num_positives" in finished.outcome.out
 
 
+@pytest.mark.slow
 def test_numbers_of_a_study_are_those_of_its_runs(finished: Finished) -> None:
     folder = finished.folder
     plan = Plan.read(folder)
@@ -232,6 +235,7 @@ def test_numbers_of_a_study_are_those_of_its_runs(finished: Finished) -> None:
     assert other.difference.over_images is None
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_and_says_the_same(finished: Finished) -> None:
     folder = finished.folder
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.ckpt")}
@@ -245,6 +249,7 @@ def test_a_second_call_trains_nothing_and_says_the_same(finished: Finished) -> N
     assert again.out[again.out.rindex("Should losses") :] in collected.out
 
 
+@pytest.mark.slow
 def test_a_selection_that_no_training_evaluated_is_evaluated_later(finished: Finished) -> None:
     folder = finished.folder
     run = folder / Plan.read(folder).runs[0].folder
@@ -256,6 +261,7 @@ def test_a_selection_that_no_training_evaluated_is_evaluated_later(finished: Fin
     assert json.loads(path.read_text()) == pytest.approx(before, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_a_failed_run_stops_no_other_and_the_last_lines_name_it(tmp_path: Path) -> None:
     broken = [f"~{LEVEL}", f"{LEVEL}_per_level=['model.proposals.selection.nms_threshold=2']"]
     outcome = study(tmp_path, "study=proposals_shapes", "study.seeds=[0]", *broken)

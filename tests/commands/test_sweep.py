@@ -147,6 +147,7 @@ def test_words_with_references_are_left_to_every_run(tmp_path: Path) -> None:
     assert "data.seed=${seed}" in [word.replace("'", "") for word in words]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_twice_does_every_run_to_the_end_once(tmp_path: Path) -> None:
     axes = (f"{AXIS}=0.5,0.6,0.7", "seed=0,1", "trainer.max_epochs=2", "callbacks.resume.every_n_steps=1")
     command = [sys.executable, "-m", "deta", "train", "-m", *TINY_TRAINING, f"hydra.sweep.dir={tmp_path}", *axes]
