@@ -8,7 +8,7 @@ For query q and head h, with k running over the K = L * P sampling points and a 
     output    = sum_k a_k sum_corners weight(pixel_k, corner) value[corner]
 
 Memory layout, all row-major: value [B, S, H, D] or, as one map for each image and head that stays in the cache,
-maps [B*H, S, D]; reference [B, Q, L, 2 or 4]; offsets [B, Q, H, K, 2]; attention [B, Q, H, K]; output
+[B*H, S, 1, D]; reference [B, Q, L, 2 or 4]; offsets [B, Q, H, K, 2]; attention [B, Q, H, K]; output
 [B, Q, H, D]; sizes [L, 2] (height, width). B images, Q queries, H heads, S pixels of all levels, D channels of a
 head, L levels, P points.
 
@@ -259,20 +259,22 @@ def _add_reference(grad_reference, points, first, offsets, sizes):
 
 @_compile
 def backward(
-    maps, sizes, reference, offsets, attention, grad_output,
+    value, sizes, reference, offsets, attention, grad_output,
     grad_maps, grad_reference, grad_offsets, grad_logits, lanes, plane, first, last,
 ):  # fmt: skip
-    """Write all gradients of queries ``first:last`` for ``plane = b * H + h``.
+    """Write all gradients of queries ``first:last`` for ``plane = b * H + h``; ``value`` and ``lanes`` as in forward.
 
     ``grad_maps [B*H, S, D]`` and ``grad_reference [B, Q, H, L, 2 or 4]``, one per head, are added to; the latter
     is skipped if it is empty.
     """
     num_heads, num_points, num_levels = offsets.shape[2], offsets.shape[3], sizes.shape[0]
     image, head = plane // num_heads, plane % num_heads
-    base, grad_base = np.uintp(maps[plane].ctypes.data), np.uintp(grad_maps[plane].ctypes.data)
-    stride, zero = np.uintp(maps.strides[1]), maps.dtype.type(0)
-    tables = _level_tables(sizes, num_points // num_levels, maps.dtype)
-    points = np.empty((_NUM_ROWS, QUERY_BLOCK * num_points), maps.dtype)
+    rows, grad_rows = value[plane // value.shape[2], :, plane % value.shape[2]], grad_maps[plane]
+    base, stride = np.uintp(rows.ctypes.data), np.uintp(rows.strides[0])
+    grad_base, grad_stride = np.uintp(grad_rows.ctypes.data), np.uintp(grad_rows.strides[0])
+    zero = value.dtype.type(0)
+    tables = _level_tables(sizes, num_points // num_levels, value.dtype)
+    points = np.empty((_NUM_ROWS, QUERY_BLOCK * num_points), value.dtype)
     pixels = np.empty((4, QUERY_BLOCK * num_points), np.int32)
     for block in range(first, last, QUERY_BLOCK):
         end = min(block + QUERY_BLOCK, last)
@@ -284,10 +286,12 @@ def backward(
                 has_column = points[_HAS_LEFT, n] + points[_HAS_RIGHT, n] != 0
                 is_inside = has_column and points[_HAS_TOP, n] + points[_HAS_BOTTOM, n] != 0
                 for corner in range(4):
-                    pixel = stride * np.uintp(pixels[corner, n])
-                    points[_DOT + corner, n] = _dot(zero, upstream, base + pixel, lanes) if is_inside else zero
+                    pixel = np.uintp(pixels[corner, n])
+                    row = base + stride * pixel
+                    points[_DOT + corner, n] = _dot(zero, upstream, row, lanes) if is_inside else zero
                     if points[_CORNER + corner, n] != 0:
-                        _add_scaled(grad_base + pixel, (points[_CORNER + corner, n],), (upstream,), lanes)
+                        grad_row = grad_base + grad_stride * pixel
+                        _add_scaled(grad_row, (points[_CORNER + corner, n],), (upstream,), lanes)
         _differentiate(points, (end - block) * num_points)
         for query in range(block, end):
             start, mean = (query - block) * num_points, zero

@@ -19,16 +19,27 @@ def scores(folder: Path) -> dict[str, float]:
     return dict(found.metrics)
 
 
-@pytest.fixture(scope="module")
-def judged(workplace: Path) -> Path:
+def train_and_judge(folder: Path, *words: str) -> Path:
     """A run whose final weights were evaluated both ways; a high rate gives numbers that differ from step to step."""
-    folder = workplace / "judged"
     speed = ("trainer.max_epochs=8", "trainer.check_val_every_n_epoch=8", "optimizer.lr=2e-3", "seed=1")
-    succeed("train", *TINY_TRAINING, *speed, *BOTH, f"hydra.run.dir={folder}")
+    succeed("train", *TINY_TRAINING, *speed, *BOTH, *words, f"hydra.run.dir={folder}")
     return folder
 
 
-def test_the_numbers_are_those_of_the_last_checkpoint(judged: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def judged(workplace: Path) -> Path:
+    return train_and_judge(workplace / "judged")
+
+
+@pytest.fixture(scope="module")
+def averaged(workplace: Path) -> Path:
+    """The same with weights that are averaged."""
+    return train_and_judge(workplace / "averaged", "callbacks=ema", "callbacks.ema.decay=0.9")
+
+
+@pytest.mark.parametrize("run", ["judged", "averaged"])
+def test_the_numbers_are_those_of_the_last_checkpoint(run: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    judged: Path = request.getfixturevalue(run)
     last = judged / "checkpoints" / "last.ckpt"
     for name, words in (("nms", []), ("topk", ["postprocess.max_detections=7"])):
         folder = tmp_path / name
