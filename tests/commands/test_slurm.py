@@ -48,6 +48,20 @@ def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
         assert read_status(run).state == RunState.QUEUED
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"--nodes=1", "--ntasks-per-node=1"}),
+        (["trainer=ddp", "trainer.devices=2"], {"--nodes=1", "--ntasks-per-node=2"}),
+        (["trainer=ddp", "trainer.devices=[0,2,3]"], {"--nodes=1", "--ntasks-per-node=3"}),
+        (["trainer=multinode"], {"--nodes=2", "--ntasks-per-node=8"}),
+    ],
+)
+def test_a_job_has_a_task_for_every_rank(words: list[str], expected: set[str], commands: Path, tmp_path: Path) -> None:
+    succeed("train", "experiment=deta_shapes", *words, "cluster=sbatch", f"hydra.run.dir={tmp_path / 'run'}")
+    assert expected <= set((commands / "words").read_text().splitlines())
+
+
 def test_what_is_queued_is_not_submitted_again(commands: Path, tmp_path: Path) -> None:
     succeed("train", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     (commands / "words").unlink()

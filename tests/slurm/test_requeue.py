@@ -81,7 +81,7 @@ def test_a_cancelled_job_is_resumable_and_resuming_finishes_it(whole: Path, tmp_
 
 
 def test_two_tasks_of_one_training_are_preempted_together(cluster: Path, tmp_path: Path) -> None:
-    ranks = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2", "cluster.options.ntasks-per-node=2")
+    ranks = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=2")
     for name, steps in (("whole", "[]"), ("stopped", "[3]")):
         brake = (*BRAKE, f"+callbacks.brake.steps={steps}")
         place = ("cluster.options.partition=scavenge", f"hydra.run.dir={tmp_path / name}")

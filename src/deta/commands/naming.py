@@ -21,8 +21,16 @@ NUM_NAMED = 6
 
 
 def register_resolvers() -> None:
-    """Let configurations use ``${run_name:}``."""
+    """Let configurations use ``${run_name:}`` and ``${num_devices:...}``."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("num_devices", num_devices, replace=True)
+
+
+def num_devices(devices: object) -> int:
+    """Devices of a node that a value of ``trainer.devices`` names; 1 for ``auto``, which names none."""
+    if isinstance(devices, ListConfig):
+        return len(devices)
+    return devices if isinstance(devices, int) else 1
 
 
 def run_name(*, _root_: DictConfig) -> str:
