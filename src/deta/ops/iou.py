@@ -6,7 +6,7 @@ from torch import Tensor
 
 def box_area(boxes: Tensor) -> Tensor:
     """Area of ``[..., 4]`` ``xyxy`` boxes; a box with negative width or height has area 0."""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+    return _area(boxes[..., 2:] - boxes[..., :2])
 
 
 def box_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def box_giou(first: Tensor, second: Tensor) -> Tensor:
     intersection, union = _intersection_and_union(first, second)
     low = torch.minimum(first[..., :2], second[..., :2])
     high = torch.maximum(first[..., 2:], second[..., 2:])
-    hull = (high - low).clamp(min=0).prod(-1)
+    hull = _area(high - low)
     return intersection / _nonzero(union) - (hull - union) / _nonzero(hull)
 
 
@@ -70,8 +70,14 @@ def pairwise_coverage(boxes: Tensor, areas: Tensor) -> Tensor:
 def _intersection_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     low = torch.maximum(first[..., :2], second[..., :2])
     high = torch.minimum(first[..., 2:], second[..., 2:])
-    intersection = (high - low).clamp(min=0).prod(-1)
+    intersection = _area(high - low)
     return intersection, box_area(first) + box_area(second) - intersection
+
+
+def _area(sides: Tensor) -> Tensor:
+    """Of ``[..., 2]`` sides, 0 where one is negative. ``prod`` would wait for the device in its backward pass."""
+    width, height = sides.clamp(min=0).unbind(-1)
+    return width * height
 
 
 def _nonzero(divisor: Tensor) -> Tensor:
