@@ -1,13 +1,18 @@
 """The final weights of a training, evaluated under several selections of detections."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from deta.engine.evaluation import read_evaluation
+from deta.engine.runs import RunState, read_status
 from deta.engine.tracking import read_metrics
-from tests.commands.running import TINY_TRAINING, succeed
+from deta.models.postprocess import TopK
+from deta.structures import Detections, LayerPrediction
+from tests.commands.running import TINY_TRAINING, deta, succeed
 from tests.commands.test_sweep import name_of
 
 BOTH = ("+postprocess@evaluations.nms=nms", "+postprocess@evaluations.topk=topk", "evaluations.topk.max_detections=7")
@@ -48,7 +53,7 @@ def test_the_numbers_are_those_of_the_last_checkpoint(run: str, request: pytest.
         assert again is not None
         assert first is not None
         assert dict(first.metrics) == pytest.approx(dict(again.metrics), nan_ok=True)
-        assert first.matches().scores == pytest.approx(again.matches().scores)
+        assert first.matches().scores == pytest.approx(again.matches().scores, rel=1e-5)
     assert len(json.loads((judged / "evaluations" / "topk" / "predictions.json").read_text())) == 4 * 7
 
 
@@ -69,6 +74,37 @@ def test_a_run_that_was_killed_before_the_end_evaluates_what_is_missing(judged: 
     assert kept.stat().st_mtime_ns == before
     assert (judged / "evaluations" / "topk" / "metrics.json").is_file()
     assert (judged / "done.json").is_file()
+
+
+class Alarm(TopK):
+    """Selects as always, but the process is told to come back later, once."""
+
+    def __init__(self, mark: str) -> None:
+        super().__init__(max_detections=7)
+        self._mark = Path(mark)
+
+    def __call__(self, prediction: LayerPrediction, original_sizes: Tensor) -> Detections:
+        """Select."""
+        if not self._mark.exists():
+            self._mark.touch()
+            signal.raise_signal(signal.SIGUSR1)
+        return super().__call__(prediction, original_sizes)
+
+
+def test_a_signal_ends_them_and_a_later_call_does_the_rest(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    alarm = f"{{_target_: {__name__}.Alarm, mark: '{tmp_path}/mark'}}"
+    words = (*BOTH[:1], f"+evaluations.zzz={alarm}", f"hydra.run.dir={run}")
+    stopped = deta("train", *TINY_TRAINING, *words)
+    assert stopped.code == 128 + signal.SIGUSR1
+    assert "stopped by SIGUSR1 after step 2" in stopped.err
+    assert read_status(run).state == RunState.RESUMABLE
+    assert (run / "evaluations" / "nms" / "metrics.json").is_file()
+    rows = (run / "metrics.jsonl").read_text()
+    succeed("train", f"ckpt={run}")
+    assert read_status(run).state == RunState.DONE
+    assert (run / "evaluations" / "zzz" / "metrics.json").is_file()
+    assert (run / "metrics.jsonl").read_text() == rows
 
 
 def test_they_change_no_name() -> None:

@@ -113,13 +113,19 @@ def test_words_that_say_where_a_run_is_done_are_no_part_of_it() -> None:
     words = [
         "cluster=sbatch",
         "+cluster.options.comment=x",
-        "sweep=tau",
         "ckpt=auto",
         "hydra.run.dir=x",
         "hydra/launcher=y",
     ]
-    kept = ["seed=1", "+clusters=1", "~callbacks.best", "assigner@criterion.layer_assigner=iou"]
+    kept = [
+        "hydra.searchpath=['file:///x']",
+        "seed=1",
+        "+clusters=1",
+        "~callbacks.best",
+        "assigner@criterion.layer_assigner=iou",
+    ]
     assert training_words([*words, *kept]) == kept
+    assert training_words(["sweep=n", "seed=1", "hydra.mode=MULTIRUN"]) == ["sweep=n", "seed=1", "hydra.mode=RUN"]
 
 
 def test_listing_runs_imports_no_pytorch(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Sweeps: where their runs lie, what is done again, what is not, and what failure leaves."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.types import RunMode
 
 from deta.cli import config_dir
 from deta.commands.naming import register_resolvers, run_name
+from deta.commands.words import training_words
 from deta.engine.runs import RunState, find_runs, read_cells, read_status
 from deta.engine.tracking import read_metrics
 from tests.commands.running import TINY_TRAINING, Outcome, deta, fail, succeed
@@ -69,10 +72,25 @@ def test_the_order_and_written_defaults_change_no_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["logger=file", "data.num_workers=0", "trainer.enable_progress_bar=false", "paths.runs=elsewhere"]
+    "override",
+    [
+        "logger=file",
+        "data.num_workers=0",
+        "trainer.enable_progress_bar=false",
+        "paths.runs=elsewhere",
+        "evaluator=fast",
+        "cluster=sbatch",
+    ],
 )
 def test_what_changes_no_result_changes_no_name(override: str) -> None:
     assert name_of(override) == name_of()
+
+
+def test_where_the_images_come_from_changes_no_name() -> None:
+    folder = name_of("data=coco", "data.root=/a")
+    assert "coco" in folder
+    for place in (["data.shards=/a"], ["data.shards=s3://b/c", "data.shard_cache=/tmp"]):
+        assert name_of("data=coco", "data.root=/b", "data.source=shards", *place) == folder
 
 
 @pytest.mark.parametrize("override", ["trainer.max_epochs=3", "optimizer.lr=1e-3", "data.num_train=8", "seed=1"])
@@ -134,11 +152,38 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path}/nowhere is not a folder" in fail("runs", f"folder={tmp_path}/nowhere")
 
 
-def test_the_axes_of_named_sweeps_reach_every_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", sorted(path.stem for path in (config_dir() / "sweep").glob("*.yaml")))
+def test_every_run_of_a_named_sweep_is_the_same_training_in_another_process(named: str, tmp_path: Path) -> None:
     register_resolvers()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", ["experiment=deta_shapes", "sweep=n", "criterion.layer_assigner.max_per_target=2"])
-    assert cfg.criterion.proposal_assigner.max_per_target == 2
+        swept = compose("train", ["experiment=deta_shapes", f"sweep={named}"], return_hydra_config=True)
+        axes = {key: str(values).split(",")[0] for key, values in swept.hydra.sweeper.params.items()}
+        chosen = ["experiment=deta_shapes", f"sweep={named}", *(f"{key}={value}" for key, value in axes.items())]
+        cell, job = (compose("train", words, return_hydra_config=True) for words in (chosen, training_words(chosen)))
+        assert run_name(_root_=job) == run_name(_root_=cell)
+        assert job.hydra.mode == RunMode.RUN
+    if named == "n":
+        assert job.criterion.proposal_assigner.max_per_target == job.criterion.layer_assigner.max_per_target == 1
+
+
+def test_folders_of_configurations_reach_every_process(tmp_path: Path) -> None:
+    experiment = tmp_path / "my configurations" / "experiment" / "mine.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text("# @package _global_\ndefaults: [deta_shapes]\nseed: 7\n")
+    own = ("--config-dir", str(experiment.parents[1]), "experiment=mine", *TINY_TRAINING[1:])
+    succeed("train", "-m", *own, f"hydra.sweep.dir={tmp_path / 'sweep'}", f"{AXIS}=0.5")
+    (run,) = find_runs(tmp_path / "sweep")
+    assert "seed: 7" in (run / "config.yaml").read_text()
+    (run / "done.json").unlink()
+    succeed("runs", "resume", f"folder={tmp_path / 'sweep'}")
+    assert read_status(run).state == RunState.DONE
+    assert "done, skipped" in succeed("train", "-m", *own, f"hydra.sweep.dir={tmp_path / 'sweep'}", f"{AXIS}=0.5").out
+    (run / "done.json").unlink()
+    succeed("train", f"ckpt={run}")
+    assert read_status(run).state == RunState.DONE
+    shutil.rmtree(run)
+    succeed("runs", "resume", f"folder={tmp_path / 'sweep'}")  # by what the sweep has noted
+    assert "seed: 7" in (run / "config.yaml").read_text()
 
 
 def test_words_with_references_are_left_to_every_run(tmp_path: Path) -> None:

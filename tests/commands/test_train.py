@@ -116,6 +116,12 @@ def test_a_finished_run_that_is_continued_trains_nothing_and_says_so(own_run: Pa
     outcome = succeed("train", f"ckpt={own_run}")
     assert steps(own_run) == [0, 1]
     assert "`max_epochs=1` reached" in outcome.err
+    assert "other settings" not in outcome.err
+
+
+def test_a_run_that_is_continued_with_other_settings_says_which(own_run: Path) -> None:
+    outcome = succeed("train", f"ckpt={own_run}", "trainer.max_epochs=2", "trainer.log_every_n_steps=2")
+    assert "other settings than the one before: trainer.max_epochs 1 -> 2\n" in outcome.err
 
 
 def test_epochs_that_are_not_evaluated_are_saved_and_announced(tmp_path: Path) -> None:

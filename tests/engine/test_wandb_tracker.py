@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import wandb
 from PIL import Image
 
+from deta.engine.preemption import StoppedRun
 from deta.engine.tracking import MetricsLogger, read_metrics
 from deta.engine.wandb_tracker import ID_FILE, WandbTracker, finishing, has_wandb_key, make_wandb_tracker, run_id
 from tests.engine.tiny import detection_module, make_trainer, shapes
@@ -74,6 +76,21 @@ def test_what_was_sent_can_be_read_back(tmp_path: Path) -> None:
     assert len(list(path.parent.glob("files/media/images/val/pictures*.png"))) == 1
     table = json.loads(next(path.parent.glob("files/media/table/val/classes*.json")).read_text())
     assert table == {"columns": ["class", "AP"], "data": [["cat", 0.5], ["dog", None]]}
+
+
+def test_a_run_that_a_signal_stopped_is_preempted_and_one_with_an_error_has_failed(tmp_path: Path) -> None:
+    for name, error, is_preempted in (
+        ("stopped", StoppedRun(signal.SIGUSR1, 3), True),
+        ("failed", ValueError("no"), False),
+    ):
+        tracker = offline(tmp_path / name)
+        tracker.log_metrics({"loss": 1.0}, step=0)
+        with pytest.raises(type(error)), finishing([tracker]):
+            raise error
+        (path,) = parts(tmp_path / name)
+        found = records(path)
+        assert of_kind(found, "exit")[0]["exit_code"] == 1
+        assert bool([record for record in found if record["type"] == "preempting"]) == is_preempted
 
 
 @pytest.mark.parametrize(

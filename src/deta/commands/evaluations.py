@@ -6,7 +6,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from deta.data.datamodule import CocoDataModule
-from deta.engine.callbacks import WeightAveraging
+from deta.engine.callbacks import ResumeCheckpoint, WeightAveraging
 from deta.engine.evaluation import EVALUATIONS, read_evaluation, write_evaluation
 from deta.engine.module import DetectionModule, Postprocess
 
@@ -26,13 +26,13 @@ def evaluate_final_weights(
         selections: Selection of detections by name.
         folder: The run directory.
         trainer: After the training, on every rank; it loses its loggers and callbacks, whose record is complete,
-            except an averaging of weights: what a training validates with is evaluated here.
+            except those that average weights (what a training validates with is evaluated) and obey signals.
         module: After the training.
         datamodule: Of the training.
     """
     if selections:
-        averaging = [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
-        trainer.callbacks, trainer.loggers = averaging, []  # type: ignore[attr-defined]
+        kept = [each for each in trainer.callbacks if isinstance(each, (WeightAveraging, ResumeCheckpoint))]  # type: ignore[attr-defined]
+        trainer.callbacks, trainer.loggers = kept, []  # type: ignore[attr-defined]
     for name, postprocess in selections.items():
         place = folder / EVALUATIONS / name
         if trainer.strategy.broadcast(read_evaluation(place) is not None):

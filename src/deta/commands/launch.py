@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
-from deta.commands.words import AUTO, given_words, job_words
+from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
 from deta.engine.cluster import is_first_rank
 from deta.engine.runs import (
@@ -61,7 +61,7 @@ class TrainLauncher:
             return
         if cfg.cluster.submit == "sbatch":
             self._cluster = _resolved(cfg.cluster)
-            self._waiting[folder] = job_words(given_words(hydra_cfg.overrides.task), folder)
+            self._waiting[folder] = job_words(complete_words(hydra_cfg), folder)
         elif is_sweep:
             self._train_among_others(cfg, folder)
         else:
@@ -113,6 +113,7 @@ class RecordCells(Callback):
         assert hydra is not None
         loader = hydra.config_loader
         params = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
+        search_path = search_path_words(config.hydra)
         words = [*params, *given_words(config.hydra.overrides.task)]
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
         cells: dict[str, list[str]] = {}
@@ -120,7 +121,7 @@ class RecordCells(Callback):
             for chosen in batch:
                 composed = loader.load_sweep_config(config, list(chosen))
                 HydraConfig.instance().set_config(composed)
-                cells[str(composed.hydra.sweep.subdir)] = chosen
+                cells[str(composed.hydra.sweep.subdir)] = [*search_path, *chosen]
         HydraConfig.instance().set_config(config)  # for _sweep_folder
         add_cells(Path(config.hydra.sweep.dir), cells)
 

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from deta.commands.words import search_path_words
 from deta.studies import settings
 from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below
 
@@ -42,21 +43,16 @@ def run_name(*, _root_: DictConfig) -> str:
     choices = _root_.hydra.runtime.choices
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    plain_choices, before = _plain_experiment(hydra, choices.get("experiment"))
+    plain_choices, before = _plain_experiment(hydra, choices.get("experiment"), tuple(search_path_words(_root_.hydra)))
+    different = differences(before, own)
     groups = sorted(
         str(group)
         for group, choice in choices.items()
-        if not str(group).startswith("hydra")
-        and choice != plain_choices.get(group)
-        and not is_below(_path_of(str(group)), WITHOUT_EFFECT)
+        if choice != plain_choices.get(group) and any(is_below(key, (_path_of(str(group)),)) for key in different)
     )
     parts = [str(choices[group]).rpartition("/")[2] for group in groups]
     chosen = tuple(_path_of(group) for group in groups)
-    changed = {
-        key: value
-        for key, (_, value) in differences(before, own).items()
-        if value is not ABSENT and not is_below(key, chosen)
-    }
+    changed = {key: value for key, (_, value) in different.items() if value is not ABSENT and not is_below(key, chosen)}
     named = {key: value for key, value in changed.items() if key != "seed" and not _follows(key, value, changed)}
     parts += _short_names(named)
     if len(parts) > NUM_NAMED:
@@ -98,9 +94,11 @@ def _plain(node: Any, key: str) -> Any:  # noqa: ANN401
 
 
 @lru_cache(maxsize=8)
-def _plain_experiment(hydra: Hydra, experiment: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _plain_experiment(
+    hydra: Hydra, experiment: str | None, search_path: tuple[str, ...]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Choices and values of the experiment without any other override; all runs of a sweep are compared with it."""
-    overrides = [] if experiment is None else [f"experiment={experiment}"]
+    overrides = [*search_path, *([] if experiment is None else [f"experiment={experiment}"])]
     plain = hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
     return dict(plain.hydra.runtime.choices), effective(plain)
 

@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
-from deta.commands.words import job_words
+from deta.commands.words import job_words, search_path_words
 from deta.engine.runs import add_cells
 from deta.studies.space import Parameter, Value, as_override
+from deta.utils.checks import require_choice
 
 
 @reports_errors
@@ -31,13 +32,15 @@ def run(cfg: DictConfig) -> None:
     from deta.studies.search import Search, StoppedSearch
 
     folder = Path(HydraConfig.get().runtime.output_dir)
+    require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none",))
+    search_path = search_path_words(HydraConfig.get())
     words = [str(word) for word in HydraConfig.get().overrides.task]
     words = [word for word in words if not word.lstrip("+~").startswith("search")]
     content = plain(cfg.search)
     parameters = [Parameter.from_content(key, range_) for key, range_ in content.get("parameters", {}).items()]
 
     def start(trial: Path, values: Mapping[str, Value]) -> subprocess.Popen[bytes]:
-        chosen = [*words, *(as_override(key, value) for key, value in values.items())]
+        chosen = [*search_path, *words, *(as_override(key, value) for key, value in values.items())]
         add_cells(folder, {trial.name: chosen})
         environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
         command = [sys.executable, "-m", "deta", "train", *job_words(chosen, trial)]

@@ -1,7 +1,7 @@
 """``deta study``: plan, check, train, evaluate and collect a declared comparison."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from deta.commands.console import reports_errors
 from deta.commands.naming import cell_name, effective
 from deta.commands.trainings import TAKEN, compose_training, run_here, submit
-from deta.commands.words import job_words
+from deta.commands.words import SEARCH_PATH, job_words, search_path_words
 from deta.engine.runs import RunState, add_cells, read_status
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.action == "collect":
         _collect(folder, cfg.bootstrap)
         return
-    plan = make_plan(_study(cfg), [str(word) for word in cfg.overrides])
+    plan = make_plan(_study(cfg), [*search_path_words(HydraConfig.get()), *map(str, cfg.overrides)])
     cells, seeds = len(plan.study.cells()), len(plan.study.seeds)
     print(f"{plan.study.name}: {plan.study.title}\n{cells} cells x {seeds} seeds, and they differ as declared")
     if cfg.action == "plan":
@@ -144,11 +144,12 @@ def _evaluate(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -
                 raise ValueError(f"the evaluation of a run failed, see {each.folder / 'evaluation.log'}")
 
 
-def _evaluation_words(words: Iterable[str], name: str, run: Path, place: Path) -> list[str]:
+def _evaluation_words(words: Sequence[str], name: str, run: Path, place: Path) -> list[str]:
     own = f"evaluations.{name}."
     chosen = [f"postprocess.{word.removeprefix(own)}" for word in words if word.startswith(own)]
     checkpoint = run.resolve() / "checkpoints" / "last.ckpt"
     return [
+        *(word for word in words if word.startswith(SEARCH_PATH)),
         f"ckpt='{checkpoint}'",
         f"postprocess={name}",
         *chosen,

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from deta.commands.build import make, make_module, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.evaluations import evaluate_final_weights
+from deta.commands.naming import effective
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
@@ -26,6 +27,8 @@ from deta.engine.preemption import StoppedRun
 from deta.engine.processes import choose_environment, require_one_rank_per_process, starts_own_ranks
 from deta.engine.runs import mark_done, mark_failed, mark_queued, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
+from deta.studies import settings
+from deta.studies.settings import differences
 from deta.utils.checks import require_int
 
 _log = logging.getLogger(__name__)
@@ -154,8 +157,22 @@ def _write_record(cfg: DictConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = len(list(folder.glob("environment*.json")))
     suffix = f"-{part}" if part else ""
+    if part:
+        _tell_changes(cfg, folder / f"config{f'-{part - 1}' if part > 1 else ''}.yaml")
     (folder / f"config{suffix}.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     (folder / f"environment{suffix}.json").write_text(json.dumps(describe_run(seed=cfg.seed), indent=2) + "\n")
+
+
+def _tell_changes(cfg: DictConfig, earlier: Path) -> None:
+    """Say in which settings this part of a run differs from the part before."""
+    changes = differences(settings.effective(plain(OmegaConf.load(earlier))), effective(cfg))
+    if changes:
+        told = ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
+        _log.warning("This part of the run has other settings than the one before: %s", told)
+
+
+def _shown(value: object) -> str:
+    return "absent" if value is settings.ABSENT else str(value)
 
 
 def _report(module: DetectionModule, folder: Path) -> None:

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from deta.engine.preemption import StoppedRun
 from deta.utils.checks import require_choice
 
 if TYPE_CHECKING:
@@ -148,8 +149,13 @@ class WandbTracker(Logger):
                 self._send(self._best, "best")
 
     @_harmless
-    def finish(self, *, exit_code: int = 0) -> None:
-        """End this part of the run; what was not uploaded in ``SECONDS_TO_FINISH`` stays on disk."""
+    def finish(self, *, exit_code: int = 0, is_preempted: bool = False) -> None:
+        """End this part of the run; what was not uploaded in ``SECONDS_TO_FINISH`` stays on disk.
+
+        Args:
+            exit_code: Other than 0 is a failure.
+            is_preempted: The run comes back: W&B does not call it failed, and a W&B sweep gives it out again.
+        """
         if self._run is None:
             return
         run, self._run = self._run, None
@@ -158,6 +164,8 @@ class WandbTracker(Logger):
                 self._send(self._best, "best", run)
             if self._best is not None and self._checkpoints == "all":
                 self._send(self._best.with_name("last.ckpt"), "last", run)
+            if is_preempted:
+                run.mark_preempting()
         finally:
             run.finish(exit_code=exit_code)
 
@@ -261,13 +269,16 @@ def make_wandb_tracker(
 
 @contextmanager
 def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Finish the trackers among ``loggers`` at the end of the ``with`` block, as failed where an exception ends it."""
+    """Finish the trackers among ``loggers`` at the end of the ``with`` block, as failed where an exception ends it.
+
+    A run that a signal has stopped is preempted.
+    """
     trackers = [logger for logger in loggers if isinstance(logger, WandbTracker)]
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for tracker in trackers:
-            tracker.finish(exit_code=1)
+            tracker.finish(exit_code=1, is_preempted=isinstance(error, StoppedRun))
         raise
     for tracker in trackers:
         tracker.finish()

@@ -29,7 +29,8 @@ class ResumeCheckpoint(Checkpoint):
     file before is kept as ``previous.ckpt``.
 
     A signal (see ``deta.engine.preemption``) on any rank ends the training at the next such place with
-    ``StoppedRun``, after saving; during a validation it ends at once, and the validation is done again.
+    ``StoppedRun``, after saving; during a validation it ends at once, and the validation is done again. So does an
+    evaluation after the training.
 
     Beside what Lightning keeps (weights, optimizer, schedule, loops, callbacks, position of the loader), the random
     states of every rank and the place in ``metrics.jsonl`` are stored.
@@ -103,7 +104,7 @@ class ResumeCheckpoint(Checkpoint):
     ) -> None:
         """Stop if a signal came, without saving."""
         is_common = batch_idx < self._common_val_batches
-        if _is_fitting(trainer) and is_common and _agree_to_stop(trainer):
+        if not trainer.sanity_checking and is_common and _agree_to_stop(trainer):
             raise self._stopped(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
