@@ -99,7 +99,7 @@ def test_a_refusal_of_sbatch_is_told(commands: Path, tmp_path: Path) -> None:
 
 def test_a_missing_launcher_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deta.cli.find_spec", lambda _: None)
-    assert "cluster=submitit needs the extra 'submitit': pip install 'deta[submitit]'" in fail(
+    assert "cluster=submitit needs a package that is not installed: pip install hydra-submitit-launcher" in fail(
         "train", "-m", *TINY_TRAINING, "cluster=submitit"
     )
 

@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
     The same command goes on with a search that was ended in whatever way.
     """
     if find_spec("optuna") is None:
-        raise ModuleNotFoundError("deta search needs Optuna: pip install 'deta[optuna]'")
+        raise ModuleNotFoundError("deta search needs Optuna: pip install optuna")
     from deta.studies.search import Search, StoppedSearch
 
     folder = Path(HydraConfig.get().runtime.output_dir)

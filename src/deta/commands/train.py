@@ -165,7 +165,9 @@ def _write_record(cfg: DictConfig, folder: Path) -> None:
 
 def _tell_changes(cfg: DictConfig, earlier: Path) -> None:
     """Say in which settings this part of a run differs from the part before."""
-    changes = differences(settings.effective(plain(OmegaConf.load(earlier))), effective(cfg))
+    before = OmegaConf.load(earlier)
+    assert isinstance(before, DictConfig)
+    changes = differences(effective(before), effective(cfg))
     if changes:
         told = ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
         _log.warning("This part of the run has other settings than the one before: %s", told)

@@ -122,7 +122,7 @@ class S3Store:
         if parts.scheme != "s3" or not parts.netloc:
             raise ValueError(f"the address of shards must be a folder or s3://bucket/prefix, got {address}")
         if find_spec("boto3") is None:
-            raise ModuleNotFoundError(f"{address} needs the extra streaming: pip install 'deta[streaming]'")
+            raise ModuleNotFoundError(f"{address} needs a package that is not installed: pip install boto3")
         self._address = address.rstrip("/")
         self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
         self._client: Any = None

@@ -62,7 +62,7 @@ class ShardWriter:
         say: Callable[[str], None],
     ) -> None:
         if find_spec("litdata") is None:
-            raise ModuleNotFoundError("writing shards needs the extra streaming: pip install 'deta[streaming]'")
+            raise ModuleNotFoundError("writing shards needs a package that is not installed: pip install litdata")
         self._annotations = annotations
         self._annotation_file = annotation_file
         self._image_folder = image_folder

@@ -143,7 +143,7 @@ def _load_faster_coco_eval() -> tuple[type[Any], type[Any]]:
         from faster_coco_eval import COCO, COCOeval_faster
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "engine faster_coco_eval needs a package that is not installed: pip install deta[fast-eval]"
+            "engine faster_coco_eval needs a package that is not installed: pip install faster-coco-eval"
         ) from error
     return COCO, COCOeval_faster
 
@@ -153,7 +153,7 @@ def _load_hotcoco() -> tuple[type[Any], type[Any]]:
         from hotcoco import COCO, COCOeval
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "engine hotcoco needs a package that is not installed: pip install deta[hotcoco]"
+            "engine hotcoco needs a package that is not installed: pip install hotcoco"
         ) from error
     return COCO, COCOeval
 

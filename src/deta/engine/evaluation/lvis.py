@@ -17,7 +17,7 @@ class LvisEvaluator(DetectionEvaluator[LvisResult]):
     A detection counts only if its category is annotated in the image or known to be absent; a false one of a category
     that is not annotated exhaustively there does not count; and of all detections of an image the best
     ``max_detections`` are taken. Source: arXiv:1908.03195, sec. 3 and 4.2. The engine is faster-coco-eval
-    (``pip install deta[fast-eval]``): the package of LVIS's authors does not run with NumPy 1.24 or newer.
+    (``pip install faster-coco-eval``): the package of LVIS's authors does not run with NumPy 1.24 or newer.
 
     Args:
         annotations: LVIS annotation file of the evaluated split.

@@ -186,8 +186,8 @@ class CocoEvaluator(DetectionEvaluator[CocoResult]):
         annotations: COCO annotation file of the evaluated split.
         category_ids: Category id of every class index of the model, in order; None for a class that
             stands for no category (published checkpoints have such slots).
-        engine: ``pycocotools``, ``faster_coco_eval`` (``pip install deta[fast-eval]``) or ``hotcoco``
-            (``pip install deta[hotcoco]``).
+        engine: ``pycocotools``, ``faster_coco_eval`` (``pip install faster-coco-eval``) or ``hotcoco``
+            (``pip install hotcoco``).
         max_detections: Most detections per image and category, at least 10; papers use 100.
         expect_all_images: See ``DetectionEvaluator``.
 
