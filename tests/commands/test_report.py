@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,9 +10,10 @@ from types import ModuleType
 import pytest
 
 from deta.cli import name_first_word
+from deta.engine.runs import add_cells
 from deta.studies.results import Comparison
 from tests.commands.conftest import Run
-from tests.commands.running import fail, succeed
+from tests.commands.running import TINY_TRAINING, fail, succeed
 from tests.studies.invented import invented_comparison
 
 
@@ -20,7 +22,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, i
     """What the command asks to be collected; it gets the invented comparison."""
     calls = []
 
-    def collect(folder: Path, *, bootstrap: int | None) -> Comparison:
+    def collect(folder: Path, *, bootstrap: int | None, **_: object) -> Comparison:
         calls.append((folder, bootstrap))
         return invented_comparison(tmp_path / "runs", num_pictures=0)
 
@@ -77,3 +79,28 @@ def test_a_trained_run_has_a_report_with_its_scores(trained: Run, tmp_path: Path
     assert float(row["AP_mean"]) == pytest.approx(100 * done["AP"], rel=1e-6)
     assert row["seeds_done"] == row["seeds_planned"] == "1"
     assert trained.folder.name in (tmp_path / "report.html").read_text()
+
+
+def test_cells_that_have_not_started_have_rows_with_the_levels_that_their_words_make(
+    trained: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder, tmp_path / "first")
+    cells = {
+        "later": ["criterion.layer_assigner.tau=0.50"],
+        "first": [],
+        "one": ["criterion.layer_assigner.tau=5e-1", "seed=1"],
+        "other": ["assigner@criterion.layer_assigner=hungarian"],
+        "gone": ["experiment=renamed"],
+    }
+    add_cells(tmp_path, {name: [*TINY_TRAINING, *words] for name, words in cells.items()})
+    succeed("report", str(tmp_path))
+    rows = list(csv.DictReader((tmp_path / "report" / "table.csv").read_text().splitlines()))
+    assert [(row["layer_assigner"], row["tau"], row["seeds_done"], row["seeds_planned"]) for row in rows] == [
+        ("IoUAssigner", "0.6", "1", "1"),
+        ("IoUAssigner", "0.5", "0", "2"),
+        ("HungarianAssigner", "-", "0", "1"),
+    ]
+    notes = (tmp_path / "report" / "table.md").read_text()
+    assert "layer_assigner=IoUAssigner tau=0.5 seed=1 is missing" in notes
+    assert "1 runs have not started and are left out" in notes
+    assert "different" not in notes

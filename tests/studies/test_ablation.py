@@ -136,6 +136,16 @@ def test_without_a_difference_there_are_no_columns_for_it() -> None:
     assert titles == ["tau", "AP", "APs", "seeds", "device hours"]
 
 
+def test_without_an_interval_over_images_there_is_no_column_for_it() -> None:
+    assert OTHER.difference is not None
+    cell = replace(OTHER, difference=replace(OTHER.difference, over_images=None))
+    table = ablation_table(replace(COMPARISON, cells=(BASE, cell)))
+    titles = [column.title for column in table.columns]
+    assert titles == ["tau", "AP", "ΔAP to base", "95 % over seeds", "verdict", "APs", "seeds", "device hours"]
+    assert not any("images" in note for note in table.notes)
+    assert any("bootstrap over validation images" in note for note in ablation_table(COMPARISON).notes)
+
+
 def test_an_empty_comparison_has_an_empty_table() -> None:
     assert ablation_table(replace(COMPARISON, cells=())).rows == ()
     assert runs_table(replace(COMPARISON, cells=())).rows == ()

@@ -1,11 +1,15 @@
 """Studies and sweeps, collected from folders."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deta.engine.runs import RunState, add_cells
+from deta.engine.runs import RunState, add_cells, mark_done
+from deta.studies.ablation import ablation_table
 from deta.studies.collect import collect
+from deta.studies.report.heat_map import heat_map
 from deta.studies.results import Cell, Verdict
 from tests.studies.folders import HUNGARIAN, TOPK, config, write_plan, write_run
 
@@ -123,6 +127,71 @@ def test_a_sweep_has_the_settings_that_differ_as_axes(tmp_path: Path) -> None:
     assert other.difference is not None
     assert other.difference.pairs == pytest.approx({0: 0.1, 1: 0.15})
     assert other.difference.over_images is None
+
+
+def composed(words: Sequence[str]) -> dict[str, Any] | None:
+    """The configuration of a cell of a sweep of ``tau``, ``gamma`` and the seed."""
+    if not words:
+        return None
+    tau, gamma, seed = words
+    return config(tau=float(tau), gamma=float(gamma), seed=int(seed))
+
+
+def test_cells_of_a_sweep_that_have_not_started_are_missing_and_no_base(tmp_path: Path) -> None:
+    cells = {
+        f"{tau}-{gamma}-{seed}": [tau, gamma, seed]
+        for tau in ("0.5", "0.6")
+        for gamma in ("0.1", "0.2")
+        for seed in ("0", "1")
+    }
+    add_cells(tmp_path, {**cells, "unknown": []})
+    for name, ap in (("0.5-0.2-0", 0.2), ("0.6-0.1-0", 0.3), ("0.6-0.1-1", 0.4), ("0.6-0.2-0", 0.3)):
+        content = composed(cells[name])
+        assert content is not None
+        write_run(tmp_path / name, content, ap=ap)
+    comparison = collect(tmp_path, compose=composed)
+    assert [(axis.name, axis.levels) for axis in comparison.axes] == [
+        ("tau", ("0.5", "0.6")),
+        ("gamma", ("0.1", "0.2")),
+    ]
+    assert levels(comparison.cells) == [("0.5", "0.2"), ("0.6", "0.1"), ("0.6", "0.2"), ("0.5", "0.1")]
+    assert comparison.base == {"tau": "0.5", "gamma": "0.2"}
+    states = [[(run.seed, run.status.state) for run in cell.runs] for cell in comparison.cells]
+    done, missing = RunState.DONE, RunState.MISSING
+    assert states == [
+        [(0, done), (1, missing)],
+        [(0, done), (1, done)],
+        [(0, done), (1, missing)],
+        [(0, missing), (1, missing)],
+    ]
+    assert "tau=0.5 gamma=0.1 seed=0 is missing" in comparison.notes
+    assert "1 runs have not started and are left out" in comparison.notes
+    assert ablation_table(comparison).rows[-1][2].text == "missing"
+    trace = next(trace for trace in heat_map(comparison).views[0].traces if trace.spec["type"] == "scatter")
+    assert (trace.spec["x"], trace.spec["y"], trace.spec["text"]) == (["0.5"], ["0.1"], ["missing"])
+
+
+def test_a_level_that_no_run_has_started_with_makes_an_axis(tmp_path: Path) -> None:
+    add_cells(tmp_path, {"a": ["0.5", "0.1", "0"], "b": ["0.6", "0.1", "0"]})
+    write_run(tmp_path / "a", config(tau=0.5, gamma=0.1), ap=0.2)
+    comparison = collect(tmp_path, compose=composed)
+    assert [(axis.name, axis.levels) for axis in comparison.axes] == [("tau", ("0.5", "0.6"))]
+    alone = collect(tmp_path)
+    assert levels(alone.cells) == [()]
+    assert "1 runs have not started and are left out" in alone.notes
+
+
+def test_trials_that_the_pruner_ended_are_not_compared(tmp_path: Path) -> None:
+    for name, tau, ap in (("trial0", 0.5, 0.9), ("trial1", 0.6, 0.3), ("trial2", 0.7, 0.4)):
+        write_run(tmp_path / name, config(tau=tau), ap=ap)
+    mark_done(tmp_path / "trial0", {"step": 10, "AP": 0.9, "is_pruned": True})
+    comparison = collect(tmp_path)
+    assert levels(comparison.cells) == [("0.6",), ("0.7",)]
+    assert comparison.base == {"tau": "0.6"}
+    assert set(comparison.cells[0].summary) == {"AP"}
+    assert "1 trials were ended early by the pruner and are left out" in comparison.notes
+    with pytest.raises(ValueError, match="trial0 holds no run that has started and was not pruned"):
+        collect(tmp_path / "trial0")
 
 
 def test_what_follows_from_another_setting_is_no_axis(tmp_path: Path) -> None:

@@ -163,7 +163,9 @@ def test_a_search_prunes_completes_and_writes_its_table(
     assert set(states) == {"COMPLETE", "PRUNED"}
     for trial in trials:
         folder = tmp_path / f"trial{trial.number:04d}"
-        assert read_status(folder).state == RunState.DONE  # also a pruned one: nothing is left to do
+        status = read_status(folder)
+        assert status.state == RunState.DONE  # also a pruned one: nothing is left to do
+        assert status.message == ("pruned" if trial.state.name == "PRUNED" else "")
         num_rows = len((folder / "metrics.jsonl").read_text().splitlines())
         assert (num_rows == NUM_EPOCHS) == (trial.state.name == "COMPLETE")
         assert 1 <= max(trial.intermediate_values) <= num_rows

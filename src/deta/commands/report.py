@@ -1,10 +1,16 @@
 """``deta report``: a page and tables of a study or a sweep."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from deta.commands.console import reports_errors
+from deta.commands.naming import effective
+from deta.commands.trainings import compose_training
 from deta.studies.report import write_report
 
 
@@ -14,6 +20,14 @@ def run(cfg: DictConfig) -> None:
     from deta.studies.collect import collect  # late: it imports PyTorch
 
     folder, out = Path(cfg.folder), Path(cfg.out)
-    path = write_report(collect(folder, bootstrap=cfg.bootstrap), out)
+    path = write_report(collect(folder, bootstrap=cfg.bootstrap, compose=_compose), out)
     tables = sorted(each.name for each in path.parent.iterdir() if each.suffix in (".csv", ".md", ".tex"))
     print(f"{path}\nbeside it {', '.join(tables)}")
+
+
+def _compose(words: Sequence[str]) -> Mapping[str, Any] | None:
+    """What decides the result of a training; None where its words name what there is no more."""
+    try:
+        return effective(compose_training(words))
+    except (HydraException, OmegaConfBaseException):
+        return None

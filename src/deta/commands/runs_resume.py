@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from deta.commands.console import reports_errors
 from deta.commands.trainings import TAKEN, run_here, submit
 from deta.commands.words import job_words, recorded_words
-from deta.engine.runs import find_runs, read_cells, read_statuses, table
+from deta.engine.runs import find_cell, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
 
@@ -46,10 +46,10 @@ def _overrides(path: Path) -> list[str]:
         ValueError: Neither is on record.
     """
     words = recorded_words(path)
-    if words is not None:
-        return words
-    for parent in path.parents:
-        cells = read_cells(parent)
-        if cells and str(path.relative_to(parent)) in cells:
-            return cells[str(path.relative_to(parent))]
-    raise ValueError(f"{path}: no record of its overrides (.hydra/overrides.yaml), so it cannot be continued from here")
+    if words is None:
+        words = find_cell(path)
+    if words is None:
+        raise ValueError(
+            f"{path}: no record of its overrides (.hydra/overrides.yaml), so it cannot be continued from here"
+        )
+    return words

@@ -49,7 +49,7 @@ class RunStatus:
             checkpoint); failed; missing (it never came to its first checkpoint).
         step: Optimizer steps done, None before the first row of metrics.
         metric: AP of the latest validation, None before the first.
-        message: Why it failed, or where it runs.
+        message: Why it failed, where it runs, or that a search has pruned it.
     """
 
     folder: Path
@@ -121,6 +121,11 @@ def is_done(folder: Path) -> bool:
     return (folder / DONE).is_file()
 
 
+def is_pruned(folder: Path) -> bool:
+    """Whether a search has ended the run early, so that its last scores are not those of a whole training."""
+    return bool((_read(folder / DONE) or {}).get("is_pruned"))
+
+
 def read_status(folder: Path) -> RunStatus:
     """Look at a run directory, which need not exist."""
     return read_statuses([folder])[0]
@@ -156,6 +161,15 @@ def read_cells(folder: Path) -> dict[str, list[str]]:
     path = folder / CELLS
     cells: dict[str, list[str]] = json.loads(path.read_text()) if path.is_file() else {}
     return cells
+
+
+def find_cell(run: Path) -> list[str] | None:
+    """Overrides that would make a run, which need not have started; None if no sweep lists it."""
+    for parent in run.parents:
+        words = read_cells(parent).get(str(run.relative_to(parent)))
+        if words is not None:
+            return words
+    return None
 
 
 def add_cells(folder: Path, cells: Mapping[str, Iterable[str]]) -> None:
@@ -194,7 +208,7 @@ def _state(
 ) -> tuple[RunState, str]:
     """State and message; ``place`` is who claims to train it, ``waiting`` the job that is to."""
     if is_done(folder):
-        return RunState.DONE, ""
+        return RunState.DONE, "pruned" if is_pruned(folder) else ""
     if place and _is_alive(place, folder, queue):
         return RunState.RUNNING, f"job {place['job']}" if place["job"] else f"process {place['pid']} on {place['host']}"
     for job in (waiting, _job_of(place)):

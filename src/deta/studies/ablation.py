@@ -22,7 +22,7 @@ _FEWEST_DECIMALS, _MOST_DECIMALS = 1, 3
 def ablation_table(comparison: Comparison) -> Table:
     """Scores of every cell in points, its difference to the base with intervals, and what it cost.
 
-    Without a difference there are no columns for it.
+    Without a difference there are no columns for it, and without an interval over images none for that.
     """
     decimals = num_decimals(comparison)
     axes = shown_axes(comparison)
@@ -30,7 +30,9 @@ def ablation_table(comparison: Comparison) -> Table:
     metrics = [name for name in METRICS if any(name in cell.summary for cell in comparison.cells)]
     parts += [_metric(PRIMARY, decimals)]
     if any(cell.difference is not None for cell in comparison.cells):
-        parts += [_difference(comparison, decimals), _over_seeds(decimals), _over_images(decimals), _VERDICT]
+        parts += [_difference(comparison, decimals), _over_seeds(decimals)]
+        parts += [_over_images(decimals)] if _has_intervals_over_images(comparison) else []
+        parts += [_VERDICT]
     parts += [_metric(name, decimals) for name in metrics if name != PRIMARY]
     parts += [_SEEDS, _HOURS]
     return Table(
@@ -152,6 +154,10 @@ def _over_images(decimals: int) -> tuple[Column, Callable[[Cell], Entry]]:
     return column, lambda cell: _interval(cell.difference and cell.difference.over_images, decimals)
 
 
+def _has_intervals_over_images(comparison: Comparison) -> bool:
+    return any(cell.difference is not None and cell.difference.over_images for cell in comparison.cells)
+
+
 def _interval(interval: Interval | None, decimals: int) -> Entry:
     if interval is None:
         return Entry(ABSENT, (None, None))
@@ -208,7 +214,9 @@ def _reading(comparison: Comparison) -> Sequence[str]:
         sentences[0] += ", mean ± standard deviation over seeds"
     if any(cell.difference is not None for cell in comparison.cells):
         sentences.append(
-            "The difference to the base is paired by seed. Its first interval is Student's t over those pairs and "
-            "makes the verdict; the second is the bootstrap over validation images"
+            "The difference to the base is paired by seed. Its interval over seeds is Student's t over those pairs and "
+            "makes the verdict"
         )
+        if _has_intervals_over_images(comparison):
+            sentences[-1] += "; that over images is the bootstrap over validation images"
     return [f"{sentence}." for sentence in sentences]

@@ -11,7 +11,7 @@ from deta.studies.plan import POSTPROCESS, STUDY, Factors, Plan, describe_cell
 from deta.studies.records import Record, read_record
 from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Difference, Summary
 from deta.studies.statistics import compare, summarize
-from deta.studies.sweeps import group_sweep
+from deta.studies.sweeps import Compose, group_sweep
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,26 @@ class Place:
         }
 
 
-def collect(folder: Path, *, bootstrap: int | None = 1000) -> Comparison:
+def collect(folder: Path, *, bootstrap: int | None = 1000, compose: Compose = lambda _: None) -> Comparison:
     """Read a study, or a folder of any runs as a sweep.
 
     In a sweep the settings that differ become axes, the seed apart; every run is scored under the selection of
-    detections that it was trained with, and the first cell is the base.
+    detections that it was trained with, and the first cell that has started is the base.
 
     Args:
         folder: Of ``deta study``, of ``deta train -m``, or of runs in general.
         bootstrap: Draws of validation images for intervals over images, at least 100; None leaves them out.
+        compose: Tells the settings of cells of a sweep that have not started; those that it does not know are left
+            out, with a note.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds no run that has started.
+        ValueError: It holds no run that has started, those that a search has pruned apart.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give the folder of a study or of runs")
     images = None if bootstrap is None else ImageBootstrap(num_samples=bootstrap)
-    return _study(folder, images) if (folder / STUDY).is_file() else _sweep(folder, images)
+    return _study(folder, images) if (folder / STUDY).is_file() else _sweep(folder, images, compose)
 
 
 def _study(folder: Path, images: ImageBootstrap | None) -> Comparison:
@@ -86,8 +88,8 @@ def _study(folder: Path, images: ImageBootstrap | None) -> Comparison:
     )
 
 
-def _sweep(folder: Path, images: ImageBootstrap | None) -> Comparison:
-    sweep = group_sweep(folder)
+def _sweep(folder: Path, images: ImageBootstrap | None, compose: Compose) -> Comparison:
+    sweep = group_sweep(folder, compose)
     selections = tuple(dict.fromkeys(name for _, name, _ in sweep.groups))
     is_varied = len(selections) > 1
     places = [

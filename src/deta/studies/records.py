@@ -24,9 +24,9 @@ class Record:
 
     Attributes:
         run: The run.
-        configs: The part of its configuration that decides the result, for each part of the run; none before it
-            started.
-        postprocess: Selection of detections that its validations used, such as ``nms``; None before it started.
+        configs: The part of its configuration that decides the result, for each part of the run; before it started
+            what it is to have, or none.
+        postprocess: Selection of detections that its validations use, such as ``nms``; None without a configuration.
         evaluations: Those of its final weights by selection.
     """
 
@@ -62,8 +62,14 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
     )
     if run.is_done:
         run = replace(run, scores={name: evaluation.metrics for name, evaluation in evaluations.items()})
-    own = str(configs[-1]["postprocess"]["_target_"]).rpartition(".")[2].lower() if configs else None
+    own = _selection(configs[-1]) if configs else None
     return Record(run, tuple(effective(config) for config in configs), own, evaluations)
+
+
+def with_planned(record: Record, config: Mapping[str, Any]) -> Record:
+    """Give a run that has not started the resolved configuration that it is to have."""
+    run = replace(record.run, seed=int(config["seed"]))
+    return replace(record, run=run, configs=(effective(config),), postprocess=_selection(config))
 
 
 def with_own_scores(record: Record) -> Record:
@@ -81,6 +87,10 @@ def with_own_scores(record: Record) -> Record:
         metrics = {name.removeprefix(_VALIDATION): value for name, value in last.items() if name.startswith("val/A")}
     scores = {name: float("nan") if value is None else float(value) for name, value in metrics.items()}
     return replace(record, run=replace(run, scores={**run.scores, own: scores}))
+
+
+def _selection(config: Mapping[str, Any]) -> str:
+    return str(config["postprocess"]["_target_"]).rpartition(".")[2].lower()
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:

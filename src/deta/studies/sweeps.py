@@ -1,19 +1,22 @@
 """Runs that no study declared: which settings tell them apart."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deta.engine.runs import find_runs, read_cells
+from deta.engine.runs import find_cell, find_runs, is_pruned, read_cells
 from deta.studies.notes import different_machines, missing_runs
-from deta.studies.records import Record, read_record, with_own_scores
+from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis
 from deta.studies.settings import ABSENT, is_below, leaves
 
 _APART = ("seed", "data.seed", "postprocess")
 """Settings that are no axis: runs of a cell differ in the seeds, and the selection of detections stands beside."""
+
+Compose = Callable[[Sequence[str]], Mapping[str, Any] | None]
+"""The resolved configuration of the training with these words; None where they make none any more."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Sweep:
 
     Attributes:
         axes: The fewest settings that tell the groups apart.
-        groups: Levels, selection of detections and runs of every group, in the order in which the sweep names them.
+        groups: Levels, selection of detections and runs of every group, in the order in which the sweep names them;
+            those of which no run has started come last.
         notes: See ``Comparison``.
     """
 
@@ -31,35 +35,54 @@ class Sweep:
     notes: tuple[str, ...]
 
 
-def group_sweep(folder: Path) -> Sweep:
+def group_sweep(folder: Path, compose: Compose) -> Sweep:
     """Group the runs at and below a folder by their settings.
 
+    Runs that a search has pruned are left out: their scores are not those of a whole training.
+
+    Args:
+        folder: The folder.
+        compose: Tells the settings of cells that have not started.
+
     Raises:
-        ValueError: None of them has started.
+        ValueError: None of them has started, the pruned ones apart.
     """
     order = {name: number for number, name in enumerate(read_cells(folder))}
     paths = sorted(find_runs(folder), key=lambda path: order.get(str(path.relative_to(folder)), len(order)))
-    records = [with_own_scores(read_record(path, factors={})) for path in paths]
-    started = [record for record in records if record.configs]
-    if not started:
-        raise ValueError(f"{folder} holds no run that has started, so there is nothing to compare")
+    whole = [path for path in paths if not is_pruned(path)]
+    records = [with_own_scores(read_record(path, factors={})) for path in whole]
+    waiting = {record.run.folder for record in records if not record.configs}
+    if len(waiting) == len(records):
+        raise ValueError(f"{folder} holds no run that has started and was not pruned, so there is nothing to compare")
+    planned = [_planned(record, compose) if record.run.folder in waiting else record for record in records]
+    known = [record for record in planned if record.configs]
     members: dict[str, list[Record]] = {}
-    for record in started:
+    for record in known:
         key = json.dumps([_settings(record), record.postprocess], sort_keys=True, default=str)
         members.setdefault(key, []).append(record)
     groups = list(members.values())
     axes = _axes([_settings(group[0]) for group in groups])
+    groups.sort(key=lambda group: all(record.run.folder in waiting for record in group))
     named = []
     for group in groups:
         settings = _settings(group[0])
         factors = {axis.name: _level(settings, axis) for axis in axes}
         runs = tuple(replace(record, run=replace(record.run, factors=factors)) for record in group)
         named.append((factors, str(group[0].postprocess), tuple(sorted(runs, key=lambda record: record.run.seed))))
-    num_unknown = len(records) - len(started)
-    unknown = [f"{num_unknown} runs have not started and are left out"] if num_unknown else []
+    left_out = {
+        "trials were ended early by the pruner and are left out": len(paths) - len(whole),
+        "runs have not started and are left out": len(records) - len(known),
+    }
     all_runs = [record for _, _, runs in named for record in runs]
-    notes = (*unknown, *missing_runs(all_runs), *different_machines(all_runs))
-    return Sweep(axes, tuple(named), notes)
+    notes = [f"{count} {what}" for what, count in left_out.items() if count]
+    return Sweep(axes, tuple(named), (*notes, *missing_runs(all_runs), *different_machines(all_runs)))
+
+
+def _planned(record: Record, compose: Compose) -> Record:
+    """A run that has not started with the settings that its words make; as it is where they are not known."""
+    words = find_cell(record.run.folder)
+    config = None if words is None else compose(words)
+    return record if config is None else with_planned(record, config)
 
 
 def _settings(record: Record) -> dict[str, Any]:
