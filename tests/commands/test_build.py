@@ -22,7 +22,9 @@ CHECKPOINT = Checkpoint(Path("run.ckpt"), weights={}, config={}, category_ids=(1
         {"_target_": "deta.models.Detector", "backbone": {"_target_": "os.system"}},
         {"transforms": [{"_target_": "deta.data.Compose"}, [{"_target_": "os.system"}]]},
         {"_target_": "detached.Model"},
-        {"_target_": "deta"},
+        {"_target_": "deta.models.weights.torch.load", "f": "more.pt", "weights_only": False},
+        {"_target_": "deta.models.weights.load_file"},
+        {"_target_": "deta.models.weights.torch"},
     ],
 )
 def test_a_stored_configuration_that_reaches_outside_is_refused(config: Any) -> None:  # noqa: ANN401
@@ -35,6 +37,13 @@ def test_prefixes_that_the_user_trusts_are_allowed_and_no_others() -> None:
     check_targets(config, ("mine.", "yours."), CHECKPOINT)
     with pytest.raises(ValueError, match=r"yours.Backbone, which is not part of deta"):
         check_targets(config, ("mine.",), CHECKPOINT)
+
+
+def test_one_word_is_no_list_of_prefixes() -> None:
+    with pytest.raises(ValueError, match=r"trusted must be a list of prefixes that end in a dot, .*, got mine\."):
+        check_targets({}, "mine.", CHECKPOINT)
+    with pytest.raises(ValueError, match="trusted must be a list of prefixes that end in a dot"):
+        check_targets({}, ("mine",), CHECKPOINT)
 
 
 def test_a_foreign_target_in_a_checkpoint_is_never_called(trained: Run, tmp_path: Path) -> None:

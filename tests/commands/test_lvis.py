@@ -1,5 +1,6 @@
 """The LVIS experiment from the command line: trained, killed, continued and evaluated, on real images."""
 
+import csv
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from deta.commands.eval_stored import write_note
 from deta.engine.checkpoint import read_checkpoint
 from deta.engine.tracking import read_metrics
 from tests.commands.running import QUIET, SMALL_MODEL, fail, succeed
-from tests.engine.lvis_rules import lvis_numbers
+from tests.engine.lvis_rules import SIZES, lvis_numbers, match
 from tests.engine.tiny import is_same
 
 pytest.importorskip("faster_coco_eval")
@@ -79,8 +80,17 @@ def read(folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
 def evaluated(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluation of the run as it was trained."""
     folder = tmp_path_factory.mktemp("evaluated")
-    evaluate(whole, folder)
+    evaluate(whole, folder, "save_raw=true")
     return folder
+
+
+@pytest.fixture(scope="module")
+def displaced(evaluated: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Annotations by which the evaluated detections are not all wrong."""
+    path = tmp_path_factory.mktemp("displaced") / "lvis.json"
+    sample = shared / "data/lvis_sample/annotations/lvis_v1_val.json"
+    path.write_text(json.dumps(annotations_from(read(evaluated)[1], sample, np.random.default_rng(0))))
+    return path
 
 
 def steps(folder: Path) -> list[int]:
@@ -112,7 +122,9 @@ def annotations_from(records: list[dict[str, Any]], path: Path, generator: np.ra
     return content
 
 
-def test_evaluation_gives_the_numbers_of_the_rules(whole: Path, evaluated: Path, shared: Path, tmp_path: Path) -> None:
+def test_evaluation_gives_the_numbers_of_the_rules(
+    whole: Path, evaluated: Path, displaced: Path, shared: Path, tmp_path: Path
+) -> None:
     path = shared / "data/lvis_sample/annotations/lvis_v1_val.json"
     metrics, records = read(evaluated)
     assert len(records) == 41 * 300
@@ -120,11 +132,9 @@ def test_evaluation_gives_the_numbers_of_the_rules(whole: Path, evaluated: Path,
     assert metrics == pytest.approx(lvis_numbers(path, records), abs=1e-9, nan_ok=True)
     logged = next(row for row in read_metrics(whole / "metrics.jsonl") if "val/APr" in row)
     assert metrics == pytest.approx({name: logged[f"val/{name}"] for name in metrics}, abs=1e-6, nan_ok=True)
-    other = tmp_path / "other.json"
-    other.write_text(json.dumps(annotations_from(records, path, np.random.default_rng(0))))
-    metrics, same = evaluate(whole, tmp_path / "again", f"data.val_annotations={other}")
+    metrics, same = evaluate(whole, tmp_path / "again", f"data.val_annotations={displaced}")
     assert same == records
-    assert metrics == pytest.approx(lvis_numbers(other, records), abs=1e-9)
+    assert metrics == pytest.approx(lvis_numbers(displaced, records), abs=1e-9)
     assert min(metrics[name] for name in ("AP", "APr", "APc", "APf")) > 0.02
 
 
@@ -180,20 +190,95 @@ def test_looking_at_lvis(place: tuple[str, ...], tmp_path: Path) -> None:
     assert "1 rules on 3 images" in succeed("data", "assign", *common, "grid=null", "num_images=3", "num_workers=1").out
 
 
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_stored_predictions_give_the_numbers_of_their_evaluation(evaluated: Path, tmp_path: Path) -> None:
+    succeed("eval", "--from", str(evaluated), f"hydra.run.dir={tmp_path}")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == pytest.approx(read(evaluated)[0], abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("limit", [300, 40])
+def test_the_analysis_is_that_of_the_rules(limit: int, evaluated: Path, displaced: Path, tmp_path: Path) -> None:
+    given = (f"data.val_annotations={displaced}", "evaluator=lvis", f"evaluator.max_detections={limit}")
+    succeed("eval", "--from", str(evaluated / "predictions.json"), *given, f"hydra.run.dir={tmp_path}")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == pytest.approx(lvis_numbers(displaced, read(evaluated)[1], limit=limit), abs=1e-9)
+    assert metrics["AP"] > 0.01
+    categories = rows(tmp_path / "categories.csv")
+    assert len(categories) == 1230
+    for group, name in (("r", "APr"), ("c", "APc"), ("f", "APf")):
+        values = [float(row["AP"]) for row in categories if row["frequency"] == group and row["AP"]]
+        assert sum(values) / len(values) == pytest.approx(metrics[name])
+    sizes = {row["name"]: float(row["AP"]) for row in rows(tmp_path / "sizes.csv")}
+    expected = {"all": metrics["AP"], "small": metrics["APs"], "medium": metrics["APm"], "large": metrics["APl"]}
+    assert sizes == pytest.approx(expected)
+    precisions = [float(row["IoU 0.75"]) for row in rows(tmp_path / "precision_recall.csv")]
+    assert sum(precisions) / 101 == pytest.approx(metrics["AP75"])
+
+
+def test_mistakes_are_those_that_the_rules_count(evaluated: Path, displaced: Path, tmp_path: Path) -> None:
+    words = ("data=lvis", f"data.val_annotations={displaced}", f"hydra.run.dir={tmp_path}")
+    succeed("eval", "--from", str(evaluated), *words)
+    content, records = json.loads(displaced.read_text()), read(evaluated)[1]
+    num_right = num_wrong = 0
+    for image in content["images"]:
+        own = [record for record in records if record["image_id"] == image["id"]]
+        found = [entry for entry in content["annotations"] if entry["image_id"] == image["id"]]
+        for category in {*image["neg_category_ids"], *(entry["category_id"] for entry in found)}:
+            objects, detections = (
+                [entry for entry in entries if entry["category_id"] == category] for entries in (found, own)
+            )
+            judged = match(objects, detections, SIZES[""], category not in image["not_exhaustive_category_ids"])
+            num_right += sum(detection.is_right[0] for detection in judged)
+            num_wrong += sum(detection.is_wrong[0] for detection in judged)
+    counts = {row["kind"]: int(row["number"] or 0) for row in rows(tmp_path / "errors.csv")}
+    missed = counts.pop("missed")
+    assert sum(counts.values()) == num_wrong
+    assert 0 < num_wrong < len(records) / 2
+    assert missed <= len(content["annotations"]) - num_right
+
+
+def test_selections_are_swept_by_the_rules(evaluated: Path, displaced: Path, tmp_path: Path) -> None:
+    words = ("data=lvis", f"data.val_annotations={displaced}", "nms_thresholds=[0.3,0.7,null]", "top_k=[40,300]")
+    raw = str(evaluated / "raw_predictions.npz")
+    outcome = succeed("eval", "--from", raw, *words, f"hydra.run.dir={tmp_path}")
+    assert " APr " in outcome.out
+    swept = {(row["nms_threshold"], row["top_k"]): row for row in rows(tmp_path / "sweep.csv")}
+    assert set(swept) == {(threshold, limit) for threshold in ("0.3", "0.7", "") for limit in ("40", "300")}
+    expected = lvis_numbers(displaced, read(evaluated)[1])
+    assert {name: float(swept["0.7", "300"][name]) for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert swept["", "40"]["detections"] == str(41 * 40)
+
+
+def test_a_selection_of_raw_predictions_can_be_evaluated_again(evaluated: Path, tmp_path: Path) -> None:
+    words = ("postprocess=nms", "postprocess.max_detections=300")
+    succeed("eval", "--from", str(evaluated / "raw_predictions.npz"), *words, f"hydra.run.dir={tmp_path}/first")
+    succeed("eval", "--from", str(tmp_path / "first"), f"hydra.run.dir={tmp_path}/second")
+    metrics = json.loads((tmp_path / "second" / "metrics.json").read_text())
+    assert metrics == pytest.approx(read(evaluated)[0], nan_ok=True)
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ((), "the annotations have the layout of LVIS"),
-        (("evaluator=lvis",), "evaluator._target_=deta.engine.evaluation.LvisEvaluator"),
-        (("data=lvis", "data.root=ROOT"), "the annotations have the layout of LVIS"),
+        ((), "detection of a category that"),
+        (("evaluator=coco",), "has the layout of LVIS"),
+        (("evaluator.engine=hotcoco",), "evaluator.engine is no value of the rules of LVIS"),
+        (("evaluator=lvis", "evaluator._target_=deta.engine.evaluation.GroundTruth"), "--from knows the rules of"),
     ],
 )
-def test_the_analysis_of_stored_predictions_is_refused(
+def test_stored_predictions_that_do_not_fit_are_refused(
     words: tuple[str, ...], reason: str, shared: Path, tmp_path: Path
 ) -> None:
     truth = shared / "data/lvis_sample/annotations/lvis_v1_val.json"
-    (tmp_path / "predictions.json").write_text("[]")
+    image = json.loads(truth.read_text())["images"][0]["id"]
+    record = {"image_id": image, "category_id": 123456, "bbox": [0, 0, 9, 9], "score": 0.5}
+    (tmp_path / "predictions.json").write_text(json.dumps([record, {**record, "image_id": 777}]))
     write_note(tmp_path, truth, layout="lvis")
-    given = [word.replace("ROOT", str(shared / "data/lvis_sample")) for word in words]
-    message = fail("eval", "--from", str(tmp_path), *given, f"hydra.run.dir={tmp_path}/out")
-    assert f"{reason}: --from evaluates and analyses by COCO's rules alone" in message
+    message = fail("eval", "--from", str(tmp_path), *words, f"hydra.run.dir={tmp_path}/out")
+    assert reason in message
+    assert words or ("123456" in message and "777" in message)

@@ -1,11 +1,13 @@
 """Ground truth and detections written as short rows, and random ones with every kind of mistake."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deta.data.image_rows import Ragged, offsets_of
 from deta.engine.evaluation import CocoDetections, GroundTruth
 
 CATEGORY_IDS = (3, 7, 90)
@@ -34,6 +36,21 @@ def ground_truth(
     )
 
 
+def federated(
+    truth: GroundTruth,
+    *,
+    negative: Mapping[int, Sequence[int]] | None = None,
+    not_exhaustive: Mapping[int, Sequence[int]] | None = None,
+) -> GroundTruth:
+    """The same in the layout of LVIS; categories by image id, where there are any."""
+    return replace(
+        truth,
+        frequencies=("r", "c", "f"),
+        negative=_ragged(truth, negative or {}),
+        not_exhaustive=_ragged(truth, not_exhaustive or {}),
+    )
+
+
 def detections(rows: Sequence[Found]) -> CocoDetections:
     """Detections in this order."""
     return CocoDetections(
@@ -45,11 +62,11 @@ def detections(rows: Sequence[Found]) -> CocoDetections:
     )
 
 
-def random_scene(seed: int, *, num_images: int = 12) -> tuple[GroundTruth, CocoDetections]:
-    """Objects of all sizes and crowds; detections displaced, confused, repeated, out of place, with equal scores."""
+def random_scene(seed: int, *, num_images: int = 12, crowds: bool = True) -> tuple[GroundTruth, CocoDetections]:
+    """Objects of all sizes, crowds too; detections displaced, confused, repeated, out of place, with equal scores."""
     generator = np.random.default_rng(seed)
     objects: list[Object] = []
-    crowds: list[Object] = []
+    areas: list[Object] = []
     found: list[Found] = []
     images = (generator.permutation(500)[:num_images] + 1).tolist()
     for image in images:
@@ -58,7 +75,7 @@ def random_scene(seed: int, *, num_images: int = 12) -> tuple[GroundTruth, CocoD
             corner = generator.uniform(0, 200, size=2)
             box = np.concatenate((corner, corner + size))
             category = int(generator.choice(CATEGORY_IDS))
-            (crowds if generator.random() < 0.1 else objects).append((image, category, box.tolist()))
+            (areas if generator.random() < 0.1 and crowds else objects).append((image, category, box.tolist()))
             for _ in range(int(generator.integers(0, 4))):
                 moved = box + generator.normal(0, generator.choice([0.08, 0.3]), size=4) * np.tile(size, 2)
                 moved = np.concatenate((np.minimum(moved[:2], moved[2:]), np.maximum(moved[:2], moved[2:])))
@@ -66,7 +83,13 @@ def random_scene(seed: int, *, num_images: int = 12) -> tuple[GroundTruth, CocoD
                 found.append((image, named, moved.tolist(), float(generator.integers(1, 40)) / 40))
         stray = generator.uniform(0, 400, size=2)
         found.append((image, 3, [*stray, *(stray + 20)], float(generator.random())))
-    return ground_truth(objects, crowds=crowds, images=images), detections(found)
+    return ground_truth(objects, crowds=areas, images=images), detections(found)
+
+
+def _ragged(truth: GroundTruth, given: Mapping[int, Sequence[int]]) -> Ragged:
+    rows = [given.get(image, ()) for image in truth.image_ids.tolist()]
+    values = np.array([value for row in rows for value in row], dtype=np.int64)
+    return Ragged(values, offsets_of(np.array([len(row) for row in rows])))
 
 
 def _xywh(boxes_xyxy: Sequence[Sequence[float]]) -> NDArray[np.float64]:

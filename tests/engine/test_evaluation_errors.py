@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deta.engine.evaluation import CocoResult, evaluate
+from deta.engine.evaluation import CocoResult, LvisRules, evaluate
 from deta.engine.evaluation.errors import ERROR_NAMES, ErrorAnalysis, analyse_errors
 from deta.engine.evaluation.judgements import Verdict, judge
-from tests.engine.evaluated import Found, detections, ground_truth, random_scene
+from tests.engine.evaluated import Found, detections, federated, ground_truth, random_scene
 
 CAT, DOG, BIRD = 3, 7, 90
 BOX, FAR = [0.0, 0, 100, 100], [300.0, 300, 400, 400]
@@ -149,6 +149,57 @@ def test_the_average_precision_is_that_of_coco(seed: int, limits: int) -> None:
     assert analyse_errors(truth, found, max_detections=limits).ap == pytest.approx(result.ap50, abs=1e-12)
     seventy_five = analyse_errors(truth, found, foreground=0.75, max_detections=limits)
     assert seventy_five.ap == pytest.approx(result.ap75, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("row", "negative", "not_exhaustive", "expected"),
+    [
+        ((1, DOG, BOX, 0.5), [], [], {"missed": 1}),
+        ((1, DOG, BOX, 0.5), [DOG], [], {"class": 1}),
+        ((1, DOG, BOX, 0.5), [DOG], [DOG], {"missed": 1}),
+        ((1, DOG, PARTLY, 0.5), [DOG], [], {"both": 1, "missed": 1}),
+        ((1, CAT, PARTLY, 0.5), [], [], {"location": 1}),
+        ((1, CAT, PARTLY, 0.5), [], [CAT], {"missed": 1}),
+        ((1, CAT, FAR, 0.5), [], [], {"background": 1, "missed": 1}),
+        ((1, CAT, FAR, 0.5), [], [CAT], {"missed": 1}),
+        ((1, CAT, BOX, 0.5), [], [CAT], {}),
+        ((2, DOG, BOX, 0.5), [], [], {"missed": 1}),
+        ((2, DOG, BOX, 0.5), [DOG], [], {"background": 1, "missed": 1}),
+    ],
+)
+def test_by_the_rules_of_lvis_only_what_was_looked_for_is_a_mistake(
+    row: Found, negative: list[int], not_exhaustive: list[int], expected: dict[str, int]
+) -> None:
+    image = row[0]
+    truth = ground_truth([(1, CAT, BOX)], images=[2])
+    truth = federated(truth, negative={image: negative}, not_exhaustive={image: not_exhaustive})
+    assert counts(analyse_errors(truth, detections([row]))) == expected
+
+
+def test_by_the_rules_of_lvis_a_second_detection_is_no_mistake_where_there_may_be_more_objects() -> None:
+    rows: list[Found] = [(1, CAT, BOX, 0.9), (1, CAT, BOX, 0.8)]
+    truth = ground_truth([(1, CAT, BOX)])
+    assert counts(analyse_errors(federated(truth), detections(rows))) == {"duplicate": 1}
+    assert counts(analyse_errors(federated(truth, not_exhaustive={1: [CAT]}), detections(rows))) == {}
+
+
+@pytest.mark.parametrize("limit", [300, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_average_precision_is_that_of_lvis(seed: int, limit: int) -> None:
+    pytest.importorskip("faster_coco_eval")
+    scene, found = random_scene(seed, crowds=False)
+    generator = np.random.default_rng(seed)
+    negative, not_exhaustive = (
+        {image: generator.choice([CAT, DOG, BIRD], 1).tolist() for image in scene.image_ids.tolist()} for _ in range(2)
+    )
+    truth, rules = federated(scene, negative=negative, not_exhaustive=not_exhaustive), LvisRules(max_detections=limit)
+    evaluation = rules.evaluate(truth, found)
+    analysis = analyse_errors(truth, evaluation.detections, max_detections=limit)
+    assert 0 < evaluation.result.ap50 < 1
+    assert analysis.ap == pytest.approx(evaluation.result.ap50, abs=1e-12)
+    assert sum(counts(analysis).values()) < sum(counts(analyse_errors(scene, found)).values())
+    seventy_five = analyse_errors(truth, evaluation.detections, foreground=0.75, max_detections=limit)
+    assert seventy_five.ap == pytest.approx(evaluation.result.ap75, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -142,12 +143,16 @@ def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
 def check_targets(config: Any, trusted: Sequence[str], checkpoint: Checkpoint) -> None:  # noqa: ANN401
     """Refuse a stored configuration that would instantiate anything outside the trusted prefixes.
 
+    What a module of ours has imported from elsewhere is not ours.
+
     Raises:
-        ValueError: It names another target.
+        ValueError: It names another target, or ``trusted`` is no list of prefixes that end in a dot.
     """
+    if isinstance(trusted, str) or not all(str(prefix).endswith(".") for prefix in trusted):
+        raise ValueError(f"trusted must be a list of prefixes that end in a dot, such as [mine.], got {trusted}")
     if isinstance(config, Mapping):
-        target = str(config.get("_target_", TRUSTED_PREFIXES[0]))
-        if not target.startswith((*TRUSTED_PREFIXES, *trusted)):
+        if "_target_" in config and not _is_below(str(config["_target_"]), (*TRUSTED_PREFIXES, *trusted)):
+            target = str(config["_target_"])
             raise ValueError(
                 f"{checkpoint.path} wants to instantiate {target}, which is not part of deta. If you trust the "
                 f"file, allow it: trusted=[{target.split('.')[0]}.]"
@@ -156,6 +161,17 @@ def check_targets(config: Any, trusted: Sequence[str], checkpoint: Checkpoint) -
     if isinstance(config, (list, tuple)):
         for value in config:
             check_targets(value, trusted, checkpoint)
+
+
+def _is_below(target: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a dotted name and the place where the thing behind it was defined both have one of the prefixes."""
+    if not target.startswith(prefixes):
+        return False
+    try:
+        found = resolve_name(target)
+    except (ImportError, AttributeError, ValueError):
+        return True  # there is no such thing, as instantiating it will say
+    return f"{getattr(found, '__module__', None)}.".startswith(prefixes)
 
 
 def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """``deta eval --from FILE``: evaluate and analyse stored predictions, without a model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ from omegaconf import DictConfig, OmegaConf
 from deta.commands.build import make, plain
 from deta.data.datamodule import CocoDataModule
 from deta.data.image_rows import Layout
-from deta.engine.evaluation import CocoDetections, CocoEvaluator, GroundTruth, evaluate, read_ground_truth
+from deta.engine.evaluation import (
+    CocoDetections,
+    CocoEvaluator,
+    CocoRules,
+    GroundTruth,
+    LvisEvaluator,
+    LvisRules,
+    Rules,
+    read_ground_truth,
+)
 from deta.engine.evaluation.raw import RawPredictions
-from deta.engine.evaluation.result import CocoResult
 from deta.engine.evaluation.result_file import read_results
 from deta.engine.evaluation_figures import sweep_figure
 from deta.engine.evaluation_report import report
@@ -25,31 +34,27 @@ from deta.utils.checks import require_int, require_number
 NOTE = "evaluation.json"
 """File beside stored predictions that names the annotation file they belong to."""
 RAW_SUFFIX = ".npz"
-_ENGINE, _MAX_DETECTIONS = "pycocotools", 100
-"""Of an evaluation without a choice: predictions do not say by which evaluator they were scored."""
-_COCO_ALONE = (
-    "--from evaluates and analyses by COCO's rules alone; for those of LVIS give deta eval ckpt=... evaluator=lvis"
-)
-_SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_RULES: Mapping[type[Any], type[Rules[Any]]] = {CocoEvaluator: CocoRules, LvisEvaluator: LvisRules}
 
 
 def evaluate_stored(cfg: DictConfig) -> None:
     """Write tables and charts of stored predictions; sweep selections of raw ones."""
-    _require_coco_rules(cfg)
     path = Path(cfg.from_file)
     if path.is_dir():
         path = path / "predictions.json"
-    ground_truth = read_ground_truth(_annotations(cfg, path))
+    annotations, layout = _annotations(cfg, path)
+    rules = _rules(cfg, layout)
+    ground_truth = read_ground_truth(annotations, layout=rules.layout)
     folder = Path(cfg.run_dir)
     if path.suffix == RAW_SUFFIX:
-        _evaluate_raw(cfg, RawPredictions.load(path), ground_truth, folder)
+        _evaluate_raw(cfg, RawPredictions.load(path), ground_truth, rules, folder)
     else:
         if cfg.nms_thresholds is not None or cfg.top_k is not None or cfg.get("postprocess") is not None:
             raise ValueError(
                 f"{path} holds final detections: postprocess, nms_thresholds and top_k need raw predictions, which "
                 "deta eval ckpt=... save_raw=true writes to raw_predictions.npz"
             )
-        _report(cfg, ground_truth, read_results(path, ground_truth), folder)
+        _report(ground_truth, read_results(path, ground_truth), rules, folder)
     print(f"Evaluated {path} on {ground_truth.path}; results lie in {folder.resolve()}")
 
 
@@ -59,33 +64,31 @@ def write_note(folder: Path, annotations: Path, *, layout: Layout = "coco") -> N
     (folder / NOTE).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _require_coco_rules(cfg: DictConfig) -> None:
-    target = cfg.evaluator.get("_target_")
-    if target is not None and get_class(target) is not CocoEvaluator:
-        raise ValueError(f"evaluator._target_={target}: {_COCO_ALONE}")
+def _rules(cfg: DictConfig, layout: Layout) -> Rules[Any]:
+    """Those of the evaluator chosen, or without a choice those of the layout, with the values that are not null."""
+    config = plain(cfg.evaluator)
+    if "_target_" in config:
+        kind = _RULES.get(get_class(config["_target_"]))
+        if kind is None:
+            raise ValueError(f"--from knows the rules of evaluator=coco and evaluator=lvis, got {config['_target_']}")
+    else:
+        kind = next(kind for kind in _RULES.values() if kind.layout == layout)
+    given = {name: value for name, value in config.items() if not name.startswith("_") and value is not None}
+    foreign = sorted(given.keys() - {field.name for field in fields(kind)})
+    if foreign:
+        raise ValueError(f"evaluator.{foreign[0]} is no value of the rules of {kind.layout.upper()}")
+    return kind(**given)
 
 
-def _require_coco_layout(layout: Layout) -> None:
-    if layout != "coco":
-        raise ValueError(f"the annotations have the layout of {layout.upper()}: {_COCO_ALONE}")
-
-
-def _rules(cfg: DictConfig) -> dict[str, Any]:
-    """Engine and largest number of detections, as ``evaluate`` takes them."""
-    defaults = {"engine": _ENGINE, "max_detections": _MAX_DETECTIONS}
-    return {name: value if cfg.evaluator[name] is None else cfg.evaluator[name] for name, value in defaults.items()}
-
-
-def _annotations(cfg: DictConfig, path: Path) -> Path:
-    """The annotation file: of the data set chosen, as given, or as noted beside the predictions."""
+def _annotations(cfg: DictConfig, path: Path) -> tuple[Path, Layout]:
+    """The annotation file and its layout: of the data set chosen, as given, or as noted beside the predictions."""
     config = plain(cfg.data)
     if "_target_" in config:
         datamodule: CocoDataModule = make(config)
-        _require_coco_layout(datamodule.layout)
         datamodule.prepare_data()
-        return datamodule.val_annotations
+        return datamodule.val_annotations, datamodule.layout
     if config.get("val_annotations") is not None:
-        return Path(config.get("root") or ".") / str(config["val_annotations"])
+        return Path(config.get("root") or ".") / str(config["val_annotations"]), "coco"
     note = path.parent / NOTE
     if not note.is_file():
         raise ValueError(
@@ -93,11 +96,12 @@ def _annotations(cfg: DictConfig, path: Path) -> Path:
             "data.val_annotations=<file>, or a data set such as data=coco data.root=..."
         )
     content = json.loads(note.read_text())
-    _require_coco_layout(content.get("layout", "coco"))
-    return Path(str(content["annotations"]))
+    return Path(str(content["annotations"])), content.get("layout", "coco")
 
 
-def _evaluate_raw(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, folder: Path) -> None:
+def _evaluate_raw(
+    cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, rules: Rules[Any], folder: Path
+) -> None:
     config = cfg.get("postprocess")
     if config is None and cfg.nms_thresholds is None:
         raise ValueError(
@@ -106,7 +110,7 @@ def _evaluate_raw(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTrut
         )
     _require_fit(raw, ground_truth)
     if cfg.nms_thresholds is not None:
-        _sweep(cfg, raw, ground_truth, folder)
+        _sweep(cfg, raw, ground_truth, rules, folder)
     if config is not None:
         selection = OmegaConf.to_container(config, resolve=True)
         assert isinstance(selection, dict)
@@ -116,9 +120,9 @@ def _evaluate_raw(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTrut
         if num_uncertain:
             print(_uncertain(num_uncertain))
         detections = flat.to_categories(raw.classes())
-        _report(cfg, ground_truth, detections, folder)
+        _report(ground_truth, detections, rules, folder)
         (folder / "predictions.json").write_text(json.dumps(detections.records()))
-        write_note(folder, ground_truth.path)
+        write_note(folder, ground_truth.path, layout=rules.layout)
 
 
 def _require_fit(raw: RawPredictions, ground_truth: GroundTruth) -> None:
@@ -138,22 +142,22 @@ def _require_fit(raw: RawPredictions, ground_truth: GroundTruth) -> None:
             )
 
 
-def _report(cfg: DictConfig, ground_truth: GroundTruth, detections: CocoDetections, folder: Path) -> None:
-    made = report(ground_truth, detections, **_rules(cfg))
+def _report(ground_truth: GroundTruth, detections: CocoDetections, rules: Rules[Any], folder: Path) -> None:
+    made = report(ground_truth, detections, rules=rules)
     made.write(folder)
-    print(f"\n{made.result.table()}\n\n{made.result.class_table()}\n\n{made.error_table()}\n")
+    result = made.evaluation.result
+    print(f"\n{result.table()}\n\n{result.class_table()}\n\n{made.error_table()}\n")
 
 
-def _sweep(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, folder: Path) -> None:
+def _sweep(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, rules: Rules[Any], folder: Path) -> None:
     """Every threshold with every number of detections, as a table, ``sweep.csv`` and a chart."""
     thresholds = [
         None if value is None else require_number("nms_thresholds", value, low=0, high=1)
         for value in _listed("nms_thresholds", cfg.nms_thresholds)
     ]
-    limits = [require_int("top_k", value, low=1) for value in _listed("top_k", cfg.top_k or [100])]
+    limits = [require_int("top_k", value, low=1) for value in _listed("top_k", cfg.top_k or [rules.max_detections])]
     pre_topk = int(raw.num_pairs.max())
     rows: list[dict[str, object]] = []
-    print(f"\n{'NMS':>5} {'top k':>6} " + " ".join(f"{name:>7}" for name in _SHOWN) + " uncertain")
     for limit in limits:
         for threshold in thresholds:
             selection = (
@@ -163,29 +167,20 @@ def _sweep(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, fold
             )
             flat, num_uncertain = raw.select(selection)
             detections = flat.to_categories(raw.classes())
-            metrics = _score(cfg, ground_truth, detections).metrics()
+            metrics = rules.evaluate(ground_truth, detections).result.metrics()
             values = {name: None if value != value else value for name, value in metrics.items()}
+            shown = {name: value for name, value in metrics.items() if name.startswith("AP")}
+            if not rows:
+                print(f"\n{'NMS':>5} {'top k':>6} " + " ".join(f"{name:>7}" for name in shown) + " uncertain")
             row = {"nms_threshold": threshold, "top_k": limit, "detections": len(detections)}
             rows.append({**row, "uncertain_images": num_uncertain, **values})
-            shown = " ".join(f"{metrics[name]:>7.4f}" for name in _SHOWN)
-            print(f"{'off' if threshold is None else f'{threshold:g}':>5} {limit:>6} {shown} {num_uncertain:>9}")
+            cells = " ".join(f"{value:>7.4f}" for value in shown.values())
+            print(f"{'off' if threshold is None else f'{threshold:g}':>5} {limit:>6} {cells} {num_uncertain:>9}")
     if any(row["uncertain_images"] for row in rows):
         print(_uncertain(max(int(str(row["uncertain_images"])) for row in rows)))
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "sweep.csv", rows)
     save_figure(sweep_figure(rows), folder / "figures" / "sweep.png")
-
-
-def _score(cfg: DictConfig, ground_truth: GroundTruth, detections: CocoDetections) -> CocoResult:
-    rules = _rules(cfg)
-    return CocoResult.from_curves(
-        evaluate(ground_truth, detections, **rules),
-        ground_truth,
-        num_detections=len(detections),
-        num_unmapped=detections.num_unmapped,
-        num_repeats=0,
-        max_detections=rules["max_detections"],
-    )
 
 
 def _uncertain(count: int) -> str:

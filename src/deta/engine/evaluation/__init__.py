@@ -9,6 +9,7 @@ from deta.engine.evaluation.matching import ImageMatches, match_images
 from deta.engine.evaluation.metric import CocoEvaluator, DetectionEvaluator
 from deta.engine.evaluation.resampling import average_precision
 from deta.engine.evaluation.result import ClassResult, CocoResult, DetectionResult
+from deta.engine.evaluation.rules import CocoRules, Evaluation, LvisRules, Rules
 from deta.engine.evaluation.storage import EVALUATIONS, StoredEvaluation, read_evaluation, write_evaluation
 
 __all__ = [
@@ -18,14 +19,18 @@ __all__ = [
     "CocoDetections",
     "CocoEvaluator",
     "CocoResult",
+    "CocoRules",
     "Curves",
     "DetectionEvaluator",
     "DetectionResult",
+    "Evaluation",
     "FlatDetections",
     "GroundTruth",
     "ImageMatches",
     "LvisEvaluator",
     "LvisResult",
+    "LvisRules",
+    "Rules",
     "StoredEvaluation",
     "average_precision",
     "evaluate",

@@ -77,11 +77,11 @@ def precision_by_size(curves: Curves) -> dict[str, NDArray[np.float64]]:
 def recall_rows(curves: Curves, ground_truth: GroundTruth) -> list[dict[str, object]]:
     """Rows of precision at IoU 0.50 for every category with an object and every recall."""
     rows: list[dict[str, object]] = []
-    for k, (identity, name) in enumerate(zip(ground_truth.category_ids, ground_truth.category_names, strict=True)):
+    for k, category in enumerate(ground_truth.categories()):
         curve = curves.precision[_IOU_50, :, k, 0, -1]
         if curve.min() > -1:
             rows += [
-                {"id": identity, "name": name, "recall": round(float(recall), 2), "precision": float(precision)}
+                {**category, "recall": round(float(recall), 2), "precision": float(precision)}
                 for recall, precision in zip(RECALLS, curve, strict=True)
             ]
     return rows

@@ -1,7 +1,8 @@
 """What kind of mistakes cost a detector how much average precision.
 
-Source: arXiv:2008.08115 (TIDE), sec. 2. Differs: the average precision is COCO's own at one IoU, so it equals the
-AP50 of the evaluation, and an oracle that makes several detections find one object keeps the best of its own kind.
+Source: arXiv:2008.08115 (TIDE), sec. 2. Differs: the average precision is that of the evaluation at one IoU, so it
+equals its AP50, and an oracle that makes several detections find one object keeps the best of its own kind. With ground
+truth of LVIS a detection that its rules do not count is no mistake and explains no missed object.
 """
 
 from dataclasses import dataclass, replace

@@ -74,6 +74,33 @@ class GroundTruth:
         """Objects of one category, crowds left out."""
         return int(np.count_nonzero((self.object_category_ids == category_id) & ~self.is_crowd))
 
+    def counts_mistakes(self, image_ids: NDArray[np.int64], category_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a detection that finds no object counts against its category, for N images and categories.
+
+        In COCO's layout it always does. In that of LVIS only where the category is annotated in the image or known to
+        be absent, and not where the image may hold more of it than is annotated.
+        """
+        if self.negative is None or self.not_exhaustive is None:
+            return np.ones(len(image_ids), dtype=np.bool_)
+        wanted = self._pairs(image_ids, category_ids)
+        annotated = self._pairs(self.object_image_ids, self.object_category_ids)
+        absent, open_ended = (
+            self._pairs(np.repeat(self.image_ids, np.diff(lists.offsets)), lists.values)
+            for lists in (self.negative, self.not_exhaustive)
+        )
+        counts: NDArray[np.bool_] = np.isin(wanted, np.concatenate((annotated, absent))) & ~np.isin(wanted, open_ended)
+        return counts
+
+    def categories(self) -> list[dict[str, Any]]:
+        """``id``, ``name`` and, in LVIS, ``frequency`` of every category."""
+        rows = [
+            {"id": identity, "name": name}
+            for identity, name in zip(self.category_ids, self.category_names, strict=True)
+        ]
+        if self.frequencies is None:
+            return rows
+        return [{**row, "frequency": group} for row, group in zip(rows, self.frequencies, strict=True)]
+
     def to_coco(self) -> dict[str, list[dict[str, Any]]]:
         """The content in COCO's layout, ids from 1: COCO's code takes the id 0 for "no match"."""
         rows = zip(
@@ -95,7 +122,7 @@ class GroundTruth:
             }
             for number, (image_id, category_id, box, area, is_crowd) in enumerate(rows, start=1)
         ]
-        return {"images": self._coco_images(), "categories": self._coco_categories(), "annotations": annotations}
+        return {"images": self._coco_images(), "categories": self.categories(), "annotations": annotations}
 
     def _coco_images(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = [{"id": image_id} for image_id in self.image_ids.tolist()]
@@ -105,14 +132,10 @@ class GroundTruth:
                     row[key] = lists.row(index).tolist()
         return rows
 
-    def _coco_categories(self) -> list[dict[str, Any]]:
-        rows = [
-            {"id": identity, "name": name}
-            for identity, name in zip(self.category_ids, self.category_names, strict=True)
-        ]
-        if self.frequencies is None:
-            return rows
-        return [{**row, "frequency": group} for row, group in zip(rows, self.frequencies, strict=True)]
+    def _pairs(self, image_ids: NDArray[np.int64], category_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One number for every image and category, both listed."""
+        images = np.searchsorted(self.image_ids, image_ids)
+        return images * len(self.category_ids) + np.searchsorted(np.array(self.category_ids), category_ids)
 
     def _with_objects(self, keep: NDArray[np.bool_]) -> Self:
         return replace(

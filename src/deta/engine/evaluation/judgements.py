@@ -1,6 +1,7 @@
-"""Which detection finds which object at one overlap, by COCO's rules, with the reason for every mistake.
+"""Which detection finds which object at one overlap, with the reason for every mistake.
 
-The engines tell precision and recall alone; an analysis of mistakes needs the pairs.
+The engines tell precision and recall alone; an analysis of mistakes needs the pairs. The layout of the ground truth
+says by which rules: COCO's or those of LVIS.
 """
 
 from collections.abc import Iterator
@@ -83,8 +84,10 @@ def judge(
         verdicts[rows], is_found[annotated] = verdict, found
         objects[rows] = np.where(owner >= 0, annotated[owner], _NO_OBJECT)
     # COCO's program takes a box with one negative side for one outside every range of areas, which is no mistake.
-    is_void = (boxes[:, 2:].prod(axis=1) < 0) & (verdicts != Verdict.TRUE)
-    verdicts[is_void], objects[is_void] = Verdict.IGNORED, _NO_OBJECT
+    is_void = boxes[:, 2:].prod(axis=1) < 0
+    is_excused = is_void | ~ground_truth.counts_mistakes(images, detections.category_ids[order])
+    is_excused &= verdicts != Verdict.TRUE
+    verdicts[is_excused], objects[is_excused] = Verdict.IGNORED, _NO_OBJECT
     return Judgements(labels, detections.scores[order], verdicts, objects, is_found)
 
 

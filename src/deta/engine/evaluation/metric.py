@@ -1,10 +1,9 @@
 """The metric of a validation epoch, keyed by image id and computed once."""
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -12,13 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from deta.data.image_rows import Layout
 from deta.engine.evaluation.detections import CocoDetections, FlatDetections, name_some
-from deta.engine.evaluation.engines import evaluate, load_engine
 from deta.engine.evaluation.gather import gather_to_first_rank, run_on_first_rank
 from deta.engine.evaluation.ground_truth import GroundTruth, read_ground_truth
 from deta.engine.evaluation.matching import ImageMatches, match_images
-from deta.engine.evaluation.result import CocoResult, DetectionResult
+from deta.engine.evaluation.result import CocoResult
+from deta.engine.evaluation.rules import CocoRules, Result, Rules
 from deta.structures import Detections
 from deta.utils.checks import require_bool, require_int
 
@@ -27,11 +25,8 @@ logger = logging.getLogger(__name__)
 _STATES = ("image_ids", "boxes", "scores", "labels", "is_detection")
 
 
-Result = TypeVar("Result", bound=DetectionResult)
-
-
-class DetectionEvaluator(Metric, ABC, Generic[Result]):
-    """Scores box detections against an annotation file; ``_score`` of a subclass says by which rules.
+class DetectionEvaluator(Metric, Generic[Result]):
+    """Scores box detections against an annotation file.
 
     ``update`` keeps what it is given on its device, without synchronisation. ``compute`` gathers the
     detections of all ranks on the first, evaluates there and hands the result to all. Torchmetrics'
@@ -39,12 +34,12 @@ class DetectionEvaluator(Metric, ABC, Generic[Result]):
     images which a distributed sampler repeats count twice.
 
     Args:
+        rules: How, and of which layout the annotation file is.
         annotations: Annotation file of the evaluated split.
         category_ids: Category id of every class index of the model, in order; None for a class that
             stands for no category (published checkpoints have such slots).
         expect_all_images: Whether ``compute`` fails unless every image of the file was seen; False evaluates
             the images that were seen.
-        layout: Of the annotation file.
 
     Attributes:
         expect_all_images: May be changed between epochs, for a validation that is limited on purpose.
@@ -67,14 +62,15 @@ class DetectionEvaluator(Metric, ABC, Generic[Result]):
     def __init__(
         self,
         *,
+        rules: Rules[Result],
         annotations: Path,
         category_ids: Sequence[int | None],
         expect_all_images: bool = True,
-        layout: Layout = "coco",
     ) -> None:
         super().__init__(sync_on_compute=False, dist_sync_on_step=False)
         self.expect_all_images = require_bool("expect_all_images", expect_all_images)
-        self._ground_truth = read_ground_truth(Path(annotations), layout=layout)
+        self._rules = rules
+        self._ground_truth = read_ground_truth(Path(annotations), layout=rules.layout)
         self._category_ids = tuple(
             None if identity is None else require_int(f"category_ids[{index}]", identity)
             for index, identity in enumerate(category_ids)
@@ -143,17 +139,8 @@ class DetectionEvaluator(Metric, ABC, Generic[Result]):
         ground_truth = self._seen_ground_truth(flat.image_ids)
         detections = flat.to_categories(self._category_ids)
         self._evaluated = ground_truth, detections
-        return self._score(ground_truth, detections, num_repeats=len(collected.image_ids) - len(flat.image_ids))
-
-    @abstractmethod
-    def _score(self, ground_truth: GroundTruth, detections: CocoDetections, *, num_repeats: int) -> Result:
-        """Evaluate.
-
-        Args:
-            ground_truth: Of the images that were seen.
-            detections: Of the same images.
-            num_repeats: Images that arrived again and were left out, for the report.
-        """
+        num_repeats = len(collected.image_ids) - len(flat.image_ids)
+        return self._rules.evaluate(ground_truth, detections, num_repeats=num_repeats).result
 
     def _seen_ground_truth(self, image_ids: NDArray[np.int64]) -> GroundTruth:
         path, listed = self._ground_truth.path, self._ground_truth.image_ids
@@ -205,11 +192,12 @@ class CocoEvaluator(DetectionEvaluator[CocoResult]):
         max_detections: int = 100,
         expect_all_images: bool = True,
     ) -> None:
-        load_engine(engine)
-        require_int("max_detections", max_detections, low=10)
-        super().__init__(annotations=annotations, category_ids=category_ids, expect_all_images=expect_all_images)
-        self._engine = engine
-        self._max_detections = max_detections
+        super().__init__(
+            rules=CocoRules(engine=engine, max_detections=max_detections),
+            annotations=annotations,
+            category_ids=category_ids,
+            expect_all_images=expect_all_images,
+        )
 
     def matches(self) -> ImageMatches:
         """What the latest ``compute`` found in each image, from which AP of any choice of images follows.
@@ -217,18 +205,7 @@ class CocoEvaluator(DetectionEvaluator[CocoResult]):
         Raises:
             ValueError: As for ``records``.
         """
-        return match_images(*self._latest(), max_detections=self._max_detections)
-
-    def _score(self, ground_truth: GroundTruth, detections: CocoDetections, *, num_repeats: int) -> CocoResult:
-        curves = evaluate(ground_truth, detections, engine=self._engine, max_detections=self._max_detections)
-        return CocoResult.from_curves(
-            curves,
-            ground_truth,
-            num_detections=len(detections),
-            num_unmapped=detections.num_unmapped,
-            num_repeats=num_repeats,
-            max_detections=self._max_detections,
-        )
+        return match_images(*self._latest(), max_detections=self._rules.max_detections)
 
 
 def _check_categories(category_ids: Sequence[int | None], ground_truth: GroundTruth) -> None:
