@@ -33,7 +33,11 @@ NUM_CLASSES = 80
 
 def main() -> None:
     """Measure as the command line asks and print a table."""
-    options = DEFAULTS | dict(word.split("=", 1) for word in sys.argv[1:])
+    given = dict(word.split("=", 1) for word in sys.argv[1:])
+    unknown = sorted(given.keys() - DEFAULTS.keys())
+    if unknown:
+        sys.exit(f"{unknown[0]} is no option: {', '.join(DEFAULTS)}")
+    options = DEFAULTS | given
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):

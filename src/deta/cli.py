@@ -128,7 +128,10 @@ def name_first_word(command: str, arguments: list[str]) -> list[str]:
 def _require_launcher(words: list[str]) -> None:
     """Hydra would say of a missing launcher only that a configuration is not there."""
     if "cluster=submitit" in words and find_spec("submitit") is None:
-        print("deta: cluster=submitit needs a package that is not installed: pip install hydra-submitit-launcher", file=sys.stderr)
+        print(
+            "deta: cluster=submitit needs a package that is not installed: pip install hydra-submitit-launcher",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

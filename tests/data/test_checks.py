@@ -85,3 +85,21 @@ def test_file_of_checksums_in_another_layout_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sums.txt").write_text("abc\n")
     with pytest.raises(ValueError, match="checksum and file name"):
         check_dataset(path, tmp_path / "train", checksums=tmp_path / "sums.txt")
+
+
+def test_classes_of_one_name_are_counted_apart(tmp_path: Path) -> None:
+    categories = [{"id": 7, "name": "cat"}, {"id": 3, "name": "cat"}, {"id": 5, "name": "ant"}]
+    content = document(annotations=[annotation(1), annotation(2), annotation(3, category_id=7)], categories=categories)
+    report = check_dataset(write_json(tmp_path / "train.json", content), tmp_path)
+    assert report.objects_per_class == {"cat (id 3)": 2, "ant": 0, "cat (id 7)": 1}
+
+
+def test_test_images_without_labels_are_accepted_on_request_alone(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    content = document()
+    del content["annotations"]
+    path = write_json(tmp_path / "test.json", content)
+    assert not check_dataset(path, tmp_path).is_usable
+    report = check_dataset(path, tmp_path, allow_unlabelled=True)
+    assert report.is_usable
+    assert report.num_decoded == 1

@@ -91,6 +91,21 @@ def test_sixteen_bits_are_refused_or_scaled_never_clipped(tmp_path: Path) -> Non
     assert read_image(path, scale_16bit=True).unique().tolist() == [127]
 
 
+def test_of_sixteen_bit_colours_the_upper_eight_bits_are_kept(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + struct.pack(">H", 0x7FA0) * 3 * 32 for _ in range(24))  # each begins with its filter, none
+    head = struct.pack(">IIBBBBB", 32, 24, 16, 2, 0, 0, 0)  # 16 bits, RGB
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    path = tmp_path / "a.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+    assert read_image(path).unique().tolist() == [0x7F]
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_thirty_two_bits_are_refused(tmp_path: Path, dtype: type) -> None:
     path = save(tmp_path / "a.tiff", Image.fromarray(np.zeros((24, 32), dtype=dtype)))

@@ -16,6 +16,7 @@ from deta.data import ShapesDataModule
 from deta.engine.module import DetectionModule
 from deta.engine.tracking import read_metrics
 from deta.losses import Criterion
+from deta.models.heads import PredictionHead
 from deta.structures import DetectionOutput, Losses, Targets
 from tests.engine.tiny import criterion, detection_module, logged, make_trainer, shapes, weights
 
@@ -210,3 +211,21 @@ def test_detect_gives_boxes_in_pixels_of_the_original_image(cache: Path) -> None
     limit = torch.stack((width, height, width, height), dim=1)[:, None]
     assert (boxes <= limit * 1.001).all()
     assert boxes.amax() > 110  # the detector saw at most 96
+
+
+def test_a_fault_found_by_the_evaluation_is_named_with_epoch_and_step(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shapes(cache)
+    module = detection_module(data)
+
+    def diverge() -> None:
+        for head in module.detector.modules():
+            if isinstance(head, PredictionHead):
+                torch.nn.init.constant_(head.class_logits.bias, torch.nan)
+
+    monkeypatch.setattr(module, "on_validation_epoch_start", diverge)
+    with pytest.raises(
+        ValueError, match=r"validation at epoch 0, step 2: detections must have finite boxes and scores"
+    ):
+        fit(module, data, tmp_path)

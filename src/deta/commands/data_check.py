@@ -12,6 +12,7 @@ from deta.data.coco import read_coco
 from deta.data.datamodule import CocoDataModule
 from deta.data.streaming.checks import check_shards
 from deta.data.streaming.split import ShardedSplit
+from deta.utils.checks import require_bool
 
 
 @reports_errors
@@ -37,6 +38,7 @@ def run(cfg: DictConfig) -> None:
             min_image_side=cfg.data.get("min_image_side", 8),
             scale_16bit=cfg.data.get("scale_16bit", False),
             layout=datamodule.layout,
+            allow_unlabelled=require_bool("allow_unlabelled", cfg.allow_unlabelled),
         )
         print("\n".join(report.lines()))
         is_usable = is_usable and report.is_usable

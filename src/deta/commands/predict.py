@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from deta.engine.evaluation import to_coco_results
 from deta.engine.module import Postprocess
 from deta.engine.pictures import draw_boxes, save_picture
 from deta.structures import Batch, DetectionOutput, Detections
-from deta.utils.checks import require_choice, require_int, require_number
+from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """What is taken from a folder; a file that is named itself may end otherwise."""
@@ -35,6 +36,7 @@ def run(cfg: DictConfig) -> None:
     require_choice("on_bad_image", cfg.on_bad_image, ("error", "skip"))
     require_int("batch_size", cfg.batch_size, low=1)
     require_number("min_score", cfg.min_score, low=0, high=1)
+    require_bool("draw", cfg.draw)
     paths = find_images(cfg.source)
     checkpoint = read_checkpoint(cfg.ckpt)
     device = _device(cfg.device)
@@ -42,6 +44,7 @@ def run(cfg: DictConfig) -> None:
     postprocess, transform = make_postprocess(cfg, checkpoint), _make_transform(cfg, checkpoint)
     folder = Path(cfg.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    num_of_name = Counter(path.stem for path in paths)
     results: list[dict[str, Any]] = []
     skipped: list[str] = []
     for samples in _batches(_read(paths, cfg, skipped), cfg.batch_size):
@@ -51,7 +54,9 @@ def run(cfg: DictConfig) -> None:
         results += [{**record, "file_name": str(paths[record["image_id"] - 1])} for record in records]
         if cfg.draw:
             for index, sample in enumerate(samples):
-                path = _picture_path(folder, paths, sample)
+                stem = paths[sample.image_id - 1].stem
+                name = stem if num_of_name[stem] == 1 else f"{sample.image_id}_{stem}"
+                path = folder / "pictures" / f"{name}.jpg"
                 _draw(sample, detections, index, checkpoint.category_names, cfg.min_score, path)
     (folder / "predictions.json").write_text(json.dumps(results))
     print(f"{len(results)} detections in {len(paths) - len(skipped)} images: {folder / 'predictions.json'}")
@@ -142,10 +147,3 @@ def _draw(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_picture(picture, path)
-
-
-def _picture_path(folder: Path, paths: Sequence[Path], sample: Sample) -> Path:
-    """``pictures/<name>.jpg``; images of one name in several folders get their number in front."""
-    path = paths[sample.image_id - 1]
-    is_unique = sum(other.stem == path.stem for other in paths) == 1
-    return folder / "pictures" / (f"{path.stem}.jpg" if is_unique else f"{sample.image_id}_{path.stem}.jpg")

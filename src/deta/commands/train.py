@@ -29,7 +29,7 @@ from deta.engine.runs import mark_done, mark_failed, mark_queued, mark_running, 
 from deta.engine.wandb_tracker import finishing
 from deta.studies import settings
 from deta.studies.settings import differences
-from deta.utils.checks import require_int
+from deta.utils.checks import require_bool, require_int
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     module = make_module(cfg, datamodule)
     if cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
-    if cfg.compile:
+    if require_bool("compile", cfg.compile):
         module.detector.compile()
     if trainer.is_global_zero:
         _write_record(cfg, Path(cfg.run_dir))
@@ -115,6 +115,9 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     require_int("trainer.max_steps", cfg.trainer.max_steps, low=-1)
     require_int("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, low=1)
     require_int("trainer.check_val_every_n_epoch", cfg.trainer.check_val_every_n_epoch, low=1)
+    require_int("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps, low=1)
+    if cfg.trainer.deterministic != "warn":
+        require_bool("trainer.deterministic", cfg.trainer.deterministic)
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
     nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
     if not cfg.trainer.enable_progress_bar:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import ExifTags, Image
+from tqdm import tqdm
 
 from deta.data.categories import Categories
 from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
@@ -27,7 +28,7 @@ class DatasetReport:
         warnings: What is repaired or ignored while reading, one line for each kind.
         annotations: Counts of the annotation file, None if it could not be read.
         categories: Its categories, None if it could not be read.
-        objects_per_class: Objects of every category name, crowds left out.
+        objects_per_class: Objects of every category name, crowds left out; names that are not unique carry the id.
         objects_per_size: Objects by COCO's area limits: small, medium, large.
         num_decoded: Images decoded without error.
     """
@@ -69,6 +70,7 @@ def check_dataset(
     min_image_side: int = 8,
     scale_16bit: bool = False,
     layout: Layout = "coco",
+    allow_unlabelled: bool = False,
 ) -> DatasetReport:
     """Check the annotations, the presence of every image, and decode every image.
 
@@ -82,9 +84,12 @@ def check_dataset(
         min_image_side: Smallest side accepted, in pixels.
         scale_16bit: Whether 16-bit grey images are accepted.
         layout: ``coco`` or ``lvis``.
+        allow_unlabelled: Accept a file without ``annotations``, such as that of test images.
     """
     try:
-        annotations = read_coco(annotation_file, categories=categories, layout=layout)
+        annotations = read_coco(
+            annotation_file, categories=categories, layout=layout, allow_unlabelled=allow_unlabelled
+        )
     except (ValueError, FileNotFoundError) as error:
         return DatasetReport(annotation_file, errors=[str(error)])
     errors, warnings = Problems(str(image_folder)), Problems(str(image_folder))
@@ -98,7 +103,9 @@ def check_dataset(
 
     present = [index for index in range(len(annotations)) if annotations.file_name(index) not in missing]
     with ThreadPoolExecutor(max_workers=num_workers) as pool:
-        findings = list(pool.map(check, present))
+        findings = list(
+            tqdm(pool.map(check, present), total=len(present), unit="image", disable=None)
+        )  # a terminal alone
     for finding in findings:
         for kind, example in finding.errors:
             errors.add(kind, example)
@@ -173,7 +180,12 @@ def _oddities(path: Path, name: str, size: tuple[int, int]) -> list[tuple[str, s
 
 def _objects_per_class(annotations: CocoAnnotations) -> dict[str, int]:
     counts = Counter(annotations.labels[~annotations.is_crowd].tolist())
-    return {name: counts[index] for index, name in enumerate(annotations.categories.names)}
+    categories = annotations.categories
+    num_of_name = Counter(categories.names)
+    return {
+        name if num_of_name[name] == 1 else f"{name} (id {identity})": counts[index]
+        for index, (name, identity) in enumerate(zip(categories.names, categories.ids, strict=True))
+    }
 
 
 def _objects_per_size(annotations: CocoAnnotations) -> dict[str, int]:

@@ -21,7 +21,7 @@ from deta.data.sources import FolderSplit, Split
 from deta.data.streaming.split import ShardedSplit
 from deta.data.streaming.store import below
 from deta.data.transforms import Transform
-from deta.utils.checks import require_bool, require_choice, require_int, require_number
+from deta.utils.checks import require_bool, require_callable, require_choice, require_int, require_number
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +115,8 @@ class CocoDataModule(LightningDataModule):
         self._splits: Mapping[str, Split] = self._folders
         if require_choice("data.source", source, ("folder", "shards")) == "shards":
             self._splits = _sharded(shards, shard_cache, shard_cache_gb)
+        require_callable("data.train_transform", train_transform)
+        require_callable("data.val_transform", val_transform)
         self._train_transform = train_transform
         self._val_transform = val_transform
         self._batch_size = require_int("data.batch_size", batch_size, low=1)

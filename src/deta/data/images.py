@@ -47,7 +47,8 @@ def decode_image(
         name: What messages call it.
         expected_size: ``(height, width)`` which the annotation file claims, in pixels.
         min_side: Smallest side accepted, in pixels.
-        scale_16bit: Map 16-bit grey values to 8 bits (divided by 257) instead of refusing them.
+        scale_16bit: Map 16-bit grey values to 8 bits (divided by 257) instead of refusing them. Of 16-bit colours
+            Pillow gives the upper 8 bits.
 
     Returns:
         ``[3, h, w]`` uint8. Transparency is dropped, with one warning per process.
@@ -94,7 +95,10 @@ def _to_rgb(image: Image.Image, name: str, *, scale_16bit: bool) -> Image.Image:
         grey = np.rint(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.mode in _DEEP_MODES:
-        raise ImageError(f"image {name} has 16 bits per pixel; convert it to 8 bits or set scale_16bit=true")
+        raise ImageError(
+            f"image {name} has 16 bits per pixel; convert it to 8 bits or set scale_16bit=true "
+            "(in a data set data.scale_16bit=true)"
+        )
     if image.mode in _UNSUPPORTED_MODES:
         raise ImageError(f"image {name} has 32 bits per pixel (mode {image.mode}); convert it to 8 bits")
     if image.has_transparency_data:

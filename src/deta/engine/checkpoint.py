@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from deta.engine.module import CHECKPOINT_KEY
 from deta.engine.runs import LAST, PREVIOUS
+from deta.models.weights import unpickling_reason
 
 _log = logging.getLogger(__name__)
 
@@ -150,14 +151,8 @@ def _read(path: Path) -> Any:  # noqa: ANN401
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(
             f"{path} cannot be read as a checkpoint: damaged, of another format, or more than plain data "
-            f"({_reason(error)})"
+            f"({unpickling_reason(error)})"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """PyTorch's reason in one line, without its advice to read the file unsafely."""
-    text = str(error).rpartition("WeightsUnpickler error:")[2]  # all of it where PyTorch gives no such reason
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
 
 
 def make_metadata(

@@ -138,7 +138,11 @@ class DetectionModule(pl.LightningModule):
         self._validation_loss.reset()
         if not self.trainer.sanity_checking:
             self.evaluator.expect_all_images = self._validates_all_images()
-            self.result = self.evaluator.compute()
+            try:
+                self.result = self.evaluator.compute()
+            except ValueError as error:
+                place = f"validation at epoch {self.trainer.current_epoch}, step {self.trainer.global_step}"
+                raise ValueError(f"{place}: {error}") from error
             metrics = {f"val/{name}": value for name, value in self.result.metrics().items()}
             self.log_dict(metrics, sync_dist=True)
         self.evaluator.reset()

@@ -9,7 +9,7 @@ from deta.models.position import box_embedding
 from deta.models.selection import Selection
 from deta.models.tokens import FeatureTokens, Queries
 from deta.structures import Proposals
-from deta.utils.checks import require_choice, require_int, require_number
+from deta.utils.checks import require_callable, require_choice, require_int, require_number
 
 
 class QuerySource(nn.Module):
@@ -98,6 +98,7 @@ class EncoderProposals(QuerySource):
         self.anchor_scale = require_number("anchor_scale", anchor_scale, low=0, high=1)
         self.anchor_growth = require_number("anchor_growth", anchor_growth, low=0)
         self.content = require_choice("content", content, ("features", "position"))
+        require_callable("selection", selection)
         self.selection = selection
         self.memory_projection = nn.Linear(hidden_dim, hidden_dim)
         self.memory_norm = nn.LayerNorm(hidden_dim)

@@ -22,20 +22,30 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"weights: file {path} does not exist")
+        raise ValueError(
+            f"weights: file {path} does not exist: give another file, or DETA_WEIGHTS, the folder of backbone weights"
+        )
     if path.suffix == ".safetensors":
         return load_file(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # arguments in published checkpoints
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"weights: {path} must be a PyTorch file of tensors and plain values: {error}") from error
+        raise ValueError(
+            f"weights: {path} must be a PyTorch file of tensors and plain values ({unpickling_reason(error)})"
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"weights: {path} must hold a state dict (name -> tensor), possibly under 'model'")
     return dict(content)
+
+
+def unpickling_reason(error: Exception) -> str:
+    """PyTorch's reason in one line, without its advice to read the file unsafely."""
+    text = str(error).rpartition("WeightsUnpickler error:")[2]  # all of it where PyTorch gives no such reason
+    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
 
 
 def require_fit(

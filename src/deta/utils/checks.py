@@ -35,6 +35,12 @@ def require_choice(name: str, value: object, choices: Collection[str]) -> str:
     return str(value)
 
 
+def require_callable(name: str, value: object) -> None:
+    """Raise ``ValueError`` unless ``value`` can be called, as what a ``_target_`` makes."""
+    if not callable(value):
+        raise ValueError(f"{name} must be something to call (a node with _target_), got {value!r}")
+
+
 def _require_range(name: str, value: float, low: float | None, high: float | None) -> None:
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = f"in [{low}, {high}]" if high is not None and low is not None else f"at least {low}"

@@ -141,7 +141,5 @@ def test_a_store_that_does_not_answer_is_a_clear_error(
 
 def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deta.data.streaming.store.find_spec", lambda _: None)
-    with pytest.raises(
-        ModuleNotFoundError, match=r"s3://a/b needs a package that is not installed: pip install boto3"
-    ):
+    with pytest.raises(ModuleNotFoundError, match=r"s3://a/b needs a package that is not installed: pip install boto3"):
         open_store("s3://a/b")
