@@ -4,10 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from torch.nn import functional
 
-from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck
+from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, TorchvisionBackbone
 from deta.models.selection import TopK
-from tests.models.tiny import SMALL, images, tiny_detector
+from tests.models.tiny import HIDDEN_DIM, SMALL, images, tiny_detector
 
 
 def test_every_trained_parameter_receives_a_finite_gradient() -> None:
@@ -30,6 +31,19 @@ def test_tiny_images_work(train: bool, learned: bool) -> None:
     num_queries = 300 if learned else 64 + 16 + 4 + 1
     assert output.layers[-1].boxes.shape == (2, num_queries, 4)
     assert output.groups[0].stop == num_queries
+
+
+def test_an_image_too_narrow_for_the_backbone_is_padded() -> None:
+    detector = tiny_detector()
+    detector.backbone = TorchvisionBackbone(name="squeezenet1_0", return_nodes=["features.10", "features.12"])
+    detector.neck = Neck(in_channels=detector.backbone.channels, hidden_dim=HIDDEN_DIM, num_levels=4)
+    narrow, is_padding = images(20, 96)
+    with pytest.raises(RuntimeError):
+        detector.backbone(detector.normalise(narrow, is_padding))
+    padded = functional.pad(narrow, (0, 0, 0, 12)), functional.pad(is_padding, (0, 0, 0, 12), value=True)
+    found, expected = (detector.eval()(*batch).layers[-1] for batch in ((narrow, is_padding), padded))
+    assert torch.equal(found.boxes, expected.boxes)
+    assert torch.equal(found.logits, expected.logits)
 
 
 def test_pixels_under_padding_do_not_matter() -> None:

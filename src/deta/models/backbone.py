@@ -22,11 +22,13 @@ class Backbone(nn.Module):
         body: The network; its parameters are named as in its library.
         channels: Channels of every map, finest first.
         strides: Pixels per cell of every map, as the power of two next to it.
+        min_side: Smallest height and width that it takes, in pixels.
     """
 
     body: nn.Module
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+    min_side: int = 1
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``[B, C, h, w]`` of every level for normalised ``[B, 3, H, W]`` images."""
@@ -68,7 +70,8 @@ class TorchvisionBackbone(Backbone):
             freeze_batch_norms(body)
         freeze_parameters(body, frozen)
         self.body = body
-        shapes = _shapes(body)
+        shapes = _shapes(body, _PROBE_SIZE)
+        self.min_side = next(side for side in (1, 8, 16, 32, 64, 128, _PROBE_SIZE) if _takes(body, side))
         self.channels = tuple(shape[1] for shape in shapes)
         self.strides = tuple(2 ** round(math.log2(_PROBE_SIZE / shape[2])) for shape in shapes)
 
@@ -175,14 +178,24 @@ _PROBE_SIZE = 512
 """Side of the image without content that measures channels and strides, in pixels."""
 
 
-def _shapes(body: nn.Module) -> list[torch.Size]:
-    """Shapes of the maps of one image, found without computing them."""
+def _takes(body: nn.Module, side: int) -> bool:
+    try:
+        _shapes(body, side)
+    except RuntimeError:  # a map would have no pixel
+        return False
+    return True
+
+
+def _shapes(body: nn.Module, side: int) -> list[torch.Size]:
+    """Shapes of the maps of one square image, found without computing them."""
     state = {name: tensor.to("meta") for name, tensor in body.state_dict().items()}
-    image = torch.empty(1, 3, _PROBE_SIZE, _PROBE_SIZE, device="meta")
+    image = torch.empty(1, 3, side, side, device="meta")
     was_training = body.training
     body.eval()
-    maps = torch.func.functional_call(body, state, (image,))
-    body.train(was_training)
+    try:
+        maps = torch.func.functional_call(body, state, (image,))
+    finally:
+        body.train(was_training)
     return [feature.shape for feature in maps.values()]
 
 
