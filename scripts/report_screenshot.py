@@ -14,12 +14,15 @@ MILLISECONDS = 120_000
 
 
 def main() -> None:
-    """Open the page offline in the system's Chromium and save what the window shows."""
+    """Open the page offline in the system's Chromium and save what the window shows, or one element of the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path, help="report.html of deta report")
     parser.add_argument("picture", type=Path, help="a .jpg to write")
     parser.add_argument("--width", type=int, default=WIDTH, help="of the window in pixels")
     parser.add_argument("--height", type=int, default=HEIGHT, help="of the window in pixels")
+    parser.add_argument(
+        "--element", help="id of the one thing to show, such as a chart: plot-curves, plot-instability, plot-sizes"
+    )
     parser.add_argument("--dark", action="store_true", help="the page's dark colours")
     given = parser.parse_args()
     path = shutil.which("chromium")
@@ -33,7 +36,8 @@ def main() -> None:
             offline=True,
         )
         page.goto(given.page.resolve().as_uri(), timeout=MILLISECONDS)
-        page.screenshot(path=given.picture, type="jpeg", quality=QUALITY, timeout=MILLISECONDS)
+        shown = page if given.element is None else page.locator(f"#{given.element}")
+        shown.screenshot(path=given.picture, type="jpeg", quality=QUALITY, timeout=MILLISECONDS)
         browser.close()
     print(f"{given.picture}: {given.picture.stat().st_size / 1e3:.0f} kB")
 
