@@ -20,9 +20,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path, help="a .jpg to write")
     parser.add_argument("--width", type=int, default=WIDTH, help="of the window in pixels")
     parser.add_argument("--height", type=int, default=HEIGHT, help="of the window in pixels")
-    parser.add_argument(
-        "--element", help="id of the one thing to show, such as plot-curves or plot-sizes"
-    )
+    parser.add_argument("--element", help="id of the one thing to show, such as plot-curves or plot-sizes")
     parser.add_argument("--dark", action="store_true", help="the page's dark colours")
     given = parser.parse_args()
     path = shutil.which("chromium")

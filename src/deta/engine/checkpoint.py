@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from deta.engine.module import CHECKPOINT_KEY
 from deta.engine.runs import LAST, PREVIOUS
-from deta.models.weights import unpickling_reason
+from deta.utils.unpickling import unpickling_reason
 
 _log = logging.getLogger(__name__)
 

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from deta.utils.unpickling import unpickling_reason
+
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
 
@@ -40,12 +42,6 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"weights: {path} must hold a state dict (name -> tensor), possibly under 'model'")
     return dict(content)
-
-
-def unpickling_reason(error: Exception) -> str:
-    """PyTorch's reason in one line, without its advice to read the file unsafely."""
-    text = str(error).rpartition("WeightsUnpickler error:")[2]  # all of it where PyTorch gives no such reason
-    return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
 
 
 def require_fit(
