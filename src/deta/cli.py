@@ -153,6 +153,7 @@ def _take_command() -> str:
             if command == "eval":
                 sys.argv[1:] = _spell_from(sys.argv[1:])
             _refuse_dashes(sys.argv[1:])
+            _refuse_empty_groups(sys.argv[1:])
             os.environ[CHILD_COMMAND] = command
             return command
     known = ", ".join(COMMANDS)
@@ -183,6 +184,17 @@ def _refuse_dashes(words: list[str]) -> None:
         name, equals, _ = word.removeprefix("--").partition("=")
         if word.startswith("--") and equals and name not in HYDRA_OPTIONS:
             print(f"deta: {word}: values are given without dashes: {word.lstrip('-')}", file=sys.stderr)
+            sys.exit(2)
+
+
+def _refuse_empty_groups(words: list[str]) -> None:
+    """Of ``criterion=null`` Hydra would show a stack trace."""
+    for word in words:
+        group, _, value = word.partition("=")
+        name = group.partition("@")[0]
+        if value == "null" and name and (config_dir() / name).is_dir():
+            choices = ", ".join(sorted(path.stem for path in (config_dir() / name).glob("*.yaml")))
+            print(f"deta: {word}: {group} takes the name of a choice: {choices}", file=sys.stderr)
             sys.exit(2)
 
 

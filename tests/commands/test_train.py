@@ -230,6 +230,7 @@ MISTAKES = {
     "evaluator.engine=fast": "deta: engine must be one of faster_coco_eval, hotcoco, pycocotools, got 'fast'",
     "ckpt=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
     "weights=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
+    "criterion=null": "deta: criterion=null: criterion takes the name of a choice: deta, ",
     "logger=nothing": "Could not find 'logger/nothing'",
     "data=coco": "annotations/instances_train2017.json does not exist; check data.root",
 }
