@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.cli import config_dir
 from deta.commands.build import make_detector
+from deta.commands.naming import register_resolvers
 from deta.commands.train import make_trainer
 from deta.losses import Criterion
 from deta.models import Detector
@@ -35,6 +36,7 @@ MOUNTED = {
 
 @pytest.fixture(autouse=True)
 def config_folder() -> Iterator[None]:
+    register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
