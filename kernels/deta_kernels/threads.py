@@ -63,4 +63,4 @@ def _openmp_entry() -> Callable[..., None] | None:
         return None
     entry.argtypes = [_ParallelBody, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     entry.restype = None
-    return entry  # type: ignore[no-any-return]
+    return entry  # type: ignore[no-any-return]  # a function of ctypes

@@ -32,7 +32,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def make(config: Any, **arguments: Any) -> Any:  # noqa: ANN401
+def make(config: Any, **arguments: Any) -> Any:  # noqa: ANN401 - Hydra's nodes in, whatever they name out
     """Instantiate a node of a configuration with plain Python containers."""
     return instantiate(config, _convert_="all", **arguments)
 
@@ -92,7 +92,7 @@ def _try(key: str, factory: Factory, argument: object) -> object:
 
 
 def make_evaluator(
-    config: Any,  # noqa: ANN401
+    config: Any,  # noqa: ANN401 - a node of Hydra or plain containers
     datamodule: CocoDataModule,
     category_ids: Sequence[int | None],
 ) -> DetectionEvaluator[Any]:
@@ -140,7 +140,7 @@ def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
         )
 
 
-def check_targets(config: Any, trusted: Sequence[str], checkpoint: Checkpoint) -> None:  # noqa: ANN401
+def check_targets(config: Any, trusted: Sequence[str], checkpoint: Checkpoint) -> None:  # noqa: ANN401 - plain containers of any depth
     """Refuse a stored configuration that would instantiate anything outside the trusted prefixes.
 
     What a module of ours has imported from elsewhere is not ours.

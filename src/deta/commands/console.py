@@ -41,7 +41,7 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
         _calm_lightning()
         try:
             command(cfg)
-        except Exception as error:
+        except Exception as error:  # of any kind: what is not for the user is raised again
             if os.environ.get(TRACE_VARIABLE, "0") not in ("", "0") or not _is_for_the_user(error):
                 raise
             print(f"\ndeta: {describe(error)}", file=sys.stderr)

@@ -190,7 +190,7 @@ def _uncertain(count: int) -> str:
     )
 
 
-def _listed(name: str, value: Any) -> Sequence[Any]:  # noqa: ANN401
+def _listed(name: str, value: Any) -> Sequence[Any]:  # noqa: ANN401 - a value from the command line, which may be wrong
     if not OmegaConf.is_list(value) and not isinstance(value, list):
         raise ValueError(f"{name} must be a list such as [100,300], got {value!r}")
     return list(value)

@@ -31,8 +31,8 @@ def evaluate_final_weights(
         datamodule: Of the training.
     """
     if selections:
-        kept = [each for each in trainer.callbacks if isinstance(each, (WeightAveraging, ResumeCheckpoint))]  # type: ignore[attr-defined]
-        trainer.callbacks, trainer.loggers = kept, []  # type: ignore[attr-defined]
+        kept = [each for each in trainer.callbacks if isinstance(each, (WeightAveraging, ResumeCheckpoint))]  # type: ignore[attr-defined]  # Lightning adds it when it is made
+        trainer.callbacks, trainer.loggers = kept, []  # type: ignore[attr-defined]  # as above
     for name, postprocess in selections.items():
         place = folder / EVALUATIONS / name
         if trainer.strategy.broadcast(read_evaluation(place) is not None):

@@ -98,7 +98,7 @@ class TrainLauncher:
             if preemption.received() is not None:
                 raise
             self._has_failed |= end.code not in (None, 0)
-        except Exception as error:
+        except Exception as error:  # of any kind: the other runs go on
             traceback.print_exc()
             mark_failed(folder, f"{type(error).__name__}: {error}")
             self._has_failed = True

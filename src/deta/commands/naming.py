@@ -81,7 +81,7 @@ def effective(cfg: DictConfig) -> dict[str, Any]:
     return settings.effective({**content, "paths": dict(cfg.paths)})
 
 
-def _plain(node: Any, key: str) -> Any:  # noqa: ANN401
+def _plain(node: Any, key: str) -> Any:  # noqa: ANN401 - a node of any depth
     """Resolved containers without what has no effect, which need not be resolvable."""
     if isinstance(node, DictConfig):
         names = {str(name): f"{key}.{name!s}" if key else str(name) for name in node}

@@ -46,7 +46,7 @@ def run(cfg: DictConfig) -> None:
         trainer = make_trainer(cfg)
         _require_processes(trainer)
         resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
-    except Exception as error:
+    except Exception as error:  # of any kind: the run tells its state
         mark_failed(folder, describe(error))
         raise
     if not trainer.is_global_zero:
@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> None:
     except StoppedRun as stopped:
         mark_stopped(folder)
         _leave(stopped, folder)
-    except Exception as error:
+    except Exception as error:  # of any kind: the run tells its state
         mark_failed(folder, describe(error))
         raise
     except BaseException:

@@ -15,7 +15,7 @@ _DECODER = json.JSONDecoder()
 Consumer = Callable[[Any], None]
 
 
-def stream_object(path: Path, consumers: Mapping[str, Consumer]) -> Any:  # noqa: ANN401
+def stream_object(path: Path, consumers: Mapping[str, Consumer]) -> Any:  # noqa: ANN401 - any JSON
     """Parse a JSON file whose top level is an object with long lists.
 
     Args:
@@ -101,7 +101,7 @@ class _Text:
             raise self.error(f"Expecting {character!r} delimiter")
         self._at += 1
 
-    def value(self) -> Any:  # noqa: ANN401
+    def value(self) -> Any:  # noqa: ANN401 - any JSON
         """Parse the value that comes next."""
         self.peek()
         while True:

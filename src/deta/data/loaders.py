@@ -79,7 +79,7 @@ class TrainLoader(DataLoader[Sample]):
         self._train_sampler = sampler
         self.clock = WaitClock()
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its base promises samples, the collate function makes batches
         """Hand out the batches of an epoch, from the loaded position on."""
         for batch in self.clock.timed(super().__iter__):
             self._train_sampler.advance()
@@ -131,6 +131,6 @@ class EvalLoader(DataLoader[Sample]):
         )
         self.clock = WaitClock()
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its base promises samples, the collate function makes batches
         """Hand out the batches."""
         return self.clock.timed(super().__iter__)

@@ -93,7 +93,7 @@ class ShapesDataModule(CocoDataModule):
         num_train: int = 800,
         num_val: int = 100,
         recipe_seed: int = 0,
-        **options: Any,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401 - checked by CocoDataModule
     ) -> None:
         self._recipe = ShapesRecipe(num_train=num_train, num_val=num_val, seed=recipe_seed)
         self._cache = Path(cache)

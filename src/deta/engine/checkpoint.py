@@ -32,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self,
         checkpoint: dict[str, Any],
         path: str | Path,
-        storage_options: Any | None = None,  # noqa: ANN401
+        storage_options: Any | None = None,  # noqa: ANN401 - as Lightning declares it
     ) -> None:
         """Write ``checkpoint`` to ``path``, a local file; ``storage_options`` is not used."""
         path = Path(path)
@@ -140,7 +140,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401
+def _read(path: Path) -> Any:  # noqa: ANN401 - checked by its caller
     """The content of a file of plain data.
 
     Raises:

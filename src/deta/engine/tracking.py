@@ -65,7 +65,7 @@ class MetricsLogger(Logger):
         return self._folder / "metrics.jsonl"
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as Lightning declares it
         """The configuration lies in the run directory as ``config.yaml``; nothing to do."""
 
     @rank_zero_only

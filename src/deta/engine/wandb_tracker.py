@@ -47,7 +47,7 @@ def _harmless(method: _Method) -> _Method:
 
     @wraps(method)
     @rank_zero_only
-    def guarded(self: "WandbTracker", *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def guarded(self: "WandbTracker", *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of any method
         if self.is_broken:
             return
         try:
@@ -115,10 +115,10 @@ class WandbTracker(Logger):
         return ""
 
     @_harmless
-    def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as Lightning declares it
         """Make ``params`` the configuration of the run."""
         content = dict(params) if isinstance(params, Mapping) else vars(params)
-        self._started().config.update(content, allow_val_change=True)  # type: ignore[no-untyped-call]
+        self._started().config.update(content, allow_val_change=True)  # type: ignore[no-untyped-call]  # W&B leaves it untyped
 
     @_harmless
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -196,7 +196,7 @@ def _plain(plan: Plan) -> dict[str, Any]:
     return {"study": study, "runs": [asdict(run) for run in plan.runs]}
 
 
-def _axis(name: str, node: Any) -> PlannedAxis:  # noqa: ANN401
+def _axis(name: str, node: Any) -> PlannedAxis:  # noqa: ANN401 - a value of a file, which may be wrong
     if not isinstance(node, Mapping) or node.keys() != {"keys", "levels"}:
         raise ValueError(f"study.axes.{name} must have keys and levels, got {node!r}")
     keys = tuple(str(key) for key in node["keys"])

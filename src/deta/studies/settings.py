@@ -62,7 +62,7 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - containers of any depth
     """Dotted keys and values of nested dictionaries; lists and empty dictionaries are values."""
     if isinstance(value, Mapping) and value:
         for name, item in value.items():
@@ -84,7 +84,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     return {key: pair for key, pair in pairs.items() if ABSENT in pair or pair[0] != pair[1]}
 
 
-def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: ANN401
+def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: ANN401 - containers of any depth
     if isinstance(node, Mapping):
         paths = {str(name): f"{key}.{name}" if key else str(name) for name in node}
         return {name: _pruned(node[name], path, folders) for name, path in paths.items() if path not in WITHOUT_EFFECT}

@@ -181,14 +181,14 @@ class S3Store:
             answer = _unless_missing(self._connect().get_object, Bucket=self._bucket, Key=self._key(name))
         return None if answer is None else self._pieces(name, answer["Body"])
 
-    def _pieces(self, name: str, body: Any) -> Iterator[bytes]:  # noqa: ANN401
+    def _pieces(self, name: str, body: Any) -> Iterator[bytes]:  # noqa: ANN401 - boto3 has no types
         with self._errors(name):
             yield from body.iter_chunks(_PIECE)
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
 
-    def _connect(self) -> Any:  # noqa: ANN401
+    def _connect(self) -> Any:  # noqa: ANN401 - boto3 has no types
         if self._client is None or self._process != os.getpid():  # connections do not survive a fork
             import boto3
 
@@ -250,7 +250,7 @@ def _digest(pieces: Iterator[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _unless_missing(call: Any, **arguments: Any) -> Any:  # noqa: ANN401
+def _unless_missing(call: Any, **arguments: Any) -> Any:  # noqa: ANN401 - boto3 has no types
     """The answer of a request, or None if the object does not exist."""
     from botocore.exceptions import ClientError
 

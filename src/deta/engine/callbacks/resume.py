@@ -183,7 +183,7 @@ def _ends_section(trainer: pl.Trainer, batch_idx: int) -> bool:
 
 def _unwritten_row(trainer: pl.Trainer) -> dict[str, Any] | None:
     """The metrics of this step, which Lightning writes only after this hook, or None if it will write none."""
-    if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+    if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]  # Lightning adds it when it is made
         return None
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
     return {"step": trainer.global_step - 1, "metrics": {**metrics, "epoch": float(trainer.current_epoch)}}

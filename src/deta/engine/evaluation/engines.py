@@ -103,7 +103,7 @@ def prepare(
     *,
     engine: str,
     **options: bool,
-) -> Any:  # noqa: ANN401
+) -> Any:  # noqa: ANN401 - a class of the engine, without a common base
     """An engine's evaluation of boxes, with its usual parameters and further options; it has not run yet."""
     ground_truth_class, evaluation_class = load_engine(engine)
     content = ground_truth.to_coco()

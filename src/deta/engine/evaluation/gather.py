@@ -48,7 +48,7 @@ def run_on_first_rank(function: Callable[[], T]) -> T:
         return value
     try:
         value = function()
-    except Exception as error:
+    except Exception as error:  # of any kind: the other ranks wait for an answer
         dist.broadcast_object_list([_Outcome(None, f"{type(error).__name__}: {error}")])
         raise
     dist.broadcast_object_list([_Outcome(value, None)])

@@ -55,7 +55,7 @@ def read_results(path: Path, ground_truth: GroundTruth) -> CocoDetections:
     )
 
 
-def _fault(entry: Any) -> str | None:  # noqa: ANN401
+def _fault(entry: Any) -> str | None:  # noqa: ANN401 - any JSON, which is what it checks
     if not isinstance(entry, dict) or not all(key in entry for key in _KEYS):
         return f"entry without {', '.join(_KEYS)}"
     if not all(type(entry[key]) is int for key in ("image_id", "category_id")):

@@ -97,12 +97,12 @@ def plain_text(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def titled(text: str, **axis: Any) -> dict[str, Any]:  # noqa: ANN401
+def titled(text: str, **axis: Any) -> dict[str, Any]:  # noqa: ANN401 - Plotly's own values
     """An axis with a title."""
     return {"title": {"text": plain_text(text)}, **axis}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:  # noqa: ANN401 - containers of any depth
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
