@@ -26,8 +26,8 @@ demo: setup  ## train a small DETA on generated images, evaluate it and draw wha
 	rm -rf $(DEMO_RUN)
 	$(BIN)/deta train experiment=deta_shapes hydra.run.dir=$(DEMO_RUN)
 
-test: setup  ## run the tests
-	$(BIN)/pytest
+test: setup  ## run the tests, on every core
+	$(BIN)/pytest -n auto --dist loadfile
 
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check

@@ -1,0 +1,72 @@
+"""Files that are written whole or not at all."""
+
+import errno
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write to, which then takes the place of ``path``, synced to the disk.
+
+    A kill at any moment leaves the earlier file or the new one. A failure inside leaves the earlier one and removes
+    what was written.
+
+    Raises:
+        OSError: The file cannot be written; the message names it and, where the disk is full, the disk.
+    """
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    try:
+        yield unfinished
+        _sync(unfinished)
+        unfinished.replace(path)
+        _sync(path.parent)  # else the new name may be lost with the power
+    except OSError as error:
+        raise named(error, path) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``path`` in UTF-8, see ``replacing``."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write ``path`` as JSON, see ``replacing``; numbers that JSON does not know, such as NaN, become null."""
+    write_text(path, json.dumps(without_non_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def without_non_finite(content: object) -> object:
+    """The same containers with null in place of NaN and infinity."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, Mapping):
+        return {key: without_non_finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_non_finite(value) for value in content]
+    return content
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """The same error with the file in its message and, where the disk is full, the disk."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = next(parent for parent in path.resolve().parents if parent.is_dir())
+        free = shutil.disk_usage(folder).free
+        reason += f" (the disk of {folder} has {free:,} bytes left: make room and start again)"
+    return type(error)(error.errno, reason, str(path))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
