@@ -95,11 +95,13 @@ def continue_run(arguments: list[str]) -> list[str]:
         return arguments
     path = Path(given[-1].strip("'\""))
     folder = path.parent.parent if path.is_file() else path
-    from deta.commands.words import recorded_words, training_words
+    from deta.commands.words import WORDS, record_words, recorded_words, training_words
 
     earlier = recorded_words(folder)
     if earlier is None:
         return arguments
+    if not (folder / WORDS).is_file():
+        record_words(folder, earlier)  # Hydra is about to overwrite its own record
     names = {word.partition("=")[0] for word in arguments}
     kept = [word for word in training_words(earlier) if word.partition("=")[0] not in names]
     return [*kept, *arguments, f"hydra.run.dir='{folder}'"]

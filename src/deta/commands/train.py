@@ -1,7 +1,6 @@
 """``deta train``: train a detector and evaluate it after every epoch."""
 
 import contextlib
-import json
 import logging
 import sys
 from pathlib import Path
@@ -10,25 +9,22 @@ from typing import NoReturn
 import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from deta.commands.build import make, make_module, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.evaluations import evaluate_final_weights
-from deta.commands.naming import effective
+from deta.commands.record import PartRecord, last_config
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
 from deta.engine.cluster import this_job
-from deta.engine.environment import describe_run
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
 from deta.engine.processes import choose_environment, require_one_rank_per_process, starts_own_ranks
 from deta.engine.runs import mark_done, mark_failed, mark_queued, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
-from deta.studies import settings
-from deta.studies.settings import differences
 from deta.utils.checks import require_bool, require_int
 
 _log = logging.getLogger(__name__)
@@ -43,9 +39,9 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     pl.seed_everything(require_int("seed", cfg.seed, low=0, high=2**32 - 1), workers=True, verbose=False)
     try:
-        trainer = make_trainer(cfg)
-        _require_processes(trainer)
         resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
+        trainer = make_trainer(cfg, PartRecord(cfg, folder, is_continued=resume_path is not None))
+        _require_processes(trainer)
     except Exception as error:  # of any kind: the run tells its state
         mark_failed(folder, describe(error))
         raise
@@ -78,18 +74,25 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     datamodule: CocoDataModule = make(cfg.data)
     selections = {str(name): make(node) for name, node in cfg.evaluations.items()}
     module = make_module(cfg, datamodule)
-    if cfg.weights is not None:
+    if resume_path is not None:
+        _require_own_weights(cfg)
+    elif cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
     if require_bool("compile", cfg.compile):
         module.detector.compile()
-    if trainer.is_global_zero:
-        _write_record(cfg, Path(cfg.run_dir))
     with finishing(trainer.loggers):
-        for logger in trainer.loggers:
-            logger.log_hyperparams({**plain(cfg), "environment": describe_run(seed=cfg.seed)})
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
     evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)
     return module
+
+
+def _require_own_weights(cfg: DictConfig) -> None:
+    """A continued run goes on from its own weights; those that it once started from may be gone."""
+    before = last_config(Path(cfg.run_dir))
+    if cfg.weights is not None and before is not None and cfg.weights != before.weights:
+        raise ValueError(
+            f"weights={cfg.weights} starts a run, but ckpt={cfg.ckpt} continues one from its own: leave out one of them"
+        )
 
 
 def _require_no_signal() -> None:
@@ -109,8 +112,8 @@ def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
     sys.exit(128 + stopped.signal)
 
 
-def make_trainer(cfg: DictConfig) -> pl.Trainer:
-    """The trainer with its callbacks and loggers; a null entry of either group is left out."""
+def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
+    """The trainer with its callbacks, ``further`` among them, and loggers; a null entry of either group is left out."""
     require_int("trainer.max_epochs", cfg.trainer.max_epochs, low=-1)
     require_int("trainer.max_steps", cfg.trainer.max_steps, low=-1)
     require_int("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, low=1)
@@ -122,7 +125,7 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
-    callbacks = [make(node) for node in nodes.values()]
+    callbacks = [*further, *(make(node) for node in nodes.values())]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
     trainer: pl.Trainer = make(
@@ -153,31 +156,6 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
             max_epochs,
             interval,
         )
-
-
-def _write_record(cfg: DictConfig, folder: Path) -> None:
-    """Write ``config.yaml`` and ``environment.json``; a continued run keeps those of its earlier parts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = len(list(folder.glob("environment*.json")))
-    suffix = f"-{part}" if part else ""
-    if part:
-        _tell_changes(cfg, folder / f"config{f'-{part - 1}' if part > 1 else ''}.yaml")
-    (folder / f"config{suffix}.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    (folder / f"environment{suffix}.json").write_text(json.dumps(describe_run(seed=cfg.seed), indent=2) + "\n")
-
-
-def _tell_changes(cfg: DictConfig, earlier: Path) -> None:
-    """Say in which settings this part of a run differs from the part before."""
-    before = OmegaConf.load(earlier)
-    assert isinstance(before, DictConfig)
-    changes = differences(effective(before), effective(cfg))
-    if changes:
-        told = ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
-        _log.warning("This part of the run has other settings than the one before: %s", told)
-
-
-def _shown(value: object) -> str:
-    return "absent" if value is settings.ABSENT else str(value)
 
 
 def _report(module: DetectionModule, folder: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from deta.engine.continuation import continue_optimization, continue_weights
 from deta.engine.evaluation import DetectionEvaluator, DetectionResult
 from deta.engine.optim import parameter_groups
 from deta.engine.validation_loss import ValidationLoss
@@ -87,6 +88,11 @@ class DetectionModule(pl.LightningModule):
         self._metadata = dict(metadata)
 
     @property
+    def seed(self) -> int:
+        """Of random choices in the assignment."""
+        return self._seed
+
+    @property
     def class_names(self) -> Sequence[str]:
         """Name of every class index."""
         names: Sequence[str] = self._metadata["category_names"]
@@ -150,18 +156,30 @@ class DetectionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the parameter groups and, if there is one, its schedule."""
-        if self._make_optimizer is None:
-            raise ValueError("this module was made for evaluation: training needs an optimizer and a criterion")
-        groups = parameter_groups(self.detector.named_parameters(), lr=self._lr, lr_factors=self._lr_factors)
-        optimizer = self._make_optimizer(groups)
-        if self._make_scheduler is None:
+        optimizer, scheduler = self._optimization()
+        if scheduler is None:
             return optimizer
-        scheduler = self._make_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what is needed to build the detector again."""
         checkpoint[CHECKPOINT_KEY] = self._metadata
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the configuration decide how a training goes on, see ``deta.engine.continuation``.
+
+        Raises:
+            ValueError: The checkpoint does not fit it.
+        """
+        continue_weights(checkpoint, self, self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
+        continue_optimization(checkpoint, *self._optimization(), interval=self._interval)
+
+    def _optimization(self) -> tuple[Optimizer, LRScheduler | None]:
+        if self._make_optimizer is None:
+            raise ValueError("this module was made for evaluation: training needs an optimizer and a criterion")
+        groups = parameter_groups(self.detector.named_parameters(), lr=self._lr, lr_factors=self._lr_factors)
+        optimizer = self._make_optimizer(groups)
+        return optimizer, None if self._make_scheduler is None else self._make_scheduler(optimizer)
 
     def _validates_all_images(self) -> bool:
         """Whether no limit is set; the integer 1 would be a limit of one batch."""

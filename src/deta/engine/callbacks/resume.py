@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from deta.engine import preemption
+from deta.engine.continuation import continue_callbacks, require_whole_windows
+from deta.engine.module import DetectionModule
 from deta.engine.ranks import gather
 from deta.engine.runs import LAST, PREVIOUS
 from deta.engine.tracking import MetricsLogger
@@ -61,10 +63,11 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Restore the random states as the last thing before the first step."""
+        """Restore the random states as the last thing before the first step, unless the run has another seed."""
         if self._loaded is not None:
             states = self._loaded["random"]
-            if len(states) == trainer.world_size:
+            is_same_seed = self._loaded.get("seed", _seed(pl_module)) == _seed(pl_module)
+            if is_same_seed and len(states) == trainer.world_size:
                 _set_random_state(states[trainer.global_rank])
             self._loaded = None
 
@@ -129,12 +132,19 @@ class ResumeCheckpoint(Checkpoint):
         """Add the random states and the place in the metrics."""
         states = gather(_random_state())
         ends = [logger.end() for logger in _metrics_loggers(trainer)]
-        checkpoint[_KEY] = {"random": states, "metrics_end": max(ends, default=0), "row": self._row}
+        checkpoint[_KEY] = {
+            "random": states,
+            "seed": _seed(pl_module),
+            "metrics_end": max(ends, default=0),
+            "row": self._row,
+        }
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep them until training starts."""
+        """Keep them until training starts; see that the checkpoint goes with the configuration."""
+        require_whole_windows(checkpoint, trainer.accumulate_grad_batches)
+        continue_callbacks(checkpoint, trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
         self._loaded = checkpoint.get(_KEY)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -147,6 +157,11 @@ class ResumeCheckpoint(Checkpoint):
         stop = preemption.received()
         assert stop is not None
         return preemption.StoppedRun(stop, trainer.global_step)
+
+
+def _seed(module: pl.LightningModule) -> int:
+    assert isinstance(module, DetectionModule)
+    return module.seed
 
 
 def _is_fitting(trainer: pl.Trainer) -> bool:

@@ -1,0 +1,94 @@
+"""What a part of a run leaves in writing: with what words, settings and machine it trained."""
+
+import logging
+from pathlib import Path
+
+import lightning.pytorch as pl
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from deta.commands.build import plain
+from deta.commands.naming import effective
+from deta.commands.words import complete_words, record_words
+from deta.engine.environment import describe_run
+from deta.studies import settings
+from deta.studies.settings import differences
+from deta.utils.files import write_json, write_text
+
+_log = logging.getLogger(__name__)
+
+
+class PartRecord(pl.Callback):
+    """Writes ``words.json``, ``config.yaml`` and ``environment.json``; a later part has ``config-1.yaml`` and so on.
+
+    The first part of a run is on record from its start. A later one is once it has made a step: of a start that fails
+    nothing stays, and the run is continued as before.
+
+    Args:
+        cfg: The configuration of this part.
+        folder: The run directory.
+        is_continued: Whether the run has trained before.
+    """
+
+    def __init__(self, cfg: DictConfig, folder: Path, *, is_continued: bool) -> None:
+        self._cfg = cfg
+        self._folder = folder
+        self._is_continued = is_continued
+        self._environment = describe_run(seed=cfg.seed)
+        self._first_step: int | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write of a first part; say in which settings a later one differs from the part before."""
+        if not self._is_continued:
+            self._write(trainer)
+        elif trainer.is_global_zero:
+            self._tell_changes()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note where a later part begins."""
+        self._first_step = trainer.global_step if self._is_continued else None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Write of a later part, before it saves a checkpoint."""
+        if self._first_step is not None and trainer.global_step > self._first_step:
+            self._first_step = None
+            self._write(trainer)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.log_hyperparams({**plain(self._cfg), "environment": self._environment})
+        if not trainer.is_global_zero:
+            return
+        part = _num_parts(self._folder) if self._is_continued else 0
+        suffix = f"-{part}" if part else ""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        record_words(self._folder, complete_words(HydraConfig.get()))
+        write_text(self._folder / f"config{suffix}.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
+        write_json(self._folder / f"environment{suffix}.json", self._environment)
+
+    def _tell_changes(self) -> None:
+        before = last_config(self._folder)
+        changes = {} if before is None else differences(effective(before), effective(self._cfg))
+        if changes:
+            told = ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
+            _log.warning("This part of the run has other settings than the one before: %s", told)
+
+
+def last_config(folder: Path) -> DictConfig | None:
+    """Settings with which a run has trained last; None if it has not."""
+    last = _num_parts(folder) - 1
+    if last < 0:
+        return None
+    config = OmegaConf.load(folder / f"config{f'-{last}' if last else ''}.yaml")
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def _num_parts(folder: Path) -> int:
+    return len(list(folder.glob("environment*.json")))
+
+
+def _shown(value: object) -> str:
+    return "absent" if value is settings.ABSENT else str(value)
