@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from deta.data.datamodule import CocoDataModule
+from deta.engine.accumulation import require_one_divisor
 from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata
 from deta.engine.evaluation import DetectionEvaluator
 from deta.engine.module import DetectionModule, Postprocess
@@ -50,6 +51,7 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     Reading a large data set takes long: a wrong value elsewhere is found before.
     """
     criterion, postprocess = make(cfg.criterion), make(cfg.postprocess)
+    require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
     optimizer, scheduler = make(cfg.optimizer.make), make(cfg.schedule.make)
     _try_optimization(cfg, optimizer, scheduler)
     datamodule.prepare_data()
