@@ -160,8 +160,9 @@ class DetectionModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what is needed to build the detector again."""
-        checkpoint[CHECKPOINT_KEY] = self._metadata
+        """Store what is needed to build the detector again and to show it images as it saw them."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        checkpoint[CHECKPOINT_KEY] = {**self._metadata, "exif": getattr(datamodule, "exif", None)}
 
     def _validates_all_images(self) -> bool:
         """Whether no limit is set; the integer 1 would be a limit of one batch."""
