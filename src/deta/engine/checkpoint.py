@@ -60,6 +60,7 @@ class Checkpoint:
         config: Resolved configuration of the run, plain data.
         category_ids: Category id of every class index; None for a class without a category.
         category_names: Name of every class index.
+        exif: What the training did to EXIF orientations, ``apply`` or ``ignore``; None where it met none.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Checkpoint:
     config: Mapping[str, Any]
     category_ids: tuple[int | None, ...]
     category_names: tuple[str, ...]
+    exif: str | None = None
 
 
 def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
@@ -137,6 +139,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         config=metadata["config"],
         category_ids=tuple(metadata["category_ids"]),
         category_names=tuple(metadata["category_names"]),
+        exif=metadata.get("exif"),
     )
 
 

@@ -180,8 +180,9 @@ class DetectionModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what is needed to build the detector again."""
-        checkpoint[CHECKPOINT_KEY] = self._metadata
+        """Store what is needed to build the detector again and to show it images as it saw them."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        checkpoint[CHECKPOINT_KEY] = {**self._metadata, "exif": getattr(datamodule, "exif", None)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the configuration decide how a training goes on, see ``deta.engine.continuation``.
