@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deta.commands.quoting import quote_paths, quoted, unquoted
 from deta.engine import preemption
+from deta.utils.names import nearest, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,8 +32,10 @@ COMMANDS = {
     "data shard": "pack images and annotations into shards for training from an object store",
     "doctor": "show versions, devices and the attention backend",
 }
-HYDRA_OPTIONS = ("cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "info", "package")
-"""Options of Hydra that take a value; every other ``--name=value`` is an override with dashes by mistake."""
+VALUE_OPTIONS = ("cfg", "config-dir", "config-name", "info", "package")
+"""Options that take a value; every other ``--name=value`` is an override with dashes by mistake."""
+SWEEP_WORDS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+"""Words of a command line that sweeps, beside those of a named sweep."""
 FIRST_WORDS = {"report": "folder"}
 """Commands whose first word may be the bare value of a key."""
 CHILD_COMMAND = "DETA_CHILD_COMMAND"
@@ -46,8 +50,7 @@ def main() -> None:
         _require_launcher(sys.argv[1:])
         sys.argv[1:] = continue_run(sys.argv[1:])
     sys.argv[1:] = name_first_word(command, sys.argv[1:])
-    import hydra
-
+    from deta.commands.application import run_application
     from deta.commands.launch import TrainLauncher
     from deta.commands.naming import register_resolvers
 
@@ -60,7 +63,7 @@ def main() -> None:
     register_resolvers()
     chosen = launcher.run if command == "train" else task
     try:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(chosen)()
+        run_application(command, chosen, sys.argv[1:], config_dir())
     except SystemExit:
         launcher.show_sweep()
         raise
@@ -93,7 +96,7 @@ def continue_run(arguments: list[str]) -> list[str]:
     given = [word.removeprefix("ckpt=") for word in arguments if word.startswith("ckpt=")]
     if not given or given[-1] in ("", "null", "auto") or any(word.startswith("hydra.run.dir=") for word in arguments):
         return arguments
-    path = Path(given[-1].strip("'\""))
+    path = Path(unquoted(given[-1]))
     folder = path.parent.parent if path.is_file() else path
     from deta.commands.words import WORDS, record_words, recorded_words, training_words
 
@@ -104,7 +107,7 @@ def continue_run(arguments: list[str]) -> list[str]:
         record_words(folder, earlier)  # Hydra is about to overwrite its own record
     names = {word.partition("=")[0] for word in arguments}
     kept = [word for word in training_words(earlier) if word.partition("=")[0] not in names]
-    return [*kept, *arguments, f"hydra.run.dir='{folder}'"]
+    return [*kept, *arguments, f"hydra.run.dir={quoted(str(folder))}"]
 
 
 def name_first_word(command: str, arguments: list[str]) -> list[str]:
@@ -123,8 +126,7 @@ def name_first_word(command: str, arguments: list[str]) -> list[str]:
     first, *others = arguments
     if "=" in first and not Path(first).exists():
         return arguments
-    escaped = first.replace("'", "\\'")
-    return [f"{key}='{escaped}'", *others]
+    return [f"{key}={quoted(first)}", *others]
 
 
 def _require_launcher(words: list[str]) -> None:
@@ -155,7 +157,7 @@ def _take_command() -> str:
             if command == "eval":
                 sys.argv[1:] = _spell_from(sys.argv[1:])
             _refuse_dashes(sys.argv[1:])
-            _refuse_empty_groups(sys.argv[1:])
+            sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=_is_sweep(sys.argv[1:]))
             os.environ[CHILD_COMMAND] = command
             return command
     known = ", ".join(COMMANDS)
@@ -176,27 +178,19 @@ def _spell_from(words: list[str]) -> list[str]:
         if not value or "=" in value:
             print("deta: --from needs a file: deta eval --from predictions.json", file=sys.stderr)
             sys.exit(2)
-        escaped = value.replace("'", "\\'")
-        spelt.append(f"from_file='{escaped}'")
+        spelt.append(f"from_file={quoted(value)}")
     return spelt
+
+
+def _is_sweep(words: list[str]) -> bool:
+    return any(word in SWEEP_WORDS or word.startswith("sweep=") for word in words)
 
 
 def _refuse_dashes(words: list[str]) -> None:
     for word in words:
         name, equals, _ = word.removeprefix("--").partition("=")
-        if word.startswith("--") and equals and name not in HYDRA_OPTIONS:
+        if word.startswith("--") and equals and name not in VALUE_OPTIONS:
             print(f"deta: {word}: values are given without dashes: {word.lstrip('-')}", file=sys.stderr)
-            sys.exit(2)
-
-
-def _refuse_empty_groups(words: list[str]) -> None:
-    """Of ``criterion=null`` Hydra would show a stack trace."""
-    for word in words:
-        group, _, value = word.partition("=")
-        name = group.partition("@")[0]
-        if value == "null" and name and (config_dir() / name).is_dir():
-            choices = ", ".join(sorted(path.stem for path in (config_dir() / name).glob("*.yaml")))
-            print(f"deta: {word}: {group} takes the name of a choice: {choices}", file=sys.stderr)
             sys.exit(2)
 
 

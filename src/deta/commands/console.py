@@ -3,14 +3,19 @@
 import logging
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from typing import NoReturn
 
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from deta.commands.quoting import quoted
+from deta.utils.names import shown_lines
 
 USER_ERRORS = (
     ValueError,
@@ -41,14 +46,35 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
         _calm_lightning()
         try:
             command(cfg)
-        except Exception as error:  # of any kind: what is not for the user is raised again
-            if os.environ.get(TRACE_VARIABLE, "0") not in ("", "0") or not _is_for_the_user(error):
+        except user_errors() as error:
+            if wants_trace():
                 raise
-            print(f"\ndeta: {describe(error)}", file=sys.stderr)
-            print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
-            sys.exit(1)
+            exit_with(error)
 
     return guarded
+
+
+def user_errors() -> tuple[type[Exception], ...]:
+    """The classes of errors that a user can mend; those of PyTorch's packages once a command has imported them."""
+    if "lightning" not in sys.modules:
+        return USER_ERRORS
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from deta.engine.callbacks import NonFiniteLossError
+
+    return (*USER_ERRORS, MisconfigurationException, NonFiniteLossError)
+
+
+def wants_trace() -> bool:
+    """Whether the user has asked for stack traces."""
+    return os.environ.get(TRACE_VARIABLE, "0") not in ("", "0")
+
+
+def exit_with(error: Exception) -> NoReturn:
+    """Print the message of an error and end with exit code 1."""
+    print(f"\ndeta: {shown_lines(describe(error))}", file=sys.stderr)
+    print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
+    sys.exit(1)
 
 
 def describe(error: BaseException) -> str:
@@ -61,29 +87,33 @@ def describe(error: BaseException) -> str:
     if isinstance(cause, MissingMandatoryValue):
         name = key.removeprefix("full_key: ")
         return f"{name} has no value yet: give {name}=<value>"
+    if isinstance(cause, OverrideParseException):
+        return _unreadable(cause.override)
+    if isinstance(cause.__cause__, OSError) and "handler" in str(cause):  # the log file, of which logging says no more
+        cause = cause.__cause__
     text = _own_message(str(cause).strip()) or type(cause).__name__
+    if isinstance(error, ConfigCompositionException) and cause is not error:
+        return ": ".join(part for part in (str(error).strip(), text.partition("\n")[0]) if part)
     if isinstance(cause, TypeError) and "unexpected keyword" in text:
         text += "; see the keys with --cfg job"
     where = key.removeprefix("full_key: ")
     return f"{where}: {text}" if where and cause is not error else text
 
 
+def _unreadable(word: str) -> str:
+    """What to do where Hydra's grammar has no way to read an override."""
+    key, equals, value = word.partition("=")
+    if not key or not equals:
+        return f"{word}: an override is key=value"
+    spelt = f"{key}={quoted(value)}"
+    spelt = shlex.quote(spelt) if any(letter in spelt for letter in '"$`\\!') else f'"{spelt}"'
+    return f"{word}: this value has letters that mean something else; as a text it is written {spelt}"
+
+
 def _own_message(text: str) -> str:
     """The message without the stack trace that an error brings along from a reading process."""
     lines = list(ERROR_LINE.finditer(text)) if WORKER_ERROR.match(text) else []
     return text[lines[-1].end() :] if lines else text
-
-
-def _is_for_the_user(error: Exception) -> bool:
-    if isinstance(error, USER_ERRORS):
-        return True
-    if "lightning" not in sys.modules:
-        return False  # not to import PyTorch for a command that did without
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from deta.engine.callbacks import NonFiniteLossError
-
-    return isinstance(error, (MisconfigurationException, NonFiniteLossError))
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

@@ -1,0 +1,112 @@
+"""A command as an application of Hydra: composed, shown, run or swept; what a user can mend is one message."""
+
+import argparse
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from deta.commands.console import exit_with, user_errors, wants_trace
+from deta.commands.help import print_help
+from deta.commands.loader import Loader
+
+VERSION_BASE = "1.3"
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+def run_application(
+    command: str, task: Callable[[DictConfig], object], words: Sequence[str], configurations: Path
+) -> None:
+    """Do what a command line asks; exits with 1 after an error that a user can mend, and with 2 of a wrong option.
+
+    Args:
+        command: Such as ``data check``; its configuration is ``data_check.yaml``.
+        task: What is run, once or for every run of a sweep.
+        words: Options and overrides, in any order.
+        configurations: The folder of configurations.
+    """
+    version.setbase(VERSION_BASE)
+    options = _parser(command).parse_intermixed_args(words)
+    try:
+        _do(options, options.config_name or command.replace(" ", "_"), task, configurations)
+    except user_errors() as error:
+        if wants_trace():
+            raise
+        exit_with(error)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _do(options: argparse.Namespace, name: str, task: Callable[[DictConfig], object], configurations: Path) -> None:
+    hydra = _hydra(configurations, options.config_dir)
+    words: list[str] = options.overrides
+    if options.help:
+        print_help(hydra, name, words)
+    elif options.hydra_help:
+        hydra.hydra_help(name, args_parser=_parser(name), args=argparse.Namespace(overrides=[]))
+    elif options.info:
+        hydra.show_info(options.info, config_name=name, overrides=words)
+    elif options.cfg:
+        hydra.show_cfg(name, words, cfg_type=options.cfg, package=options.package, resolve=options.resolve)
+    else:
+        _run(hydra, name, task, words, is_sweep=options.multirun)
+
+
+def _run(
+    hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool
+) -> None:
+    """Run or sweep as the option ``-m`` says, or else the configuration (a named sweep does)."""
+    mode = hydra.get_mode(config_name=name, overrides=words)
+    if is_sweep and mode == RunMode.RUN:
+        warnings.warn("-m wins over hydra.mode=RUN", stacklevel=1)
+    chosen = RunMode.MULTIRUN if is_sweep else mode or RunMode.RUN
+    if chosen != mode:
+        words = [*words, f"hydra.mode={chosen.name}"]
+    start = hydra.run if chosen == RunMode.RUN else hydra.multirun
+    start(config_name=name, task_function=task, overrides=words)
+
+
+def _hydra(configurations: Path, own: str | None) -> Hydra:
+    """Hydra with our loader, known to all that asks for the global one.
+
+    Raises:
+        NotADirectoryError: The user's own folder of configurations is none.
+    """
+    search_path = create_config_search_path(str(configurations))
+    if own is not None:
+        if not Path(own).is_dir():
+            raise NotADirectoryError(f"--config-dir {own} is no folder: give one with configurations in it")
+        anchor = SearchPathQuery(provider="schema")
+        search_path.prepend(provider="command-line", path=f"file://{Path(own).absolute()}", anchor=anchor)
+    hydra = Hydra(task_name="deta", config_loader=Loader(search_path))
+    GlobalHydra.instance().initialize(hydra)
+    return hydra
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"deta: {message}; see {self.prog} --help\n")
+
+
+def _parser(command: str) -> _Parser:
+    parser = _Parser(prog=f"deta {command}", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*", help="key=value")
+    parser.add_argument("--help", "-h", action="store_true", help="the keys of the command")
+    parser.add_argument("--hydra-help", action="store_true", help="Hydra's help")
+    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg: with all references resolved")
+    parser.add_argument("--package", "-p", help="with --cfg: this part alone")
+    parser.add_argument("--run", "-r", action="store_true", help="run, which is the default")
+    parser.add_argument("--multirun", "-m", action="store_true", help="sweep over all values with commas")
+    parser.add_argument("--config-dir", "-cd", help="a folder of configurations of your own")
+    parser.add_argument("--config-name", "-cn", help="another configuration than that of the command")
+    parser.add_argument("--info", "-i", choices=INFO, help="how the configuration came about")
+    return parser

@@ -1,0 +1,122 @@
+"""Hydra's loader of configurations, which refuses an override that cannot be meant before anything reads it."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig
+from omegaconf._utils import split_key
+
+from deta.utils.names import nearest, shown
+
+HOW_BUILT = ("_partial_", "_recursive_", "_convert_", "_args_")
+"""Keys by which a node says how it is built; the code that builds it relies on them."""
+
+
+class Loader(ConfigLoaderImpl):
+    """Checks every override: a group takes names of choices, keys exist, and a part stays a part."""
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], CachingConfigRepository]:
+        parsed, repository = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        self._of_values = []
+        for override in parsed:
+            if not override.key_or_group:
+                raise _refusal(override, "an override is key=value")
+            if override.package is not None or repository.group_exists(override.key_or_group):
+                _require_choices(override, repository)
+            else:
+                self._of_values.append(override)
+        return parsed, repository
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        cfg: DictConfig = super()._compose_config_from_defaults_list(defaults, repo)
+        for override in self._of_values:
+            _require_fitting(override, cfg)
+        return cfg
+
+
+def _values(override: Override) -> Iterator[Any]:
+    """The values that an override names: several in a sweep, none where it deletes a key or names a pattern."""
+    if override.value_type in (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP):
+        yield from (Override._convert_value(value) for value in override.sweep_iterator())
+    elif not (override.is_sweep_override() or (override.is_delete() and override.value() is None)):
+        yield override.value()
+
+
+def _require_choices(override: Override, repository: IConfigRepository) -> None:
+    group = override.key_or_group
+    for value in _values(override):
+        if isinstance(value, str) and ("${" in value or repository.config_exists(f"{group}/{value}")):
+            continue
+        choices = sorted(repository.get_group_options(group, ObjectType.CONFIG))
+        name = override.get_key_element().lstrip("+~")
+        found = nearest(str(value), choices)
+        meant = f"did you mean {name}={found}? Its choices: " if found else "it takes the name of one of its choices: "
+        raise _refusal(override, meant + (", ".join(choices) or "none"))
+
+
+def _require_fitting(override: Override, cfg: DictConfig) -> None:
+    """The key of an override exists unless it is to be added, and its value can stand there."""
+    *_, last = split_key(override.key_or_group)
+    if last in HOW_BUILT:
+        raise _refusal(override, f"{last} says how a part is built, which is no setting")
+    for value in _values(override):
+        if value == "":
+            raise _refusal(override, f"it has no value: give {override.key_or_group}=<value>, or null for none")
+        if last == "_target_" and not isinstance(value, str):
+            raise _refusal(override, "it takes the dotted name of a class, such as deta.assign.IoUAssigner")
+    node, is_known = _find(override, cfg)
+    if is_known and isinstance(node, DictConfig):
+        _require_mapping(override, node)
+
+
+def _find(override: Override, cfg: DictConfig) -> tuple[Any, bool]:
+    """The node that an override changes, and whether there is one that can be seen before references are resolved."""
+    node: Any = cfg
+    passed: list[str] = []
+    for name in split_key(override.key_or_group):
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+            return None, False
+        if name not in node._content:  # type: ignore[operator]  # a dictionary: it is no special value
+            if not (override.is_add() or override.is_force_add()):
+                raise _refusal(override, _unknown_key(override, name, passed, map(str, node)))
+            return None, False
+        node = node._get_node(name)
+        passed.append(name)
+    is_plain = isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation())
+    return node, is_plain
+
+
+def _unknown_key(override: Override, name: str, passed: list[str], known: Iterable[str]) -> str:
+    keys = [key for key in known if not key.startswith("_") and not (key == "hydra" and not passed)]
+    where = ".".join(passed)
+    found = nearest(name, keys)
+    meant = f"did you mean {'.'.join([*passed, found])}? Its keys: " if found else "its keys: "
+    return (
+        f"{where or 'the configuration'} has no key {shown(name)}; {meant}{', '.join(keys) or 'none'} "
+        f"(+{override.key_or_group}=... adds one)"
+    )
+
+
+def _require_mapping(override: Override, node: DictConfig) -> None:
+    """What has keys of its own keeps them: its overrides merge."""
+    for value in _values(override):
+        if isinstance(value, dict) and (value or not len(node)):
+            continue
+        if value is None:
+            continue
+        key = override.key_or_group
+        inner = ", ".join(f"{key}.{name}" for name in list(node)[:4]) or f"+{key}.<name>"
+        reason = "an empty {} changes nothing" if isinstance(value, dict) else "it has keys of its own"
+        raise _refusal(override, f"{reason}: set one of them, such as {inner}, or give null for none")
+
+
+def _refusal(override: Override, reason: str) -> ConfigCompositionException:
+    return ConfigCompositionException(f"{shown(override.input_line)}: {reason}")

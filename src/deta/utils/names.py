@@ -1,0 +1,50 @@
+"""Texts that somebody else has written, such as names of classes, files and folders, in places that obey some letters."""
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""A cell that begins so is computed by spreadsheets."""
+_DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_OBEYED = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control letters, lone surrogates, separators of lines and paragraphs."""
+
+
+def shown(text: object) -> str:
+    r"""The text in one line without letters that a terminal obeys: escape is shown as ``\x1b``, line end as ``\n``."""
+    return "".join(_shown(letter) for letter in str(text))
+
+
+def shown_lines(text: object) -> str:
+    """As ``shown``, but line ends and tabs stay: for messages that have some of their own."""
+    return "".join(letter if letter in "\n\t" else _shown(letter) for letter in str(text))
+
+
+def csv_cell(text: str) -> str:
+    """The text as a cell of CSV that no spreadsheet computes: with ``'`` before it where it begins like a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) and text != "-" and not _is_number(text) else text
+
+
+def csv_row(values: Iterable[object]) -> list[object]:
+    """Cells of a row: texts by ``csv_cell``, None empty, other values as they are."""
+    return [csv_cell(value) if isinstance(value, str) else "" if value is None else value for value in values]
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant; None where none is like it."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def _shown(letter: str) -> str:
+    is_obeyed = letter in _DIRECTIONS or unicodedata.category(letter) in _OBEYED
+    return letter.encode("unicode_escape").decode("ascii") if is_obeyed else letter
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text == text.strip()
