@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from deta.commands.build import make, make_module, plain, start_from
+from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.evaluations import evaluate_final_weights
 from deta.commands.naming import effective
@@ -75,8 +76,8 @@ def run(cfg: DictConfig) -> None:
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
-    datamodule: CocoDataModule = make(cfg.data)
-    selections = {str(name): make(node) for name, node in cfg.evaluations.items()}
+    datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
+    selections = {str(name): make_part(cfg, f"evaluations.{name}", Callable) for name in cfg.evaluations or {}}
     module = make_module(cfg, datamodule)
     if cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
@@ -120,9 +121,11 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
         require_bool("trainer.deterministic", cfg.trainer.deterministic)
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
     nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
+    if "best" in nodes and nodes["best"].get("filename") != "best":
+        raise ValueError("callbacks.best.filename must be best: eval, predict and weights= look for best.ckpt in a run")
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
-    callbacks = [make(node) for node in nodes.values()]
+    callbacks = [make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
     trainer: pl.Trainer = make(
@@ -131,6 +134,8 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
         logger=[logger for logger in loggers if logger is not None],
         plugins=[AtomicCheckpointIO(), environment],
     )
+    if not isinstance(trainer, pl.Trainer):
+        raise ValueError(f"trainer must make a Trainer; {cfg.trainer.get('_target_')} gives {type(trainer).__name__}")
     require_one_rank_per_process(trainer, environment)
     return trainer
 
