@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from deta.commands.quoting import quote_paths, quoted, unquoted
 from deta.engine import preemption
-from deta.utils.names import nearest, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

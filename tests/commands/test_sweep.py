@@ -1,6 +1,7 @@
 """Sweeps: where their runs lie, what is done again, what is not, and what failure leaves."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,12 @@ from tests.commands.running import TINY_TRAINING, Outcome, deta, fail, succeed
 AXIS = "criterion.layer_assigner.tau"
 
 
-def name_of(*overrides: str) -> str:
-    """The name that these overrides of the demo would give."""
+def name_of(*overrides: str, swept: tuple[str, ...] = ()) -> str:
+    """The name that these overrides of the demo would give where these keys are swept."""
     register_resolvers()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("train", ["experiment=deta_shapes", *overrides], return_hydra_config=True)
-        return run_name(_root_=cfg)
+        return run_name(*swept, _root_=cfg)
 
 
 def sweep(folder: Path, *words: str) -> Outcome:
@@ -63,6 +64,47 @@ def test_a_name_tells_what_differs_and_the_seed() -> None:
     assert name_of("criterion=hungarian").startswith("hungarian-")
     both = name_of(f"{AXIS}=0.5", "criterion.proposal_assigner.tau=0.8")
     assert both.startswith("layer_assigner.tau0.5-proposal_assigner.tau0.8-s0-")
+
+
+def test_what_is_swept_stands_first_and_is_named_at_its_default_too() -> None:
+    other = ("data.batch_size=2", "model.hidden_dim=64", "trainer.max_epochs=3")
+    assert name_of(*other, f"{AXIS}=0.6", swept=(AXIS,)).startswith("tau0.6-")
+    assert name_of(*other, "optimizer.lr=1e-3", swept=("optimizer.lr",)).startswith("lr0.001-")
+    assert name_of("criterion=deta", swept=("criterion",)).startswith("deta-s0-")
+    for swept in ((), (AXIS,)):
+        assert name_of(f"{AXIS}=0.6", swept=swept)[-9:] == name_of()[-9:]
+
+
+def test_a_name_has_at_most_60_letters_and_a_list_is_a_hash() -> None:
+    keys = ("model.hidden_dim=32", "model.encoder.num_layers=1", "model.encoder.ffn_dim=32", "model.decoder.ffn_dim=32")
+    long = name_of(*keys, "data.batch_size=2", "trainer.max_epochs=3", f"{AXIS}=0.5", "seed=12345")
+    assert len(long) <= 60
+    assert long.startswith("tau0.5-")
+    lists = [name_of(f"schedule.make.milestones={value}") for value in ([1, 2], [1, 3])]
+    assert all(re.match(r"milestones_[0-9a-f]{4}-s0-[0-9a-f]{8}$", name) for name in lists)
+    assert lists[0][:15] != lists[1][:15]
+    path = name_of("+data.note=/very/long/folder/of/someone/that/goes/on/and/on/coco", swept=("data.note",))
+    assert path.startswith("notecoco-")
+
+
+def test_what_is_swept_is_part_of_the_place_even_if_it_changes_no_result() -> None:
+    places = [name_of("data=coco", f"data.root=/{root}", swept=("data.root",)) for root in ("a", "b")]
+    assert places[0][-8:] != places[1][-8:]
+    assert all(name.startswith(f"root{root}-") for name, root in zip(places, "ab", strict=True))
+    engines = {name_of(f"evaluator={engine}", swept=("evaluator",))[-8:] for engine in ("coco", "fast", "hotcoco")}
+    assert len(engines) == 3
+
+
+def test_a_number_is_the_same_with_and_without_a_point() -> None:
+    assert name_of("criterion.giou_weight=3") == name_of("criterion.giou_weight=3.0")
+
+
+def test_a_run_that_lies_there_under_another_name_keeps_it(tmp_path: Path) -> None:
+    new = name_of(f"{AXIS}=0.5", f"hydra.sweep.dir={tmp_path}")
+    old = tmp_path / f"an-older-way-to-name-it-s0-{new[-8:]}"
+    old.mkdir()
+    assert name_of(f"{AXIS}=0.5", f"hydra.sweep.dir={tmp_path}") == old.name
+    assert name_of(f"{AXIS}=0.7", f"hydra.sweep.dir={tmp_path}") != old.name
 
 
 def test_the_order_and_written_defaults_change_no_name() -> None:

@@ -60,9 +60,7 @@ def _do(options: argparse.Namespace, name: str, task: Callable[[DictConfig], obj
         _run(hydra, name, task, words, is_sweep=options.multirun)
 
 
-def _run(
-    hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool
-) -> None:
+def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool) -> None:
     """Run or sweep as the option ``-m`` says, or else the configuration (a named sweep does)."""
     mode = hydra.get_mode(config_name=name, overrides=words)
     if is_sweep and mode == RunMode.RUN:

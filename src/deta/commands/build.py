@@ -16,6 +16,7 @@ from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata
 from deta.engine.evaluation import DetectionEvaluator
 from deta.engine.module import DetectionModule, Postprocess
 from deta.engine.optim import parameter_groups
+from deta.losses import Criterion
 
 Factory = Callable[..., Any]
 TRUSTED_PREFIXES = ("deta.",)
@@ -38,6 +39,20 @@ def make(config: Any, **arguments: Any) -> Any:  # noqa: ANN401 - Hydra's nodes 
     return instantiate(config, _convert_="all", **arguments)
 
 
+def make_part(cfg: DictConfig, key: str, kind: Any) -> Any:  # noqa: ANN401 - a class or Callable in, one of its kind out
+    """``make`` of the node at a dotted key.
+
+    Raises:
+        ValueError: The node makes nothing, or nothing of the kind that is needed there.
+    """
+    node = OmegaConf.select(cfg, key)
+    made = make(node)
+    if not isinstance(made, kind):
+        what = node.get("_target_", "what has no _target_") if isinstance(node, DictConfig) else node
+        raise ValueError(f"{key} must make a {kind.__name__}; {what} gives {type(made).__name__}")
+    return made
+
+
 def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
     """The detector; ``num_classes`` of the configuration wins where it is not null."""
     chosen = config.get("num_classes")
@@ -50,9 +65,10 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
 
     Reading a large data set takes long: a wrong value elsewhere is found before.
     """
-    criterion, postprocess = make(cfg.criterion), make(cfg.postprocess)
+    criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
     require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
-    optimizer, scheduler = make(cfg.optimizer.make), make(cfg.schedule.make)
+    optimizer = make_part(cfg, "optimizer.make", Callable)
+    scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
     _try_optimization(cfg, optimizer, scheduler)
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -100,6 +116,8 @@ def make_evaluator(
 ) -> DetectionEvaluator[Any]:
     """The metric over the validation annotations of the data module."""
     factory = make(config)
+    if not callable(factory):
+        raise ValueError(f"evaluator must make something to call with annotations, got {factory!r:.80}")
     evaluator: DetectionEvaluator[Any] = factory(annotations=datamodule.val_annotations, category_ids=category_ids)
     return evaluator
 

@@ -22,6 +22,7 @@ from deta.commands import slurm
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
 from deta.engine.cluster import is_first_rank
+from deta.engine.run_columns import terminal_width
 from deta.engine.runs import (
     RunState,
     add_cells,
@@ -87,7 +88,7 @@ class TrainLauncher:
         if folder is None:
             return False
         statuses = read_statuses(find_runs(folder))
-        print(f"\n{table(statuses, folder)}")
+        print(f"\n{table(statuses, folder, width=terminal_width())}")
         return any(status.state == RunState.FAILED for status in statuses)
 
     def _train_among_others(self, cfg: DictConfig, folder: Path) -> None:
@@ -108,7 +109,7 @@ class RecordCells(Callback):
     """Writes down every run of a sweep before the first of them starts, so that none is forgotten."""
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Compose each, for its name, and add it to the list in the folder of the sweep."""
+        """Let every run know what is swept, compose each, for its name, and list it in the folder of the sweep."""
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         loader = hydra.config_loader
@@ -116,6 +117,10 @@ class RecordCells(Callback):
         search_path = search_path_words(config.hydra)
         words = [*params, *given_words(config.hydra.overrides.task)]
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
+        if OmegaConf.to_yaml(config.hydra.sweep).endswith("subdir: ${run_name:}\n"):  # and no name of the user's own
+            swept = [override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()]
+            name = ",".join(f'"{key}"' for key in dict.fromkeys(swept))
+            config.hydra.overrides.hydra.append(f"hydra.sweep.subdir='${{run_name:{name}}}'")
         cells: dict[str, list[str]] = {}
         for batch in BasicSweeper.split_arguments(overrides, None):
             for chosen in batch:

@@ -12,6 +12,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 from omegaconf._utils import split_key
 
+from deta.commands.quoting import PATH_KEYS
 from deta.utils.names import nearest, shown
 
 HOW_BUILT = ("_partial_", "_recursive_", "_convert_", "_args_")
@@ -67,7 +68,12 @@ def _require_fitting(override: Override, cfg: DictConfig) -> None:
     *_, last = split_key(override.key_or_group)
     if last in HOW_BUILT:
         raise _refusal(override, f"{last} says how a part is built, which is no setting")
+    if last == "_target_" and override.is_delete():
+        raise _refusal(override, "without the name of its class a part cannot be built; null in place of the part")
     for value in _values(override):
+        is_path = override.key_or_group in PATH_KEYS
+        if is_path and not (isinstance(value, (str, bool)) or (value is None and last != "dir")):
+            raise _refusal(override, "it takes the path of a file or folder")
         if value == "":
             raise _refusal(override, f"it has no value: give {override.key_or_group}=<value>, or null for none")
         if last == "_target_" and not isinstance(value, str):

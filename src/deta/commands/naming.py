@@ -3,8 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
@@ -13,12 +15,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from deta.commands.words import search_path_words
+from deta.engine.runs import read_cells
 from deta.studies import settings
-from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below
+from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
 
 FIRST = "criterion."
 """What this platform is for stands first in a name."""
-NUM_NAMED = 6
+LENGTH = 60
+"""Most letters of a name."""
+LONGEST_VALUE = 20
+"""Letters of a value in a name."""
+NUM_DIGITS = 8
+"""Of the hash at the end of a name, which alone identifies a run."""
 
 
 def register_resolvers() -> None:
@@ -34,45 +42,68 @@ def num_devices(devices: object) -> int:
     return devices if isinstance(devices, int) else 1
 
 
-def run_name(*, _root_: DictConfig) -> str:
-    """Readable differences to the plain experiment and a hash of the configuration, such as ``tau0.5-s0-9b329e13``.
+def run_name(*swept: str, _root_: DictConfig) -> str:
+    """What a run is called in the folder of its sweep, such as ``tau0.5-s0-9b329e13``.
 
-    The order of overrides and values written out that are the default change nothing.
+    First what is swept, then what else differs from the plain experiment as far as there is room, the seed, and a hash
+    of all that decides the result and of all that is swept. The order of overrides and values written out that are the
+    default change nothing; a run that lies there under another name with the same hash keeps that.
+
+    Args:
+        *swept: Keys and groups of the sweep; they are named also where they have the value of the plain experiment.
+        _root_: The configuration of the run.
     """
-    own = effective(_root_)
     choices = _root_.hydra.runtime.choices
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    plain_choices, before = _plain_experiment(hydra, choices.get("experiment"), tuple(search_path_words(_root_.hydra)))
-    different = differences(before, own)
-    groups = sorted(
-        str(group)
-        for group, choice in choices.items()
-        if choice != plain_choices.get(group) and any(is_below(key, (_path_of(str(group)),)) for key in different)
-    )
-    parts = [str(choices[group]).rpartition("/")[2] for group in groups]
+    plain = _plain_experiment(hydra, choices.get("experiment"), tuple(search_path_words(_root_.hydra)))
+    own = _in_numbers_of(plain.effective, effective(_root_))
+    different = differences(plain.effective, own)
+    changed_groups = {str(group) for group, choice in choices.items() if choice != plain.choices.get(group)}
+    seen_groups = {group for group in changed_groups if any(is_below(key, (_path_of(group),)) for key in different)}
+    groups = sorted(seen_groups | {group for group in swept if group in choices})
+    values = {key: OmegaConf.select(_root_, key) for key in swept if key not in choices}
     chosen = tuple(_path_of(group) for group in groups)
     changed = {key: value for key, (_, value) in different.items() if value is not ABSENT and not is_below(key, chosen)}
-    named = {key: value for key, value in changed.items() if key != "seed" and not _follows(key, value, changed)}
-    parts += _short_names(named)
-    if len(parts) > NUM_NAMED:
-        parts = [*parts[: NUM_NAMED - 1], f"and{len(parts) - NUM_NAMED + 1}"]
-    return _join([*parts, f"s{_root_.seed}", _digest(own)])
+    labels = {group: str(choices[group]).rpartition("/")[2] for group in groups} | _short_names(changed, values)
+    ordered = sorted(
+        labels, key=lambda key: (key not in swept, key not in groups, not key.startswith(FIRST), labels[key])
+    )
+    unseen = {key: value for key, value in values.items() if _is_unseen(key, value, plain)}
+    unseen |= {group: choices[group] for group in groups if group in changed_groups - seen_groups}
+    name = _join([labels[key] for key in ordered], _root_.seed, {**own, "swept": unseen} if unseen else own)
+    folder = OmegaConf.select(_root_, "hydra.sweep.dir", throw_on_resolution_failure=False)
+    return name if folder is None else known_name(Path(folder), name)
 
 
 def cell_name(factors: Mapping[str, str], cfg: DictConfig) -> str:
     """As ``run_name``, with the levels of a study's cell in place of the differences to the plain experiment."""
-    parts = [f"{axis}.{level}" for axis, level in factors.items()]
-    return _join([*parts, f"s{cfg.seed}", _digest(effective(cfg))])
+    return _join([f"{axis}.{level}" for axis, level in factors.items()], cfg.seed, effective(cfg))
 
 
-def _join(parts: Iterable[str]) -> str:
-    """A name that every file system takes."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(parts))
+def known_name(folder: Path, name: str) -> str:
+    """The name under which a run lies in a folder, or is listed there, already: the one with the same hash."""
+    names = [*read_cells(folder), *(path.name for path in (folder.iterdir() if folder.is_dir() else ()))]
+    end = name[-NUM_DIGITS - 1 :]
+    return next((known for known in sorted(names) if known.endswith(end)), name)
 
 
-def _digest(own: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:8]
+def _join(labels: Sequence[str], seed: object, identity: Mapping[str, Any]) -> str:
+    """A name that every file system takes: as many of the labels as there is room for, and the first at any rate."""
+    end = f"s{seed}-{_digest(identity)}"
+    room = LENGTH - len(end)
+    text = ""
+    for label in labels:
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", label)
+        if len(text) + len(safe) + 1 <= room:
+            text += f"{safe}-"
+        elif not text:
+            text = f"{safe[: room - 1]}-"
+    return text + end
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:NUM_DIGITS]
 
 
 def effective(cfg: DictConfig) -> dict[str, Any]:
@@ -93,14 +124,39 @@ def _plain(node: Any, key: str) -> Any:  # noqa: ANN401 - a node of any depth
     return [_plain(item, key) for item in node] if isinstance(node, ListConfig) else node
 
 
+@dataclass(frozen=True)
+class _Plain:
+    """An experiment without any other override: its choices of groups, its configuration, and what of it has effect."""
+
+    choices: Mapping[str, Any]
+    cfg: DictConfig
+    effective: Mapping[str, Any]
+
+
 @lru_cache(maxsize=8)
-def _plain_experiment(
-    hydra: Hydra, experiment: str | None, search_path: tuple[str, ...]
-) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Choices and values of the experiment without any other override; all runs of a sweep are compared with it."""
+def _plain_experiment(hydra: Hydra, experiment: str | None, search_path: tuple[str, ...]) -> _Plain:
+    """All runs of a sweep are compared with it."""
     overrides = [*search_path, *([] if experiment is None else [f"experiment={experiment}"])]
     plain = hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
-    return dict(plain.hydra.runtime.choices), effective(plain)
+    return _Plain(dict(plain.hydra.runtime.choices), plain, effective(plain))
+
+
+def _is_unseen(key: str, value: object, plain: _Plain) -> bool:
+    """Whether a swept key has another value than the experiment and none of the results shows it, as a folder does."""
+    is_seen = any(is_below(name, (key,)) or is_below(key, (name,)) for name, _ in leaves(plain.effective))
+    return not is_seen and value != OmegaConf.select(plain.cfg, key)
+
+
+def _in_numbers_of(plain: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, with ``1`` as ``1.0`` where the experiment has such a number."""
+    return {name: _in_number_of(plain.get(name), value) for name, value in own.items()}
+
+
+def _in_number_of(plain: object, value: Any) -> Any:  # noqa: ANN401 - a value of any depth
+    if isinstance(value, Mapping):
+        return _in_numbers_of(plain if isinstance(plain, Mapping) else {}, value)
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_integer and isinstance(plain, float) else value
 
 
 def _path_of(group: str) -> str:
@@ -117,17 +173,26 @@ def _follows(key: str, value: object, changed: Mapping[str, Any]) -> bool:
     )
 
 
-def _short_names(values: Mapping[str, Any]) -> list[str]:
-    """``tau0.5`` for ``criterion.layer_assigner.tau=0.5``, with the node before it where two keys end alike."""
-    names = [key.rpartition(".")[2] for key in values]
-    short = []
-    for (key, value), name in zip(values.items(), names, strict=True):
-        label = ".".join(key.split(".")[-2:]) if names.count(name) > 1 else name
-        short.append(f"{label}{_text(value)}")
-    return [label for _, label in sorted(zip([not key.startswith(FIRST) for key in values], short, strict=True))]
+def _short_names(changed: Mapping[str, Any], swept: Mapping[str, Any]) -> dict[str, str]:
+    """``tau0.5`` for ``criterion.layer_assigner.tau=0.5``, with the node before it where two keys end alike.
+
+    The seed has a place of its own, and a key that has changed along with another one needs no name.
+    """
+    values = {**changed, **swept}
+    named = {key: each for key, each in values.items() if key in swept or not _follows(key, each, values)}
+    named.pop("seed", None)
+    names = {key: key.rpartition(".")[2] for key in named}
+    ends = list(names.values())
+    return {
+        key: f"{'.'.join(key.split('.')[-2:]) if ends.count(names[key]) > 1 else names[key]}{_text(value)}"
+        for key, value in named.items()
+    }
 
 
 def _text(value: object) -> str:
-    if isinstance(value, (list, tuple)):
-        return "x".join(_text(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A number or word as it is, of a path its end, of anything longer a hash."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value).rstrip("/").rpartition("/")[2]
+    is_plain = isinstance(value, (str, int, type(None))) and len(text) <= LONGEST_VALUE
+    return text if is_plain else f"_{_digest({'value': value})[:4]}"

@@ -40,7 +40,6 @@ _NO_PATHS = ("", "null", "true", "false")
 _BEFORE_QUOTE = re.compile(r"(\\*)('|$)")
 
 
-
 def quoted(text: str) -> str:
     r"""The text as a value of an override, whatever letters it has; only ``${...}`` in it is still resolved."""
     return "'" + _BEFORE_QUOTE.sub(lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"

@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from deta.commands.console import reports_errors
+from deta.engine.run_columns import terminal_width
 from deta.engine.runs import find_runs, read_statuses, table
 
 
@@ -12,4 +13,4 @@ from deta.engine.runs import find_runs, read_statuses, table
 def run(cfg: DictConfig) -> None:
     """Print a table."""
     folder = Path(cfg.folder)
-    print(table(read_statuses(find_runs(folder)), folder))
+    print(table(read_statuses(find_runs(folder)), folder, width=terminal_width()))

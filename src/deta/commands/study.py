@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.console import reports_errors
-from deta.commands.naming import cell_name, effective
+from deta.commands.naming import cell_name, effective, known_name
 from deta.commands.trainings import TAKEN, compose_training, run_here, submit
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
 from deta.engine.runs import RunState, add_cells, read_status
@@ -36,7 +36,8 @@ def run(cfg: DictConfig) -> None:
     if cfg.action == "collect":
         _collect(folder, cfg.bootstrap)
         return
-    plan = make_plan(_study(cfg), [*search_path_words(HydraConfig.get()), *map(str, cfg.overrides)])
+    extra = [*search_path_words(HydraConfig.get()), *map(str, cfg.overrides)]
+    plan = make_plan(_study(cfg), extra, folder)
     cells, seeds = len(plan.study.cells()), len(plan.study.seeds)
     print(f"{plan.study.name}: {plan.study.title}\n{cells} cells x {seeds} seeds, and they differ as declared")
     if cfg.action == "plan":
@@ -59,12 +60,13 @@ def run(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
-def make_plan(study: Study, extra: Sequence[str] = ()) -> Plan:
+def make_plan(study: Study, extra: Sequence[str] = (), folder: Path | None = None) -> Plan:
     """Compose every cell, check that they differ as declared, and name the runs.
 
     Args:
         study: The study.
         extra: Overrides for all of its runs.
+        folder: Where the study lies, if it does already: a run that is there keeps its name.
 
     Raises:
         ValueError: The cells differ otherwise.
@@ -77,7 +79,8 @@ def make_plan(study: Study, extra: Sequence[str] = ()) -> Plan:
         for seed in study.seeds:
             config.seed = seed
             words = tuple(study.words(factors, seed, extra))
-            runs.append(PlannedRun(cell_name(factors, config), factors, seed, words))
+            name = cell_name(factors, config)
+            runs.append(PlannedRun(name if folder is None else known_name(folder, name), factors, seed, words))
     return Plan(study, tuple(runs))
 
 

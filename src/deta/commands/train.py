@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from deta.commands.build import make, make_module, plain, start_from
+from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.evaluations import evaluate_final_weights
 from deta.commands.record import PartRecord, last_config
@@ -71,8 +72,8 @@ def run(cfg: DictConfig) -> None:
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
-    datamodule: CocoDataModule = make(cfg.data)
-    selections = {str(name): make(node) for name, node in cfg.evaluations.items()}
+    datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
+    selections = {str(name): make_part(cfg, f"evaluations.{name}", Callable) for name in cfg.evaluations or {}}
     module = make_module(cfg, datamodule)
     if resume_path is not None:
         _require_own_weights(cfg)
@@ -123,9 +124,11 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
         require_bool("trainer.deterministic", cfg.trainer.deterministic)
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
     nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
+    if "best" in nodes and nodes["best"].get("filename") != "best":
+        raise ValueError("callbacks.best.filename must be best: eval, predict and weights= look for best.ckpt in a run")
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
-    callbacks = [*further, *(make(node) for node in nodes.values())]
+    callbacks = [*further, *(make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes)]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
     trainer: pl.Trainer = make(
@@ -134,6 +137,8 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
         logger=[logger for logger in loggers if logger is not None],
         plugins=[AtomicCheckpointIO(), environment],
     )
+    if not isinstance(trainer, pl.Trainer):
+        raise ValueError(f"trainer must make a Trainer; {cfg.trainer.get('_target_')} gives {type(trainer).__name__}")
     require_one_rank_per_process(trainer, environment)
     return trainer
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deta.engine.cluster import states_in_queue, this_job
+from deta.engine.run_columns import aligned, swept_columns
 
 DONE = "done.json"
 FAILED = "failed.json"
@@ -178,19 +179,20 @@ def add_cells(folder: Path, cells: Mapping[str, Iterable[str]]) -> None:
     _write(folder / CELLS, {**read_cells(folder), **{name: list(words) for name, words in cells.items()}})
 
 
-def table(runs: Iterable[RunStatus], root: Path) -> str:
-    """One line for each run and a line of counts."""
+def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) -> str:
+    """One line for each run, with what its sweep varies, and a line of counts; ``width`` as ``aligned`` takes it."""
     runs = list(runs)
     names = [str(run.folder.relative_to(root)) if run.folder != root else run.folder.name for run in runs]
-    width = max([len(name) for name in names] + [len("run")])
-    lines = [f"{'run':<{width}}  {'state':<9}  {'steps':>7}  {'AP':>6}"]
+    words = {name: find_cell(run.folder) for name, run in zip(names, runs, strict=True)}
+    columns = swept_columns({name: given for name, given in words.items() if given is not None})
+    rows = [["run", "state", "steps", "AP", *columns, ""]]
     for name, run in zip(names, runs, strict=True):
         step = "-" if run.step is None else str(run.step)
         metric = "-" if run.metric is None else f"{run.metric:.4f}"
-        lines.append(f"{name:<{width}}  {run.state:<9}  {step:>7}  {metric:>6}  {run.message}".rstrip())
+        rows.append([name, run.state, step, metric, *(each.get(name, "-") for each in columns.values()), run.message])
     counts = {state: sum(run.state == state for run in runs) for state in RunState}
-    lines.append(", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no runs")
-    return "\n".join(lines)
+    total = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no runs"
+    return "\n".join([*aligned(rows, numbers=(2, 3), width=width), total])
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:

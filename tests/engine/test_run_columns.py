@@ -1,0 +1,58 @@
+"""Columns of the table of runs."""
+
+from pathlib import Path
+
+from deta.engine.run_columns import aligned, swept_columns
+from deta.engine.runs import RunState, RunStatus, add_cells, table
+
+TAU = "criterion.layer_assigner.tau"
+
+
+def test_only_keys_that_differ_are_columns() -> None:
+    words = {
+        "a": ["experiment=x", f"{TAU}=0.5", "seed=0", "hydra.run.dir=a", "logger=file"],
+        "b": ["experiment=x", f"{TAU}=0.6", "seed=0", "hydra.run.dir=b"],
+    }
+    assert swept_columns(words) == {"tau": {"a": "0.5", "b": "0.6"}}
+
+
+def test_keys_that_end_alike_are_told_apart_and_groups_are_named_by_their_place() -> None:
+    words = {
+        "a": [f"{TAU}=0.5", "criterion.proposal_assigner.tau=0.5", "assigner@criterion.layer_assigner=iou"],
+        "b": [f"{TAU}=0.6", "+criterion.proposal_assigner.tau='0.7'", "assigner@criterion.layer_assigner=release"],
+        "c": [],
+    }
+    columns = swept_columns(words)
+    assert list(columns) == ["layer_assigner.tau", "proposal_assigner.tau", "layer_assigner"]
+    assert columns["proposal_assigner.tau"] == {"a": "0.5", "b": "0.7", "c": "-"}
+
+
+def test_lines_fit_the_terminal_and_names_keep_their_end() -> None:
+    rows = [["run", "state", "tau", ""], ["x" * 60 + "-s0-0123abcd", "failed", "0.5", "because of " + "y" * 90]]
+    for width in (40, 60, 80, 100):
+        lines = aligned(rows, numbers=(), width=width)
+        assert max(map(len, lines)) <= width
+        assert "-s0-0123abcd  failed  0.5" in lines[1]
+    assert aligned(rows, numbers=(), width=None)[1].startswith("x" * 60)
+
+
+def test_columns_that_do_not_fit_are_left_out_from_the_right() -> None:
+    rows = [["run", "state", "first", "second", ""], ["r" * 20, "done", "1" * 10, "2" * 10, "why"]]
+    lines = aligned(rows, numbers=(), width=40)
+    assert "first" in lines[0]
+    assert "second" not in lines[0]
+
+
+def test_letters_that_a_terminal_obeys_are_shown() -> None:
+    assert r"\x1b[31m" in aligned([["run", ""], ["a", "\x1b[31m"]], numbers=(), width=None)[1]
+
+
+def test_the_table_of_a_sweep_has_what_it_varies(tmp_path: Path) -> None:
+    add_cells(tmp_path, {"a": [f"{TAU}=0.5", "seed=1"], "b": [f"{TAU}=0.6", "seed=1"]})
+    runs = [RunStatus(tmp_path / name, RunState.MISSING) for name in ("a", "b")]
+    assert table(runs, tmp_path).splitlines() == [
+        "run  state    steps  AP  tau",
+        "a    missing      -   -  0.5",
+        "b    missing      -   -  0.6",
+        "2 missing",
+    ]
