@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deta.data.collate import Collate
+from deta.data.readers import reading_processes
 from deta.data.sample import Sample
 from deta.data.samplers import EvalSampler, TrainSampler
 from deta.structures import Batch
@@ -71,6 +72,7 @@ class TrainLoader(DataLoader[Sample]):
             collate_fn=collate,
             drop_last=True,
             num_workers=num_workers,
+            multiprocessing_context=reading_processes(num_workers),
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
             # Otherwise every epoch draws a worker seed from the global random numbers of the training.
@@ -125,6 +127,7 @@ class EvalLoader(DataLoader[Sample]):
             batch_size=batch_size,
             collate_fn=collate,
             num_workers=num_workers,
+            multiprocessing_context=reading_processes(num_workers),
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
             generator=torch.Generator(),
