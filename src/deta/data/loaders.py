@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deta.data.collate import Collate
-from deta.data.readers import reader_failure, require_handles
+from deta.data.reader_errors import reader_failure, require_handles
+from deta.data.readers import reading_processes
 from deta.data.sample import Sample
 from deta.data.samplers import EvalSampler, TrainSampler
 from deta.structures import Batch
@@ -86,6 +87,7 @@ class TrainLoader(DataLoader[Sample]):
             collate_fn=collate,
             drop_last=True,
             num_workers=num_workers,
+            multiprocessing_context=reading_processes(num_workers),
             timeout=timeout if num_workers else 0,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
@@ -144,6 +146,7 @@ class EvalLoader(DataLoader[Sample]):
             batch_size=batch_size,
             collate_fn=collate,
             num_workers=num_workers,
+            multiprocessing_context=reading_processes(num_workers),
             timeout=timeout if num_workers else 0,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,

@@ -1,58 +1,93 @@
-"""What can happen to the processes that read images, in words for a user."""
+"""Reading processes that leave signals to the training that started them."""
 
-import re
-import resource
-
-_HANDLES, _HANDLES_PER_READER = 64, 16
-"""Open files that the training itself and each reader need at least: every tensor of a waiting batch is one."""
-_FAILURES = (
-    (
-        "DataLoader timed out after",
-        "no batch came from the reading processes within data.read_timeout: see whether the disk or the store of the "
-        "images still answers, give more seconds (0 waits for ever), or see with data.num_workers=0 where it stops",
-    ),
-    (
-        "shared memory|</torch_",
-        "the shared memory that hands over batches (/dev/shm) is full: enlarge it (docker run --shm-size=8g), or use "
-        "fewer data.num_workers",
-    ),
-    (
-        r"DataLoader worker .*(signal: Killed|exited unexpectedly$)",
-        "a reading process was killed, most often because the memory was full: use fewer data.num_workers, a smaller "
-        "data.batch_size or data.max_image_pixels, or ask for more memory",
-    ),
-    (
-        r"DataLoader worker .*(signal: Segmentation|signal: Aborted|with exit code)",
-        "a reading process crashed: data.num_workers=0 shows where",
-    ),
-    (
-        "Too many open files",
-        "the reading processes ran out of open files: raise the limit (ulimit -n 4096), or use fewer data.num_workers",
-    ),
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_start_method, parent_process
+from multiprocessing.context import (
+    BaseContext,
+    ForkContext,
+    ForkProcess,
+    ForkServerContext,
+    ForkServerProcess,
+    SpawnContext,
+    SpawnProcess,
 )
-"""How PyTorch words what happened, and what to do about it."""
+from multiprocessing.process import BaseProcess
+from threading import Thread
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""What SLURM or a terminal sends to every process of a job: the training alone decides what follows, since it saves
+only while its readers live."""
 
 
-class ReaderError(OSError):
-    """A reading process is gone or silent; the message says what to do."""
+class _Reader(BaseProcess):
+    """Deaf to ``SIGNALS`` from its first moment, or with another start method than fork from that of our code on."""
+
+    def start(self) -> None:
+        """Start; a process that is forked inherits what is blocked."""
+        with _blocked():
+            super().start()
+
+    def run(self) -> None:
+        """Read until the loader or the death of the parent ends it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        Thread(target=_die_with_parent, daemon=True).start()  # PyTorch looks only while a reader waits for work
+        super().run()
+
+    def terminate(self) -> None:
+        """Kill, as the loader does with a reader that hangs: it would not hear ``SIGTERM``."""
+        self.kill()
 
 
-def reader_failure(error: RuntimeError) -> ReaderError | None:
-    """What an error of PyTorch says of the reading processes, or None if it is about something else.
-
-    That a process was killed is raised wherever the training is at that moment, between two batches or in one.
-    """
-    headline = str(error).partition("\n")[0].strip()
-    advice = next((advice for pattern, advice in _FAILURES if re.search(pattern, headline)), None)
-    return None if advice is None else ReaderError(f"{advice} ({headline})")
+class _ForkReader(_Reader, ForkProcess):
+    pass
 
 
-def require_handles(num_workers: int) -> None:
-    """Raise ``ReaderError`` if the limit of open files would starve the reading processes, which then hang."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _HANDLES + _HANDLES_PER_READER * num_workers
-    if num_workers and limit != resource.RLIM_INFINITY and limit < needed:
-        raise ReaderError(
-            f"{num_workers} reading processes need {needed} open files, the limit is {limit}: raise it "
-            "(ulimit -n 4096), or use fewer data.num_workers"
-        )
+class _SpawnReader(_Reader, SpawnProcess):
+    pass
+
+
+class _ForkServerReader(_Reader, ForkServerProcess):
+    pass
+
+
+class _ForkReaders(ForkContext):
+    Process = _ForkReader
+
+
+class _SpawnReaders(SpawnContext):
+    Process = _SpawnReader
+
+
+class _ForkServerReaders(ForkServerContext):
+    Process = _ForkServerReader
+
+
+_CONTEXTS: dict[str, BaseContext] = {
+    "fork": _ForkReaders(),
+    "spawn": _SpawnReaders(),
+    "forkserver": _ForkServerReaders(),
+}
+
+
+def reading_processes(num_workers: int) -> BaseContext | None:
+    """What a ``DataLoader`` takes as ``multiprocessing_context``; None where no process is to read."""
+    return _CONTEXTS[get_start_method()] if num_workers > 0 else None
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
