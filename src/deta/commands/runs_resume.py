@@ -1,35 +1,40 @@
 """``deta runs resume``: do what is not done of a folder of runs."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from deta.commands.console import reports_errors
-from deta.commands.trainings import TAKEN, run_here, submit
+from deta.commands.trainings import run_here, submit
 from deta.commands.words import job_words, recorded_words
-from deta.engine.runs import find_cell, find_runs, read_statuses, table
+from deta.engine.runs import TAKEN, RunStatus, find_cell, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Start every run that is neither done nor running nor queued, here or as a job array; exit with 1 if one fails."""
+    """Start every run that is neither done nor running nor queued, here or as a job array; exit with 1 if one fails.
+
+    A run whose command is wrong, or not on record, is not started but told.
+    """
     folder = Path(cfg.folder)
     cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
     statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
-    open_runs = [status.folder for status in statuses if status.state not in TAKEN]
-    extra = [str(word) for word in cfg.overrides]
-    commands = {path: job_words([*_overrides(path), *extra], path) for path in open_runs}
+    commands = _commands(statuses, [str(word) for word in cfg.overrides])
     if not commands or cfg.dry_run:
+        if commands and cluster == "sbatch":
+            submit(commands, folder, dry_run=True)
         for words in commands.values():
             print("deta train", *words)
         return
     if cluster == "sbatch":
-        job = submit(commands, folder)
-        print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
+        submit(commands, folder)
         return
     trainings = {path: ["train", *words] for path, words in commands.items()}
     log = None if cfg.parallel == 1 else "training.log"
@@ -39,17 +44,38 @@ def run(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
+def _commands(statuses: Iterable[RunStatus], extra: list[str]) -> dict[Path, list[str]]:
+    """Run directory to the words of its ``deta train``, where there is something to do; what is left out is told."""
+    commands, left_out = {}, []
+    for status in statuses:
+        if status.state in TAKEN:
+            continue
+        if status.is_refused and not extra:
+            left_out.append(f"{status.folder}: {status.message}")
+            continue
+        try:
+            commands[status.folder] = job_words([*_overrides(status.folder), *extra], status.folder)
+        except (ValueError, OSError, OmegaConfBaseException, YAMLError) as error:
+            left_out.append(f"{status.folder}: no record of its words can be read ({error})")
+    if left_out:
+        print("\nNot tried, since their commands would fail again; overrides=[...] may mend them, or remove them:")
+        print("".join(f"  {line}\n" for line in left_out))
+    return commands
+
+
 def _overrides(path: Path) -> list[str]:
     """The words that made a run, or that would make a cell of a sweep.
 
     Raises:
         ValueError: Neither is on record.
     """
-    words = recorded_words(path)
-    if words is None:
-        words = find_cell(path)
-    if words is None:
-        raise ValueError(
-            f"{path}: no record of its overrides (.hydra/overrides.yaml), so it cannot be continued from here"
-        )
-    return words
+    words = find_cell(path)
+    try:
+        recorded = recorded_words(path)
+    except (ValueError, OSError, OmegaConfBaseException, YAMLError):
+        if words is None:
+            raise
+        recorded = None  # damaged, but the sweep knows them
+    if recorded is None and words is None:
+        raise ValueError("there is no words.json and no sweep that lists it")
+    return recorded or words or []

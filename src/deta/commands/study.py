@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.console import reports_errors
 from deta.commands.naming import cell_name, effective, known_name
-from deta.commands.trainings import TAKEN, compose_training, run_here, submit
+from deta.commands.trainings import compose_training, run_here, submit
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
-from deta.engine.runs import RunState, add_cells, read_status
+from deta.engine.runs import TAKEN, RunState, add_cells, read_status
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text
@@ -100,8 +100,7 @@ def _submit(plan: Plan, folder: Path) -> None:
     if not commands:
         print("Every run is done or on its way; deta study without cluster=sbatch collects")
         return
-    job = submit(commands, folder)
-    print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
+    submit(commands, folder)
     print(f"When they are done: deta study study={plan.study.name} action=collect")
 
 

@@ -9,8 +9,10 @@ from typing import NoReturn
 
 import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
@@ -24,11 +26,14 @@ from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
 from deta.engine.processes import choose_environment, require_one_rank_per_process, starts_own_ranks
+from deta.engine.run_claims import claim, release, require_held
 from deta.engine.runs import mark_done, mark_failed, mark_queued, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
 from deta.utils.checks import require_bool, require_int
 
 _log = logging.getLogger(__name__)
+
+_MISTAKES = (HydraException, OmegaConfBaseException)
 
 
 @reports_errors
@@ -44,31 +49,43 @@ def run(cfg: DictConfig) -> None:
         trainer = make_trainer(cfg, PartRecord(cfg, folder, is_continued=resume_path is not None))
         _require_processes(trainer)
     except Exception as error:  # of any kind: the run tells its state
-        mark_failed(folder, describe(error))
+        _note_failure(folder, error, mistakes=(ValueError, *_MISTAKES))
         raise
     if not trainer.is_global_zero:
         with contextlib.suppress(StoppedRun):  # the first rank tells; a failure here would have SLURM kill it before
             _train(cfg, trainer, resume_path)
         return
-    if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
-        raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    mark_running(folder)
+    claim(folder)
+    if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
+        release(folder)
+        raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
     try:
+        mark_running(folder)
         _require_no_signal()
         module = _train(cfg, trainer, resume_path)
     except StoppedRun as stopped:
         mark_stopped(folder)
         _leave(stopped, folder)
     except Exception as error:  # of any kind: the run tells its state
-        mark_failed(folder, describe(error))
+        _note_failure(folder, error, mistakes=_MISTAKES)
         raise
     except BaseException:
         mark_stopped(folder)
         raise
     metrics = {} if module.result is None else module.result.metrics()
     _report(module, folder)
+    require_held(folder)
     mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics})
+
+
+def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
+    """Errors of these kinds come from the command itself, unless a file or device was not there."""
+    cause: BaseException = error
+    while isinstance(cause, HydraException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError)
+    mark_failed(folder, describe(error), is_refused=is_refused)
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
