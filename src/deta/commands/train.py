@@ -16,6 +16,7 @@ from deta.commands.build import make, make_module, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.evaluations import evaluate_final_weights
 from deta.commands.naming import effective
+from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
@@ -75,12 +76,15 @@ def run(cfg: DictConfig) -> None:
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
+    is_compiled = require_bool("compile", cfg.compile)
+    if is_compiled:
+        _require_compilers(trainer)
     datamodule: CocoDataModule = make(cfg.data)
     selections = {str(name): make(node) for name, node in cfg.evaluations.items()}
     module = make_module(cfg, datamodule)
     if cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
-    if require_bool("compile", cfg.compile):
+    if is_compiled:
         module.detector.compile()
     if trainer.is_global_zero:
         _write_record(cfg, Path(cfg.run_dir))
@@ -90,6 +94,12 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
     evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)
     return module
+
+
+def _require_compilers(trainer: pl.Trainer) -> None:
+    from deta.engine.compilation import require_compilers  # which imports the compiler: seconds that few runs need
+
+    require_compilers(trainer.strategy.root_device.type)
 
 
 def _require_no_signal() -> None:
@@ -111,13 +121,7 @@ def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
 
 def make_trainer(cfg: DictConfig) -> pl.Trainer:
     """The trainer with its callbacks and loggers; a null entry of either group is left out."""
-    require_int("trainer.max_epochs", cfg.trainer.max_epochs, low=-1)
-    require_int("trainer.max_steps", cfg.trainer.max_steps, low=-1)
-    require_int("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, low=1)
-    require_int("trainer.check_val_every_n_epoch", cfg.trainer.check_val_every_n_epoch, low=1)
-    require_int("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps, low=1)
-    if cfg.trainer.deterministic != "warn":
-        require_bool("trainer.deterministic", cfg.trainer.deterministic)
+    check_trainer_options(plain(cfg.trainer))
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
     nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
     if not cfg.trainer.enable_progress_bar:
