@@ -10,7 +10,7 @@ from torch._inductor.cpp_builder import cpp_compiler_search
 
 from deta.engine.compilation import require_compilers
 
-patch: Callable[..., AbstractContextManager[None]] = config.patch  # type: ignore[attr-defined]  # made when it is imported
+patch: Callable[..., AbstractContextManager[None]] = config.patch
 
 
 @pytest.fixture(autouse=True)
