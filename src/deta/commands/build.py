@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -70,6 +71,7 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     optimizer = make_part(cfg, "optimizer.make", Callable)
     scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
     _try_optimization(cfg, optimizer, scheduler)
+    _try_detector(plain(cfg.model))
     datamodule.prepare_data()
     datamodule.setup("fit")
     categories = datamodule.categories
@@ -100,6 +102,17 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
     made = _try("optimizer.make", optimizer, groups)
     if scheduler is not None:
         _try("schedule.make", scheduler, made)
+
+
+def _try_detector(config: Mapping[str, Any]) -> None:
+    """Make the detector for one class without content, as a large data set takes long to read."""
+    named = OmegaConf.create({"model": without_pretrained(config)})
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            make_detector(named.model, num_classes=1)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, RuntimeError):  # which may be of that device, and comes again if it is not
+            raise
 
 
 def _try(key: str, factory: Factory, argument: object) -> object:
@@ -197,6 +210,7 @@ def _is_below(target: str, prefixes: tuple[str, ...]) -> bool:
 def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
     """The model's configuration without pretrained weights, which those of the checkpoint replace."""
     model = dict(config)
-    if "weights" in model["backbone"]:
-        model["backbone"] = {**model["backbone"], "weights": None}
+    backbone = model.get("backbone")
+    if isinstance(backbone, Mapping) and "weights" in backbone:
+        model["backbone"] = {**backbone, "weights": None}
     return model

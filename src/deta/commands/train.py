@@ -18,6 +18,7 @@ from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.evaluations import evaluate_final_weights
 from deta.commands.record import PartRecord, last_config
+from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
@@ -89,6 +90,9 @@ def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Except
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
+    is_compiled = require_bool("compile", cfg.compile)
+    if is_compiled:
+        _require_compilers(trainer)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
     selections = {str(name): make_part(cfg, f"evaluations.{name}", Callable) for name in cfg.evaluations or {}}
     module = make_module(cfg, datamodule)
@@ -96,7 +100,7 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
         _require_own_weights(cfg)
     elif cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
-    if require_bool("compile", cfg.compile):
+    if is_compiled:
         module.detector.compile()
     with finishing(trainer.loggers):
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
@@ -111,6 +115,12 @@ def _require_own_weights(cfg: DictConfig) -> None:
         raise ValueError(
             f"weights={cfg.weights} starts a run, but ckpt={cfg.ckpt} continues one from its own: leave out one of them"
         )
+
+
+def _require_compilers(trainer: pl.Trainer) -> None:
+    from deta.engine.compilation import require_compilers  # which imports the compiler: seconds that few runs need
+
+    require_compilers(trainer.strategy.root_device.type)
 
 
 def _require_no_signal() -> None:
@@ -132,13 +142,7 @@ def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
 
 def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     """The trainer with its callbacks, ``further`` among them, and loggers; a null entry of either group is left out."""
-    require_int("trainer.max_epochs", cfg.trainer.max_epochs, low=-1)
-    require_int("trainer.max_steps", cfg.trainer.max_steps, low=-1)
-    require_int("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, low=1)
-    require_int("trainer.check_val_every_n_epoch", cfg.trainer.check_val_every_n_epoch, low=1)
-    require_int("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps, low=1)
-    if cfg.trainer.deterministic != "warn":
-        require_bool("trainer.deterministic", cfg.trainer.deterministic)
+    check_trainer_options(plain(cfg.trainer))
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
     nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
     if "best" in nodes and nodes["best"].get("filename") != "best":
