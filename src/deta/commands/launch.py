@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
+from deta.commands.naming import hidden_keys
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
 from deta.engine.cluster import is_first_rank
@@ -33,6 +35,9 @@ from deta.engine.runs import (
     read_statuses,
     table,
 )
+
+PLAIN_NAME = "${run_name:}"
+"""Value of ``hydra.sweep.subdir`` that this module may complete with keys of the sweep."""
 
 
 class TrainLauncher:
@@ -57,7 +62,11 @@ class TrainLauncher:
             sys.exit(1)
         if is_sweep and cfg.ckpt is None:
             cfg.ckpt = AUTO
-        if cfg.ckpt == AUTO and not _prepare(cfg, folder):
+        try:
+            if cfg.ckpt == AUTO and not _prepare(cfg, folder):
+                return
+        except (OSError, ValueError) as error:
+            self._refuse(error, is_sweep=is_sweep)
             return
         if cfg.cluster.submit == "sbatch":
             self._cluster = _resolved(cfg.cluster)
@@ -90,6 +99,13 @@ class TrainLauncher:
         print(f"\n{table(statuses, folder)}")
         return any(status.state == RunState.FAILED for status in statuses)
 
+    def _refuse(self, error: Exception, *, is_sweep: bool) -> None:
+        """Say why a run does not start; the other runs of a sweep do."""
+        print(f"deta: {error}", file=sys.stderr)
+        self._has_failed = True
+        if not is_sweep:
+            sys.exit(1)
+
     def _train_among_others(self, cfg: DictConfig, folder: Path) -> None:
         """One failed run does not stop the others; a signal stops them all."""
         try:
@@ -116,14 +132,25 @@ class RecordCells(Callback):
         search_path = search_path_words(config.hydra)
         words = [*params, *given_words(config.hydra.overrides.task)]
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-        cells: dict[str, list[str]] = {}
-        for batch in BasicSweeper.split_arguments(overrides, None):
-            for chosen in batch:
-                composed = loader.load_sweep_config(config, list(chosen))
-                HydraConfig.instance().set_config(composed)
-                cells[str(composed.hydra.sweep.subdir)] = [*search_path, *chosen]
+        chosen = [list(words) for batch in BasicSweeper.split_arguments(overrides, None) for words in batch]
+        hidden = hidden_keys([(words, _compose_cell(loader, config, words)) for words in chosen])
+        place = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+        assert isinstance(place, dict)
+        if hidden and place["subdir"] == PLAIN_NAME:
+            config.hydra.overrides.hydra.append(f"hydra.sweep.subdir=${{run_name:{','.join(hidden)}}}")
+        composed = [_compose_cell(loader, config, words) for words in chosen]
+        cells = {
+            str(cfg.hydra.sweep.subdir): [*search_path, *words] for words, cfg in zip(chosen, composed, strict=True)
+        }
         HydraConfig.instance().set_config(config)  # for _sweep_folder
         add_cells(Path(config.hydra.sweep.dir), cells)
+
+
+def _compose_cell(loader: ConfigLoader, config: DictConfig, words: list[str]) -> DictConfig:
+    """The configuration of a run of a sweep; Hydra's own part of it is known to resolvers from now on."""
+    composed = loader.load_sweep_config(config, words)
+    HydraConfig.instance().set_config(composed)
+    return composed
 
 
 def _sweep_folder() -> Path | None:
@@ -137,11 +164,17 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     """Turn ``auto`` into the run to continue or into none; False if there is nothing to do.
 
     The ranks of one training decide alike: that the first of them has claimed the run holds up none.
+
+    Raises:
+        OSError: A run is done and its annotation files are missing.
+        ValueError: A run is done with other data.
     """
     status = read_status(folder)
     is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
     is_taken = status.state in (RunState.DONE, RunState.RUNNING, RunState.QUEUED)
     if is_taken and not (status.state == RunState.RUNNING and not is_first and is_claimed_beside(folder)):
+        if status.state == RunState.DONE:
+            import_module("deta.commands.datasets").require_same_data(cfg, [folder])  # late: it imports NumPy
         print(f"{folder}: {status.state}, skipped {status.message}".rstrip())
         return False
     cfg.ckpt = str(folder) if has_checkpoint(folder) else None

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
@@ -12,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from deta.commands.words import search_path_words
+from deta.commands.words import given_words, search_path_words, word_parts
 from deta.studies import settings
 from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below
 
@@ -34,12 +36,18 @@ def num_devices(devices: object) -> int:
     return devices if isinstance(devices, int) else 1
 
 
-def run_name(*, _root_: DictConfig) -> str:
+def run_name(*swept: str, _root_: DictConfig) -> str:
     """Readable differences to the plain experiment and a hash of the configuration, such as ``tau0.5-s0-9b329e13``.
 
     The order of overrides and values written out that are the default change nothing.
+
+    Args:
+        swept: Keys that decide no result, such as ``data.root``, and tell the runs of a sweep apart all the same.
+        _root_: The configuration.
     """
     own = effective(_root_)
+    words = dict(word_parts(word) for word in given_words(_root_.hydra.overrides.task))
+    chosen_places = {key: words[key] for key in swept}
     choices = _root_.hydra.runtime.choices
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
@@ -50,14 +58,38 @@ def run_name(*, _root_: DictConfig) -> str:
         for group, choice in choices.items()
         if choice != plain_choices.get(group) and any(is_below(key, (_path_of(str(group)),)) for key in different)
     )
-    parts = [str(choices[group]).rpartition("/")[2] for group in groups]
+    parts = [f"{key.rpartition('.')[2]}{Path(value).name}" for key, value in chosen_places.items()]
+    parts += [str(choices[group]).rpartition("/")[2] for group in groups]
     chosen = tuple(_path_of(group) for group in groups)
     changed = {key: value for key, (_, value) in different.items() if value is not ABSENT and not is_below(key, chosen)}
     named = {key: value for key, value in changed.items() if key != "seed" and not _follows(key, value, changed)}
     parts += _short_names(named)
     if len(parts) > NUM_NAMED:
         parts = [*parts[: NUM_NAMED - 1], f"and{len(parts) - NUM_NAMED + 1}"]
-    return _join([*parts, f"s{_root_.seed}", _digest(own)])
+    return _join([*parts, f"s{_root_.seed}", _digest({**own, "swept": chosen_places} if swept else own)])
+
+
+def hidden_keys(cells: Sequence[tuple[Sequence[str], DictConfig]]) -> list[str]:
+    """Keys of a sweep in which cells of one name differ, so that the name must tell them.
+
+    Args:
+        cells: Overrides and configuration of every cell.
+    """
+    by_name: dict[str, list[tuple[Mapping[str, str], Any]]] = {}
+    for words, cfg in cells:
+        content = OmegaConf.to_container(cfg, resolve=False)
+        assert isinstance(content, dict)
+        content.pop("hydra", None)
+        by_name.setdefault(str(cfg.hydra.sweep.subdir), []).append((dict(word_parts(word) for word in words), content))
+    different = [
+        key
+        for members in by_name.values()
+        for first, second in combinations(members, 2)
+        if first[1] != second[1]
+        for key in first[0]
+        if first[0][key] != second[0].get(key)
+    ]
+    return list(dict.fromkeys(different))
 
 
 def cell_name(factors: Mapping[str, str], cfg: DictConfig) -> str:

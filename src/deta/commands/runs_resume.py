@@ -1,15 +1,19 @@
 """``deta runs resume``: do what is not done of a folder of runs."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from deta.commands.console import reports_errors
+from deta.commands.datasets import require_same_data
+from deta.commands.parts import last_config
 from deta.commands.trainings import TAKEN, run_here, submit
 from deta.commands.words import job_words, recorded_words
-from deta.engine.runs import find_cell, find_runs, read_statuses, table
+from deta.engine.data_record import DATA
+from deta.engine.runs import RunState, find_cell, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
 
@@ -23,10 +27,11 @@ def run(cfg: DictConfig) -> None:
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
     extra = [str(word) for word in cfg.overrides]
     commands = {path: job_words([*_overrides(path), *extra], path) for path in open_runs}
+    others = _trained_with_other_data(status.folder for status in statuses if status.state == RunState.DONE)
     if not commands or cfg.dry_run:
         for words in commands.values():
             print("deta train", *words)
-        return
+        sys.exit(1 if others else 0)
     if cluster == "sbatch":
         job = submit(commands, folder)
         print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
@@ -35,8 +40,25 @@ def run(cfg: DictConfig) -> None:
     log = None if cfg.parallel == 1 else "training.log"
     codes = [ended.code for ended in run_here(trainings, parallel=cfg.parallel, threads=cfg.threads, log=log)]
     print(f"\n{table(read_statuses(find_runs(folder)), folder)}")
-    if any(codes):
+    if any(codes) or others:
         sys.exit(1)
+
+
+def _trained_with_other_data(runs: Iterable[Path]) -> int:
+    """Tell of runs whose annotations have changed since, not of those that lie elsewhere now; returns their number."""
+    others = 0
+    for run in runs:
+        config = last_config(run)
+        if config is None or not (run / DATA).is_file():
+            continue
+        try:
+            require_same_data(config, [run])
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            print(f"deta: {error}", file=sys.stderr)
+            others += 1
+    return others
 
 
 def _overrides(path: Path) -> list[str]:

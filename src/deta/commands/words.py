@@ -29,6 +29,12 @@ def given_words(overrides: Any) -> list[str]:  # noqa: ANN401 - Hydra types its 
     return [str(word) for word in words]
 
 
+def word_parts(word: str) -> tuple[str, str]:
+    """Key and value of an override."""
+    key, _, value = word.lstrip("+~").partition("=")
+    return key, value
+
+
 def search_path_words(hydra: Any) -> list[str]:  # noqa: ANN401 - Hydra's node, of this command or on record
     """The override by which another process finds this command's own folders of configurations (``--config-dir``)."""
     sources = [source for source in hydra.runtime.config_sources if source.provider in _FROM_COMMAND_LINE]
