@@ -1,11 +1,15 @@
 """Studies and sweeps, collected from folders."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deta.data.fingerprint import recipe_fingerprint
+from deta.data.shapes_recipe import ShapesRecipe
+from deta.engine.data_record import DataRecord, write_data
 from deta.engine.runs import RunState, add_cells, mark_done
 from deta.studies.ablation import ablation_table
 from deta.studies.collect import collect
@@ -222,3 +226,42 @@ def test_places_that_hold_nothing_to_compare_say_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty holds no run that has started"):
         collect(tmp_path / "empty")
+
+
+def trained_with(folder: Path, num_train: int) -> None:
+    """Put generated pictures on record as the data of a run."""
+    recipe = ShapesRecipe(num_train=num_train, num_val=4)
+    data = DataRecord({"train": recipe_fingerprint(recipe, "train"), "val": recipe_fingerprint(recipe, "val")})
+    write_data(folder, data)
+    done = json.loads((folder / "done.json").read_text())
+    mark_done(folder, {**done, "data": data.to_dict()})
+
+
+def test_runs_of_two_data_sets_are_in_no_cell_together_and_a_note_names_both(tmp_path: Path) -> None:
+    for seed, num_train in ((0, 8), (1, 8), (2, 9)):
+        run = write_run(tmp_path / f"{seed}", config(seed=seed), ap=0.1 * num_train)
+        trained_with(run, num_train)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert [axis.name for axis in comparison.axes] == ["data_set"]
+    assert [[run.seed for run in cell.runs] for cell in comparison.cells] == [[0, 1], [2]]
+    assert [cell.summary["AP"].mean for cell in comparison.cells] == pytest.approx([0.8, 0.9])
+    (note,) = [note for note in comparison.notes if "data sets" in note]
+    assert note.startswith("the runs were trained with 2 different data sets: train shapes-8-4-")
+    assert "/train (8 images, 6 classes, digest " in note
+    assert "/train (9 images, 6 classes, digest " in note
+
+
+def test_runs_of_one_data_set_need_no_note_and_no_axis(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        trained_with(write_run(tmp_path / f"{seed}", config(seed=seed), ap=0.1), 8)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert (comparison.axes, comparison.notes) == ((), ())
+
+
+def test_a_study_says_that_its_runs_have_other_data_or_none_on_record(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    for name, num_train in (("0.6-0", 8), ("0.6-1", 8), ("0.5-0", 9)):
+        trained_with(tmp_path / name, num_train)
+    notes = collect(tmp_path, bootstrap=None).notes
+    assert any("with 2 different data sets: " in note for note in notes)
+    assert "1 runs have no record of their data, which may be others than those of the rest" in notes

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+
 from hydra._internal.hydra import Hydra
 
 

@@ -29,6 +29,7 @@ from deta.engine.run_columns import terminal_width
 from deta.engine.runs import (
     TAKEN,
     RunState,
+    RunStatus,
     add_cells,
     find_runs,
     has_checkpoint,
@@ -62,15 +63,19 @@ class TrainLauncher:
             sys.exit(1)
         if is_sweep and cfg.ckpt is None:
             cfg.ckpt = AUTO
-        if cfg.cluster.submit == "sbatch":
-            self._cluster = _resolved(cfg.cluster)
-            self._is_explicit = cfg.ckpt != AUTO  # auto leaves alone what is done or under way
-            self._waiting[folder] = job_words(complete_words(hydra_cfg), folder)
-        elif cfg.ckpt != AUTO or _prepare(cfg, folder):
-            try:
-                self._train_among_others(cfg, folder) if is_sweep else _train(cfg)
-            finally:
-                release(folder)
+        try:
+            if cfg.cluster.submit == "sbatch":
+                self._wait_for_submission(cfg, folder)
+                return
+            if cfg.ckpt == AUTO and not _prepare(cfg, folder):
+                return
+        except (OSError, ValueError) as error:
+            self._refuse(error, is_sweep=is_sweep)
+            return
+        try:
+            self._train_among_others(cfg, folder) if is_sweep else _train(cfg)
+        finally:
+            release(folder)
 
     def finish(self) -> None:
         """Submit what waits; after a sweep print the table of its folder and exit with 1 if a run failed."""
@@ -99,6 +104,20 @@ class TrainLauncher:
         if others:
             print(f"(beside {others} other runs: deta runs folder={folder})")
         return any(status.state not in TAKEN for status in statuses)
+
+    def _wait_for_submission(self, cfg: DictConfig, folder: Path) -> None:
+        self._is_explicit = cfg.ckpt != AUTO  # auto leaves alone what is done or under way
+        if not self._is_explicit:
+            _require_same_data(cfg, read_status(folder))
+        self._cluster = _resolved(cfg.cluster)
+        self._waiting[folder] = job_words(complete_words(HydraConfig.get()), folder)
+
+    def _refuse(self, error: Exception, *, is_sweep: bool) -> None:
+        """Say why a run does not start; the other runs of a sweep do."""
+        print(f"deta: {error}", file=sys.stderr)
+        self._has_failed = True
+        if not is_sweep:
+            sys.exit(1)
 
     def _train_among_others(self, cfg: DictConfig, folder: Path) -> None:
         """One failed run does not stop the others; a signal stops them all."""
@@ -161,11 +180,16 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
 
     What lies there is judged, and changed, only by who holds the claim. The ranks of one training decide alike: that
     the first of them has claimed the run holds up none.
+
+    Raises:
+        OSError: A run is done and its annotation files are missing.
+        ValueError: A run is done with other data.
     """
     status = read_status(folder)
     is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
     is_beside = not is_first and status.state == RunState.RUNNING and is_claimed_beside(folder)
     if status.state in TAKEN and not is_beside:
+        _require_same_data(cfg, status)
         slurm.tell_skipped(status)
         return False
     if is_first and not _claim(folder):
@@ -174,6 +198,12 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     if is_first and cfg.ckpt is None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)  # it died before the first checkpoint
     return True
+
+
+def _require_same_data(cfg: DictConfig, status: RunStatus) -> None:
+    """Refuse to take a run for done that was trained on other data."""
+    if status.state == RunState.DONE:
+        import_module("deta.commands.datasets").require_same_data(cfg, [status.folder])  # late: it imports NumPy
 
 
 def _claim(folder: Path) -> bool:

@@ -8,8 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import plain
+from deta.commands.datasets import configured_data
 from deta.commands.naming import effective
+from deta.commands.parts import last_config, num_parts
 from deta.commands.words import complete_words, record_words
+from deta.engine.data_record import write_data
 from deta.engine.environment import describe_run
 from deta.studies import settings
 from deta.studies.settings import differences
@@ -19,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class PartRecord(pl.Callback):
-    """Writes ``words.json``, ``config.yaml`` and ``environment.json``; a later part has ``config-1.yaml`` and so on.
+    """Writes ``words.json``, ``data.json``, ``config.yaml`` and ``environment.json``; later ``config-1.yaml`` etc.
 
     The first part of a run is on record from its start. A later one is once it has made a step: of a start that fails
     nothing stays, and the run is continued as before.
@@ -61,12 +64,15 @@ class PartRecord(pl.Callback):
             logger.log_hyperparams({**plain(self._cfg), "environment": self._environment})
         if not trainer.is_global_zero:
             return
-        part = _num_parts(self._folder) if self._is_continued else 0
+        part = num_parts(self._folder) if self._is_continued else 0
         suffix = f"-{part}" if part else ""
         self._folder.mkdir(parents=True, exist_ok=True)
         record_words(self._folder, complete_words(HydraConfig.get()))
         write_text(self._folder / f"config{suffix}.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
         write_json(self._folder / f"environment{suffix}.json", self._environment)
+        data = configured_data(self._cfg)
+        if data is not None:
+            write_data(self._folder, data)
 
     def _tell_changes(self) -> None:
         before = last_config(self._folder)
@@ -74,20 +80,6 @@ class PartRecord(pl.Callback):
         if changes:
             told = ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
             _log.warning("This part of the run has other settings than the one before: %s", told)
-
-
-def last_config(folder: Path) -> DictConfig | None:
-    """Settings with which a run has trained last; None if it has not."""
-    last = _num_parts(folder) - 1
-    if last < 0:
-        return None
-    config = OmegaConf.load(folder / f"config{f'-{last}' if last else ''}.yaml")
-    assert isinstance(config, DictConfig)
-    return config
-
-
-def _num_parts(folder: Path) -> int:
-    return len(list(folder.glob("environment*.json")))
 
 
 def _shown(value: object) -> str:

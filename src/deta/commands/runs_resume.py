@@ -10,9 +10,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deta.commands.console import reports_errors
+from deta.commands.datasets import require_same_data
+from deta.commands.parts import last_config
 from deta.commands.trainings import run_here, submit
 from deta.commands.words import job_words, recorded_words
-from deta.engine.runs import TAKEN, RunStatus, find_cell, find_runs, read_statuses, table
+from deta.engine.data_record import DATA
+from deta.engine.runs import TAKEN, RunState, RunStatus, find_cell, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
 
@@ -27,12 +30,13 @@ def run(cfg: DictConfig) -> None:
     statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
     commands = _commands(statuses, [str(word) for word in cfg.overrides])
+    others = _trained_with_other_data(status.folder for status in statuses if status.state == RunState.DONE)
     if not commands or cfg.dry_run:
         if commands and cluster == "sbatch":
             submit(commands, folder, dry_run=True)
         for words in commands.values():
             print("deta train", *words)
-        return
+        sys.exit(1 if others else 0)
     if cluster == "sbatch":
         submit(commands, folder)
         return
@@ -40,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     log = None if cfg.parallel == 1 else "training.log"
     codes = [ended.code for ended in run_here(trainings, parallel=cfg.parallel, threads=cfg.threads, log=log)]
     print(f"\n{table(read_statuses(find_runs(folder)), folder)}")
-    if any(codes):
+    if any(codes) or others:
         sys.exit(1)
 
 
@@ -61,6 +65,23 @@ def _commands(statuses: Iterable[RunStatus], extra: list[str]) -> dict[Path, lis
         print("\nNot tried, since their commands would fail again; overrides=[...] may mend them, or remove them:")
         print("".join(f"  {line}\n" for line in left_out))
     return commands
+
+
+def _trained_with_other_data(runs: Iterable[Path]) -> int:
+    """Tell of runs whose annotations have changed since, not of those that lie elsewhere now; returns their number."""
+    others = 0
+    for run in runs:
+        config = last_config(run)
+        if config is None or not (run / DATA).is_file():
+            continue
+        try:
+            require_same_data(config, [run])
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            print(f"deta: {error}", file=sys.stderr)
+            others += 1
+    return others
 
 
 def _overrides(path: Path) -> list[str]:

@@ -15,7 +15,9 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
+from deta.commands.datasets import require_same_data
 from deta.commands.words import job_words, search_path_words
+from deta.engine.data_record import DATA
 from deta.engine.runs import add_cells
 from deta.studies.space import Parameter, Value, as_override
 from deta.utils.checks import require_choice
@@ -33,6 +35,7 @@ def run(cfg: DictConfig) -> None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none",))
+    require_same_data(cfg, sorted(path.parent for path in folder.glob(f"*/{DATA}")))
     search_path = search_path_words(HydraConfig.get())
     words = [str(word) for word in HydraConfig.get().overrides.task]
     words = [word for word in words if not word.lstrip("+~").startswith("search")]

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.console import reports_errors
+from deta.commands.datasets import require_same_data
 from deta.commands.naming import cell_name, effective, known_name
 from deta.commands.trainings import compose_training, run_here, submit
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
@@ -43,6 +44,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.action == "plan":
         _show(plan, folder)
         return
+    _require_same_data(plan, folder)
     plan.write(folder)
     add_cells(folder, {planned.folder: planned.words for planned in plan.runs})
     if cluster == "sbatch":
@@ -112,6 +114,15 @@ def _missing(plan: Plan, folder: Path) -> dict[Path, list[str]]:
         for path, planned in places.items()
         if read_status(path).state not in TAKEN
     }
+
+
+def _require_same_data(plan: Plan, folder: Path) -> None:
+    """What is done is part of the study only if it was trained with the data of today."""
+    for factors in plan.study.cells():
+        runs = [planned for planned in plan.runs if planned.factors == factors]
+        done = [path for run in runs if read_status(path := folder / run.folder).state == RunState.DONE]
+        if done:
+            require_same_data(compose_training(runs[0].words), done)
 
 
 def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> None:

@@ -16,13 +16,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
+from deta.commands.datasets import require_same_data
 from deta.commands.evaluations import evaluate_final_weights
-from deta.commands.record import PartRecord, last_config
+from deta.commands.parts import last_config
+from deta.commands.record import PartRecord
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
 from deta.engine.cluster import this_job
+from deta.engine.data_record import read_data
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
@@ -47,6 +50,8 @@ def run(cfg: DictConfig) -> None:
     pl.seed_everything(require_int("seed", cfg.seed, low=0, high=2**32 - 1), workers=True, verbose=False)
     try:
         resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
+        if resume_path is not None and last_config(folder) is not None:
+            require_same_data(cfg, [folder])
         trainer = make_trainer(cfg, PartRecord(cfg, folder, is_continued=resume_path is not None))
         _require_processes(trainer)
     except Exception as error:  # of any kind: the run tells its state
@@ -77,7 +82,9 @@ def run(cfg: DictConfig) -> None:
     metrics = {} if module.result is None else module.result.metrics()
     _report(module, folder)
     require_held(folder)
-    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics})
+    data = read_data(folder)
+    known = {} if data is None else {"data": data.to_dict()}
+    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics, **known})
 
 
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:

@@ -28,6 +28,7 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
         if unscored:
             yield f"{unscored} runs are not evaluated under {name}; deta study evaluates them"
     yield from _settings(study, groups)
+    yield from different_data(records)
     yield from different_machines(records)
     if len(study.seeds) < 3:
         yield f"{len(study.seeds)} seeds say little: an interval over two is wide, and over one there is none"
@@ -47,6 +48,16 @@ def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
     unmatched = sum(any(not each.has_matches for each in record.evaluations.values()) for record in records)
     if unmatched:
         yield f"{unmatched} runs are not evaluated by COCO's rules: they have no interval over images"
+
+
+def different_data(records: Iterable[Record]) -> Iterator[str]:
+    """A note if not all runs were trained with the same data; it names every data set."""
+    found = [record.data for record in records if record.configs and record.run.history]
+    known = {data.digest: data for data in found if data is not None}
+    if len(known) > 1:
+        yield f"the runs were trained with {len(known)} different data sets: {' | '.join(map(str, known.values()))}"
+    if known and None in found:
+        yield f"{found.count(None)} runs have no record of their data, which may be others than those of the rest"
 
 
 def different_machines(records: Iterable[Record]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from deta.engine.data_record import DataRecord, read_data
 from deta.engine.evaluation import EVALUATIONS, StoredEvaluation, read_evaluation
 from deta.engine.runs import DONE, read_status
 from deta.engine.tracking import read_metrics
@@ -16,6 +17,8 @@ from deta.studies.results import Run
 from deta.studies.settings import effective
 
 _VALIDATION = "val/"
+_NO_METRICS = ("step", "epoch", "data")
+"""Keys of ``done.json`` that are no score."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Record:
             what it is to have, or none.
         postprocess: Selection of detections that its validations use, such as ``nms``; None without a configuration.
         evaluations: Those of its final weights by selection.
+        data: The data set that it was trained with; None if it has no record of it.
     """
 
     run: Run
     configs: tuple[Mapping[str, Any], ...]
     postprocess: str | None
     evaluations: Mapping[str, StoredEvaluation]
+    data: DataRecord | None = None
 
 
 def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = None) -> Record:
@@ -63,7 +68,7 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
     if run.is_done:
         run = replace(run, scores={name: evaluation.metrics for name, evaluation in evaluations.items()})
     own = _selection(configs[-1]) if configs else None
-    return Record(run, tuple(effective(config) for config in configs), own, evaluations)
+    return Record(run, tuple(effective(config) for config in configs), own, evaluations, read_data(folder))
 
 
 def with_planned(record: Record, config: Mapping[str, Any]) -> Record:
@@ -81,7 +86,7 @@ def with_own_scores(record: Record) -> Record:
     if own is None or own in run.scores or not run.is_done:
         return record
     done = json.loads((run.folder / DONE).read_text())
-    metrics = {name: value for name, value in done.items() if name not in ("step", "epoch")}
+    metrics = {name: value for name, value in done.items() if name not in _NO_METRICS}
     if not metrics:  # a run continued at its very end did not validate again
         last: Mapping[str, Any] = next((row for row in reversed(run.history) if f"{_VALIDATION}AP" in row), {})
         metrics = {name.removeprefix(_VALIDATION): value for name, value in last.items() if name.startswith("val/A")}
