@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -71,7 +72,10 @@ def wants_trace() -> bool:
 
 
 def exit_with(error: Exception) -> NoReturn:
-    """Print the message of an error and end with exit code 1."""
+    """Print the message of an error and end with exit code 1; a reader that has gone, as ``head`` goes, gets none."""
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tells of it at its end
+        sys.exit(128 + signal.SIGPIPE)
     print(f"\ndeta: {shown_lines(describe(error))}", file=sys.stderr)
     print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
     sys.exit(1)

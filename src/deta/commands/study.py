@@ -12,6 +12,7 @@ from deta.commands.console import reports_errors
 from deta.commands.naming import cell_name, effective, known_name
 from deta.commands.trainings import TAKEN, compose_training, run_here, submit
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
+from deta.engine.run_columns import terminal_width
 from deta.engine.runs import RunState, add_cells, read_status
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
@@ -168,7 +169,7 @@ def _collect(folder: Path, bootstrap: int | None) -> None:
     from deta.studies.report import write_report
 
     comparison = collect(folder, bootstrap=bootstrap)
-    print(f"\n{to_text(ablation_table(comparison))}\n{write_report(comparison, folder / REPORT)}")
+    print(f"\n{to_text(ablation_table(comparison), terminal_width())}\n{write_report(comparison, folder / REPORT)}")
 
 
 def _describe(planned: PlannedRun) -> str:

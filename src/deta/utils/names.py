@@ -1,4 +1,4 @@
-"""Texts that somebody else has written, such as names of classes, files and folders, in places that obey some letters."""
+"""Texts that somebody else has written, such as names of classes and files, in places that obey some letters."""
 
 import difflib
 import unicodedata
