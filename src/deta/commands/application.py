@@ -24,7 +24,7 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 def run_application(
     command: str, task: Callable[[DictConfig], object], words: Sequence[str], configurations: Path
-) -> None:
+) -> bool:
     """Do what a command line asks; exits with 1 after an error that a user can mend, and with 2 of a wrong option.
 
     Args:
@@ -32,11 +32,14 @@ def run_application(
         task: What is run, once or for every run of a sweep.
         words: Options and overrides, in any order.
         configurations: The folder of configurations.
+
+    Returns:
+        Whether the task was run, and nothing was only shown.
     """
     version.setbase(VERSION_BASE)
     options = _parser(command).parse_intermixed_args(words)
     try:
-        _do(command, options, task, configurations)
+        return _do(command, options, task, configurations)
     except user_errors() as error:
         if wants_trace():
             raise
@@ -45,7 +48,7 @@ def run_application(
         GlobalHydra.instance().clear()
 
 
-def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], object], configurations: Path) -> None:
+def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], object], configurations: Path) -> bool:
     name = options.config_name or command.replace(" ", "_")
     hydra = _hydra(configurations, options.config_dir)
     words: list[str] = options.overrides
@@ -59,6 +62,8 @@ def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], 
         hydra.show_cfg(name, words, cfg_type=options.cfg, package=options.package, resolve=options.resolve)
     else:
         _run(hydra, name, task, words, is_sweep=options.multirun)
+        return True
+    return False
 
 
 def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool) -> None:

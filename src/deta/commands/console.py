@@ -109,6 +109,10 @@ def _unreadable(word: str) -> str:
     key, equals, value = word.partition("=")
     if not key or not equals:
         return f"{word}: an override is key=value"
+    if value.startswith("[") and value.endswith("]"):
+        return (
+            f"{word}: in a list, texts with letters that mean something else stand in quotes: \"{key}=['a=b','c d']\""
+        )
     spelt = f"{key}={quoted(value)}"
     spelt = shlex.quote(spelt) if any(letter in spelt for letter in '"$`\\!') else f'"{spelt}"'
     return f"{word}: this value has letters that mean something else; as a text it is written {spelt}"

@@ -85,7 +85,7 @@ class TrainLauncher:
     def show_sweep(self) -> bool:
         """After a sweep print the table of its folder; returns whether a run in it has failed."""
         folder = _sweep_folder()
-        if folder is None:
+        if folder is None or not folder.is_dir():
             return False
         statuses = read_statuses(find_runs(folder))
         print(f"\n{table(statuses, folder, width=terminal_width())}")

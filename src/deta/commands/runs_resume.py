@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from deta.commands.console import reports_errors
-from deta.commands.trainings import TAKEN, run_here, submit
+from deta.commands.trainings import TAKEN, further_words, run_here, submit
 from deta.commands.words import job_words, recorded_words
 from deta.engine.runs import find_cell, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> None:
     statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
-    extra = [str(word) for word in cfg.overrides]
+    extra = further_words(cfg)
     commands = {path: job_words([*_overrides(path), *extra], path) for path in open_runs}
     if not commands or cfg.dry_run:
         for words in commands.values():
