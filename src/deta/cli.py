@@ -5,11 +5,13 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deta.commands.quoting import quote_paths, quoted, unquoted
+from deta.commands.quoting import gather_training_words, quote_paths, quoted, unquoted
 from deta.engine import preemption
+from deta.utils.names import nearest, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,6 +39,23 @@ SWEEP_WORDS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 """Words of a command line that sweeps, beside those of a named sweep."""
 FIRST_WORDS = {"report": "folder"}
 """Commands whose first word may be the bare value of a key."""
+_OF_ALL = ("folder", "overrides", "parallel", "threads", "paths", "cluster", "hydra")
+OWN_KEYS = {
+    "study": (
+        "study",
+        "action",
+        "folder",
+        "overrides",
+        "parallel",
+        "threads",
+        "bootstrap",
+        "paths",
+        "cluster",
+        "hydra",
+    ),
+    "runs resume": ("folder", "overrides", "parallel", "threads", "dry_run", "paths", "cluster", "hydra"),
+}
+"""Commands that pass overrides on to trainings: the keys that they keep for themselves."""
 CHILD_COMMAND = "DETA_CHILD_COMMAND"
 """Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
 
@@ -62,11 +81,12 @@ def main() -> None:
     register_resolvers()
     chosen = launcher.run if command == "train" else task
     try:
-        run_application(command, chosen, sys.argv[1:], config_dir())
+        has_run = run_application(command, chosen, sys.argv[1:], config_dir())
     except SystemExit:
         launcher.show_sweep()
         raise
-    launcher.finish()
+    if has_run:
+        launcher.finish()
     preemption.end()
 
 
@@ -149,20 +169,33 @@ def _take_command() -> str:
     if words[0] == "--version":
         print(f"deta {version('deta')}")
         sys.exit(0)
+    flags = list(takewhile(lambda word: not _is_command(word), words)) if words[0].startswith("-") else []
+    words = words[len(flags) :] or words
     for length in (2, 1):
         command = " ".join(words[:length])
         if command in COMMANDS:
-            del sys.argv[1 : 1 + length]
-            if command == "eval":
-                sys.argv[1:] = _spell_from(sys.argv[1:])
-            _refuse_dashes(sys.argv[1:])
-            sys.argv[1:] = quote_paths(sys.argv[1:], is_sweep=_is_sweep(sys.argv[1:]))
+            sys.argv[1:] = _spelt_out(command, [*words[length:], *flags])
             os.environ[CHILD_COMMAND] = command
             return command
-    known = ", ".join(COMMANDS)
-    given = " ".join(words[:2]) if any(name.startswith(f"{words[0]} ") for name in COMMANDS) else words[0]
-    print(f"deta: no command '{given}'. Commands: {known}. See deta --help", file=sys.stderr)
+    given = " ".join(words[:2]) if _is_command(words[0]) else words[0]
+    meant = nearest(" ".join(words[:2]), COMMANDS) or nearest(words[0], COMMANDS)
+    advice = f"Did you mean deta {meant}? " if meant else ""
+    print(f"deta: no command '{shown(given)}'. {advice}Commands: {', '.join(COMMANDS)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _is_command(word: str) -> bool:
+    """Whether a word is a command, or the first of two that are one."""
+    return any(word == name.partition(" ")[0] for name in COMMANDS)
+
+
+def _spelt_out(command: str, words: list[str]) -> list[str]:
+    """The words of a command as Hydra reads them."""
+    if command == "eval":
+        words = _spell_from(words)
+    _refuse_dashes(words)
+    words = quote_paths(words, is_sweep=_is_sweep(words))
+    return gather_training_words(words, OWN_KEYS[command]) if command in OWN_KEYS else words
 
 
 def _spell_from(words: list[str]) -> list[str]:

@@ -106,3 +106,18 @@ def test_tables_are_written_beside_each_other(tmp_path: Path) -> None:
     paths = write_tables(TABLE, tmp_path, "table")
     assert [path.name for path in paths] == ["table.csv", "table.md", "table.tex"]
     assert paths[0].read_bytes() == to_csv(TABLE).encode()
+
+
+def test_names_that_programs_obey_are_harmless_in_every_format() -> None:
+    name = "=HYPERLINK(1)\x1b[31m\u202e"
+    table = Table("c\x1b", COLUMNS, ((Entry(name, (name,)), Entry("1", (-1.0, None))),), (name,))
+    rows = list(csv.reader(io.StringIO(to_csv(table))))
+    assert rows[1] == [f"'{name}", "-1.0", ""]
+    for text in (to_text(table), to_markdown(table), to_latex(table)):
+        assert not any(letter in text for letter in "\x1b\u202e")
+    assert r"\x1b[31m\u202e" in to_text(table)
+
+
+def test_the_text_fits_the_terminal() -> None:
+    lines = to_text(TABLE, width=20).splitlines()
+    assert max(map(len, lines[2:5])) <= 20

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from deta.commands.console import exit_with, user_errors, wants_trace
-from deta.commands.help import print_help
+from deta.commands.help import help_text
 from deta.commands.loader import Loader
 
 VERSION_BASE = "1.3"
@@ -24,7 +24,7 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 def run_application(
     command: str, task: Callable[[DictConfig], object], words: Sequence[str], configurations: Path
-) -> None:
+) -> bool:
     """Do what a command line asks; exits with 1 after an error that a user can mend, and with 2 of a wrong option.
 
     Args:
@@ -32,11 +32,14 @@ def run_application(
         task: What is run, once or for every run of a sweep.
         words: Options and overrides, in any order.
         configurations: The folder of configurations.
+
+    Returns:
+        Whether the task was run, and nothing was only shown.
     """
     version.setbase(VERSION_BASE)
     options = _parser(command).parse_intermixed_args(words)
     try:
-        _do(options, options.config_name or command.replace(" ", "_"), task, configurations)
+        return _do(command, options, task, configurations)
     except user_errors() as error:
         if wants_trace():
             raise
@@ -45,19 +48,22 @@ def run_application(
         GlobalHydra.instance().clear()
 
 
-def _do(options: argparse.Namespace, name: str, task: Callable[[DictConfig], object], configurations: Path) -> None:
+def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], object], configurations: Path) -> bool:
+    name = options.config_name or command.replace(" ", "_")
     hydra = _hydra(configurations, options.config_dir)
     words: list[str] = options.overrides
     if options.help:
-        print_help(hydra, name, words)
+        print(help_text(hydra, name, words, _parser(command).format_help()))
     elif options.hydra_help:
-        hydra.hydra_help(name, args_parser=_parser(name), args=argparse.Namespace(overrides=[]))
+        hydra.hydra_help(name, args_parser=_parser(command), args=argparse.Namespace(overrides=[]))
     elif options.info:
         hydra.show_info(options.info, config_name=name, overrides=words)
     elif options.cfg:
         hydra.show_cfg(name, words, cfg_type=options.cfg, package=options.package, resolve=options.resolve)
     else:
         _run(hydra, name, task, words, is_sweep=options.multirun)
+        return True
+    return False
 
 
 def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool) -> None:
@@ -95,16 +101,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(command: str) -> _Parser:
-    parser = _Parser(prog=f"deta {command}", add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*", help="key=value")
+    parser = _Parser(
+        prog=f"deta {command}", usage=f"deta {command} [key=value ...] [option ...]", add_help=False, allow_abbrev=False
+    )
+    parser.add_argument("overrides", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--help", "-h", action="store_true", help="the keys of the command")
     parser.add_argument("--hydra-help", action="store_true", help="Hydra's help")
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration")
     parser.add_argument("--resolve", action="store_true", help="with --cfg: with all references resolved")
-    parser.add_argument("--package", "-p", help="with --cfg: this part alone")
+    parser.add_argument("--package", "-p", metavar="KEY", help="with --cfg: this part alone")
     parser.add_argument("--run", "-r", action="store_true", help="run, which is the default")
     parser.add_argument("--multirun", "-m", action="store_true", help="sweep over all values with commas")
-    parser.add_argument("--config-dir", "-cd", help="a folder of configurations of your own")
-    parser.add_argument("--config-name", "-cn", help="another configuration than that of the command")
+    parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="a folder of configurations of your own")
+    parser.add_argument("--config-name", "-cn", metavar="NAME", help="another configuration than that of the command")
     parser.add_argument("--info", "-i", choices=INFO, help="how the configuration came about")
     return parser

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -71,7 +72,10 @@ def wants_trace() -> bool:
 
 
 def exit_with(error: Exception) -> NoReturn:
-    """Print the message of an error and end with exit code 1."""
+    """Print the message of an error and end with exit code 1; a reader that has gone, as ``head`` goes, gets none."""
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tells of it at its end
+        sys.exit(128 + signal.SIGPIPE)
     print(f"\ndeta: {shown_lines(describe(error))}", file=sys.stderr)
     print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
     sys.exit(1)
@@ -105,6 +109,10 @@ def _unreadable(word: str) -> str:
     key, equals, value = word.partition("=")
     if not key or not equals:
         return f"{word}: an override is key=value"
+    if value.startswith("[") and value.endswith("]"):
+        return (
+            f"{word}: in a list, texts with letters that mean something else stand in quotes: \"{key}=['a=b','c d']\""
+        )
     spelt = f"{key}={quoted(value)}"
     spelt = shlex.quote(spelt) if any(letter in spelt for letter in '"$`\\!') else f'"{spelt}"'
     return f"{word}: this value has letters that mean something else; as a text it is written {spelt}"

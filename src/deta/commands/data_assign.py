@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from deta.commands.console import reports_errors
 from deta.commands.data_stats import read_split
 from deta.data.coco import CocoAnnotations
 from deta.data.sample import unlabelled_sample
-from deta.engine.figure_style import save_figure
+from deta.engine.figure_style import draw
 from deta.engine.laboratory import AnchorGrid, Laboratory, Size
 from deta.engine.laboratory_figures import laboratory_figure
 from deta.engine.tracking import write_csv
@@ -55,7 +56,7 @@ def run(cfg: DictConfig) -> None:
     write_csv(folder / "assignment.csv", rows)
     name = datamodule.splits[cfg.split].annotation_file.name
     title = f"{base['_target_'].rpartition('.')[2]} on the anchors of {name}"
-    save_figure(laboratory_figure(rows, grid, title=title), folder / "assignment.png")
+    draw(partial(laboratory_figure, rows, grid, title=title), folder / "assignment.png")
     print(_table(rows, list(grid)))
     print(f"\n{len(settings)} rules on {len(annotations)} images in {seconds:.0f} s")
     print(f"Table and chart lie in {folder.resolve()}")

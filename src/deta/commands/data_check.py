@@ -13,6 +13,7 @@ from deta.data.datamodule import CocoDataModule
 from deta.data.streaming.checks import check_shards
 from deta.data.streaming.split import ShardedSplit
 from deta.utils.checks import require_bool
+from deta.utils.names import shown, shown_lines
 
 
 @reports_errors
@@ -40,7 +41,7 @@ def run(cfg: DictConfig) -> None:
             layout=datamodule.layout,
             allow_unlabelled=require_bool("allow_unlabelled", cfg.allow_unlabelled),
         )
-        print("\n".join(report.lines()))
+        print("\n".join(shown(line) for line in report.lines()))
         is_usable = is_usable and report.is_usable
         if split == "train" and report.annotations is not None:
             categories = read_coco(files.annotation_file, layout=datamodule.layout).categories
@@ -53,8 +54,8 @@ def _check_shards(cfg: DictConfig, datamodule: CocoDataModule) -> None:
         assert isinstance(split, ShardedSplit)
         annotations = read_coco(split.annotation_file, layout=datamodule.layout)
         faults = check_shards(split, annotations, num_workers=cfg.num_workers, rules=datamodule.image_rules)
-        print(f"{split.address}\n  {annotations.report.summary()}, {split.summary()}")
-        print("".join(f"  error: {line}\n" for line in faults), end="")
+        print(shown_lines(f"{split.address}\n  {annotations.report.summary()}, {split.summary()}"))
+        print("".join(f"  error: {shown(line)}\n" for line in faults), end="")
         is_usable = is_usable and not faults
     _finish(is_usable)
 

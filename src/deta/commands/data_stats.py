@@ -1,6 +1,7 @@
 """``deta data stats``: what a data set holds, as tables and a chart for each split."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -11,7 +12,7 @@ from deta.data.coco import CocoAnnotations, read_coco
 from deta.data.datamodule import CocoDataModule
 from deta.data.statistics import DatasetStatistics, dataset_statistics
 from deta.engine.data_figures import statistics_figure
-from deta.engine.figure_style import save_figure
+from deta.engine.figure_style import draw
 from deta.engine.tracking import write_csv
 
 
@@ -25,13 +26,13 @@ def run(cfg: DictConfig) -> None:
     found = {split: dataset_statistics(read_split(datamodule, split)) for split in _splits(cfg, datamodule)}
     for split, statistics in found.items():
         write_csv(folder / f"categories_{split}.csv", statistics.category_rows())
-        path = folder / f"statistics_{split}.png"
-        name = datamodule.splits[split].annotation_file.name
-        save_figure(statistics_figure(statistics, title=f"{split}: {name}"), path)
     summaries = {split: statistics.summary() for split, statistics in found.items()}
     names = next(iter(summaries.values()))
     write_csv(folder / "summary.csv", [{"quantity": n, **{s: v[n] for s, v in summaries.items()}} for n in names])
     print("\n".join(_table(found)))
+    for split, statistics in found.items():
+        title = f"{split}: {datamodule.splits[split].annotation_file.name}"
+        draw(partial(statistics_figure, statistics, title=title), folder / f"statistics_{split}.png")
     print(f"\nTables and charts lie in {folder.resolve()}")
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from deta.engine.evaluation.raw import RawPredictions
 from deta.engine.evaluation.result_file import read_results
 from deta.engine.evaluation_figures import sweep_figure
 from deta.engine.evaluation_report import report
-from deta.engine.figure_style import save_figure
+from deta.engine.figure_style import draw
 from deta.engine.tracking import write_csv
 from deta.models.postprocess import NMS, TopK
 from deta.utils.checks import require_int, require_number
@@ -199,7 +200,7 @@ def _sweep(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, rule
         print(_uncertain(max(int(str(row["uncertain_images"])) for row in rows)))
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "sweep.csv", rows)
-    save_figure(sweep_figure(rows), folder / "figures" / "sweep.png")
+    draw(partial(sweep_figure, rows), folder / "figures" / "sweep.png")
 
 
 def _uncertain(count: int) -> str:

@@ -95,7 +95,7 @@ class TrainLauncher:
     def show_sweep(self) -> bool:
         """After a sweep print the table of its cells; returns whether one is neither done nor under way."""
         folder = _sweep_folder()
-        if folder is None:
+        if folder is None or not folder.is_dir():
             return False
         cells = {folder / str(name) for name in HydraConfig.get().callbacks["cells"].get("names", [])}
         statuses = read_statuses(sorted(cells))

@@ -1,8 +1,10 @@
 """Paths among the words of a command line, quoted so that Hydra takes every letter of them as it is."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from deta.utils.names import nearest
 
 PATH_KEYS = frozenset(
     {
@@ -62,6 +64,23 @@ def quote_paths(words: Iterable[str], *, is_sweep: bool) -> list[str]:
             value with quotes or brackets stays as it is.
     """
     return [_with_quotes(word, is_sweep=is_sweep) for word in words]
+
+
+def gather_training_words(words: Iterable[str], own: Sequence[str]) -> list[str]:
+    """Put the overrides that are for trainings into the key ``words`` of a command that starts them.
+
+    Args:
+        words: Options and overrides.
+        own: First parts of the keys of the command itself; what is spelt like one of them is left to it, too.
+    """
+    kept: list[str] = []
+    passed: list[str] = []
+    for word in words:
+        first = re.split(r"[.@/=]", word.lstrip("+~"), maxsplit=1)[0]
+        is_own = "=" not in word or word.startswith("-") or nearest(first, own, likeness=0.8) is not None
+        (kept if is_own else passed).append(word)
+    escaped = [quoted(word).replace("${", "\\${") for word in passed]  # a reference is for the training to follow
+    return [*kept, f"words=[{','.join(escaped)}]"] if escaped else kept
 
 
 def _with_quotes(word: str, *, is_sweep: bool) -> str:

@@ -12,7 +12,7 @@ from yaml import YAMLError
 from deta.commands.console import reports_errors
 from deta.commands.datasets import require_same_data
 from deta.commands.parts import last_config
-from deta.commands.trainings import run_here, submit
+from deta.commands.trainings import further_words, run_here, submit
 from deta.commands.words import job_words, recorded_words
 from deta.engine.data_record import DATA
 from deta.engine.runs import TAKEN, RunState, RunStatus, find_cell, find_runs, read_statuses, table
@@ -29,7 +29,7 @@ def run(cfg: DictConfig) -> None:
     cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
     statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
-    commands = _commands(statuses, [str(word) for word in cfg.overrides])
+    commands = _commands(statuses, further_words(cfg))
     others = _trained_with_other_data(status.folder for status in statuses if status.state == RunState.DONE)
     if not commands or cfg.dry_run:
         if commands and cluster == "sbatch":

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from deta.commands.console import reports_errors
 from deta.commands.datasets import require_same_data
 from deta.commands.naming import cell_name, effective, known_name
-from deta.commands.trainings import compose_training, run_here, submit
+from deta.commands.trainings import compose_training, further_words, run_here, submit
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
+from deta.engine.run_columns import terminal_width
 from deta.engine.runs import TAKEN, RunState, add_cells, read_status
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
@@ -20,6 +21,8 @@ from deta.studies.tables import to_text
 from deta.utils.checks import require_choice, require_int
 
 ACTIONS = ("run", "plan", "collect")
+OF_THE_STUDY = {"seed": "study.seeds=[0,1]", "name": "study.name=<name>"}
+"""Keys of a training that the study sets, and how they are set."""
 LOG = "training.log"
 """In every run directory: what its processes write."""
 REPORT = "report"
@@ -37,7 +40,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.action == "collect":
         _collect(folder, cfg.bootstrap)
         return
-    extra = [*search_path_words(HydraConfig.get()), *map(str, cfg.overrides)]
+    extra = [*search_path_words(HydraConfig.get()), *further_words(cfg, OF_THE_STUDY)]
     plan = make_plan(_study(cfg), extra, folder)
     cells, seeds = len(plan.study.cells()), len(plan.study.seeds)
     print(f"{plan.study.name}: {plan.study.title}\n{cells} cells x {seeds} seeds, and they differ as declared")
@@ -178,7 +181,7 @@ def _collect(folder: Path, bootstrap: int | None) -> None:
     from deta.studies.report import write_report
 
     comparison = collect(folder, bootstrap=bootstrap)
-    print(f"\n{to_text(ablation_table(comparison))}\n{write_report(comparison, folder / REPORT)}")
+    print(f"\n{to_text(ablation_table(comparison), terminal_width())}\n{write_report(comparison, folder / REPORT)}")
 
 
 def _describe(planned: PlannedRun) -> str:

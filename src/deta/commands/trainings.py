@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
@@ -99,6 +99,26 @@ def submit(commands: Mapping[Path, Sequence[str]], folder: Path, *, dry_run: boo
         print("sbatch", shlex.join(slurm.sbatch_options(named, len(commands), folder, max_parallel=limit)))
         return
     slurm.submit(commands, named, folder, max_parallel=limit)
+
+
+def further_words(cfg: DictConfig, taken: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """What a command that starts trainings is given for all of them, in ``overrides`` and among its own words.
+
+    Args:
+        cfg: Of the command.
+        taken: Keys that it sets itself, and how they are given to it.
+
+    Raises:
+        ValueError: ``overrides`` is no list of overrides, or names such a key.
+    """
+    if not OmegaConf.is_list(cfg.overrides):
+        raise ValueError(f"overrides must be a list such as [data.root=/data/coco], got {cfg.overrides!r}")
+    words = [str(word) for word in (*cfg.overrides, *cfg.words)]
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if key in taken:
+            raise ValueError(f"{word}: the study sets {key} of every run itself: give {taken[key]}")
+    return words
 
 
 def compose_training(words: Sequence[str]) -> DictConfig:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deta.data.statistics import DatasetStatistics
-from deta.engine.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, SIZE_COLOURS, new_figure, style_axes
+from deta.engine.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, SIZE_COLOURS, chart_text, new_figure, style_axes
 from deta.structures import LARGE_AREA, SMALL_AREA
 
 _MAX_CATEGORIES = 40
@@ -92,7 +92,9 @@ def _categories(axes: Axes, statistics: DatasetStatistics) -> None:
     is_cut = len(counts) > _MAX_CATEGORIES
     title = f"{_MAX_CATEGORIES} most frequent of {len(counts)}" if is_cut else "categories"
     style_axes(axes, title=title, x="objects")
-    axes.barh([statistics.categories.names[k] for k in order], counts[order], color=BLUE)
+    places = np.arange(len(order))  # not the names, of which some may be equal
+    axes.barh(places, counts[order], color=BLUE)
+    axes.set_yticks(places, [chart_text(statistics.categories.names[k]) for k in order])
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(-0.7, len(order) - 0.3)

@@ -18,6 +18,7 @@ from deta.engine.figure_style import (
     RED,
     SIZE_COLOURS,
     SKY,
+    chart_text,
     graded_colours,
     new_figure,
     style_axes,
@@ -41,7 +42,7 @@ def category_figure(parts: Sequence[Part]) -> Figure:
     places = np.arange(len(ranked))
     axes.barh(places, [part.ap for part in ranked], color=BLUE, label="AP", height=0.7)
     axes.scatter([part.ap50 for part in ranked], places, color=ORANGE, s=22, label="AP50", zorder=3)
-    axes.set_yticks(places, [f"{part.name} ({part.num_objects})" for part in ranked], fontsize=8)
+    axes.set_yticks(places, [f"{chart_text(part.name)} ({part.num_objects})" for part in ranked], fontsize=8)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.7, max(0, len(ranked) - 1) + 0.7)
     axes.grid(visible=False, axis="y")

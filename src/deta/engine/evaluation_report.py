@@ -1,6 +1,7 @@
 """Everything that an evaluation can be asked, as tables and charts in a folder."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from deta.engine.evaluation.breakdown import (
 )
 from deta.engine.evaluation.errors import ErrorAnalysis, analyse_errors
 from deta.engine.evaluation_figures import category_figure, error_figure, precision_recall_figure, size_figure
-from deta.engine.figure_style import save_figure
+from deta.engine.figure_style import draw
 from deta.engine.tracking import write_csv
 from deta.utils.files import write_json
 
@@ -49,13 +50,13 @@ class EvaluationReport:
         self._write_curves(folder)
         self._write_errors(folder)
         figures = {
-            "categories": category_figure(categories),
-            "sizes": size_figure(sizes),
-            "precision_recall": precision_recall_figure(precision_by_iou(curves), precision_by_size(curves)),
-            "errors": error_figure(self.errors),
+            "categories": partial(category_figure, categories),
+            "sizes": partial(size_figure, sizes),
+            "precision_recall": partial(precision_recall_figure, precision_by_iou(curves), precision_by_size(curves)),
+            "errors": partial(error_figure, self.errors),
         }
         for name, figure in figures.items():
-            save_figure(figure, folder / "figures" / f"{name}.png")
+            draw(figure, folder / "figures" / f"{name}.png")
 
     def _write_curves(self, folder: Path) -> None:
         curves = self.evaluation.curves

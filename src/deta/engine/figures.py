@@ -6,7 +6,8 @@ global state are not used.
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from deta.engine.figure_style import GREY, ORANGE, PURPLE, SIZE_COLOURS, new_figure, save_figure, style_axes
+from deta.engine.figure_style import GREY, ORANGE, PURPLE, SIZE_COLOURS, draw, new_figure, style_axes
 from deta.engine.series import Row, Series, series
 from deta.structures import SIZE_NAMES
 from deta.utils.checks import require_choice
@@ -48,21 +49,17 @@ def write_run_figures(folder: Path) -> list[Path]:
         folder: Run directory with ``metrics.csv``.
 
     Returns:
-        The files written; a figure whose numbers the table does not hold is left out.
+        The files written; a figure whose numbers the table does not hold, or that cannot be drawn, is left out.
     """
     table = folder / "metrics.csv"
     rows = read_rows(table) if table.is_file() else []
-    drawn = {}
+    drawn: dict[str, Callable[[], Figure]] = {}
     if any(len(series(rows, key)[0]) for key in (*_LOSS_COLOURS, "val/AP")):
-        drawn["learning_curve"] = learning_curve(rows)
+        drawn["learning_curve"] = partial(learning_curve, rows)
     if any(_STAGE_KEY.fullmatch(key) for key in _all_keys(rows)):
-        drawn["assignment"] = assignment_statistics(rows)
-    paths = []
-    for name, figure in drawn.items():
-        paths.append(folder / "figures" / f"{name}.png")
-        paths[-1].parent.mkdir(exist_ok=True)
-        save_figure(figure, paths[-1])
-    return paths
+        drawn["assignment"] = partial(assignment_statistics, rows)
+    paths = {folder / "figures" / f"{name}.png": figure for name, figure in drawn.items()}
+    return [path for path, figure in paths.items() if draw(figure, path)]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

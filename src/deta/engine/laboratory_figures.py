@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from deta.engine.figure_style import graded_colours, new_figure, style_axes
+from deta.engine.figure_style import chart_text, graded_colours, new_figure, style_axes
 from deta.structures import SIZE_NAMES
 
 _QUANTITIES = {
@@ -53,7 +53,7 @@ def laboratory_figure(rows: Sequence[Row], grid: Mapping[str, Sequence[object]],
             axes.margins(x=0.08, y=0.1)
         line[0].set_ylim(bottom=0)
     if line_names:
-        table[0][-1].legend(frameon=False, fontsize=8, title=", ".join(line_names), title_fontsize=8)
+        table[0][-1].legend(frameon=False, fontsize=8, title=chart_text(", ".join(line_names)), title_fontsize=8)
     return figure
 
 
@@ -62,7 +62,7 @@ def _label(row: Row, names: Sequence[str]) -> str:
 
 
 def _text(value: object) -> str:
-    return "no limit" if value is None else str(value)
+    return "no limit" if value is None else chart_text(str(value))
 
 
 def _value(value: object) -> float:

@@ -15,6 +15,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from deta.utils.names import csv_row
+
 _log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TABLES = 30.0
@@ -144,9 +146,9 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file)
+        writer.writerow(csv_row(columns))
+        writer.writerows(csv_row(row.get(name) for name in columns) for row in rows)
     temporary.replace(path)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deta.engine.run_columns import aligned
+from deta.utils.names import csv_row, shown
+
 Value = float | int | str | None
 
 MINUS = "\N{MINUS SIGN}"
@@ -31,9 +34,8 @@ _LATEX = {
     "Δ": r"$\Delta$",
     "τ": r"$\tau$",
     "\N{GREEK SMALL LETTER GAMMA}": r"$\gamma$",
-    "\n": " ",
 }
-_MARKDOWN = {"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`", "<": "&lt;", "\n": " "}
+_MARKDOWN = {"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`", "<": "&lt;"}
 
 
 @dataclass(frozen=True)
@@ -109,21 +111,17 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([name for column in table.columns for name in column.names])
     for row in table.rows:
-        writer.writerow(["" if value is None else value for entry in row for value in entry.values])
+        writer.writerow(csv_row(value for entry in row for value in entry.values))
     return file.getvalue()
 
 
-def to_text(table: Table) -> str:
-    """The texts in columns for a terminal, the notes as a list."""
+def to_text(table: Table, width: int | None = None) -> str:
+    """The texts in columns for a terminal, the notes as a list; ``width`` as ``aligned`` takes it."""
     rows = [[column.title for column in table.columns], *([entry.text for entry in row] for row in table.rows)]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(table.columns))]
-    lines = []
-    for row in rows:
-        cells = zip(row, widths, table.columns, strict=True)
-        aligned = [text.rjust(width) if column.is_number else text.ljust(width) for text, width, column in cells]
-        lines.append("  ".join(aligned).rstrip())
-    notes = "\n".join(f"- {note}" for note in table.notes)
-    return "\n\n".join(part for part in (table.caption, "\n".join(lines), notes) if part) + "\n"
+    numbers = [place for place, column in enumerate(table.columns) if column.is_number]
+    lines = aligned([[*row, ""] for row in rows], numbers, width)
+    notes = "\n".join(f"- {shown(note)}" for note in table.notes)
+    return "\n\n".join(part for part in (shown(table.caption), "\n".join(lines), notes) if part) + "\n"
 
 
 def to_markdown(table: Table) -> str:
@@ -165,8 +163,8 @@ def _latex_row(texts: Sequence[str]) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    return "".join(_LATEX.get(letter, letter) for letter in shown(text.replace("\n", " ")))
 
 
 def _markdown(text: str) -> str:
-    return "".join(_MARKDOWN.get(letter, letter) for letter in text)
+    return "".join(_MARKDOWN.get(letter, letter) for letter in shown(text.replace("\n", " ")))

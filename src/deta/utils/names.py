@@ -1,4 +1,4 @@
-"""Texts that somebody else has written, such as names of classes, files and folders, in places that obey some letters."""
+"""Texts that somebody else has written, such as names of classes and files, in places that obey some letters."""
 
 import difflib
 import unicodedata
@@ -31,9 +31,9 @@ def csv_row(values: Iterable[object]) -> list[object]:
     return [csv_cell(value) if isinstance(value, str) else "" if value is None else value for value in values]
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant; None where none is like it."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The known name that was probably meant; None where none is so much like it, 1 being equal."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
     return found[0] if found else None
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deta.engine.evaluation.engines import Curves
 from deta.engine.evaluation.ground_truth import GroundTruth
+from deta.utils.names import shown
 
 _IOU_50, _IOU_75 = 0, 5
 ALL, SMALL, MEDIUM, LARGE = range(4)
@@ -98,7 +99,7 @@ class DetectionResult(ABC):
 
     def class_table(self) -> str:
         """One row per category: name, objects, AP and AP50; "-" for a category without an object."""
-        rows = [[row.name, str(row.num_objects), _text(row.ap), _text(row.ap50)] for row in self.per_class]
+        rows = [[shown(row.name), str(row.num_objects), _text(row.ap), _text(row.ap50)] for row in self.per_class]
         return _aligned([["class", "objects", "AP", "AP50"], *rows])
 
 

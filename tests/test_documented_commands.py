@@ -1,0 +1,83 @@
+"""Every command line of the documents is one that the command takes, with keys that exist and values that compose."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.commands.running import deta
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`(deta [^`]+)`")
+PLACEHOLDER = re.compile(r"<[^<>]*>")
+STAND_IN = {"submitit": "cluster=sbatch"}
+"""Extras that the test does without."""
+
+
+def commands_of(page: Path) -> Iterator[str]:
+    """Words after ``deta`` of every command in a page: those of its blocks, and those in its text that name a key."""
+    text = page.read_text(encoding="utf-8")
+    for block in BLOCK.findall(text):
+        variables = dict(re.findall(r'^(\w+)="(.*)"$', block, re.MULTILINE))
+        yield from _commands_of_block(block.replace("\\\n", " "), variables or _variables(text))
+    for span in SPAN.findall(BLOCK.sub("", text).replace("\n", " ")):
+        if "=" in span and "..." not in span:
+            yield span.removeprefix("deta ")
+
+
+def _variables(text: str) -> dict[str, str]:
+    return dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
+
+
+def _commands_of_block(block: str, variables: dict[str, str]) -> Iterator[str]:
+    for line in block.splitlines():
+        found = re.search(r"^(?:\s*'|\. .* && )?deta (.+)", line)
+        if line.startswith(("#", "pip ", "defaults", "  - ")) or not found:
+            continue
+        command = found[1].removesuffix("'") if "'deta " in line else found[1]
+        for name, value in variables.items():
+            command = command.replace(f"${name}", value)
+        yield command
+
+
+def as_given(command: str, folder: Path) -> list[str]:
+    """The words with something real in place of placeholders and files."""
+    (folder / "own").mkdir(exist_ok=True)
+    filled = PLACEHOLDER.sub("x", command.replace("$SLURM_PROCID", "1"))
+    words = shlex.split(filled, comments=True)
+    return [str(folder / "own") if word == "mine" else word for word in words if word != "..."]
+
+
+COMMANDS = sorted({(page.name, command) for page in PAGES for command in commands_of(page)})
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_every_command_of_the_documents_composes(page: str, command: str, tmp_path: Path) -> None:
+    words = as_given(command, tmp_path)
+    outcome = deta(*planned(words))
+    assert outcome.code == 0, f"{page}: deta {command}\n{outcome.err}"
+
+
+def planned(words: Sequence[str]) -> list[str]:
+    """The command so that it only says what it would do."""
+    if words[0] in ("--help", "-h", "--version") or words[-1] in ("--help", "-h"):
+        return list(words)
+    composed = [word for word in words if word not in ("-m", "--multirun")]
+    return [*map(first_value, composed), "--cfg", "job"]
+
+
+def first_value(word: str) -> str:
+    """Of a sweep over values with commas the first; lists stay."""
+    key, equals, value = word.partition("=")
+    is_sweep = "," in value and not value.startswith(("[", "{", "'")) and key not in ("source",)
+    return f"{key}={value.partition(',')[0]}" if equals and is_sweep else word
+
+
+def test_all_documents_have_commands_that_are_found() -> None:
+    pages = {page for page, _ in COMMANDS}
+    assert {"README.md", "sweeps.md", "studies.md", "tracking.md", "slurm.md", "analysis.md", "report.md"} <= pages
+    assert len(COMMANDS) > 60
