@@ -1,6 +1,5 @@
 """``deta train``: train a detector and evaluate it after every epoch."""
 
-import contextlib
 import json
 import logging
 import sys
@@ -10,7 +9,7 @@ from typing import NoReturn
 import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deta.commands.build import make, make_module, plain, start_from
 from deta.commands.console import describe, reports_errors
@@ -19,17 +18,17 @@ from deta.commands.naming import effective
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
-from deta.engine.cluster import this_job
 from deta.engine.environment import describe_run
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
-from deta.engine.processes import choose_environment, require_one_rank_per_process, starts_own_ranks
-from deta.engine.runs import mark_done, mark_failed, mark_queued, mark_running, mark_stopped
+from deta.engine.processes import choose_environment, limit_waits, require_one_rank_per_process, starts_own_ranks
+from deta.engine.ranks import mark_rank_failed, root_cause
+from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
 from deta.studies import settings
 from deta.studies.settings import differences
-from deta.utils.checks import require_bool, require_int
+from deta.utils.checks import require_bool, require_int, require_number
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +49,7 @@ def run(cfg: DictConfig) -> None:
         mark_failed(folder, describe(error))
         raise
     if not trainer.is_global_zero:
-        with contextlib.suppress(StoppedRun):  # the first rank tells; a failure here would have SLURM kill it before
-            _train(cfg, trainer, resume_path)
+        _train_beside(cfg, trainer, resume_path)
         return
     if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
@@ -61,17 +59,31 @@ def run(cfg: DictConfig) -> None:
         _require_no_signal()
         module = _train(cfg, trainer, resume_path)
     except StoppedRun as stopped:
-        mark_stopped(folder)
         _leave(stopped, folder)
     except Exception as error:  # of any kind: the run tells its state
-        mark_failed(folder, describe(error))
-        raise
+        cause = root_cause(error, folder)
+        mark_failed(folder, describe(cause))
+        raise cause from error.__cause__
     except BaseException:
         mark_stopped(folder)
         raise
     metrics = {} if module.result is None else module.result.metrics()
     _report(module, folder)
     mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics})
+
+
+def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> None:
+    """Train as another rank than the first, which tells the state of the run; the reason of a failure is told here."""
+    folder = Path(cfg.run_dir)
+    try:
+        _train(cfg, trainer, resume_path)
+    except StoppedRun:
+        pass  # the first rank tells; a failure here would have SLURM kill it before
+    except Exception as error:  # of any kind: the first rank knows only that this one is gone
+        cause = root_cause(error, folder)
+        if cause is error:
+            mark_rank_failed(folder, trainer.global_rank, describe(error))
+        raise cause from error.__cause__
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
@@ -102,10 +114,7 @@ def _require_no_signal() -> None:
 def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
     """End the process as the signal asks; after a preemption the job goes back into the queue."""
     print(f"\ndeta: {stopped}; deta train ckpt={folder} continues it", file=sys.stderr)
-    job = this_job()
-    if job is not None and stopped.signal in preemption.PREEMPTIONS:
-        mark_queued(folder, job.id)
-        preemption.requeue(job)
+    preemption.hand_over(stopped.signal, folder)
     sys.exit(128 + stopped.signal)
 
 
@@ -125,13 +134,17 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     callbacks = [make(node) for node in nodes.values()]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
+    arguments = cfg.trainer.copy()
+    with open_dict(arguments):
+        patience = require_number("trainer.seconds_of_patience", arguments.pop("seconds_of_patience"), low=1)
     trainer: pl.Trainer = make(
-        cfg.trainer,
+        arguments,
         callbacks=callbacks,
         logger=[logger for logger in loggers if logger is not None],
         plugins=[AtomicCheckpointIO(), environment],
     )
     require_one_rank_per_process(trainer, environment)
+    limit_waits(trainer, seconds=patience)
     return trainer
 
 

@@ -1,5 +1,7 @@
 """How the processes of a training find each other, and when they are no training together."""
 
+from datetime import timedelta
+
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -7,6 +9,7 @@ from lightning.fabric.plugins.environments.lsf import LSFEnvironment
 from lightning.fabric.plugins.environments.mpi import MPIEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from deta.engine.cluster import has_tasks_for_ranks, num_tasks
 
@@ -34,6 +37,12 @@ def choose_environment(*, devices: object, num_nodes: int) -> ClusterEnvironment
     if num_tasks() > 1:
         environment.set_global_rank(0)  # Lightning takes the task's number for a rank and would log nothing
     return environment
+
+
+def limit_waits(trainer: pl.Trainer, *, seconds: float) -> None:
+    """Let a rank wait at most so long for another one, instead of PyTorch's half hour."""
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._timeout = timedelta(seconds=seconds)  # its argument, which a strategy named by a word has not
 
 
 def starts_own_ranks(trainer: pl.Trainer) -> bool:

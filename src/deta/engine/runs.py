@@ -99,6 +99,12 @@ def mark_failed(folder: Path, message: str) -> None:
     mark_stopped(folder)
 
 
+def failure(folder: Path) -> str | None:
+    """Why the run cannot go on; None if nothing is noted."""
+    note = _read(folder / FAILED)
+    return None if note is None else str(note["message"])
+
+
 def mark_done(folder: Path, result: Mapping[str, Any]) -> None:
     """Note that the run is finished; the last thing that a training writes."""
     _write(folder / DONE, result)
