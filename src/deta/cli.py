@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deta.engine import preemption
+from deta.utils.cpus import set_up_threads
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,6 +42,7 @@ CHILD_COMMAND = "DETA_CHILD_COMMAND"
 def main() -> None:
     """Run a command; exits with 0 on success, 1 on failure and 2 where the command line is wrong."""
     command = _take_command()
+    set_up_threads(os.environ)  # before PyTorch is imported
     if command == "train":
         preemption.listen()
         _require_launcher(sys.argv[1:])

@@ -22,7 +22,14 @@ from deta.engine.environment import describe_run
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
-from deta.engine.processes import choose_environment, limit_waits, require_one_rank_per_process, starts_own_ranks
+from deta.engine.processes import (
+    choose_environment,
+    limit_waits,
+    require_one_rank_per_process,
+    share_cpus,
+    starts_own_ranks,
+    tell_threads,
+)
 from deta.engine.ranks import mark_rank_failed, root_cause
 from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
@@ -55,6 +62,7 @@ def run(cfg: DictConfig) -> None:
         raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     mark_running(folder)
+    tell_threads()
     try:
         _require_no_signal()
         module = _train(cfg, trainer, resume_path)
@@ -145,6 +153,7 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     )
     require_one_rank_per_process(trainer, environment)
     limit_waits(trainer, seconds=patience)
+    share_cpus(trainer)
     return trainer
 
 
