@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, unquoted
 from deta.engine import preemption
+from deta.utils.cpus import set_up_threads
 from deta.utils.names import nearest, shown
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ CHILD_COMMAND = "DETA_CHILD_COMMAND"
 def main() -> None:
     """Run a command; exits with 0 on success, 1 on failure and 2 where the command line is wrong."""
     command = _take_command()
+    set_up_threads(os.environ)  # before PyTorch is imported
     if command == "train":
         preemption.listen()
         _require_launcher(sys.argv[1:])

@@ -90,6 +90,7 @@ def test_no_process_reads_for_a_loader_without_any() -> None:
     assert reading_processes(0) is None
 
 
+@pytest.mark.slow
 def test_readers_die_with_a_parent_that_is_killed() -> None:
     code = (
         "import os, signal; from tests.data.test_readers import loader, readers;"

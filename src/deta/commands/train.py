@@ -1,6 +1,5 @@
 """``deta train``: train a detector and evaluate it after every epoch."""
 
-import contextlib
 import logging
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deta.commands.build import make, make_module, make_part, plain, start_from
@@ -24,16 +23,23 @@ from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
-from deta.engine.cluster import this_job
 from deta.engine.data_record import read_data
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
-from deta.engine.processes import choose_environment, require_one_rank_per_process, starts_own_ranks
+from deta.engine.processes import (
+    choose_environment,
+    limit_waits,
+    require_one_rank_per_process,
+    share_cpus,
+    starts_own_ranks,
+    tell_threads,
+)
+from deta.engine.ranks import mark_rank_failed, root_cause
 from deta.engine.run_claims import claim, release, require_held
-from deta.engine.runs import mark_done, mark_failed, mark_queued, mark_running, mark_stopped
+from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
-from deta.utils.checks import require_bool, require_int
+from deta.utils.checks import require_bool, require_int, require_number
 
 _log = logging.getLogger(__name__)
 
@@ -58,24 +64,24 @@ def run(cfg: DictConfig) -> None:
         _note_failure(folder, error, mistakes=(ValueError, *_MISTAKES))
         raise
     if not trainer.is_global_zero:
-        with contextlib.suppress(StoppedRun):  # the first rank tells; a failure here would have SLURM kill it before
-            _train(cfg, trainer, resume_path)
+        _train_beside(cfg, trainer, resume_path)
         return
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder)
     if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         release(folder)
         raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
+    tell_threads()
     try:
         mark_running(folder)
         _require_no_signal()
         module = _train(cfg, trainer, resume_path)
     except StoppedRun as stopped:
-        mark_stopped(folder)
         _leave(stopped, folder)
     except Exception as error:  # of any kind: the run tells its state
-        _note_failure(folder, error, mistakes=_MISTAKES)
-        raise
+        cause = root_cause(error, folder)
+        _note_failure(folder, cause, mistakes=_MISTAKES)
+        raise cause from error.__cause__
     except BaseException:
         mark_stopped(folder)
         raise
@@ -94,6 +100,20 @@ def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Except
         cause = cause.__cause__
     is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError)
     mark_failed(folder, describe(error), is_refused=is_refused)
+
+
+def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> None:
+    """Train as another rank than the first, which tells the state of the run; the reason of a failure is told here."""
+    folder = Path(cfg.run_dir)
+    try:
+        _train(cfg, trainer, resume_path)
+    except StoppedRun:
+        pass  # the first rank tells; a failure here would have SLURM kill it before
+    except Exception as error:  # of any kind: the first rank knows only that this one is gone
+        cause = root_cause(error, folder)
+        if cause is error:
+            mark_rank_failed(folder, trainer.global_rank, describe(error))
+        raise cause from error.__cause__
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
@@ -140,10 +160,7 @@ def _require_no_signal() -> None:
 def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
     """End the process as the signal asks; after a preemption the job goes back into the queue."""
     print(f"\ndeta: {stopped}; deta train ckpt={folder} continues it", file=sys.stderr)
-    job = this_job()
-    if job is not None and stopped.signal in preemption.PREEMPTIONS:
-        mark_queued(folder, job.id)
-        preemption.requeue(job)
+    preemption.hand_over(stopped.signal, folder)
     sys.exit(128 + stopped.signal)
 
 
@@ -159,8 +176,11 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     callbacks = [*further, *(make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes)]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
+    arguments = cfg.trainer.copy()
+    with open_dict(arguments):
+        patience = require_number("trainer.seconds_of_patience", arguments.pop("seconds_of_patience"), low=1)
     trainer: pl.Trainer = make(
-        cfg.trainer,
+        arguments,
         callbacks=callbacks,
         logger=[logger for logger in loggers if logger is not None],
         plugins=[AtomicCheckpointIO(), environment],
@@ -168,6 +188,8 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     if not isinstance(trainer, pl.Trainer):
         raise ValueError(f"trainer must make a Trainer; {cfg.trainer.get('_target_')} gives {type(trainer).__name__}")
     require_one_rank_per_process(trainer, environment)
+    limit_waits(trainer, seconds=patience)
+    share_cpus(trainer)
     return trainer
 
 

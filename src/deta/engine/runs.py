@@ -133,14 +133,24 @@ def mark_failed(folder: Path, message: str, *, is_refused: bool = False) -> None
         message: Why.
         is_refused: Whether its command is wrong, so that the same one would fail again.
     """
-    content = {"message": message, "time": round(time.time(), 3), "is_refused": is_refused}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not is_taken(folder):
-            write_json(folder / FAILED, content)
+            note_failure(folder, message, is_refused=is_refused)
         release(folder)
     except OSError as error:
         _log.warning("The failure of %s is not on record: %s", folder, error)
+
+
+def note_failure(folder: Path, message: str, *, is_refused: bool = False) -> None:
+    """Write down why the run cannot go on, whoever holds it; see ``mark_failed``."""
+    write_json(folder / FAILED, {"message": message, "time": round(time.time(), 3), "is_refused": is_refused})
+
+
+def failure(folder: Path) -> str | None:
+    """Why the run cannot go on; None if nothing is noted."""
+    note = _read_or_none(folder / FAILED, _Failure)
+    return None if note is None else note.message
 
 
 def mark_done(folder: Path, result: Mapping[str, Any]) -> None:
