@@ -1,6 +1,7 @@
 """Studies and sweeps, collected from folders."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,26 @@ def test_places_that_hold_nothing_to_compare_say_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty holds no run that has started"):
         collect(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *product(
+            ("config.yaml", "environment.json", "evaluations/nms/metrics.json", "done.json"),
+            (b"", b"[1, 2", b"\xff\x00", b"[]"),
+        ),
+        ("metrics.jsonl", b"[]\n[]\n"),
+        ("metrics.jsonl", b"\xff\n{}\n"),
+        ("config.yaml", b"seed: 0\ndata: {}\n"),  # its beginning
+    ],
+)
+def test_a_damaged_file_of_one_run_is_a_note_and_the_others_are_compared(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    for number, tau in enumerate((0.5, 0.6, 0.7)):
+        write_run(tmp_path / f"run{number}", config(tau=tau), ap=0.1 * number, scores={"nms": 0.1 * number})
+    (tmp_path / "run0" / name).write_bytes(content)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert sorted(cell.summary["AP"].mean for cell in comparison.cells if cell.summary)[-2:] == [0.1, 0.2]
+    assert any(name.rpartition("/")[2] in note for note in comparison.notes)

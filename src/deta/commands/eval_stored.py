@@ -30,6 +30,7 @@ from deta.engine.figure_style import save_figure
 from deta.engine.tracking import write_csv
 from deta.models.postprocess import NMS, TopK
 from deta.utils.checks import require_int, require_number
+from deta.utils.files import write_json, write_text
 
 NOTE = "evaluation.json"
 """File beside stored predictions that names the annotation file they belong to."""
@@ -61,7 +62,7 @@ def evaluate_stored(cfg: DictConfig) -> None:
 def write_note(folder: Path, annotations: Path, *, layout: Layout = "coco") -> None:
     """Name the annotation file and its layout beside the predictions in ``folder``."""
     content = {"annotations": str(annotations.resolve()), "layout": layout}
-    (folder / NOTE).write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / NOTE, content)
 
 
 def _rules(cfg: DictConfig, layout: Layout) -> Rules[Any]:
@@ -121,7 +122,7 @@ def _evaluate_raw(
             print(_uncertain(num_uncertain))
         detections = flat.to_categories(raw.classes())
         _report(ground_truth, detections, rules, folder)
-        (folder / "predictions.json").write_text(json.dumps(detections.records()))
+        write_text(folder / "predictions.json", json.dumps(detections.records()))
         write_note(folder, ground_truth.path, layout=rules.layout)
 
 

@@ -34,6 +34,7 @@ from deta.engine.runs import (
     mark_failed,
     read_status,
     read_statuses,
+    require_no_other_results,
     table,
 )
 
@@ -65,7 +66,7 @@ class TrainLauncher:
             self._cluster = _resolved(cfg.cluster)
             self._is_explicit = cfg.ckpt != AUTO  # auto leaves alone what is done or under way
             self._waiting[folder] = job_words(complete_words(hydra_cfg), folder)
-        elif cfg.ckpt != AUTO or _prepare(cfg, folder):
+        elif cfg.ckpt != AUTO or self._prepare(cfg, folder):
             try:
                 self._train_among_others(cfg, folder) if is_sweep else _train(cfg)
             finally:
@@ -98,6 +99,14 @@ class TrainLauncher:
         if others:
             print(f"(beside {others} other runs: deta runs folder={folder})")
         return any(status.state not in TAKEN for status in statuses)
+
+    def _prepare(self, cfg: DictConfig, folder: Path) -> bool:
+        try:
+            return _prepare(cfg, folder)
+        except OSError as error:
+            print(f"deta: {error}", file=sys.stderr)
+            self._has_failed = True
+            return False
 
     def _train_among_others(self, cfg: DictConfig, folder: Path) -> None:
         """One failed run does not stop the others; a signal stops them all."""
@@ -157,6 +166,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     What lies there is judged, and changed, only by who holds the claim. The ranks of one training decide alike: that
     the first of them has claimed the run holds up none.
     """
+    require_no_other_results(folder)
     status = read_status(folder)
     is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
     is_beside = not is_first and status.state == RunState.RUNNING and is_claimed_beside(folder)

@@ -24,6 +24,7 @@ from deta.engine.module import Postprocess
 from deta.engine.pictures import draw_boxes, save_picture
 from deta.structures import Batch, DetectionOutput, Detections
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
+from deta.utils.files import write_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """What is taken from a folder; a file that is named itself may end otherwise."""
@@ -58,7 +59,7 @@ def run(cfg: DictConfig) -> None:
                 name = stem if num_of_name[stem] == 1 else f"{sample.image_id}_{stem}"
                 path = folder / "pictures" / f"{name}.jpg"
                 _draw(sample, detections, index, checkpoint.category_names, cfg.min_score, path)
-    (folder / "predictions.json").write_text(json.dumps(results))
+    write_text(folder / "predictions.json", json.dumps(results))
     print(f"{len(results)} detections in {len(paths) - len(skipped)} images: {folder / 'predictions.json'}")
     if cfg.draw:
         print(f"Annotated pictures: {folder / 'pictures'}")

@@ -1,6 +1,5 @@
 """Everything that an evaluation can be asked, as tables and charts in a folder."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from deta.engine.evaluation.errors import ErrorAnalysis, analyse_errors
 from deta.engine.evaluation_figures import category_figure, error_figure, precision_recall_figure, size_figure
 from deta.engine.figure_style import save_figure
 from deta.engine.tracking import write_csv
+from deta.utils.files import write_json
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class EvaluationReport:
     def write(self, folder: Path) -> None:
         """Write ``metrics.json``, CSV tables and, below ``figures/``, charts."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(self.evaluation.result.metrics(), indent=2) + "\n")
+        write_json(folder / "metrics.json", self.evaluation.result.metrics())
         truth, curves = self.evaluation.ground_truth, self.evaluation.curves
         categories, sizes = by_category(curves, truth), by_size(curves, truth)
         rows = [{**row, **part.row()} for row, part in zip(truth.categories(), categories, strict=True)]

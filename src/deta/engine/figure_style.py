@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from deta.structures import SIZE_NAMES
+from deta.utils.files import replacing
 
 # Okabe and Ito's palette.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -46,4 +47,5 @@ def graded_colours(count: int) -> list[str]:
 def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
     """Write a figure in the format of the file's ending; PNG, SVG and PDF for instance."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=dpi, format=path.suffix.removeprefix("."))

@@ -34,6 +34,8 @@ SECONDS_OF_SILENCE = 3600.0
 """The same for a claim without a lease, whose only signs of life are its metrics."""
 _SECONDS_BETWEEN_SIGNS = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.5
+_PLACES = ("checkpoints", "pictures", "figures", "evaluations/*")
+"""Where a training writes in its directory."""
 _NUMBERED = re.compile(r"running(?:\.(\d+))?\.json")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -98,8 +100,8 @@ def claim(folder: Path) -> None:
         return
     while not _take(folder):
         pass  # another process has made the next claim: look who it is
-    remove_unfinished(folder)
-    remove_unfinished(folder / "checkpoints")
+    for place in (folder, *(path for pattern in _PLACES for path in folder.glob(pattern))):
+        remove_unfinished(place)
     _own.held[folder.resolve() / RUNNING] = _here()
     if _own.signs is None or not _own.signs.is_alive():
         _own.signs = threading.Thread(target=_give_signs, name="claims", daemon=True)

@@ -32,6 +32,8 @@ NUM_IDLE_LIVES = 3
 """So many lives of a job in a row may bring a run no further."""
 _OF_TRAINING = (DONE, FAILED, RUNNING, QUEUED, "words.json", "metrics.jsonl")
 """Files that ``deta train`` alone writes."""
+_OF_OTHERS = ("metrics.json", "predictions.json", "matches.npz", "evaluation.json")
+"""Files that other commands write, never ``deta train`` in the directory of a run itself."""
 _HYDRA_OF_TRAINING = re.compile(r"^\s+config_name: train$", re.MULTILINE)
 _STILL_TO_START = ("PENDING", "CONFIGURING")
 
@@ -302,6 +304,17 @@ def find_runs(folder: Path) -> list[Path]:
     return sorted(set(_runs_below(folder, set())))
 
 
+def require_no_other_results(folder: Path) -> None:
+    """Refuse to train where another command has written, which may be the results of any model.
+
+    Raises:
+        FileExistsError: It has.
+    """
+    others = [name for name in _OF_OTHERS if (folder / name).exists()]
+    if others and not _has_records(folder):
+        raise FileExistsError(f"{folder} holds the results of another command ({', '.join(others)}): name another one")
+
+
 def read_cells(folder: Path) -> dict[str, list[str]]:
     """Overrides of every cell of a sweep by the name of its run directory; empty if there was no sweep.
 
@@ -368,12 +381,16 @@ def _runs_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 def _is_of_training(folder: Path) -> bool:
     """Whether ``deta train`` has begun to write here; other commands leave folders with a record of Hydra, too."""
-    if any((folder / name).exists() for name in _OF_TRAINING) or has_checkpoint(folder):
+    if _has_records(folder):
         return True
     try:
         return _HYDRA_OF_TRAINING.search((folder / ".hydra" / "hydra.yaml").read_text(errors="replace")) is not None
     except OSError:
         return False
+
+
+def _has_records(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _OF_TRAINING) or has_checkpoint(folder)
 
 
 def _read_or_none(path: Path, kind: type[Content]) -> Content | None:

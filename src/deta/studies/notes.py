@@ -23,6 +23,7 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
     """
     records = [record for _, members in groups for record in members]
     yield from missing_runs(records)
+    yield from damaged_files(records)
     for name in study.postprocess:
         unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
         if unscored:
@@ -42,6 +43,13 @@ def missing_runs(records: Sequence[Record]) -> Iterator[str]:
             yield f"{name} is {status.state}{f': {status.message}' if status.message else ''}"
 
 
+def damaged_files(records: Iterable[Record]) -> Iterator[str]:
+    """A note on every file that could not be read."""
+    for record in records:
+        for damage in record.damage:
+            yield f"left out: {damage}"
+
+
 def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
     """A note if runs were evaluated by rules that know no matches by image, as those of LVIS."""
     unmatched = sum(any(not each.has_matches for each in record.evaluations.values()) for record in records)
@@ -51,8 +59,7 @@ def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
 
 def different_machines(records: Iterable[Record]) -> Iterator[str]:
     """A note if not all runs were made on one kind of device, by one revision, with one set of packages."""
-    paths = [path for record in records for path in sorted(record.run.folder.glob("environment*.json"))]
-    environments = [json.loads(path.read_text()) for path in paths]
+    environments = [environment for record in records for environment in record.environments]
     for what, values in {
         "devices": [_text(each.get("devices")) for each in environments],
         "numbers of threads": [str(each.get("num_threads")) for each in environments],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deta.engine.runs import find_cell, find_runs, is_pruned, read_cells
-from deta.studies.notes import different_machines, missing_runs
+from deta.studies.notes import damaged_files, different_machines, missing_runs
 from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis
 from deta.studies.settings import ABSENT, is_below, leaves
@@ -75,7 +75,8 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
     }
     all_runs = [record for _, _, runs in named for record in runs]
     notes = [f"{count} {what}" for what, count in left_out.items() if count]
-    return Sweep(axes, tuple(named), (*notes, *missing_runs(all_runs), *different_machines(all_runs)))
+    notes += [*missing_runs(all_runs), *damaged_files(records), *different_machines(all_runs)]
+    return Sweep(axes, tuple(named), tuple(notes))
 
 
 def _planned(record: Record, compose: Compose) -> Record:

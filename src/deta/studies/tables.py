@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deta.utils.files import write_text
+
 Value = float | int | str | None
 
 MINUS = "\N{MINUS SIGN}"
@@ -94,7 +96,7 @@ def write_tables(table: Table, folder: Path, name: str) -> list[Path]:
     paths = []
     for ending, written in formats(table).items():
         paths.append(folder / f"{name}.{ending}")
-        paths[-1].write_text(written, encoding="utf-8", newline="")
+        write_text(paths[-1], written)
     return paths
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from deta.utils.files import replacing
+
 _PIECE = 1 << 20
 """Bytes that are read at a time."""
 
@@ -88,13 +90,13 @@ class FolderStore:
     def put(self, name: str, content: bytes) -> None:
         """See ``Store``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _replacing(self.folder / name) as unfinished:
+        with replacing(self.folder / name) as unfinished:
             unfinished.write_bytes(content)
 
     def move_in(self, path: Path, name: str) -> None:
         """See ``Store``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _replacing(self.folder / name) as unfinished:
+        with replacing(self.folder / name) as unfinished:
             shutil.move(path, unfinished)
 
     def fetch(self, name: str, target: Path) -> str:
@@ -221,17 +223,6 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a local file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` that takes its place at the end of the block."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _copy(pieces: Iterator[bytes], target: Path) -> str:
