@@ -67,7 +67,7 @@ def test_no_training_begins_among_the_results_of_another_command(tmp_path: Path)
 )
 def test_a_place_that_cannot_be_written_is_one_message(words: tuple[str, ...], key: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    outcome = deta("train", *TINY_TRAINING, *(word.format(tmp_path / "file") for word in words))
+    outcome = deta("train", *(word.format(tmp_path / "file") for word in words), *TINY_TRAINING)
     assert outcome.code == 1
     assert outcome.err.count("\n") == 1
     assert f"deta: [Errno 20] Not a directory: '{tmp_path}/file/run" in outcome.err

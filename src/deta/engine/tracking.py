@@ -78,10 +78,12 @@ class MetricsLogger(Logger):
         row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         try:
             if not self._is_whole:
-                self._folder.mkdir(parents=True, exist_ok=True)  # not again: a directory removed meanwhile is an error
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self.path.touch()
                 _cut_unfinished_line(self.path)
                 self._is_whole = True
-            with self.path.open("a") as file:
+            with self.path.open("r+") as file:  # never made anew: a directory removed meanwhile is an error
+                file.seek(0, os.SEEK_END)
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
             raise named(error, self.path) from error
