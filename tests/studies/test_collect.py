@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from deta.engine.runs import RunState, add_cells, mark_done
+from deta.engine.cells import add_cells
+from deta.engine.runs import RunState, mark_done
 from deta.studies.ablation import ablation_table
 from deta.studies.collect import collect
 from deta.studies.report.heat_map import heat_map

@@ -23,12 +23,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from deta.commands import slurm
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
+from deta.engine.cells import add_cells
 from deta.engine.cluster import is_first_rank
 from deta.engine.run_claims import RunTakenError, claim, is_claimed_beside, release
 from deta.engine.runs import (
     TAKEN,
     RunState,
-    add_cells,
     find_runs,
     has_checkpoint,
     mark_failed,

@@ -12,7 +12,8 @@ from yaml import YAMLError
 from deta.commands.console import reports_errors
 from deta.commands.trainings import run_here, submit
 from deta.commands.words import job_words, recorded_words
-from deta.engine.runs import TAKEN, RunStatus, find_cell, find_runs, read_statuses, table
+from deta.engine.cells import find_cell
+from deta.engine.runs import TAKEN, RunStatus, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
 from deta.commands.words import job_words, search_path_words
-from deta.engine.runs import add_cells
+from deta.engine.cells import add_cells
 from deta.studies.space import Parameter, Value, as_override
 from deta.utils.checks import require_choice
 

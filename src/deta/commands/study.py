@@ -12,7 +12,8 @@ from deta.commands.console import reports_errors
 from deta.commands.naming import cell_name, effective
 from deta.commands.trainings import compose_training, run_here, submit
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
-from deta.engine.runs import TAKEN, RunState, add_cells, read_status
+from deta.engine.cells import add_cells
+from deta.engine.runs import TAKEN, RunState, read_status
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text
