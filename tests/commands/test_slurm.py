@@ -37,9 +37,9 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
     limits = ("cluster.max_parallel=1", "cluster.options.partition=night", "+cluster.options.comment='a b'")
     sweep = tmp_path / "sweep"
-    out = succeed("train", *SWEEP, *limits, f"hydra.sweep.dir={sweep}").out
-    assert "Submitted job 42: 2 runs" in out
-    assert "locally" not in out
+    outcome = succeed("train", *SWEEP, *limits, f"hydra.sweep.dir={sweep}")
+    assert "Submitted job 42: 2 runs" in outcome.out
+    assert "locally" not in outcome.out + outcome.err  # as Hydra says of what it only collects
     words = (commands / "words").read_text().splitlines()
     assert {"--array=0-1%1", "--partition=night", "--comment=a b", "--signal=USR1@180", "--nodes=1"} <= set(words)
     assert not any(word.startswith(("--account", "--mem")) for word in words)  # null is not given

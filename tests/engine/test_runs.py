@@ -249,7 +249,7 @@ def test_the_reason_of_a_failure_that_cannot_be_written_hides_no_other(
 
 def test_sweeps_that_start_at_once_forget_no_cell_of_each_other(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from deta.engine.runs import add_cells; "
+        "import sys; from pathlib import Path; from deta.engine.cells import add_cells; "
         "add_cells(Path(sys.argv[1]), {sys.argv[2]: []})"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)]) for number in range(4)]

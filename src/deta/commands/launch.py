@@ -29,6 +29,7 @@ from deta.engine.run_claims import RunTakenError, claim, is_claimed_beside, rele
 from deta.engine.runs import (
     TAKEN,
     RunState,
+    RunStatus,
     find_runs,
     has_checkpoint,
     mark_failed,
@@ -185,8 +186,8 @@ def _claim(folder: Path) -> bool:
     """Hold the run; False where another process holds it, has just finished or just submitted it."""
     try:
         claim(folder)
-    except RunTakenError:
-        slurm.tell_skipped(read_status(folder))
+    except RunTakenError as error:
+        slurm.tell_skipped(RunStatus(folder, RunState.RUNNING, message=str(error.holder)))
         return False
     (status,) = read_statuses([folder], is_own_told=False)
     if status.state in TAKEN:

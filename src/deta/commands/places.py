@@ -9,6 +9,9 @@ from omegaconf import DictConfig
 
 from deta.utils.files import named
 
+_BYTES_OF_RECORDS = 1 << 17
+"""More than what Hydra writes."""
+
 
 class RequirePlace(Callback):
     """Ends the command with one message where its directory cannot be made or written; Hydra would show a trace."""
@@ -26,7 +29,7 @@ def _require(folder: Path, key: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"0")
+            file.write(bytes(_BYTES_OF_RECORDS))
     except OSError as error:
         print(f"deta: {named(error, folder)}: the results cannot be written, give another {key}", file=sys.stderr)
         sys.exit(1)

@@ -13,7 +13,7 @@ from deta.commands.naming import cell_name, effective
 from deta.commands.trainings import compose_training, run_here, submit
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
 from deta.engine.cells import add_cells
-from deta.engine.runs import TAKEN, RunState, read_status
+from deta.engine.runs import TAKEN, RunState, read_status, read_statuses
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text
@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> None:
     _train(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
     _evaluate(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
     _collect(folder, cfg.bootstrap)
-    statuses = [read_status(folder / planned.folder) for planned in plan.runs]
+    statuses = read_statuses([folder / planned.folder for planned in plan.runs])
     failed = [status for status in statuses if status.state != RunState.DONE]
     if failed:
         print(f"\n{len(failed)} of {len(plan.runs)} runs are not done:", file=sys.stderr)
@@ -105,11 +105,8 @@ def _submit(plan: Plan, folder: Path) -> None:
 def _missing(plan: Plan, folder: Path) -> dict[Path, list[str]]:
     """Run directory to the words of its ``deta train``, where that is neither done nor under way."""
     places = {folder / planned.folder: planned for planned in plan.runs}
-    return {
-        path: job_words(list(planned.words), path)
-        for path, planned in places.items()
-        if read_status(path).state not in TAKEN
-    }
+    missing = [status.folder for status in read_statuses(places) if status.state not in TAKEN]
+    return {path: job_words(list(places[path].words), path) for path in missing}
 
 
 def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> None:

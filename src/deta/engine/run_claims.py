@@ -41,7 +41,19 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class RunTakenError(FileExistsError):
-    """Another process trains the run."""
+    """Another process trains the run.
+
+    Args:
+        folder: The run directory.
+        holder: That process.
+    """
+
+    def __init__(self, folder: Path, holder: "Place") -> None:
+        super().__init__(
+            f"{folder} is trained by another process ({holder}): give every training a folder of its own; "
+            "one training on several devices takes trainer.devices"
+        )
+        self.holder = holder
 
 
 @dataclass(frozen=True)
@@ -204,10 +216,7 @@ def _require_dead(paths: Iterable[Path], folder: Path, dead: set[_Sign]) -> None
         if sign.place is None or sign in dead:
             continue
         if _lives(path, sign.place):
-            raise RunTakenError(
-                f"{folder} is trained by another process ({sign.place}): give every training a folder of its own; "
-                "one training on several devices takes trainer.devices"
-            )
+            raise RunTakenError(folder, sign.place)
         dead.add(sign)
 
 
@@ -223,8 +232,9 @@ def _lives(path: Path, place: Place) -> bool:
     first, end = _sign(path), time.monotonic() + place.lease
     while time.monotonic() < end:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if _sign(path) != first:
-            return True
+        sign = _sign(path)
+        if sign != first:
+            return sign.place == place  # else it was released meanwhile, or is another's by now
     return False
 
 
