@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from deta.engine import run_claims, runs
+from deta.engine.cells import add_cells, read_cells
 from deta.engine.cluster import QueuedJob
 from deta.engine.runs import (
     RunState,
-    add_cells,
     find_runs,
     mark_done,
     mark_failed,
@@ -245,3 +245,14 @@ def test_the_reason_of_a_failure_that_cannot_be_written_hides_no_other(
     (tmp_path / "file").touch()
     mark_failed(tmp_path / "file" / "run", "the first fault")
     assert "The failure of" in caplog.text
+
+
+def test_sweeps_that_start_at_once_forget_no_cell_of_each_other(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from deta.engine.cells import add_cells; "
+        "add_cells(Path(sys.argv[1]), {sys.argv[2]: []})"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)]) for number in range(4)]
+    assert [process.wait() for process in started] == [0] * 4
+    assert sorted(read_cells(tmp_path)) == ["0", "1", "2", "3"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.json"]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from deta.data.fingerprint import recipe_fingerprint
 from deta.data.shapes_recipe import ShapesRecipe
+from deta.engine.cells import add_cells
 from deta.engine.data_record import DataRecord, write_data
-from deta.engine.runs import RunState, add_cells, mark_done
+from deta.engine.runs import RunState, mark_done
 from deta.studies.ablation import ablation_table
 from deta.studies.collect import collect
 from deta.studies.report.heat_map import heat_map
@@ -265,3 +267,26 @@ def test_a_study_says_that_its_runs_have_other_data_or_none_on_record(tmp_path: 
     notes = collect(tmp_path, bootstrap=None).notes
     assert any("with 2 different data sets: " in note for note in notes)
     assert "1 runs have no record of their data, which may be others than those of the rest" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *product(
+            ("config.yaml", "environment.json", "evaluations/nms/metrics.json", "done.json"),
+            (b"", b"[1, 2", b"\xff\x00", b"[]"),
+        ),
+        ("metrics.jsonl", b"[]\n[]\n"),
+        ("metrics.jsonl", b"\xff\n{}\n"),
+        ("config.yaml", b"seed: 0\ndata: {}\n"),  # its beginning
+    ],
+)
+def test_a_damaged_file_of_one_run_is_a_note_and_the_others_are_compared(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    for number, tau in enumerate((0.5, 0.6, 0.7)):
+        write_run(tmp_path / f"run{number}", config(tau=tau), ap=0.1 * number, scores={"nms": 0.1 * number})
+    (tmp_path / "run0" / name).write_bytes(content)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert sorted(cell.summary["AP"].mean for cell in comparison.cells if cell.summary)[-2:] == [0.1, 0.2]
+    assert any(name.rpartition("/")[2] in note for note in comparison.notes)

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from deta.commands import slurm
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
+from deta.engine.cells import add_cells
 from deta.engine.cluster import is_first_rank
 from deta.engine.run_claims import RunTakenError, claim, is_claimed_beside, release
 from deta.engine.run_columns import terminal_width
@@ -30,12 +31,12 @@ from deta.engine.runs import (
     TAKEN,
     RunState,
     RunStatus,
-    add_cells,
     find_runs,
     has_checkpoint,
     mark_failed,
     read_status,
     read_statuses,
+    require_no_other_results,
     table,
 )
 
@@ -182,9 +183,10 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     the first of them has claimed the run holds up none.
 
     Raises:
-        OSError: A run is done and its annotation files are missing.
+        OSError: A run is done and its annotation files are missing, or the folder holds other results.
         ValueError: A run is done with other data.
     """
+    require_no_other_results(folder)
     status = read_status(folder)
     is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
     is_beside = not is_first and status.state == RunState.RUNNING and is_claimed_beside(folder)
@@ -210,8 +212,8 @@ def _claim(folder: Path) -> bool:
     """Hold the run; False where another process holds it, has just finished or just submitted it."""
     try:
         claim(folder)
-    except RunTakenError:
-        slurm.tell_skipped(read_status(folder))
+    except RunTakenError as error:
+        slurm.tell_skipped(RunStatus(folder, RunState.RUNNING, message=str(error.holder)))
         return False
     (status,) = read_statuses([folder], is_own_told=False)
     if status.state in TAKEN:

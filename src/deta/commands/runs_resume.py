@@ -14,8 +14,9 @@ from deta.commands.datasets import require_same_data
 from deta.commands.parts import last_config
 from deta.commands.trainings import further_words, run_here, submit
 from deta.commands.words import job_words, recorded_words
+from deta.engine.cells import find_cell
 from deta.engine.data_record import DATA
-from deta.engine.runs import TAKEN, RunState, RunStatus, find_cell, find_runs, read_statuses, table
+from deta.engine.runs import TAKEN, RunState, RunStatus, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deta.engine.run_claims import RunTakenError, claim, release
-from deta.engine.runs import TAKEN, RunStatus, mark_queued, read_status, read_statuses
+from deta.engine.runs import TAKEN, RunState, RunStatus, mark_queued, read_statuses
 from deta.utils.checks import require_int
 from deta.utils.files import write_text
 
@@ -51,8 +51,8 @@ def submit(
         if not free:
             return None
         job = _submit({run: runs[run] for run in free}, options, folder, max_parallel)
-        for index, run in enumerate(free):
-            mark_queued(run, job if len(free) == 1 else f"{job}_{index}")
+    for index, run in enumerate(free):  # held no longer: the first jobs may be starting
+        mark_queued(run, job if len(free) == 1 else f"{job}_{index}")
     print(f"Submitted job {job}: {len(free)} runs; deta runs folder={folder} shows them")
     return job
 
@@ -112,8 +112,8 @@ def _held(runs: Iterable[Path]) -> Iterator[list[Path]]:
             try:
                 claim(run)
                 held.append(run)
-            except RunTakenError:
-                tell_skipped(read_status(run))
+            except RunTakenError as error:
+                tell_skipped(RunStatus(run, RunState.RUNNING, message=str(error.holder)))
         statuses = read_statuses(held, is_own_told=False)
         for status in statuses:
             if status.state in TAKEN:

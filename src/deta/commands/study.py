@@ -13,8 +13,9 @@ from deta.commands.datasets import require_same_data
 from deta.commands.naming import cell_name, effective, known_name
 from deta.commands.trainings import compose_training, further_words, run_here, submit
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
+from deta.engine.cells import add_cells
 from deta.engine.run_columns import terminal_width
-from deta.engine.runs import TAKEN, RunState, add_cells, read_status
+from deta.engine.runs import TAKEN, RunState, read_status, read_statuses
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text
@@ -56,7 +57,7 @@ def run(cfg: DictConfig) -> None:
     _train(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
     _evaluate(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
     _collect(folder, cfg.bootstrap)
-    statuses = [read_status(folder / planned.folder) for planned in plan.runs]
+    statuses = read_statuses([folder / planned.folder for planned in plan.runs])
     failed = [status for status in statuses if status.state != RunState.DONE]
     if failed:
         print(f"\n{len(failed)} of {len(plan.runs)} runs are not done:", file=sys.stderr)
@@ -112,11 +113,8 @@ def _submit(plan: Plan, folder: Path) -> None:
 def _missing(plan: Plan, folder: Path) -> dict[Path, list[str]]:
     """Run directory to the words of its ``deta train``, where that is neither done nor under way."""
     places = {folder / planned.folder: planned for planned in plan.runs}
-    return {
-        path: job_words(list(planned.words), path)
-        for path, planned in places.items()
-        if read_status(path).state not in TAKEN
-    }
+    missing = [status.folder for status in read_statuses(places) if status.state not in TAKEN]
+    return {path: job_words(list(places[path].words), path) for path in missing}
 
 
 def _require_same_data(plan: Plan, folder: Path) -> None:

@@ -15,6 +15,7 @@ from deta.data.image_rows import Layout
 from deta.data.images import DecodedImage, ImageError, ImageRules, decode_image
 from deta.data.problems import Problems
 from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
+from deta.utils.files import write_text
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def write_checksums(annotations: CocoAnnotations, image_folder: Path, path: Path
         FileNotFoundError: If an image is missing.
     """
     names = [annotations.file_name(index) for index in range(len(annotations))]
-    path.write_text("".join(f"{_sha256(image_folder / name)}  {name}\n" for name in names))
+    write_text(path, "".join(f"{_sha256(image_folder / name)}  {name}\n" for name in names))
 
 
 @dataclass(frozen=True)

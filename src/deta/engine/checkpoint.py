@@ -1,7 +1,6 @@
 """Checkpoint files: written whole or not at all; read for their weights and what builds the detector again."""
 
 import logging
-import os
 import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from deta.engine.module import CHECKPOINT_KEY
 from deta.engine.runs import LAST, PREVIOUS
+from deta.engine.tensor_files import save_tensors
 from deta.utils.unpickling import unpickling_reason
 
 _log = logging.getLogger(__name__)
@@ -37,17 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path``, a local file; ``storage_options`` is not used."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        with unfinished.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # else the new name may be lost with the power
-        finally:
-            os.close(folder)
+        save_tensors(checkpoint, path)
 
 
 @dataclass(frozen=True)

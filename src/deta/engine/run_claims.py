@@ -34,12 +34,26 @@ SECONDS_OF_SILENCE = 3600.0
 """The same for a claim without a lease, whose only signs of life are its metrics."""
 _SECONDS_BETWEEN_SIGNS = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.5
+_PLACES = ("checkpoints", "pictures", "figures", "evaluations/*")
+"""Where a training writes in its directory."""
 _NUMBERED = re.compile(r"running(?:\.(\d+))?\.json")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class RunTakenError(FileExistsError):
-    """Another process trains the run."""
+    """Another process trains the run.
+
+    Args:
+        folder: The run directory.
+        holder: That process.
+    """
+
+    def __init__(self, folder: Path, holder: "Place") -> None:
+        super().__init__(
+            f"{folder} is trained by another process ({holder}): give every training a folder of its own; "
+            "one training on several devices takes trainer.devices"
+        )
+        self.holder = holder
 
 
 @dataclass(frozen=True)
@@ -98,8 +112,8 @@ def claim(folder: Path) -> None:
         return
     while not _take(folder):
         pass  # another process has made the next claim: look who it is
-    remove_unfinished(folder)
-    remove_unfinished(folder / "checkpoints")
+    for place in (folder, *(path for pattern in _PLACES for path in folder.glob(pattern))):
+        remove_unfinished(place)
     _own.held[folder.resolve() / RUNNING] = _here()
     if _own.signs is None or not _own.signs.is_alive():
         _own.signs = threading.Thread(target=_give_signs, name="claims", daemon=True)
@@ -202,10 +216,7 @@ def _require_dead(paths: Iterable[Path], folder: Path, dead: set[_Sign]) -> None
         if sign.place is None or sign in dead:
             continue
         if _lives(path, sign.place):
-            raise RunTakenError(
-                f"{folder} is trained by another process ({sign.place}): give every training a folder of its own; "
-                "one training on several devices takes trainer.devices"
-            )
+            raise RunTakenError(folder, sign.place)
         dead.add(sign)
 
 
@@ -221,8 +232,9 @@ def _lives(path: Path, place: Place) -> bool:
     first, end = _sign(path), time.monotonic() + place.lease
     while time.monotonic() < end:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if _sign(path) != first:
-            return True
+        sign = _sign(path)
+        if sign != first:
+            return sign.place == place  # else it was released meanwhile, or is another's by now
     return False
 
 

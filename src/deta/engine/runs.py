@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deta.engine import run_progress
+from deta.engine.cells import find_cell, read_cells
 from deta.engine.cluster import QueuedJob, jobs_in_queue, this_job
 from deta.engine.run_claims import RUNNING, Place, claim, is_held, is_taken, read_claims, release, seems_alive
 from deta.engine.run_columns import aligned, swept_columns
@@ -27,12 +28,12 @@ LAST = "last.ckpt"
 """From which a run is continued."""
 PREVIOUS = "previous.ckpt"
 """The one before, in case the last is damaged or was never written."""
-CELLS = "cells.json"
-"""In the directory of a sweep: run directory of every cell to the overrides that make it."""
 NUM_IDLE_LIVES = 3
 """So many lives of a job in a row may bring a run no further."""
 _OF_TRAINING = (DONE, FAILED, RUNNING, QUEUED, "words.json", "metrics.jsonl")
 """Files that ``deta train`` alone writes."""
+_OF_OTHERS = ("metrics.json", "predictions.json", "matches.npz", "evaluation.json")
+"""Files that other commands write, never ``deta train`` in the directory of a run itself."""
 _HYDRA_OF_TRAINING = re.compile(r"^\s+config_name: train$", re.MULTILINE)
 _STILL_TO_START = ("PENDING", "CONFIGURING")
 
@@ -313,33 +314,15 @@ def find_runs(folder: Path) -> list[Path]:
     return sorted(set(_runs_below(folder, set())))
 
 
-def read_cells(folder: Path) -> dict[str, list[str]]:
-    """Overrides of every cell of a sweep by the name of its run directory; empty if there was no sweep.
+def require_no_other_results(folder: Path) -> None:
+    """Refuse to train where another command has written, which may be the results of any model.
 
-    Of a damaged list a warning tells; then cells that have not started are unknown.
+    Raises:
+        FileExistsError: It has.
     """
-    try:
-        return read_json(folder / CELLS, dict[str, list[str]])
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        _log.warning("%s; runs of this sweep that have not started are unknown until it is started again", error)
-        return {}
-
-
-def find_cell(run: Path) -> list[str] | None:
-    """Overrides that would make a run, which need not have started; None if no sweep lists it."""
-    for parent in run.parents:
-        words = read_cells(parent).get(str(run.relative_to(parent)))
-        if words is not None:
-            return words
-    return None
-
-
-def add_cells(folder: Path, cells: Mapping[str, Iterable[str]]) -> None:
-    """Add cells to the list of a sweep."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CELLS, {**read_cells(folder), **{name: list(words) for name, words in cells.items()}})
+    others = [name for name in _OF_OTHERS if (folder / name).exists()]
+    if others and not _has_records(folder):
+        raise FileExistsError(f"{folder} holds the results of another command ({', '.join(others)}): name another one")
 
 
 def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) -> str:
@@ -381,12 +364,16 @@ def _runs_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 def _is_of_training(folder: Path) -> bool:
     """Whether ``deta train`` has begun to write here; other commands leave folders with a record of Hydra, too."""
-    if any((folder / name).exists() for name in _OF_TRAINING) or has_checkpoint(folder):
+    if _has_records(folder):
         return True
     try:
         return _HYDRA_OF_TRAINING.search((folder / ".hydra" / "hydra.yaml").read_text(errors="replace")) is not None
     except OSError:
         return False
+
+
+def _has_records(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _OF_TRAINING) or has_checkpoint(folder)
 
 
 def _read_or_none(path: Path, kind: type[Content]) -> Content | None:

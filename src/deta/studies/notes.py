@@ -23,6 +23,7 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
     """
     records = [record for _, members in groups for record in members]
     yield from missing_runs(records)
+    yield from damaged_files(records)
     for name in study.postprocess:
         unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
         if unscored:
@@ -41,6 +42,13 @@ def missing_runs(records: Sequence[Record]) -> Iterator[str]:
         if status.state != RunState.DONE:
             name = f"{describe_cell(record.run.factors)} seed={record.run.seed}".strip()
             yield f"{name} is {status.state}{f': {status.message}' if status.message else ''}"
+
+
+def damaged_files(records: Iterable[Record]) -> Iterator[str]:
+    """A note on every file that could not be read."""
+    for record in records:
+        for damage in record.damage:
+            yield f"left out: {damage}"
 
 
 def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
@@ -62,8 +70,7 @@ def different_data(records: Iterable[Record]) -> Iterator[str]:
 
 def different_machines(records: Iterable[Record]) -> Iterator[str]:
     """A note if not all runs were made on one kind of device, by one revision, with one set of packages."""
-    paths = [path for record in records for path in sorted(record.run.folder.glob("environment*.json"))]
-    environments = [json.loads(path.read_text()) for path in paths]
+    environments = [environment for record in records for environment in record.environments]
     for what, values in {
         "devices": [_text(each.get("devices")) for each in environments],
         "numbers of threads": [str(each.get("num_threads")) for each in environments],

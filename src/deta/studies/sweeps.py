@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deta.engine.runs import find_cell, find_runs, is_pruned, read_cells
-from deta.studies.notes import different_data, different_machines, missing_runs
+from deta.engine.cells import find_cell, read_cells
+from deta.engine.runs import find_runs, is_pruned
+from deta.studies.notes import damaged_files, different_data, different_machines, missing_runs
 from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis
 from deta.studies.settings import ABSENT, is_below, leaves
@@ -77,9 +78,8 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
     }
     all_runs = [record for _, _, runs in named for record in runs]
     notes = [f"{count} {what}" for what, count in left_out.items() if count]
-    return Sweep(
-        axes, tuple(named), (*notes, *missing_runs(all_runs), *different_data(all_runs), *different_machines(all_runs))
-    )
+    notes += [*missing_runs(all_runs), *damaged_files(records), *different_data(all_runs)]
+    return Sweep(axes, tuple(named), (*notes, *different_machines(all_runs)))
 
 
 def _planned(record: Record, compose: Compose) -> Record:

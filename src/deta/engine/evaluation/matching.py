@@ -12,6 +12,7 @@ from deta.engine.evaluation.arrays import read_arrays
 from deta.engine.evaluation.detections import CocoDetections
 from deta.engine.evaluation.engines import prepare, silence
 from deta.engine.evaluation.ground_truth import GroundTruth
+from deta.utils.files import replacing
 
 _ALL_AREAS = [0.0, 1e10]
 """COCO's range of areas that leaves nothing out, in pixels squared."""
@@ -45,8 +46,7 @@ class ImageMatches:
 
     def save(self, path: Path) -> None:
         """Write a compressed file; it appears whole or not at all."""
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        with unfinished.open("wb") as file:
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
                 file,
                 image_ids=self.image_ids,
@@ -57,7 +57,6 @@ class ImageMatches:
                 is_match=np.packbits(self.is_match, axis=1),
                 is_ignored=np.packbits(self.is_ignored, axis=1),
             )
-        unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:

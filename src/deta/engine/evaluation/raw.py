@@ -13,6 +13,7 @@ from torch import Tensor
 from deta.engine.evaluation.arrays import read_arrays
 from deta.engine.evaluation.detections import FlatDetections
 from deta.structures import Detections, LayerPrediction
+from deta.utils.files import replacing
 
 _VERSION = 1
 _REMEDY = "write it with deta eval save_raw=true"
@@ -134,7 +135,9 @@ class RawPredictions:
 
     def save(self, path: Path) -> None:
         """Write a compressed ``.npz`` file."""
-        np.savez_compressed(path, version=_VERSION, **{field.name: getattr(self, field.name) for field in fields(self)})
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, version=_VERSION, **columns)
 
     @classmethod
     def load(cls, path: Path) -> Self:

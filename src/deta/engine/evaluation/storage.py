@@ -10,7 +10,7 @@ from typing import Any
 from deta.engine.evaluation.matching import ImageMatches
 from deta.engine.evaluation.metric import CocoEvaluator, DetectionEvaluator
 from deta.engine.evaluation.result import DetectionResult
-from deta.utils.files import write_json, write_text
+from deta.utils.files import read_json, write_json, write_text
 
 EVALUATIONS = "evaluations"
 """In a run directory: one folder for each selection of detections, of the final weights."""
@@ -67,19 +67,10 @@ def read_evaluation(folder: Path) -> StoredEvaluation | None:
     """The evaluation in a folder, None if there is none or it was not finished.
 
     Raises:
-        ValueError: Its numbers cannot be read.
+        ValueError: It is damaged.
     """
     path = folder / METRICS
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): evaluate again") from error
-    if not isinstance(content, dict) or not all(
-        value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in content.values()
-    ):
-        raise ValueError(f"{path} must hold numbers by their names: evaluate again")
-    return StoredEvaluation(
-        folder, {name: math.nan if value is None else float(value) for name, value in content.items()}
-    )
+    metrics = read_json(path, dict[str, float | None])
+    return StoredEvaluation(folder, {name: math.nan if value is None else value for name, value in metrics.items()})
