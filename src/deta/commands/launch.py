@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
+from deta.commands.word_trust import remember_words
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
 from deta.engine.cluster import is_first_rank
@@ -121,7 +122,9 @@ class RecordCells(Callback):
             for chosen in batch:
                 composed = loader.load_sweep_config(config, list(chosen))
                 HydraConfig.instance().set_config(composed)
-                cells[str(composed.hydra.sweep.subdir)] = [*search_path, *chosen]
+                name = str(composed.hydra.sweep.subdir)
+                cells[name] = [*search_path, *chosen]
+                remember_words(Path(config.hydra.sweep.dir, name), cells[name])
         HydraConfig.instance().set_config(config)  # for _sweep_folder
         add_cells(Path(config.hydra.sweep.dir), cells)
 

@@ -2,13 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from deta.commands.console import reports_errors
 from deta.commands.trainings import TAKEN, run_here, submit
-from deta.commands.words import job_words, recorded_words
+from deta.commands.word_trust import require_trusted
+from deta.commands.words import job_words, recorded_words, training_words
 from deta.engine.runs import find_cell, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
@@ -22,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     print(table(statuses, folder))
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
     extra = [str(word) for word in cfg.overrides]
-    commands = {path: job_words([*_overrides(path), *extra], path) for path in open_runs}
+    commands = {path: job_words([*_overrides(path, cfg.trusted), *extra], path) for path in open_runs}
     if not commands or cfg.dry_run:
         for words in commands.values():
             print("deta train", *words)
@@ -39,11 +41,11 @@ def run(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
-def _overrides(path: Path) -> list[str]:
+def _overrides(path: Path, trusted: Any) -> list[str]:  # noqa: ANN401 - what the command line gave
     """The words that made a run, or that would make a cell of a sweep.
 
     Raises:
-        ValueError: Neither is on record.
+        ValueError: Neither is on record, or they need trust, see ``require_trusted``.
     """
     words = recorded_words(path)
     if words is None:
@@ -52,4 +54,4 @@ def _overrides(path: Path) -> list[str]:
         raise ValueError(
             f"{path}: no record of its overrides (.hydra/overrides.yaml), so it cannot be continued from here"
         )
-    return words
+    return require_trusted(training_words(words), path, trusted)

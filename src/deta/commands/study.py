@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from deta.commands.console import reports_errors
 from deta.commands.naming import cell_name, effective
 from deta.commands.trainings import TAKEN, compose_training, run_here, submit
+from deta.commands.word_trust import remember_words
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
 from deta.engine.runs import RunState, add_cells, read_status
 from deta.studies.lint import check_cells
@@ -44,6 +45,8 @@ def run(cfg: DictConfig) -> None:
         return
     plan.write(folder)
     add_cells(folder, {planned.folder: planned.words for planned in plan.runs})
+    for planned in plan.runs:
+        remember_words(folder / planned.folder, planned.words)
     if cluster == "sbatch":
         _submit(plan, folder)
         return

@@ -16,6 +16,10 @@ from deta.commands.build import make, make_module, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.evaluations import evaluate_final_weights
 from deta.commands.naming import effective
+from deta.commands.stored import foreign_targets
+from deta.commands.trust import remember
+from deta.commands.word_trust import remember_words
+from deta.commands.words import complete_words
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
@@ -158,6 +162,8 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
 def _write_record(cfg: DictConfig, folder: Path) -> None:
     """Write ``config.yaml`` and ``environment.json``; a continued run keeps those of its earlier parts."""
     folder.mkdir(parents=True, exist_ok=True)
+    remember_words(folder, complete_words(HydraConfig.get()))
+    remember(folder, foreign_targets(plain(cfg)))
     part = len(list(folder.glob("environment*.json")))
     suffix = f"-{part}" if part else ""
     if part:

@@ -11,7 +11,7 @@ AUTO = "auto"
 """Value of ``ckpt``: continue the run in this directory if there is one, and leave it alone if it is done."""
 SEARCH_PATH = "hydra.searchpath="
 """Begin of the override that names folders of configurations."""
-_WHERE_AND_HOW = ("cluster", "ckpt", "hydra")
+_WHERE_AND_HOW = ("cluster", "ckpt", "hydra", "trusted")
 _FROM_COMMAND_LINE = ("command-line", "hydra.searchpath in command-line")
 """Hydra's names for ``--config-dir`` and for the override of its search path."""
 

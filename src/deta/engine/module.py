@@ -15,6 +15,7 @@ from deta.engine.evaluation import DetectionEvaluator, DetectionResult
 from deta.engine.optim import parameter_groups
 from deta.engine.validation_loss import ValidationLoss
 from deta.losses import Criterion, class_error
+from deta.models.weights import require_fit
 from deta.structures import Batch, DetectionOutput, Detections, LayerPrediction, Losses
 from deta.utils.checks import require_choice
 
@@ -162,6 +163,14 @@ class DetectionModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what is needed to build the detector again."""
         checkpoint[CHECKPOINT_KEY] = self._metadata
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Compare the weights before any of them is loaded.
+
+        Raises:
+            ValueError: They are not those of this module.
+        """
+        require_fit(self, checkpoint["state_dict"], "the checkpoint")
 
     def _validates_all_images(self) -> bool:
         """Whether no limit is set; the integer 1 would be a limit of one batch."""
