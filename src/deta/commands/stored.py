@@ -88,20 +88,19 @@ def _admit(node: Any, key: str, place: str, trust: Trust) -> Any:  # noqa: ANN40
         return [_admit(value, f"{key}[{index}]", place, trust) for index, value in enumerate(node)]
     if not isinstance(node, Mapping):
         return node
-    values = {name: _admit(value, f"{key}.{name}", place, trust) for name, value in node.items() if name != TARGET}
-    strange = next((name for name in values if _is_reserved(name) and (name != PARTIAL or TARGET not in node)), None)
-    if strange is not None:
-        raise ValueError(f"{trust.source}: {key} has {_shown(strange)}, which a file may not have there")
-    if TARGET not in node:
-        return values
-    is_partial = values.pop(PARTIAL, False)
-    make = _class(node[TARGET], is_partial, key, place, trust)
-    return _Part(key, make, is_partial, values)
+    is_partial = node.get(PARTIAL, False)
+    make = _class(node[TARGET], is_partial, key, place, trust) if TARGET in node else None
+    others = {name: value for name, value in node.items() if make is None or name not in (TARGET, PARTIAL)}
+    reserved = next((name for name in others if _is_reserved(name)), None)
+    if reserved is not None:
+        raise ValueError(f"{trust.source}: {key} has {_shown(reserved)}, which a file may not have there")
+    values = {name: _admit(value, f"{key}.{name}", place, trust) for name, value in others.items()}
+    return values if make is None else _Part(key, make, is_partial, values)
 
 
-def _is_reserved(name: str) -> bool:
+def _is_reserved(name: object) -> bool:
     """Keys that Hydra takes for itself, and what could pass for one."""
-    return name.startswith("_") or "${" in name
+    return str(name).startswith("_") or "${" in str(name)
 
 
 def _class(target: Any, is_partial: Any, key: str, place: str, trust: Trust) -> type:  # noqa: ANN401 - out of a file

@@ -50,7 +50,7 @@ def read_torch_file(path: Path, *, is_published: bool = False) -> TorchFile:
 
     Raises:
         ValueError: It is damaged, of another format, or holds programs; the message names the file.
-        OSError: It cannot be opened or read.
+        OSError: It cannot be opened.
     """
     with path.open("rb") as file:
         try:
@@ -59,7 +59,7 @@ def read_torch_file(path: Path, *, is_published: bool = False) -> TorchFile:
             if is_published:
                 return _read_legacy(file)
             raise pickle.UnpicklingError(_format_of(file))
-        except (*MALFORMED, zipfile.BadZipFile) as error:
+        except (*MALFORMED, OSError, zipfile.BadZipFile) as error:  # OSError: to seek before the beginning
             raise ValueError(
                 f"{path} cannot be read as a checkpoint: damaged, of another format, or more than plain data "
                 f"({_reason(error)})"
