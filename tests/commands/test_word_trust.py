@@ -134,3 +134,11 @@ def test_commands_refuse_the_words_of_others_before_anything_happens(tmp_path: P
         assert "you have not given these words of its record yourself" in message
         assert "os.mkdir" in message
     assert not mark.exists()
+
+
+def test_a_sweep_that_lists_a_run_outside_of_its_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "cells.json").write_text('{"../elsewhere": ["seed=1"]}')
+    message = fail("runs", "resume", f"folder={tmp_path}/sweep")
+    assert "elsewhere, which lies outside of it" in message
+    assert not (tmp_path / "elsewhere").exists()

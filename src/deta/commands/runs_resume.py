@@ -23,6 +23,11 @@ def run(cfg: DictConfig) -> None:
     statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
+    outside = [path for path in open_runs if not path.resolve().is_relative_to(folder.resolve())]
+    if outside:
+        raise ValueError(
+            f"{folder} lists {outside[0]}, which lies outside of it: a sweep trains in its own folder alone"
+        )
     extra = [str(word) for word in cfg.overrides]
     commands = {path: job_words([*_overrides(path, cfg.trusted), *extra], path) for path in open_runs}
     if not commands or cfg.dry_run:

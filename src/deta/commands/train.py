@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import make, make_module, plain, start_from
 from deta.commands.console import describe, reports_errors
-from deta.commands.evaluations import evaluate_final_weights
+from deta.commands.evaluations import evaluate_final_weights, make_selections
 from deta.commands.naming import effective
 from deta.commands.stored import foreign_targets
 from deta.commands.trust import remember
@@ -79,8 +79,8 @@ def run(cfg: DictConfig) -> None:
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
+    selections = make_selections(cfg)
     datamodule: CocoDataModule = make(cfg.data)
-    selections = {str(name): make(node) for name, node in cfg.evaluations.items()}
     module = make_module(cfg, datamodule)
     if cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
