@@ -23,11 +23,9 @@ def run(cfg: DictConfig) -> None:
     statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
-    outside = [path for path in open_runs if not path.resolve().is_relative_to(folder.resolve())]
+    outside = [path for path in open_runs if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts]
     if outside:
-        raise ValueError(
-            f"{folder} lists {outside[0]}, which lies outside of it: a sweep trains in its own folder alone"
-        )
+        raise ValueError(f"{folder} lists {outside[0]}, which lies outside of it: a sweep trains in its own folder")
     extra = [str(word) for word in cfg.overrides]
     commands = {path: job_words([*_overrides(path, cfg.trusted), *extra], path) for path in open_runs}
     if not commands or cfg.dry_run:
