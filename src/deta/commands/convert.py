@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"target={target}: the folder {target.parent} does not exist")
     is_published = cfg.direction == "from_release"
-    num_weights = _from_release(cfg, source, target) if is_published else _to_release(source, target)
+    num_weights = _from_release(cfg, source, target) if is_published else _to_release(cfg, source, target)
     print(f"Wrote {num_weights} weights to {target}")
 
 
@@ -52,8 +52,8 @@ def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
     return len(state)
 
 
-def _to_release(source: Path, target: Path) -> int:
-    detector = restore_detector(read_checkpoint(source))
+def _to_release(cfg: DictConfig, source: Path, target: Path) -> int:
+    detector = restore_detector(read_checkpoint(source), cfg.trusted)
     assert isinstance(detector, Detector)
     state = to_release(detector)
     save_tensors({"model": state}, target)

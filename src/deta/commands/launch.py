@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from deta.commands import slurm
+from deta.commands.word_trust import remember_words
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
 from deta.engine.cells import add_cells
@@ -155,7 +156,9 @@ class RecordCells(Callback):
             for chosen in batch:
                 composed = loader.load_sweep_config(config, list(chosen))
                 HydraConfig.instance().set_config(composed)
-                cells[str(composed.hydra.sweep.subdir)] = [*search_path, *chosen]
+                name = str(composed.hydra.sweep.subdir)
+                cells[name] = [*search_path, *chosen]
+                remember_words(Path(config.hydra.sweep.dir, name), cells[name])
         with read_write(config), open_dict(config):
             config.hydra.callbacks.cells.names = list(cells)
         HydraConfig.instance().set_config(config)  # Hydra gives TrainLauncher.finish no other word of this sweep

@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 from torch import Generator, nn
 from tqdm import tqdm
 
-from deta.commands.build import check_targets, make, make_postprocess, restore_detector
+from deta.commands.build import make_postprocess, restore_detector, trust_in
 from deta.commands.console import reports_errors
+from deta.commands.stored import build, section
 from deta.data.collate import Collate
 from deta.data.image_search import find_images
 from deta.data.images import EXIF_CHOICES, ImageError, ImageRules, decode_image
@@ -130,9 +131,8 @@ def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
 
 def _make_transform(cfg: DictConfig, checkpoint: Checkpoint) -> Transform:
     """The preparation of validation images in the training of the checkpoint."""
-    config = checkpoint.config["data"]["val_transform"]
-    check_targets(config, cfg.trusted, checkpoint)
-    transform: Transform = make(config)
+    place = "data.val_transform"
+    transform: Transform = build(section(checkpoint, place), place, trust_in(checkpoint, cfg.trusted))
     return transform
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -13,7 +14,8 @@ from deta.commands.console import reports_errors
 from deta.commands.datasets import require_same_data
 from deta.commands.parts import last_config
 from deta.commands.trainings import further_words, run_here, submit
-from deta.commands.words import job_words, recorded_words
+from deta.commands.word_trust import require_trusted
+from deta.commands.words import job_words, recorded_words, training_words
 from deta.engine.cells import find_cell
 from deta.engine.data_record import DATA
 from deta.engine.runs import TAKEN, RunState, RunStatus, find_runs, read_statuses, table
@@ -30,7 +32,11 @@ def run(cfg: DictConfig) -> None:
     cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
     statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
-    commands = _commands(statuses, further_words(cfg))
+    open_runs = [status.folder for status in statuses if status.state not in TAKEN]
+    outside = [path for path in open_runs if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts]
+    if outside:
+        raise ValueError(f"{folder} lists {outside[0]}, which lies outside of it: a sweep trains in its own folder")
+    commands = _commands(statuses, further_words(cfg), cfg.trusted)
     others = _trained_with_other_data(status.folder for status in statuses if status.state == RunState.DONE)
     if not commands or cfg.dry_run:
         if commands and cluster == "sbatch":
@@ -49,7 +55,7 @@ def run(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
-def _commands(statuses: Iterable[RunStatus], extra: list[str]) -> dict[Path, list[str]]:
+def _commands(statuses: Iterable[RunStatus], extra: list[str], trusted: Any) -> dict[Path, list[str]]:  # noqa: ANN401 - what the command line gave
     """Run directory to the words of its ``deta train``, where there is something to do; what is left out is told."""
     commands, left_out = {}, []
     for status in statuses:
@@ -59,7 +65,7 @@ def _commands(statuses: Iterable[RunStatus], extra: list[str]) -> dict[Path, lis
             left_out.append(f"{status.folder}: {status.message}")
             continue
         try:
-            commands[status.folder] = job_words([*_overrides(status.folder), *extra], status.folder)
+            commands[status.folder] = job_words([*_overrides(status.folder, trusted), *extra], status.folder)
         except (ValueError, OSError, OmegaConfBaseException, YAMLError) as error:
             left_out.append(f"{status.folder}: no record of its words can be read ({error})")
     if left_out:
@@ -85,11 +91,11 @@ def _trained_with_other_data(runs: Iterable[Path]) -> int:
     return others
 
 
-def _overrides(path: Path) -> list[str]:
+def _overrides(path: Path, trusted: Any) -> list[str]:  # noqa: ANN401 - what the command line gave
     """The words that made a run, or that would make a cell of a sweep.
 
     Raises:
-        ValueError: Neither is on record.
+        ValueError: Neither is on record, or they need trust, see ``require_trusted``.
     """
     words = find_cell(path)
     try:
@@ -100,4 +106,4 @@ def _overrides(path: Path) -> list[str]:
         recorded = None  # damaged, but the sweep knows them
     if recorded is None and words is None:
         raise ValueError("there is no words.json and no sweep that lists it")
-    return recorded or words or []
+    return require_trusted(training_words(recorded or words or []), path, trusted)

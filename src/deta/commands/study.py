@@ -12,6 +12,7 @@ from deta.commands.console import reports_errors
 from deta.commands.datasets import require_same_data
 from deta.commands.naming import cell_name, effective, known_name
 from deta.commands.trainings import compose_training, further_words, run_here, submit
+from deta.commands.word_trust import remember_words
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
 from deta.engine.cells import add_cells
 from deta.engine.run_columns import terminal_width
@@ -51,6 +52,8 @@ def run(cfg: DictConfig) -> None:
     _require_same_data(plan, folder)
     plan.write(folder)
     add_cells(folder, {planned.folder: planned.words for planned in plan.runs})
+    for planned in plan.runs:
+        remember_words(folder / planned.folder, planned.words)
     if cluster == "sbatch":
         _submit(plan, folder)
         return

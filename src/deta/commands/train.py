@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.datasets import require_same_data
-from deta.commands.evaluations import evaluate_final_weights
+from deta.commands.evaluations import evaluate_final_weights, make_selections
 from deta.commands.parts import last_config
 from deta.commands.record import PartRecord
 from deta.commands.trainer_options import check_trainer_options
@@ -120,8 +119,8 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     is_compiled = require_bool("compile", cfg.compile)
     if is_compiled:
         _require_compilers(trainer)
+    selections = make_selections(cfg)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
-    selections = {str(name): make_part(cfg, f"evaluations.{name}", Callable) for name in cfg.evaluations or {}}
     module = make_module(cfg, datamodule)
     if resume_path is not None:
         _require_own_weights(cfg)

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
-from deta.utils.checks import require_int
+from deta.utils.checks import require_folder_name, require_int
 from deta.utils.files import read_json, write_json
 
 STUDY = "study.json"
@@ -80,6 +80,8 @@ class Study:
                 )
         _require_distinct("study.seeds", self.seeds)
         _require_distinct("study.postprocess", self.postprocess)
+        for name in self.postprocess:
+            require_folder_name("study.postprocess: every name", name)
         for seed in self.seeds:
             require_int("study.seeds", seed, low=0)
         unknown = sorted(self.base_cell.keys() - {axis.name for axis in self.axes} - {POSTPROCESS})
