@@ -15,11 +15,12 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from deta.engine.optim import PARAMETER_NAMES
+from deta.models.weights import require_fit
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +79,13 @@ def continue_weights(checkpoint: dict[str, Any], module: nn.Module, callbacks: I
     if AVERAGED_FROM in checkpoint and not is_averaging:
         _warn("the run averaged its weights before; it goes on from the trained ones")
         checkpoint["state_dict"] = checkpoint[AVERAGED_FROM]
-    _require_fit(checkpoint["state_dict"], module.state_dict())
+    try:
+        require_fit(module, checkpoint["state_dict"], "the checkpoint")
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. Settings of the model cannot change in a continued run: restore them, or start another run from "
+            "these weights (weights=<run>)"
+        ) from error
 
 
 def continue_callbacks(checkpoint: Mapping[str, Any], callbacks: Iterable[pl.Callback]) -> None:
@@ -153,17 +160,6 @@ def _state_keys(optimizer: Optimizer) -> set[str]:
     optimizer.add_param_group({**optimizer.param_groups[0], "params": [parameter]})
     optimizer.step()
     return set(optimizer.state[parameter])
-
-
-def _require_fit(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    names = [*own, *(name for name in saved if name not in own)]
-    wrong = [name for name in names if name not in saved or name not in own or saved[name].shape != own[name].shape]
-    if wrong:
-        raise ValueError(
-            f"the checkpoint does not fit the model: {len(wrong)} weights are missing, unexpected or of another shape: "
-            f"{', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}. Settings of the model cannot change in a "
-            "continued run: restore them, or start another run from these weights (weights=<run>)"
-        )
 
 
 @rank_zero_only

@@ -17,7 +17,6 @@ from deta.engine.evaluation import DetectionEvaluator, DetectionResult
 from deta.engine.optim import parameter_groups
 from deta.engine.validation_loss import ValidationLoss
 from deta.losses import Criterion, class_error
-from deta.models.weights import require_fit
 from deta.structures import Batch, DetectionOutput, Detections, LayerPrediction, Losses
 from deta.utils.checks import require_choice
 
@@ -192,7 +191,6 @@ class DetectionModule(pl.LightningModule):
             ValueError: The checkpoint does not fit it, which is found before any weight is loaded.
         """
         continue_weights(checkpoint, self, self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
-        require_fit(self, checkpoint["state_dict"], "the checkpoint")
         continue_optimization(checkpoint, *self._optimization(), interval=self._interval)
 
     def _optimization(self) -> tuple[Optimizer, LRScheduler | None]:
