@@ -10,6 +10,7 @@ from deta.engine.runs import RunState, add_cells, mark_done
 from deta.studies.ablation import ablation_table
 from deta.studies.collect import collect
 from deta.studies.report.heat_map import heat_map
+from deta.studies.report.page import page
 from deta.studies.results import Cell, Verdict
 from tests.studies.folders import HUNGARIAN, TOPK, config, write_plan, write_run
 
@@ -222,3 +223,21 @@ def test_places_that_hold_nothing_to_compare_say_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty holds no run that has started"):
         collect(tmp_path / "empty")
+
+
+def test_what_differs_along_with_an_axis_is_told_apart_from_the_other_notes(tmp_path: Path) -> None:
+    for tau, rematch in ((0.5, "once"), (0.6, "per_layer")):
+        write_run(tmp_path / f"tau{tau}", config(tau=tau, rematch=rematch), ap=0.3)
+    comparison = collect(tmp_path, bootstrap=None)
+    (told,) = comparison.beyond
+    assert "criterion.rematch" in told
+    assert told in comparison.notes
+    assert '<div class="banner"' in page(comparison)
+
+
+def test_arguments_of_another_class_are_no_further_difference(tmp_path: Path) -> None:
+    write_run(tmp_path / "one", config(), ap=0.3)
+    write_run(tmp_path / "other", config(layer_assigner=HUNGARIAN), ap=0.4)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert comparison.beyond == ()
+    assert '<div class="banner"' not in page(comparison)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deta.studies.bootstrap import ImageBootstrap
-from deta.studies.notes import study_notes, unmatched_evaluations
+from deta.studies.notes import different_settings, study_notes, unmatched_evaluations
 from deta.studies.plan import POSTPROCESS, STUDY, Factors, Plan, describe_cell
 from deta.studies.records import Record, read_record
 from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Difference, Summary
@@ -85,6 +85,7 @@ def _study(folder: Path, images: ImageBootstrap | None) -> Comparison:
         cells=_judge(places, base, images),
         base=base,
         notes=(*study_notes(study, list(groups.values())), *_bootstrap_notes(places, images)),
+        beyond=tuple(different_settings(study, list(groups.values()))),
     )
 
 
@@ -104,7 +105,8 @@ def _sweep(folder: Path, images: ImageBootstrap | None, compose: Compose) -> Com
         axes=axes,
         cells=_judge(places, base, images),
         base=base,
-        notes=(*sweep.notes, *_bootstrap_notes(places, images)),
+        notes=(*sweep.beyond, *sweep.notes, *_bootstrap_notes(places, images)),
+        beyond=sweep.beyond,
     )
 
 

@@ -27,7 +27,7 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
         unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
         if unscored:
             yield f"{unscored} runs are not evaluated under {name}; deta study evaluates them"
-    yield from _settings(study, groups)
+    yield from different_settings(study, groups)
     yield from different_machines(records)
     if len(study.seeds) < 3:
         yield f"{len(study.seeds)} seeds say little: an interval over two is wide, and over one there is none"
@@ -65,7 +65,7 @@ def different_machines(records: Iterable[Record]) -> Iterator[str]:
             yield f"the runs were made with {len(different)} different {what}{named}"
 
 
-def _settings(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]) -> Iterator[str]:
+def different_settings(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]) -> Iterator[str]:
     """Differences that the settings on disk have and the study does not declare."""
     base, members = groups[0]
     plain = next((record.configs[0] for record in members if record.configs), None)
