@@ -13,7 +13,7 @@ from deta.commands.quoting import gather_training_words, quote_paths, quoted, un
 from tests.commands.hostile_words import hostile_words
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 
-LETTERS = st.sampled_from("a/\\'\" =~,[](){}:*#%&é\t!@^-+.0") | st.characters(exclude_categories=("Cs",))
+LETTERS = st.sampled_from("a/\\'\" =~,[](){}:*#%&é\t!@^-+.0") | st.characters(exclude_categories=["Cs"])
 PARSER = OverridesParser.create()
 
 
