@@ -33,6 +33,7 @@ WORKLOADS = {
     "E1": Workload(R50_LEVELS, images=2),
     "E2": Workload(SQUARE_LEVELS, images=1),
     "E3": Workload(R50_LEVELS, images=4),
+    "Q5k": Workload(R50_LEVELS, images=2, queries=5_000),
     "D1": Workload(R50_LEVELS, images=2, queries=900, boxes=True),
     "D2": Workload(R50_LEVELS, images=2, queries=300, boxes=True),
     "D3": Workload(R50_LEVELS, images=16, queries=300, boxes=True),

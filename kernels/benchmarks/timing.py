@@ -2,6 +2,7 @@
 
 import csv
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +91,8 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 def _driver() -> str:
     version = Path("/proc/driver/nvidia/version")
-    return version.read_text().splitlines()[0] if version.exists() else "unknown"
+    found = re.search(r"\d+\.\d+(\.\d+)?", version.read_text()) if version.exists() else None
+    return found[0] if found else "unknown"
 
 
 def _processor() -> str:

@@ -1,11 +1,11 @@
 """How the Triton kernels are launched: block sizes and warps per GPU generation, or the fastest by measurement.
 
-The tables are chosen from compiled code, not from timings: no spilled register and the fewest barriers with five
-levels, four points and 32 channels (Triton 3.9, ptxas 12.9; checked by ``tests/kernels/test_triton_compiled.py``).
-One warp per program needs no barrier at all: the backward pass in bfloat16 on compute capability 9.0 has 107
-registers and none, against 120 registers, 4 KB of shared memory and 56 barriers with four warps for four times
-the queries. ``DETA_AUTOTUNE=1`` times all candidates at the first call of every new kind of shape instead; that
-takes seconds, and different machines may then choose differently.
+Compute capability 9.0 was measured (``benchmarks.launches`` on an H100, torch 2.11, triton 3.6; docs/benchmarks.md):
+small blocks win, since they keep more rows in flight; only the forward pass of 2-byte types gains from larger ones.
+The number of queries, from 300 to 22,300, decides nothing beyond the spread of the measurement. The other entries are
+chosen from compiled code: no spilled register and the fewest barriers with five levels, four points and 32 channels
+(checked by ``tests/kernels/test_triton_compiled.py``). ``DETA_AUTOTUNE=1`` times all candidates at the first call of
+every new kind of shape instead; that takes seconds, and different machines may then choose differently.
 """
 
 import logging
@@ -38,23 +38,26 @@ CANDIDATES = tuple(
 )
 _DEFAULTS = {
     "forward": Config(block_elements=256, num_warps=1),
+    # Without vector reductions the addresses of 256 elements do not fit the registers (8 bytes of stack).
     "backward": Config(block_elements=128, num_warps=1),
 }
-# (kernel, compute capability) -> launch; the cautious defaults serve whatever is not listed.
+# (kernel, compute capability, bytes of a number) -> launch; the cautious defaults serve whatever is not listed.
 _TABLE = {
-    ("forward", 80): Config(block_elements=256, num_warps=1),
-    ("forward", 90): Config(block_elements=256, num_warps=1),
-    # Without vector reductions the addresses of 256 elements do not fit the registers (8 bytes of stack).
-    ("backward", 80): Config(block_elements=128, num_warps=1),
-    ("backward", 90): Config(block_elements=256, num_warps=1),
+    ("forward", 90, 4): Config(block_elements=128, num_warps=1),
+    ("forward", 90, 2): Config(block_elements=512, num_warps=1),
+    ("backward", 90, 4): Config(block_elements=128, num_warps=1),
+    ("backward", 90, 2): Config(block_elements=128, num_warps=1),
 }
 _INTERPRETED = Config(block_elements=512, num_warps=1)  # few programs: each takes about 0.1 s
 _tuned: dict[Hashable, Config] = {}
 
 
-def table_config(kernel: str, capability: int) -> Config:
-    """The launch of ``kernel`` (forward or backward) on a GPU of ``capability`` (90 means 9.0)."""
-    return _TABLE.get((kernel, capability), _DEFAULTS[kernel])
+def table_config(kernel: str, capability: int, item_size: int) -> Config:
+    """The launch of ``kernel`` (forward or backward) on a GPU of ``capability`` (90 means 9.0).
+
+    ``item_size`` is the bytes of a number of the value: 4 or 2.
+    """
+    return _TABLE.get((kernel, capability, item_size), _DEFAULTS[kernel])
 
 
 def run_best(kernel: str, value: Tensor, key: Hashable, run: Callable[[Config], None]) -> None:
@@ -70,7 +73,7 @@ def run_best(kernel: str, value: Tensor, key: Hashable, run: Callable[[Config], 
         run(_INTERPRETED)
         return
     with torch.cuda.device(value.device):
-        run(_device_config(kernel, value, key, run))
+        run(chosen_config(kernel, value, key, run))
 
 
 def queries_bucket(num_queries: int) -> int:
@@ -96,10 +99,11 @@ def check_extent(sizes: Sequence[int], num_heads: int, channels: int) -> None:
         raise ValueError(f"D must be at most 256 for backend 'triton', got {channels}; choose backend 'reference'")
 
 
-def _device_config(kernel: str, value: Tensor, key: Hashable, run: Callable[[Config], None]) -> Config:
+def chosen_config(kernel: str, value: Tensor, key: Hashable, run: Callable[[Config], None]) -> Config:
+    """The launch for a call: that of the table, or the fastest of all candidates where tuning is asked for."""
     if os.environ.get("DETA_AUTOTUNE") != "1":
         major, minor = torch.cuda.get_device_capability(value.device)
-        return table_config(kernel, 10 * major + minor)
+        return table_config(kernel, 10 * major + minor, value.element_size())
     key = (kernel, torch.cuda.get_device_name(value.device), value.dtype, key)
     if key not in _tuned:
         _tuned[key] = _fastest(run)

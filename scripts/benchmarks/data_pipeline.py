@@ -124,8 +124,7 @@ def make_shards(split: FolderSplit, folder: Path) -> ShardedSplit:
     """Shards of a folder."""
     writer = ShardWriter(
         annotations=read_coco(split.annotation_file),
-        annotation_file=split.annotation_file,
-        image_folder=split.folder,
+        files=split,
         store=open_store(folder),
         is_shuffled=True,
         say=lambda _: None,

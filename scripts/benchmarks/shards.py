@@ -49,8 +49,7 @@ def read(root: Path, num_items: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         writer = ShardWriter(
             annotations=annotations,
-            annotation_file=split.annotation_file,
-            image_folder=split.folder,
+            files=split,
             store=open_store(name),
             shard_bytes=2**20,
             is_shuffled=True,

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from deta.cli import main as deta
-from deta.engine.runs import DONE, RUNNING, is_done
+from deta.engine.run_claims import RUNNING
+from deta.engine.runs import DONE, is_done
 from deta.engine.tracking import CLOCK_KEYS, read_metrics
 
 TRAINING = (

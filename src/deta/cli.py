@@ -9,8 +9,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deta.commands.conf import config_dir as config_dir
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, unquoted
 from deta.engine import preemption
+from deta.utils.cpus import set_up_threads
 from deta.utils.names import nearest, shown
 
 if TYPE_CHECKING:
@@ -63,10 +65,15 @@ CHILD_COMMAND = "DETA_CHILD_COMMAND"
 def main() -> None:
     """Run a command; exits with 0 on success, 1 on failure and 2 where the command line is wrong."""
     command = _take_command()
+    set_up_threads(os.environ)  # before PyTorch is imported
     if command == "train":
         preemption.listen()
         _require_launcher(sys.argv[1:])
-        sys.argv[1:] = continue_run(sys.argv[1:])
+        try:
+            sys.argv[1:] = continue_run(sys.argv[1:])
+        except (OSError, ValueError) as error:
+            print(f"deta: {error}", file=sys.stderr)
+            sys.exit(1)
     sys.argv[1:] = name_first_word(command, sys.argv[1:])
     from deta.commands.application import run_application
     from deta.commands.launch import TrainLauncher
@@ -90,19 +97,6 @@ def main() -> None:
     preemption.end()
 
 
-def config_dir() -> Path:
-    """The folder of configurations: inside an installed package, or at the top of a checkout.
-
-    Raises:
-        FileNotFoundError: It is in neither place.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"no configurations beside {package}: reinstall deta")
-
-
 def continue_run(arguments: list[str]) -> list[str]:
     """Let ``ckpt=<run>`` bring back the command line of that run, in its directory.
 
@@ -111,20 +105,33 @@ def continue_run(arguments: list[str]) -> list[str]:
 
     Returns:
         The overrides to use; ``arguments`` where ``ckpt`` is absent or names no run directory of ours.
+
+    Raises:
+        ValueError: The record of the run has words that need trust, see ``require_trusted``.
     """
     given = [word.removeprefix("ckpt=") for word in arguments if word.startswith("ckpt=")]
     if not given or given[-1] in ("", "null", "auto") or any(word.startswith("hydra.run.dir=") for word in arguments):
         return arguments
     path = Path(unquoted(given[-1]))
     folder = path.parent.parent if path.is_file() else path
-    from deta.commands.words import recorded_words, training_words
+    from deta.commands.word_trust import require_trusted
+    from deta.commands.words import WORDS, record_words, recorded_words, training_words
 
     earlier = recorded_words(folder)
     if earlier is None:
         return arguments
+    if not (folder / WORDS).is_file():
+        record_words(folder, earlier)  # Hydra is about to overwrite its own record
     names = {word.partition("=")[0] for word in arguments}
     kept = [word for word in training_words(earlier) if word.partition("=")[0] not in names]
+    kept = require_trusted(kept, folder, _trusted(arguments))
     return [*kept, *arguments, f"hydra.run.dir={quoted(str(folder))}"]
+
+
+def _trusted(arguments: list[str]) -> list[str]:
+    """The value of the last ``trusted=[...]``, which Hydra reads later."""
+    given = [word.removeprefix("trusted=") for word in arguments if word.startswith("trusted=")]
+    return [name.strip(" '\"") for name in given[-1].strip("[]").split(",") if name.strip()] if given else []
 
 
 def name_first_word(command: str, arguments: list[str]) -> list[str]:

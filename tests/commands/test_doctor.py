@@ -5,6 +5,7 @@ from importlib.metadata import version
 import pytest
 
 from deta.commands import doctor
+from deta.utils.cpus import SPIN_COUNT
 from tests.commands.running import fail, succeed
 
 
@@ -15,10 +16,14 @@ def small_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "NUM_QUERIES", 30)
 
 
-def test_the_doctor_shows_versions_devices_and_the_error_of_every_backend() -> None:
+def test_the_doctor_shows_versions_devices_and_the_error_of_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
     lines = succeed("doctor").out.splitlines()
     assert f"torch              {version('torch')}" in lines
     assert any(line.startswith("device             cpu") for line in lines)
+    assert f"GOMP_SPINCOUNT     {SPIN_COUNT}" in lines
+    assert any(line.startswith("CPUs               ") and " usable (" in line for line in lines)
     backends = [line.split()[:3] for line in lines if line.startswith("  cpu ")]
     assert backends == [["cpu", "cpu", "auto"], ["cpu", "reference", "relative"]]
     assert all(float(line.split()[-2]) > 0 and line.endswith(" ms") for line in lines if line.startswith("  cpu "))

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from deta.commands.eval_stored import evaluate_stored
 from tests.commands.conftest import Run
 from tests.commands.running import deta, fail, succeed
 
@@ -145,3 +147,30 @@ def test_predictions_of_another_data_set_are_refused(good: Path, evaluated: Path
 
 def out(folder: Path) -> list[str]:
     return [f"hydra.run.dir={folder}"]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "[1]",
+        "{}",
+        "",
+        "null",
+        '{"annotations": 5}',
+        '{"annotations": "a.json", "layout": "yolo"}',
+        '{"annotations": "a.json", "layout": 1}',
+        "[" * 100_000,
+        '{"annotations": ' + "[" * 100_000,
+        '{"annotations": "' + "x" * 2**17 + '"}',
+        "\udcff",
+    ],
+)
+def test_a_note_that_names_no_annotations_is_one_message(tmp_path: Path, note: str) -> None:
+    (tmp_path / "predictions.json").write_text("[]")
+    (tmp_path / "evaluation.json").write_bytes(note.encode(errors="surrogateescape"))
+    cfg = OmegaConf.create({"from_file": str(tmp_path), "data": {}, "run_dir": str(tmp_path)})
+    with pytest.raises(
+        ValueError, match=r"evaluation\.json does not name .*: give data\.val_annotations=<file>"
+    ) as error:
+        evaluate_stored(cfg)
+    assert len(str(error.value)) < 1000

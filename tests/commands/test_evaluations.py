@@ -5,8 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from torch import Tensor
 
+from deta.commands.evaluations import make_selections
 from deta.engine.evaluation import read_evaluation
 from deta.engine.runs import RunState, read_status
 from deta.engine.tracking import read_metrics
@@ -15,6 +17,7 @@ from deta.structures import Detections, LayerPrediction
 from tests.commands.running import TINY_TRAINING, deta, succeed
 from tests.commands.test_sweep import name_of
 
+NMS_NODE = {"_target_": "deta.models.postprocess.NMS"}
 BOTH = ("+postprocess@evaluations.nms=nms", "+postprocess@evaluations.topk=topk", "evaluations.topk.max_detections=7")
 
 
@@ -29,6 +32,23 @@ def train_and_judge(folder: Path, *words: str) -> Path:
     speed = ("trainer.max_epochs=8", "trainer.check_val_every_n_epoch=8", "optimizer.lr=2e-3", "seed=1")
     succeed("train", *TINY_TRAINING, *speed, *BOTH, *words, f"hydra.run.dir={folder}")
     return folder
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"../../x": NMS_NODE}, {"a/b": NMS_NODE}, {".": NMS_NODE}, {"x": None}, {"x": 3}, {"x": {"a": 1}}],
+    ids=str,
+)
+def test_a_name_that_leaves_the_run_or_what_is_no_selection_is_refused(content: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="evaluations"):
+        make_selections(OmegaConf.create({"evaluations": content}))
+
+
+def test_evaluations_must_be_selections_by_name() -> None:
+    for value in ("../../x", 3, ["nms"], None):
+        with pytest.raises(ValueError, match=r"evaluations must name selections, such as \+postprocess@evaluations"):
+            make_selections(OmegaConf.create({"evaluations": value}))
+    assert list(make_selections(OmegaConf.create({"evaluations": {"x": NMS_NODE}}))) == ["x"]
 
 
 @pytest.fixture(scope="module")

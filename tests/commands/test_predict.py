@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deta.commands.predict import find_images
 from deta.engine.checkpoint import read_checkpoint
 from tests.commands.conftest import Run
 from tests.commands.running import Outcome, fail, succeed
@@ -121,8 +120,9 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["source=nothing.jpg"], "source=nothing.jpg: no such file or folder, and no file fits it as a glob"),
-        (["source=empty"], "source=empty: the folder holds no image (.jpg, .jpeg, .png"),
+        (["source=nothing.jpg"], "source=nothing.jpg: no such file or folder, and no image fits it as a glob"),
+        (["source=empty"], "source=empty: the folder holds no image"),
+        (["source="], "source must name an image file, a folder or a quoted glob, got ''"),
         (["source=a.png", "device=gpu"], "device must be one of auto, cpu, cuda, got 'gpu'"),
         (["source=a.png", "min_score=30"], "min_score must be in [0, 1], got 30"),
         (["source=a.png", "batch_size=0"], "batch_size must be at least 1, got 0"),
@@ -145,11 +145,38 @@ def test_a_missing_checkpoint_is_named_without_a_look_at_the_images(tmp_path: Pa
     assert "nowhere does not exist: give a checkpoint file or the directory of a run" in message
 
 
-def test_images_are_found_in_the_order_of_their_paths(tmp_path: Path) -> None:
-    paths = [photo(tmp_path / name) for name in ("b.png", "a.jpg", "c/a.webp")]
-    assert find_images(str(tmp_path)) == sorted(paths)
-    assert find_images(str(tmp_path / "*.png")) == [tmp_path / "b.png"]
-    assert find_images(str(tmp_path / "b.png")) == [tmp_path / "b.png"]
+def test_what_is_no_image_in_a_folder_is_counted_and_named(trained: Run, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "a.jfif").rename(tmp_path / "in" / "a.JPE")
+    (tmp_path / "in" / "._a.JPE").write_bytes(bytes.fromhex("00051607") + bytes(100))
+    records, outcome = predict(trained, tmp_path / "in", tmp_path / "out", "draw=false")
+    assert {record["file_name"] for record in records} == {str(tmp_path / "in" / "a.JPE")}
+    assert f"1 files were left out, which are no images or lie elsewhere: {tmp_path}/in/._a.JPE" in outcome.out
+
+
+@pytest.mark.parametrize(("exif", "height", "width"), [("apply", 120, 90), ("ignore", 90, 120)])
+def test_boxes_are_in_the_frame_that_the_orientation_is_said_to_give(
+    trained: Run, tmp_path: Path, exif: str, height: int, width: int
+) -> None:
+    path = photo(tmp_path / "a.jpg")
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    with Image.open(path) as image:
+        image.save(path, exif=tags)
+    records, outcome = predict(trained, path, tmp_path / "out", f"exif={exif}")
+    with Image.open(tmp_path / "out" / "pictures" / "a.jpg") as picture:
+        assert picture.height / picture.width == height / width  # it is drawn larger
+    lower, right = (max(r["bbox"][k] + r["bbox"][k + 2] for r in records) for k in (1, 0))
+    assert lower <= height + 0.01
+    assert right <= width + 0.01
+    assert "1 images have an EXIF orientation and were" in outcome.out
+    assert f"(exif={exif})" in outcome.out
+
+
+def test_an_image_over_the_limit_names_the_key(trained: Run, tmp_path: Path) -> None:
+    words = [f"ckpt={trained.folder}", f"source={photo(tmp_path / 'a.png')}", f"hydra.run.dir={tmp_path}/out"]
+    message = fail("predict", *words, "max_image_pixels=10000")
+    assert "a.png has 10800 pixels, at most 10000 are accepted" in message
+    succeed("predict", *words, "max_image_pixels=10800")
 
 
 def test_the_checkpoint_is_left_as_it_was(trained: Run) -> None:

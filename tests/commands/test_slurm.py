@@ -1,15 +1,19 @@
 """What is handed to SLURM, with commands that only take notes; tests/slurm runs it on a real cluster."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from deta.commands.slurm import require_time_before_warning, submit
 from deta.commands.words import training_words
 from deta.engine.runs import RunState, find_runs, read_status
-from tests.commands.running import TINY_TRAINING, fail, succeed
+from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 
 SWEEP = ("-m", *TINY_TRAINING, "cluster=sbatch", "seed=0,1")
 
@@ -21,7 +25,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     scripts = {
         "sbatch": f'for word in "$@"; do echo "$word"; done >{folder}/words; echo "42;name"',
-        "squeue": 'echo "42_0 PENDING"; echo "42_1 RUNNING"',
+        "squeue": 'echo "42_0 PENDING 0 Resources"; echo "42_1 RUNNING 0 None"; echo "42 PENDING 0 Priority"',
     }
     for name, script in scripts.items():
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -33,8 +37,9 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
     limits = ("cluster.max_parallel=1", "cluster.options.partition=night", "+cluster.options.comment='a b'")
     sweep = tmp_path / "sweep"
-    out = succeed("train", *SWEEP, *limits, f"hydra.sweep.dir={sweep}").out
-    assert "Submitted job 42: 2 runs" in out
+    outcome = succeed("train", *SWEEP, *limits, f"hydra.sweep.dir={sweep}")
+    assert "Submitted job 42: 2 runs" in outcome.out
+    assert "locally" not in outcome.out + outcome.err  # as Hydra says of what it only collects
     words = (commands / "words").read_text().splitlines()
     assert {"--array=0-1%1", "--partition=night", "--comment=a b", "--signal=USR1@180", "--nodes=1"} <= set(words)
     assert not any(word.startswith(("--account", "--mem")) for word in words)  # null is not given
@@ -71,10 +76,63 @@ def test_what_is_queued_is_not_submitted_again(commands: Path, tmp_path: Path) -
     assert not (commands / "words").exists()
 
 
+def test_a_second_submission_into_a_directory_is_refused(commands: Path, tmp_path: Path) -> None:
+    words = ("train", *TINY_TRAINING, "cluster=sbatch", f"hydra.run.dir={tmp_path / 'run'}")
+    assert "Submitted job 42: 1 runs" in succeed(*words).out
+    (commands / "words").unlink()
+    second = deta(*words, "seed=7")
+    assert second.code == 1
+    assert f"{tmp_path / 'run'}: queued, skipped job 42 waits: Priority" in second.out
+    assert "Submitted" not in second.out
+    assert not (commands / "words").exists()
+    assert "seed=7" not in (tmp_path / "run" / "overrides.txt").read_text()
+
+
+def test_runs_that_another_process_holds_are_not_submitted(commands: Path, tmp_path: Path) -> None:
+    held, free = tmp_path / "held", tmp_path / "free"
+    held.mkdir()
+    start = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]
+    place = {"host": socket.gethostname(), "pid": os.getppid(), "started": start, "job": None, "life": 0}
+    (held / "running.json").write_text(json.dumps(place))
+    assert submit({held: ["seed=1"], free: ["seed=2"]}, {}, tmp_path) == "42"
+    assert Path((commands / "words").read_text().splitlines()[-1]).read_text() == f"{free}\n"
+    assert not (held / "overrides.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("time", "signal", "is_refused"),
+    [
+        ("2:00", "USR1@180", True),
+        ("4", "USR1@180", True),  # the warning may come a minute early
+        ("5", "USR1@180", False),
+        ("4:01", "USR1@180", False),  # rounded up
+        ("0:05:00", "R:USR1@300", True),
+        ("2-0", "USR1@180", False),
+        ("0-0:3", "B:USR1", False),
+        ("0-0:2:0", "USR1", True),
+        ("UNLIMITED", "USR1@180", False),
+        ("0", "USR1@180", False),  # no limit
+        (None, "USR1@180", False),
+        ("1", None, False),
+    ],
+)
+def test_a_time_that_is_over_with_its_warning_is_refused(
+    time: str | None, signal: str | None, is_refused: bool
+) -> None:
+    raised = pytest.raises(ValueError, match=r"stopped before its first step and queued again for ever")
+    with raised if is_refused else nullcontext():
+        require_time_before_warning({"time": time, "signal": signal})
+
+
 def test_missing_runs_are_submitted_with_options_of_this_time(commands: Path, tmp_path: Path) -> None:
     succeed("train", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     (commands / "squeue").write_text("#!/bin/sh\necho '42_1 RUNNING'\n")
     options = ("cluster=sbatch", "cluster.options.time=8:00:00", "+cluster.options.comment=again")
+    (commands / "words").unlink()
+    planned = succeed("runs", "resume", f"folder={tmp_path / 'sweep'}", *options, "dry_run=true").out
+    assert "sbatch --job-name=deta-deta_shapes --time=8:00:00" in planned
+    assert "--comment=again" in planned
+    assert not (commands / "words").exists()
     out = succeed("runs", "resume", f"folder={tmp_path / 'sweep'}", *options, "overrides=['trainer.max_epochs=2']").out
     assert "1 queued, 1 missing" in out
     assert "Submitted job 42: 1 runs" in out
@@ -133,3 +191,12 @@ def test_listing_runs_imports_no_pytorch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "runs", f"folder={tmp_path}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.rstrip().endswith("no runs")
+
+
+def test_a_reader_of_the_list_may_leave_early(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "deta", "runs", f"folder={tmp_path}"]
+    done = subprocess.run(command, check=False, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.stderr, done.returncode) == (b"", 0)

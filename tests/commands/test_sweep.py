@@ -15,7 +15,8 @@ from hydra.types import RunMode
 from deta.cli import config_dir
 from deta.commands.naming import register_resolvers, run_name
 from deta.commands.words import training_words
-from deta.engine.runs import RunState, find_runs, read_cells, read_status
+from deta.engine.cells import read_cells
+from deta.engine.runs import RunState, find_runs, read_status
 from deta.engine.tracking import read_metrics
 from tests.commands.running import TINY_TRAINING, Outcome, deta, fail, succeed
 
@@ -171,6 +172,10 @@ def test_a_failed_run_stops_no_other_and_is_named_at_the_end(tmp_path: Path) -> 
     assert "1 done, 1 failed" in outcome.out
     line = next(line for line in outcome.out.splitlines() if line.startswith("tau2"))
     assert "criterion.layer_assigner: tau must be in [0, 1], got 2" in line
+    resumed = succeed("runs", "resume", f"folder={tmp_path}").out
+    assert "Not tried, since their commands would fail again" in resumed
+    assert resumed.count("tau must be in [0, 1], got 2") == 2  # in the table and apart
+    assert sweep(tmp_path, f"{AXIS}=0.5").code == 0  # whatever became of others in the folder
 
 
 def test_runs_are_listed_and_what_is_missing_is_done(tmp_path: Path) -> None:
@@ -226,6 +231,19 @@ def test_folders_of_configurations_reach_every_process(tmp_path: Path) -> None:
     shutil.rmtree(run)
     succeed("runs", "resume", f"folder={tmp_path / 'sweep'}")  # by what the sweep has noted
     assert "seed: 7" in (run / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_two_equal_sweeps_at_once_succeed_and_do_every_run_once(tmp_path: Path) -> None:
+    axes = (f"{AXIS}=0.5,0.6,0.7", f"hydra.sweep.dir={tmp_path}")
+    command = [sys.executable, "-m", "deta", "train", "-m", *TINY_TRAINING, *axes]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], "\n".join(said)
+    assert list(states(tmp_path).values()) == [RunState.DONE] * 3
+    for run in find_runs(tmp_path):
+        assert len(list(run.glob("environment*.json"))) == 1
+        assert [row["step"] for row in read_metrics(run / "metrics.jsonl") if "train/loss" in row] == [0, 1]
 
 
 def test_words_with_references_are_left_to_every_run(tmp_path: Path) -> None:

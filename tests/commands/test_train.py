@@ -109,7 +109,8 @@ def test_a_run_can_be_continued_twice_and_from_a_file(own_run: Path) -> None:
     succeed("train", f"ckpt={own_run}/checkpoints/last.ckpt", "trainer.max_epochs=3")
     assert steps(own_run) == list(range(6))
     earlier = OmegaConf.load(own_run / ".hydra" / "overrides.yaml")
-    assert [word for word in earlier if str(word).startswith("ckpt=")] == [f"ckpt={own_run}/checkpoints/last.ckpt"]
+    given = [str(word).replace("'", "") for word in earlier if str(word).startswith("ckpt=")]
+    assert given == [f"ckpt={own_run}/checkpoints/last.ckpt"]
 
 
 def test_a_finished_run_that_is_continued_trains_nothing_and_says_so(own_run: Path) -> None:

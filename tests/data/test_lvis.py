@@ -91,12 +91,13 @@ def test_every_image_of_the_sample_exists(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"coco_url": None}, "coco_url does not end in folder and file name: image 1: None"),
-        ({"coco_url": "1.png"}, "coco_url does not end in folder and file name: image 1: '1.png'"),
-        ({"neg_category_ids": None}, "neg_category_ids is not a list of integers: image 1: None"),
-        ({"not_exhaustive_category_ids": ["3"]}, r"not_exhaustive_category_ids is not a list .* image 1: \['3'\]"),
+        ({"coco_url": None}, "coco_url does not end in folder and file name: image 1: null"),
+        ({"coco_url": "1.png"}, "coco_url does not end in folder and file name: image 1"),
+        ({"coco_url": "http://x/../1.png"}, "coco_url leaves the image folder.*'../1.png'"),
+        ({"neg_category_ids": None}, "neg_category_ids is not a list of integers: image 1: null"),
+        ({"not_exhaustive_category_ids": ["3"]}, r"not_exhaustive_category_ids is not a list .* image 1: \[\"3\"\]"),
         ({"neg_category_ids": [7, 5, 99]}, "2 x neg_category_ids that is not among .* image 1: 5, image 1: 99"),
-        ({"width": 0}, "height and width are not positive integers: image 1"),
+        ({"width": 0}, "width is not an integer from 1 .*: image 1: 0"),
     ],
 )  # fmt: skip
 def test_fault_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

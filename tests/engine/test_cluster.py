@@ -11,7 +11,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
-from deta.engine.cluster import Job, is_first_rank, num_tasks, states_in_queue, this_job
+from deta.engine.cluster import Job, QueuedJob, is_first_rank, jobs_in_queue, num_tasks, this_job
 from deta.engine.processes import choose_environment, require_one_rank_per_process
 from tests.engine.tiny import make_trainer
 
@@ -103,18 +103,22 @@ def test_tasks_that_are_not_as_many_as_the_ranks_are_refused(tmp_path: Path) -> 
 
 
 def test_the_queue_is_asked_once_for_all_jobs(tmp_path: Path) -> None:
-    put_into_path(tmp_path, f'echo "$@" >>{tmp_path}/asked; echo "7 RUNNING"; echo "9_1 PENDING"')
-    assert states_in_queue(["9_0", "7", "9_1"]) == {"7": "RUNNING", "9_1": "PENDING"}
+    answer = 'echo "7   RUNNING  2 None "; echo "9_1 PENDING 0 Nodes required for job are DOWN "'
+    put_into_path(tmp_path, f'echo "$@" >>{tmp_path}/asked; {answer}')
+    assert jobs_in_queue(["9_0", "7", "9_1"]) == {
+        "7": QueuedJob("RUNNING", 2),
+        "9_1": QueuedJob("PENDING", 0, "Nodes required for job are DOWN"),
+    }
     (asked,) = (tmp_path / "asked").read_text().splitlines()
     assert asked.split()[-1] == "--jobs=7,9"
 
 
 def test_a_job_that_slurm_has_forgotten_is_in_no_queue(tmp_path: Path) -> None:
     put_into_path(tmp_path, "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
-    assert states_in_queue(["7"]) == {}
+    assert jobs_in_queue(["7"]) == {}
 
 
 def test_a_queue_that_does_not_answer_says_nothing(tmp_path: Path) -> None:
     put_into_path(tmp_path, "echo 'Unable to contact slurm controller' >&2; exit 1")
-    assert states_in_queue(["7"]) is None
-    assert states_in_queue([]) == {}
+    assert jobs_in_queue(["7"]) is None
+    assert jobs_in_queue([]) == {}

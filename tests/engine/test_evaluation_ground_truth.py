@@ -69,17 +69,17 @@ def test_a_split_without_objects_is_valid(tmp_path: Path) -> None:
 MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no annotations": (lambda data: data.pop("annotations"), "must have a list 'annotations'"),
     "no categories": (lambda data: data.pop("categories"), "non-empty list 'categories'"),
-    "text id": (lambda data: data["images"][0].update(id="5"), "id is not an integer: position 0: '5'"),
+    "text id": (lambda data: data["images"][0].update(id="5"), 'id is not an integer: position 0: "5"'),
     "image twice": (lambda data: data["images"][0].update(id=2), "image id listed more than once: 2"),
     "annotation twice": (lambda data: data["annotations"][0].update(id=1), "annotation id listed more .*: 1"),
     "unknown image": (lambda data: data["annotations"][0].update(image_id=6), "image_id .*: annotation 0: 6"),
     "unknown category": (lambda data: data["annotations"][0].update(category_id=1), "category_id .*: 1"),
     "NaN box": (
         lambda data: data["annotations"][1].update(bbox=[0, 0, float("nan"), 1]),
-        "annotation 1: .0, 0, nan",
+        "NaN is no number of JSON",
     ),
     "three numbers": (lambda data: data["annotations"][1].update(bbox=[0, 0, 1]), "annotation 1: .0, 0, 1"),
-    "NaN area": (lambda data: data["annotations"][1].update(area=float("nan")), "area .*annotation 1: nan"),
+    "NaN area": (lambda data: data["annotations"][1].update(area=float("nan")), "NaN is no number of JSON"),
     "crowd 2": (lambda data: data["annotations"][1].update(iscrowd=2), "iscrowd .*annotation 1: 2"),
     "LVIS": (lambda data: data["images"][0].update(neg_category_ids=[4]), "LVIS"),
 }

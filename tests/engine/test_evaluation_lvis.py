@@ -198,5 +198,5 @@ def test_a_file_of_coco_is_refused(shared: Path) -> None:
 def test_a_category_without_a_frequency_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, [image(1)], [(1, 3, BOX)])
     path.write_text(path.read_text().replace('"frequency": "c"', '"frequency": "x"'))
-    with pytest.raises(ValueError, match="frequency is not r, c or f: category 7: 'x'"):
+    with pytest.raises(ValueError, match='frequency is not one of r, c, f: category 7: "x"'):
         LvisEvaluator(annotations=path, category_ids=list(CATEGORIES))

@@ -1,10 +1,14 @@
 """Raw predictions give what the selection gives beside the network."""
 
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from deta.engine.evaluation import FlatDetections
 from deta.engine.evaluation.raw import RawPredictions, Selection
@@ -83,3 +87,59 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path) -> None:
         RawPredictions.load(tmp_path / "raw.npz")
     with pytest.raises(FileNotFoundError, match="do not exist"):
         RawPredictions.load(tmp_path / "absent.npz")
+
+
+def columns() -> dict[str, NDArray[Any]]:
+    """Those of a good file."""
+    found = raw(50)
+    return {"version": np.array(1), **{field.name: getattr(found, field.name) for field in fields(found)}}
+
+
+CONTRADICTIONS: dict[str, tuple[str, Callable[[NDArray[Any]], object]]] = {
+    "too few sizes": ("sizes", lambda column: column[:1]),
+    "sizes of three numbers": ("sizes", lambda column: column[:, [0, 1, 1]]),
+    "boxes of three numbers": ("boxes", lambda column: column[:, :3]),
+    "a single box": ("boxes", lambda column: column[0, 0]),
+    "too few boxes": ("boxes", lambda column: column[:-1]),
+    "query beyond the boxes": ("queries", lambda column: column + 30),
+    "negative query": ("queries", lambda column: column - 30),
+    "label beyond the classes": ("labels", lambda column: column + 3),
+    "negative label": ("labels", lambda column: column - 3),
+    "too few labels": ("labels", lambda column: column[1:]),
+    "too many pairs": ("num_pairs", lambda column: column + 1),
+    "negative count": ("num_queries", lambda column: column * np.array([-1, 3])),
+    "texts": ("image_ids", lambda column: column.astype(str)),
+    "floats as labels": ("labels", lambda column: column.astype(np.float32)),
+    "complex scores": ("logits", lambda column: column.astype(np.complex64)),
+    "box of NaN": ("boxes", lambda column: column * np.float32("nan")),
+    "size of zero": ("sizes", lambda column: column * 0),
+    "list of versions": ("version", lambda column: np.stack((column, column))),
+}
+
+
+@pytest.mark.parametrize("contradiction", CONTRADICTIONS)
+def test_arrays_that_contradict_each_other_are_refused(tmp_path: Path, contradiction: str) -> None:
+    name, change = CONTRADICTIONS[contradiction]
+    good = columns()
+    arrays: dict[str, Any] = {**good, name: np.asarray(change(good[name]))}
+    np.savez(tmp_path / "raw.npz", **arrays)
+    with pytest.raises(ValueError, match=r"raw\.npz does not hold raw predictions.*: write it with"):
+        RawPredictions.load(tmp_path / "raw.npz")
+
+
+def test_a_damaged_archive_is_one_message(tmp_path: Path) -> None:
+    raw(50).save(tmp_path / "whole.npz")
+    whole = (tmp_path / "whole.npz").read_bytes()
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        damaged = bytearray(whole)
+        for place in generator.integers(0, len(whole), 4):
+            damaged[place] = generator.integers(0, 256)
+        (tmp_path / "raw.npz").write_bytes(damaged)
+        try:
+            assert_equal(
+                RawPredictions.load(tmp_path / "raw.npz").select(TopK(max_detections=30))[0],
+                raw(50).select(TopK(max_detections=30))[0],
+            )
+        except ValueError as error:
+            assert "raw.npz" in str(error)  # noqa: PT017 - some places of an archive mean nothing

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from deta.engine.cells import add_cells
 from deta.engine.run_columns import aligned, swept_columns
-from deta.engine.runs import RunState, RunStatus, add_cells, table
+from deta.engine.runs import RunState, RunStatus, table
 
 TAU = "criterion.layer_assigner.tau"
 

@@ -10,9 +10,22 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 
-from deta.engine import runs
-from deta.engine.runs import RunState, mark_done, mark_failed, mark_queued, mark_running, mark_stopped, read_status
+from deta.engine import run_claims, runs
+from deta.engine.cells import add_cells, read_cells
+from deta.engine.cluster import QueuedJob
+from deta.engine.runs import (
+    RunState,
+    find_runs,
+    mark_done,
+    mark_failed,
+    mark_queued,
+    mark_running,
+    mark_stopped,
+    read_status,
+    read_statuses,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +35,10 @@ def outside_of_slurm() -> Iterator[None]:
         yield
 
 
-def queue(monkeypatch: pytest.MonkeyPatch, states: dict[str, str] | None) -> None:
+def queue(monkeypatch: pytest.MonkeyPatch, jobs: dict[str, QueuedJob] | None) -> None:
     """SLURM answers this."""
-    monkeypatch.setattr(runs, "states_in_queue", lambda _: states)
+    for module in (runs, run_claims):
+        monkeypatch.setattr(module, "jobs_in_queue", lambda _: jobs)
 
 
 def claim(folder: Path, **changes: object) -> None:
@@ -87,24 +101,16 @@ def test_of_two_processes_one_gets_the_run(tmp_path: Path) -> None:
         mark_failed(tmp_path, "this one has another fault")
         assert read_status(tmp_path).state == RunState.RUNNING
         other.communicate()
-    assert read_status(tmp_path).state == RunState.FAILED
-
-
-def test_a_claim_that_is_being_written_counts(tmp_path: Path) -> None:
-    (tmp_path / "running.json").touch()
-    with pytest.raises(FileExistsError, match="it has just started"):
-        mark_running(tmp_path)
-    os.utime(tmp_path / "running.json", (0, 0))
-    mark_running(tmp_path)
+    assert read_status(tmp_path).state == RunState.MISSING  # the fault was none of this run
 
 
 def test_a_job_elsewhere_is_known_by_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim(tmp_path, job="9_1")
     save(tmp_path)
     for states, expected in (
-        ({"9_1": "RUNNING"}, RunState.RUNNING),
-        ({"9_1": "PENDING"}, RunState.QUEUED),
-        ({"9_0": "RUNNING"}, RunState.RESUMABLE),
+        ({"9_1": QueuedJob("RUNNING")}, RunState.RUNNING),
+        ({"9_1": QueuedJob("PENDING")}, RunState.QUEUED),
+        ({"9_0": QueuedJob("RUNNING")}, RunState.RESUMABLE),
         (None, RunState.RUNNING),  # SLURM does not answer, and the claim is young
     ):
         queue(monkeypatch, states)
@@ -113,7 +119,7 @@ def test_a_job_elsewhere_is_known_by_the_queue(tmp_path: Path, monkeypatch: pyte
 
 def test_an_earlier_life_of_this_job_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim(tmp_path, job="9", life=0)
-    queue(monkeypatch, {"9": "RUNNING"})
+    queue(monkeypatch, {"9": QueuedJob("RUNNING", 1)})
     os.environ |= {"SLURM_JOB_ID": "9", "SLURM_RESTART_COUNT": "1"}
     assert read_status(tmp_path).state == RunState.MISSING
     mark_running(tmp_path)
@@ -123,11 +129,130 @@ def test_an_earlier_life_of_this_job_holds_nothing(tmp_path: Path, monkeypatch: 
 
 def test_a_submitted_run_is_queued_but_not_for_its_own_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark_queued(tmp_path, "9")
-    queue(monkeypatch, {"9": "PENDING"})
+    queue(monkeypatch, {"9": QueuedJob("PENDING", 0, "Resources")})
     status = read_status(tmp_path)
-    assert (status.state, status.message) == (RunState.QUEUED, "job 9")
+    assert (status.state, status.message) == (RunState.QUEUED, "job 9 waits: Resources")
     os.environ["SLURM_JOB_ID"] = "9"
     assert read_status(tmp_path).state == RunState.MISSING
     queue(monkeypatch, {})
     del os.environ["SLURM_JOB_ID"]
     assert read_status(tmp_path).state == RunState.MISSING
+
+
+def test_a_job_that_is_queued_again_by_hand_is_queued_until_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mock.patch.dict(os.environ, {"SLURM_JOB_ID": "9", "SLURM_RESTART_COUNT": "0"}):
+        mark_running(tmp_path)
+        mark_failed(tmp_path, "killed")
+    for job, expected in (
+        (QueuedJob("COMPLETING", 1), RunState.QUEUED),  # as SLURM shows it before it waits
+        (QueuedJob("PENDING", 1, "BeginTime"), RunState.QUEUED),
+        (QueuedJob("RUNNING", 1), RunState.QUEUED),  # it imports its packages
+        (QueuedJob("RUNNING", 0), RunState.FAILED),  # it does something else now
+        (QueuedJob("COMPLETING", 0), RunState.FAILED),
+    ):
+        queue(monkeypatch, {"9": job})
+        assert read_status(tmp_path).state == expected
+
+
+def test_a_job_whose_lives_save_nothing_ends_as_failed(tmp_path: Path) -> None:
+    steps: list[int | None] = [None, None, 4, 4, 4, 4]
+    for life, step in enumerate(steps):
+        job = {"SLURM_JOB_ID": "9", "SLURM_RESTART_COUNT": str(life)}
+        with mock.patch.dict(os.environ, job), mock.patch.object(runs, "saved_step", lambda _, step=step: step):
+            if life < 5:
+                mark_running(tmp_path)
+                mark_queued(tmp_path, "9")
+                mark_stopped(tmp_path)
+                continue
+            with pytest.raises(ValueError, match="job 9 was queued again 3 times without saving a step beyond 4"):
+                mark_running(tmp_path)
+            mark_failed(tmp_path, "no progress")
+    assert read_status(tmp_path).state == RunState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "state"),
+    [
+        ("running.json", b"{}", RunState.RESUMABLE),
+        ("running.json", b"[]", RunState.RESUMABLE),
+        ("running.json", b"\xff\x00", RunState.RESUMABLE),
+        ("queued.json", b"[1]", RunState.RESUMABLE),
+        ("failed.json", b"[]", RunState.FAILED),
+        ("failed.json", b"", RunState.FAILED),
+        ("done.json", b"", RunState.RESUMABLE),
+        ("metrics.jsonl", b"\x80\x81\n", RunState.RESUMABLE),
+        ("metrics.jsonl", b'{"train/loss": 1}\n', RunState.RESUMABLE),
+    ],
+)
+def test_a_damaged_record_is_told_in_the_line_of_its_run(
+    name: str, content: bytes, state: RunState, tmp_path: Path
+) -> None:
+    bad, good = tmp_path / "bad", tmp_path / "good"
+    for folder in (bad, good):
+        folder.mkdir()
+        save(folder)
+    mark_done(good, {"step": 1})
+    (bad / name).write_bytes(content)
+    first, second = read_statuses(find_runs(tmp_path))
+    assert (first.state, second.state) == (state, RunState.DONE)
+    assert f"{name} is damaged" in first.message
+    assert second.message == ""
+
+
+def test_a_damaged_list_of_cells_hides_no_run_that_has_begun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a").mkdir()
+    mark_done(tmp_path / "a", {})
+    (tmp_path / "cells.json").write_text('{"a": ["seed=1"], "b"')
+    assert find_runs(tmp_path) == [tmp_path / "a"]
+    assert f"{tmp_path}/cells.json is damaged" in caplog.text
+    add_cells(tmp_path, {"c": ["seed=2"]})
+    assert find_runs(tmp_path) == [tmp_path / "a", tmp_path / "c"]
+
+
+def test_folders_whose_links_lead_back_are_looked_into_once(tmp_path: Path) -> None:
+    mark_failed(tmp_path / "a" / "b", "x")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    assert len(find_runs(tmp_path)) == 1
+
+
+def test_only_folders_of_trainings_are_runs(tmp_path: Path) -> None:
+    for command in ("train", "eval", "predict", "data_assign"):
+        record = tmp_path / command / ".hydra" / "hydra.yaml"
+        record.parent.mkdir(parents=True)
+        record.write_text(f"hydra:\n  job:\n    config_name: {command}\n")
+        (tmp_path / command / "metrics.json").touch()
+    assert find_runs(tmp_path) == [tmp_path / "train"]
+
+
+def test_the_table_shows_what_is_saved_beside_what_was_logged(tmp_path: Path) -> None:
+    rows = [{"step": step, "train/loss": 1.0} for step in range(7)]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    save(tmp_path)
+    torch.save({"epoch": 1, "global_step": 300, "x": "y"}, tmp_path / "checkpoints" / "last.ckpt")
+    status = read_status(tmp_path)
+    assert (status.step, status.saved) == (7, 300)
+    head, line, _ = runs.table([status], tmp_path).splitlines()
+    assert head.split()[2:4] == ["steps", "saved"]
+    assert line.split()[2:4] == ["7", "300"]
+
+
+def test_the_reason_of_a_failure_that_cannot_be_written_hides_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    mark_failed(tmp_path / "file" / "run", "the first fault")
+    assert "The failure of" in caplog.text
+
+
+def test_sweeps_that_start_at_once_forget_no_cell_of_each_other(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from deta.engine.cells import add_cells; "
+        "add_cells(Path(sys.argv[1]), {sys.argv[2]: []})"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)]) for number in range(4)]
+    assert [process.wait() for process in started] == [0] * 4
+    assert sorted(read_cells(tmp_path)) == ["0", "1", "2", "3"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.json"]

@@ -80,8 +80,7 @@ def addresses(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             for name, files in data.folders.items():
                 writer = ShardWriter(
                     annotations=read_coco(files.annotation_file),
-                    annotation_file=files.annotation_file,
-                    image_folder=files.folder,
+                    files=files,
                     store=open_store(below(address, name)),
                     shard_bytes=20_000,
                     is_shuffled=True,

@@ -3,6 +3,9 @@
 import csv
 import json
 import math
+import resource
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,38 @@ def test_a_damaged_line_inside_the_file_is_named(tmp_path: Path) -> None:
 def test_columns_keep_the_order_of_their_first_occurrence(tmp_path: Path) -> None:
     write_csv(tmp_path / "table.csv", [{"b": 1}, {"a": 2, "b": 3}])
     assert (tmp_path / "table.csv").read_text().splitlines() == ["b,a", "1,", "3,2"]
+
+
+def test_a_directory_that_was_removed_is_an_error_even_where_a_checkpoint_has_made_it_anew(tmp_path: Path) -> None:
+    logger = MetricsLogger(folder=tmp_path / "run")
+    logger.log_metrics({"loss": 1.0}, step=0)
+    shutil.rmtree(tmp_path / "run")
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match=r"run/metrics\.jsonl"):
+            logger.log_metrics({"loss": 1.0}, step=1)
+        (tmp_path / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n{}\n", b"[1]\n{}\n", b"{\n{}\n", b"[" * 100_000 + b"\n{}\n"])
+def test_a_damaged_line_is_named_with_its_file(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path}, line 1: not valid JSON"):
+        read_metrics(path)
+
+
+def test_a_full_disk_is_named_with_the_record(tmp_path: Path) -> None:
+    logger = MetricsLogger(folder=tmp_path)
+    logger.log_metrics({"loss": 1.0}, step=0)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (logger.end() + 5, hard))  # as a disk with five bytes left
+    try:
+        with pytest.raises(OSError, match=r"File too large.*metrics\.jsonl"):
+            logger.log_metrics({"loss": 1.0}, step=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert [row["step"] for row in read_metrics(logger.path)] == [0]
+    MetricsLogger(folder=tmp_path).log_metrics({"loss": 1.0}, step=1)
+    assert [row["step"] for row in read_metrics(logger.path)] == [0, 1]

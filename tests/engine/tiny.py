@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deta.assign import IoUAssigner
-from deta.data import ResizeShortSide, ShapesDataModule
+from deta.data import CocoDataModule, ResizeShortSide, ShapesDataModule
 from deta.engine.checkpoint import make_metadata
 from deta.engine.evaluation import CocoEvaluator
 from deta.engine.module import DetectionModule
@@ -40,7 +40,7 @@ def criterion() -> Criterion:
     return Criterion(layer_assigner=IoUAssigner(tau=0.6), proposal_assigner=IoUAssigner(tau=0.7, gamma=None))
 
 
-def detection_module(data: ShapesDataModule, *, model_seed: int = 0, **changes: Any) -> DetectionModule:  # noqa: ANN401
+def detection_module(data: CocoDataModule, *, model_seed: int = 0, **changes: Any) -> DetectionModule:  # noqa: ANN401
     """A module for the classes of ``data``, which is set up by this."""
     data.prepare_data()
     data.setup("fit")

@@ -9,11 +9,14 @@ from deta_kernels import configs
 from deta_kernels.configs import CANDIDATES, Config, check_extent, queries_bucket, run_best, sizes_on, table_config
 
 
+def test_types_of_two_bytes_have_a_launch_of_their_own_where_it_was_measured() -> None:
+    assert table_config("forward", 90, 2) != table_config("forward", 90, 4)
+
+
 @pytest.mark.parametrize("kernel", ["forward", "backward"])
-def test_a_chip_that_is_not_listed_gets_the_smallest_listed_launch(kernel: str) -> None:
-    listed = [table_config(kernel, capability) for capability in (80, 90)]
-    for capability in (70, 75, 86, 89, 100, 120):
-        assert table_config(kernel, capability) == min(listed, key=lambda config: config.block_elements)
+def test_a_chip_that_is_not_listed_gets_one_launch_for_every_type(kernel: str) -> None:
+    launches = {table_config(kernel, chip, size) for chip in (70, 75, 80, 86, 89, 100, 120) for size in (2, 4)}
+    assert len(launches) == 1
 
 
 @pytest.mark.parametrize("block_channels", [1, 8, 32, 128, 256])
@@ -40,7 +43,7 @@ def test_candidates_are_timed_once_for_each_kind_of_call_and_the_fastest_is_kept
     monkeypatch.setenv("DETA_AUTOTUNE", "1")
     value = torch.zeros(1)
     for key in ("encoder", "encoder", "decoder"):
-        assert configs._device_config("forward", value, key, lambda _: None) == fastest
+        assert configs.chosen_config("forward", value, key, lambda _: None) == fastest
     assert len(rounds) == 2
 
 
@@ -48,7 +51,7 @@ def test_without_a_request_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("DETA_AUTOTUNE", raising=False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     runs: list[Config] = []
-    assert configs._device_config("backward", torch.zeros(1), "key", runs.append) == table_config("backward", 90)
+    assert configs.chosen_config("backward", torch.zeros(1), "key", runs.append) == table_config("backward", 90, 4)
     assert runs == []
 
 

@@ -42,7 +42,7 @@ def compile_kernel(
     deterministic: bool = False,
 ) -> Compiled:
     """Compile as the launcher would on a GPU of ``capability``, for five levels, four points and eight heads."""
-    config, kernel = table_config(name, capability), KERNELS[name]
+    config, kernel = table_config(name, capability, 4 if dtype == "fp32" else 2), KERNELS[name]
     block_channels = triton.next_power_of_2(channels)
     constants = {
         "NUM_HEADS": 8,
@@ -78,8 +78,9 @@ def compile_kernel(
 def test_no_register_is_spilled(name: str, dtype: str, capability: int, tmp_path: Path) -> None:
     compiled = compile_kernel(name, capability, dtype, tmp_path)
     assert compiled.stack_bytes == 0
-    # 65,536 registers serve at least 16 warps of a multiprocessor: a quarter of what Hopper can hold.
-    assert compiled.registers <= 128
+    # 65,536 registers serve at least 16 warps of a multiprocessor where nothing was measured; on 9.0 the forward pass
+    # of 2-byte types is fastest with 12 warps of more loads each (benchmarks.launches).
+    assert compiled.registers <= (168 if capability == 90 and name == "forward" and dtype != "fp32" else 128)
 
 
 @pytest.mark.parametrize(("dtype", "load"), [("fp32", "v4.b32"), ("bf16", "v4.b32")])
@@ -91,7 +92,7 @@ def test_rows_are_loaded_with_16_bytes_per_thread(dtype: str, load: str, tmp_pat
 def test_hopper_adds_four_channels_at_once(tmp_path: Path) -> None:
     ptx = compile_kernel("backward", 90, "bf16", tmp_path).ptx
     vector_adds = re.findall(r"(?:red|atom)\.global\.gpu\.relaxed\.add\.v4\.f32", ptx)
-    assert len(vector_adds) == 32  # four corners of four points, eight channels per thread
+    assert len(vector_adds) == 16  # four corners of four points, four channels per thread
     assert not re.search(r"(red|atom)\.global\.gpu\.relaxed\.add\.f32", ptx)
 
 

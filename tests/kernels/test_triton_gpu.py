@@ -103,6 +103,7 @@ def test_memory_next_to_the_maps_is_not_touched() -> None:
     assert not plain.output.isnan().any()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside Inductor of torch 2.11
 def test_compiled_training_step_equals_eager() -> None:
     problem = on_gpu(random_problem(PYRAMID, queries=90, channels=32, boxes=True).to(torch.float32))
 

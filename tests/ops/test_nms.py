@@ -1,5 +1,6 @@
 """Suppression inside groups."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -87,3 +88,24 @@ def greedy(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> T
     keep = torch.zeros(len(scores), dtype=torch.bool)
     keep[taken] = True
     return keep
+
+
+@pytest.mark.parametrize("bad", [torch.inf, -torch.inf, torch.nan, 1e30])
+def test_one_broken_box_leaves_the_suppression_of_the_others_alone(bad: float) -> None:
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 10.5], [50, 50, 60, 60], [bad, 0, 10, 10]]])
+    scores = torch.tensor([[0.9, 0.8, 0.7, 0.95]])
+    groups = torch.tensor([[5, 5, 3, 5]])
+    assert grouped_nms(boxes, scores, groups, 0.5).tolist() == [[True, False, True, True]]
+
+
+def test_a_box_without_a_score_suppresses_nothing_and_stays() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10]]).expand(1, 3, 4)
+    keep = grouped_nms(boxes, torch.tensor([[torch.nan, 0.8, 0.7]]), torch.zeros(1, 3, dtype=torch.int64), 0.5)
+    assert keep.tolist() == [[True, True, False]]
+
+
+def test_a_box_that_is_no_candidate_may_be_anything() -> None:
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [torch.nan, 0, torch.inf, 10], [0, 0, 10, 10]]])
+    is_candidate = torch.tensor([[True, False, True]])
+    keep = grouped_nms(boxes, torch.tensor([[0.5, 0.9, 0.4]]), torch.zeros(1, 3, dtype=torch.int64), 0.5, is_candidate)
+    assert keep.tolist() == [[True, False, False]]

@@ -9,7 +9,7 @@ import pytest
 from scripts.resume.kill_and_continue import differences
 
 from deta.engine.runs import RunState, find_runs, read_status
-from tests.commands.running import succeed
+from tests.commands.running import deta, succeed
 from tests.slurm.conftest import (
     BRAKE,
     JOB,
@@ -76,6 +76,24 @@ def test_a_cancelled_job_is_resumable_and_resuming_finishes_it(whole: Path, tmp_
     again = succeed(*resume).out
     assert "1 queued" in again or "1 running" in again
     assert "Submitted job" not in again
+    wait_until_done(run, run)
+    assert differences(whole, run) == []
+
+
+def test_a_job_that_is_queued_again_by_hand_stays_the_job_of_its_run(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    brake = (*BRAKE, "+callbacks.brake.steps=[5]")
+    job = job_of(succeed("train", *TRAINING, *brake, "seed=1", *JOB, f"hydra.run.dir={run}").out)
+    second = deta("train", *TRAINING, "seed=2", *JOB, f"hydra.run.dir={run}")
+    assert second.code == 1
+    assert f"{run}: queued, skipped job {job}" in second.out or f"{run}: running, skipped job {job}" in second.out
+    wait_for_file(run / "waiting-0", run)
+    slurm("scontrol", "requeue", job)
+    wait_for("the job has left", lambda: read_status(run).state != RunState.RUNNING, run)
+    status = read_status(run)
+    assert status.state == RunState.QUEUED
+    assert status.message.startswith(f"job {job}")
+    assert "Submitted job" not in succeed("runs", "resume", f"folder={run}", *JOB).out
     wait_until_done(run, run)
     assert differences(whole, run) == []
 

@@ -1,12 +1,18 @@
 """Studies and sweeps, collected from folders."""
 
+import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deta.engine.runs import RunState, add_cells, mark_done
+from deta.data.fingerprint import recipe_fingerprint
+from deta.data.shapes_recipe import ShapesRecipe
+from deta.engine.cells import add_cells
+from deta.engine.data_record import DataRecord, write_data
+from deta.engine.runs import RunState, mark_done
 from deta.studies.ablation import ablation_table
 from deta.studies.collect import collect
 from deta.studies.report.heat_map import heat_map
@@ -241,3 +247,73 @@ def test_arguments_of_another_class_are_no_further_difference(tmp_path: Path) ->
     comparison = collect(tmp_path, bootstrap=None)
     assert comparison.beyond == ()
     assert '<div class="banner"' not in page(comparison)
+
+
+def trained_with(folder: Path, num_train: int) -> None:
+    """Put generated pictures on record as the data of a run."""
+    recipe = ShapesRecipe(num_train=num_train, num_val=4)
+    data = DataRecord({"train": recipe_fingerprint(recipe, "train"), "val": recipe_fingerprint(recipe, "val")})
+    write_data(folder, data)
+    done = json.loads((folder / "done.json").read_text())
+    mark_done(folder, {**done, "data": data.to_dict()})
+
+
+def test_runs_of_two_data_sets_are_in_no_cell_together_and_a_note_names_both(tmp_path: Path) -> None:
+    for seed, num_train in ((0, 8), (1, 8), (2, 9)):
+        run = write_run(tmp_path / f"{seed}", config(seed=seed), ap=0.1 * num_train)
+        trained_with(run, num_train)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert [axis.name for axis in comparison.axes] == ["data_set"]
+    assert [[run.seed for run in cell.runs] for cell in comparison.cells] == [[0, 1], [2]]
+    assert [cell.summary["AP"].mean for cell in comparison.cells] == pytest.approx([0.8, 0.9])
+    (note,) = [note for note in comparison.notes if "data sets" in note]
+    assert note.startswith(
+        "the runs were trained with 2 different data sets, which are not compared: train shapes-8-4-"
+    )
+    assert note in comparison.beyond
+    assert comparison.cells[1].difference is None
+    assert "/train (8 images, 6 classes, digest " in note
+    assert "/train (9 images, 6 classes, digest " in note
+
+
+def test_runs_of_one_data_set_need_no_note_and_no_axis(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        trained_with(write_run(tmp_path / f"{seed}", config(seed=seed), ap=0.1), 8)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert (comparison.axes, comparison.notes) == ((), ())
+
+
+def test_a_study_says_that_its_runs_have_other_data_or_none_on_record(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    for name, num_train in (("0.6-0", 8), ("0.6-1", 8), ("0.5-0", 9)):
+        trained_with(tmp_path / name, num_train)
+    comparison = collect(tmp_path, bootstrap=None)
+    notes = comparison.notes
+    assert any("with 2 different data sets, which are not compared: " in note for note in notes)
+    assert comparison.cells[1].summary["AP"].num_seeds == 1  # the run of seed 1 has no record
+    assert comparison.cells[1].difference is not None
+    assert list(comparison.cells[1].difference.pairs) == [1]
+    assert "1 runs have no record of their data, which may be others than those of the rest" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *product(
+            ("config.yaml", "environment.json", "evaluations/nms/metrics.json", "done.json"),
+            (b"", b"[1, 2", b"\xff\x00", b"[]"),
+        ),
+        ("metrics.jsonl", b"[]\n[]\n"),
+        ("metrics.jsonl", b"\xff\n{}\n"),
+        ("config.yaml", b"seed: 0\ndata: {}\n"),  # its beginning
+    ],
+)
+def test_a_damaged_file_of_one_run_is_a_note_and_the_others_are_compared(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    for number, tau in enumerate((0.5, 0.6, 0.7)):
+        write_run(tmp_path / f"run{number}", config(tau=tau), ap=0.1 * number, scores={"nms": 0.1 * number})
+    (tmp_path / "run0" / name).write_bytes(content)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert sorted(cell.summary["AP"].mean for cell in comparison.cells if cell.summary)[-2:] == [0.1, 0.2]
+    assert any(name.rpartition("/")[2] in note for note in comparison.notes)

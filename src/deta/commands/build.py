@@ -2,15 +2,18 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pkgutil import resolve_name
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from deta.commands.stored import build, section
+from deta.commands.trust import Trust, remembered, require_names
 from deta.data.datamodule import CocoDataModule
+from deta.engine.accumulation import require_one_divisor
 from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata
 from deta.engine.evaluation import DetectionEvaluator
 from deta.engine.module import DetectionModule, Postprocess
@@ -18,8 +21,6 @@ from deta.engine.optim import parameter_groups
 from deta.losses import Criterion
 
 Factory = Callable[..., Any]
-TRUSTED_PREFIXES = ("deta.",)
-"""What a configuration that came out of a checkpoint may instantiate."""
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -65,9 +66,11 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     Reading a large data set takes long: a wrong value elsewhere is found before.
     """
     criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
+    require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
     optimizer = make_part(cfg, "optimizer.make", Callable)
     scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
     _try_optimization(cfg, optimizer, scheduler)
+    _try_detector(plain(cfg.model))
     datamodule.prepare_data()
     datamodule.setup("fit")
     categories = datamodule.categories
@@ -80,7 +83,7 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
         detector=make_detector(cfg.model, len(categories)),
         criterion=criterion,
         postprocess=postprocess,
-        evaluator=make_evaluator(cfg.evaluator, datamodule, categories.ids),
+        evaluator=make_evaluator(make(cfg.evaluator), datamodule, categories.ids),
         optimizer=optimizer,
         scheduler=scheduler,
         scheduler_interval=cfg.schedule.interval,
@@ -100,6 +103,17 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
         _try("schedule.make", scheduler, made)
 
 
+def _try_detector(config: Mapping[str, Any]) -> None:
+    """Make the detector for one class without content, as a large data set takes long to read."""
+    named = OmegaConf.create({"model": without_pretrained(config)})
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            make_detector(named.model, num_classes=1)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, RuntimeError):  # which may be of that device, and comes again if it is not
+            raise
+
+
 def _try(key: str, factory: Factory, argument: object) -> object:
     try:
         return factory(argument)
@@ -108,41 +122,48 @@ def _try(key: str, factory: Factory, argument: object) -> object:
 
 
 def make_evaluator(
-    config: Any,  # noqa: ANN401 - a node of Hydra or plain containers
-    datamodule: CocoDataModule,
-    category_ids: Sequence[int | None],
+    factory: Factory, datamodule: CocoDataModule, category_ids: Sequence[int | None]
 ) -> DetectionEvaluator[Any]:
     """The metric over the validation annotations of the data module."""
-    factory = make(config)
     if not callable(factory):
         raise ValueError(f"evaluator must make something to call with annotations, got {factory!r:.80}")
     evaluator: DetectionEvaluator[Any] = factory(annotations=datamodule.val_annotations, category_ids=category_ids)
     return evaluator
 
 
+def trust_in(checkpoint: Checkpoint, trusted: Any) -> Trust:  # noqa: ANN401 - what the command line gave
+    """What a checkpoint may build beside what deta ships: ``trusted``, and what the user trained there himself."""
+    run = checkpoint.path.absolute().parent.parent
+    return Trust(checkpoint.path, (*require_names(trusted), *remembered(run)))
+
+
 def make_postprocess(cfg: DictConfig, checkpoint: Checkpoint) -> Postprocess:
     """The post-processing asked for, or the one that the checkpoint was trained with."""
     config = cfg.get("postprocess")
-    if config is None:
-        config = checkpoint.config["postprocess"]
-        check_targets(config, cfg.trusted, checkpoint)
-    postprocess: Postprocess = make(config)
-    return postprocess
+    if config is not None:
+        chosen: Postprocess = make(config)
+        return chosen
+    place = "postprocess"
+    stored: Postprocess = build(section(checkpoint, place), place, trust_in(checkpoint, cfg.trusted))
+    return stored
 
 
-def restore_detector(checkpoint: Checkpoint, trusted: Sequence[str] = ()) -> nn.Module:
+def restore_detector(checkpoint: Checkpoint, trusted: Any = ()) -> nn.Module:  # noqa: ANN401 - as above
     """Build the detector that a checkpoint describes and load its weights.
 
     Args:
         checkpoint: Source of architecture and weights.
-        trusted: Further prefixes of dotted names that its configuration may instantiate.
+        trusted: Classes and packages that its configuration may name beside those of deta.
 
     Raises:
         ValueError: The configuration names anything else, or the weights do not fit.
     """
-    config = without_pretrained(checkpoint.config["model"])
-    check_targets(config, trusted, checkpoint)
-    detector = make_detector(config, len(checkpoint.category_ids))
+    config = without_pretrained(section(checkpoint, "model"))
+    chosen = config.get("num_classes")
+    num_classes = len(checkpoint.category_ids) if chosen is None else chosen
+    detector = build(config, "model", trust_in(checkpoint, trusted), num_classes=num_classes)
+    if not isinstance(detector, nn.Module):
+        raise ValueError(f"{checkpoint.path}: model is no module but {type(detector).__name__}")
     load_weights(detector, checkpoint)
     return detector.eval()
 
@@ -158,43 +179,24 @@ def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
         )
 
 
-def check_targets(config: Any, trusted: Sequence[str], checkpoint: Checkpoint) -> None:  # noqa: ANN401 - plain containers of any depth
-    """Refuse a stored configuration that would instantiate anything outside the trusted prefixes.
-
-    What a module of ours has imported from elsewhere is not ours.
+def without_pretrained(config: Any) -> dict[str, Any]:  # noqa: ANN401 - of a command line or a file
+    """The model's configuration without pretrained weights, which those of the checkpoint replace.
 
     Raises:
-        ValueError: It names another target, or ``trusted`` is no list of prefixes that end in a dot.
+        ValueError: It is no configuration.
     """
-    if isinstance(trusted, str) or not all(str(prefix).endswith(".") for prefix in trusted):
-        raise ValueError(f"trusted must be a list of prefixes that end in a dot, such as [mine.], got {trusted}")
-    if isinstance(config, Mapping):
-        if "_target_" in config and not _is_below(str(config["_target_"]), (*TRUSTED_PREFIXES, *trusted)):
-            target = str(config["_target_"])
-            raise ValueError(
-                f"{checkpoint.path} wants to instantiate {target}, which is not part of deta. If you trust the "
-                f"file, allow it: trusted=[{target.split('.')[0]}.]"
-            )
-        config = list(config.values())
-    if isinstance(config, (list, tuple)):
-        for value in config:
-            check_targets(value, trusted, checkpoint)
-
-
-def _is_below(target: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a dotted name and the place where the thing behind it was defined both have one of the prefixes."""
-    if not target.startswith(prefixes):
-        return False
-    try:
-        found = resolve_name(target)
-    except (ImportError, AttributeError, ValueError):
-        return True  # there is no such thing, as instantiating it will say
-    return f"{getattr(found, '__module__', None)}.".startswith(prefixes)
-
-
-def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's configuration without pretrained weights, which those of the checkpoint replace."""
-    model = dict(config)
-    if "weights" in model["backbone"]:
-        model["backbone"] = {**model["backbone"], "weights": None}
+    if not isinstance(config, Mapping):
+        raise ValueError(f"model must describe a detector, got {config}")
+    model: dict[str, Any] = _without_weights(config, "model")
     return model
+
+
+def _without_weights(node: Any, name: str) -> Any:  # noqa: ANN401 - plain containers
+    if isinstance(node, list):
+        return [_without_weights(value, name) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    is_backbone = name == "backbone" or str(node.get("_target_")).startswith("deta.")
+    return {
+        key: None if key == "weights" and is_backbone else _without_weights(value, key) for key, value in node.items()
+    }

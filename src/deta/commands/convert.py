@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
 from deta.commands.build import make_detector, plain, restore_detector, without_pretrained
 from deta.commands.console import reports_errors
 from deta.engine.checkpoint import DETECTOR_PREFIX, make_metadata, read_checkpoint
 from deta.engine.module import CHECKPOINT_KEY
+from deta.engine.tensor_files import save_tensors
 from deta.models.checkpoint import load_release, to_release
 from deta.models.detector import Detector
 from deta.utils.checks import require_choice
@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"target={target}: the folder {target.parent} does not exist")
     is_published = cfg.direction == "from_release"
-    num_weights = _from_release(cfg, source, target) if is_published else _to_release(source, target)
+    num_weights = _from_release(cfg, source, target) if is_published else _to_release(cfg, source, target)
     print(f"Wrote {num_weights} weights to {target}")
 
 
@@ -48,13 +48,13 @@ def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
         [slot if slot in names else None for slot in slots],
         [names.get(slot, f"unused {slot}") for slot in slots],
     )
-    torch.save({"state_dict": state, CHECKPOINT_KEY: metadata}, target)
+    save_tensors({"state_dict": state, CHECKPOINT_KEY: metadata}, target)
     return len(state)
 
 
-def _to_release(source: Path, target: Path) -> int:
-    detector = restore_detector(read_checkpoint(source))
+def _to_release(cfg: DictConfig, source: Path, target: Path) -> int:
+    detector = restore_detector(read_checkpoint(source), cfg.trusted)
     assert isinstance(detector, Detector)
     state = to_release(detector)
-    torch.save({"model": state}, target)
+    save_tensors({"model": state}, target)
     return len(state)

@@ -36,8 +36,8 @@ def run(cfg: DictConfig) -> None:
             categories=categories,
             checksums=checksums,
             num_workers=cfg.num_workers,
-            min_image_side=cfg.data.get("min_image_side", 8),
-            scale_16bit=cfg.data.get("scale_16bit", False),
+            rules=datamodule.image_rules,
+            follow_links=files.follow_links,
             layout=datamodule.layout,
             allow_unlabelled=require_bool("allow_unlabelled", cfg.allow_unlabelled),
         )
@@ -53,13 +53,7 @@ def _check_shards(cfg: DictConfig, datamodule: CocoDataModule) -> None:
     for split in datamodule.splits.values():
         assert isinstance(split, ShardedSplit)
         annotations = read_coco(split.annotation_file, layout=datamodule.layout)
-        faults = check_shards(
-            split,
-            annotations,
-            num_workers=cfg.num_workers,
-            min_image_side=cfg.data.get("min_image_side", 8),
-            scale_16bit=cfg.data.get("scale_16bit", False),
-        )
+        faults = check_shards(split, annotations, num_workers=cfg.num_workers, rules=datamodule.image_rules)
         print(shown_lines(f"{split.address}\n  {annotations.report.summary()}, {split.summary()}"))
         print("".join(f"  error: {shown(line)}\n" for line in faults), end="")
         is_usable = is_usable and not faults

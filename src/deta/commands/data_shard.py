@@ -25,11 +25,12 @@ def run(cfg: DictConfig) -> None:
         files = datamodule.folders[split]
         writer = ShardWriter(
             annotations=read_coco(files.annotation_file, layout=datamodule.layout),
-            annotation_file=files.annotation_file,
-            image_folder=files.folder,
+            files=files,
             store=open_store(below(cfg.out, split)),
             shard_bytes=cfg.shard_mb * _MEBIBYTE,
             is_shuffled=split == "train",
+            max_pixels=datamodule.image_rules.max_pixels,
+            on_bad_image=cfg.data.get("on_bad_image", "error"),
             say=print,
         )
         print(_summary(split, writer.write()))

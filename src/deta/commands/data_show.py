@@ -32,6 +32,8 @@ def run(cfg: DictConfig) -> None:
     for number, chosen in enumerate(sheets, start=1):
         path = folder / f"sheet_{number:02d}.jpg"
         save_picture(sample_sheet(dataset, chosen, epochs=range(num_epochs)), path)
+    if dataset.orientation_report():
+        print(dataset.orientation_report())
     print(f"{len(indices)} images of {len(dataset)} on {len(sheets)} sheets in {folder.resolve()}")
 
 

@@ -1,5 +1,6 @@
 """``deta doctor``: what is installed, and whether the attention operator computes rightly here."""
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from deta.commands.console import reports_errors
 from deta.engine.environment import device_names, git_state, package_versions
+from deta.utils.cpus import busy_cpus, usable_cpus
 from deta_kernels import choose_backend, deformable_attention
 
 LEVELS = ((60, 80), (30, 40), (15, 20), (8, 10))
 NUM_HEADS, HEAD_DIM, NUM_POINTS, NUM_QUERIES = 8, 32, 4, 900
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 MAX_ERROR = 1e-4
 """Above this relative error against float64 the operator is broken: float32 leaves about 1e-6."""
 
@@ -27,7 +30,13 @@ def run(cfg: DictConfig) -> None:
     state = git_state()
     if state is not None:
         print(f"{'git commit':<18} {state['commit']}{' (modified)' if state['is_modified'] else ''}")
+    usable, busy = usable_cpus(), busy_cpus()
     print(f"{'threads':<18} {torch.get_num_threads()}")
+    print(
+        f"{'CPUs':<18} {usable.number} usable ({usable.limit}) of {os.cpu_count()}, {busy:.1f} busy in the last minute"
+    )
+    for name in THREAD_VARIABLES:
+        print(f"{name:<18} {os.environ.get(name, 'not set')}")
     for device in device_names():
         print(f"{'device':<18} {device}")
     print(f"\nDeformable attention, {NUM_QUERIES} queries, forward and backward, against float64:")

@@ -1,5 +1,6 @@
 """``deta eval``: evaluate a checkpoint on a data set, or stored predictions."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,17 @@ import lightning.pytorch as pl
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.build import (
-    check_targets,
+    Factory,
     make,
     make_evaluator,
     make_postprocess,
     plain,
     restore_detector,
+    trust_in,
 )
 from deta.commands.console import reports_errors
 from deta.commands.eval_stored import evaluate_stored, write_note
+from deta.commands.stored import build, section
 from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
 from deta.engine.callbacks import DataWait, PredictionPictures, RawPredictionWriter
@@ -61,9 +64,10 @@ def run(cfg: DictConfig) -> None:
         print(f"Evaluated {checkpoint.path} on {datamodule.val_annotations}; results lie in {folder.resolve()}")
 
 
-def _evaluator(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+def _evaluator(cfg: DictConfig, checkpoint: Checkpoint) -> Factory:
     """The evaluator asked for, or that of the training with the values that are not null put in."""
-    return _stored_unless_chosen(cfg, checkpoint, "evaluator", "evaluator", "evaluator=coco")
+    evaluator: Factory = _stored_unless_chosen(cfg, checkpoint, "evaluator", "evaluator", "evaluator=coco")()
+    return evaluator
 
 
 def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Trainer:
@@ -89,23 +93,21 @@ def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Traine
 
 def _datamodule(cfg: DictConfig, checkpoint: Checkpoint) -> CocoDataModule:
     """The data set asked for, or that of the training with the values that are not null put in."""
-    config = _stored_unless_chosen(cfg, checkpoint, "data", "data set", "data=coco data.root=...")
-    datamodule: CocoDataModule = make({**config, "_partial_": True})(categories=_categories(checkpoint))
+    make_data = _stored_unless_chosen(cfg, checkpoint, "data", "data set", "data=coco data.root=...")
+    datamodule: CocoDataModule = make_data(categories=_categories(checkpoint))
     datamodule.prepare_data()
     datamodule.setup("validate")
     return datamodule
 
 
-def _stored_unless_chosen(
-    cfg: DictConfig, checkpoint: Checkpoint, group: str, what: str, example: str
-) -> dict[str, Any]:
-    """A group of the command line, or without a choice there that of the training, with given values in place."""
+def _stored_unless_chosen(cfg: DictConfig, checkpoint: Checkpoint, group: str, what: str, example: str) -> Factory:
+    """Makes a group of the command line, or without a choice there that of the training, with given values in place."""
     config: dict[str, Any] = plain(cfg[group])
     if "_target_" in config:
-        return config
-    if group not in checkpoint.config:
+        return partial(make, config)
+    stored = section(checkpoint, group)
+    if not isinstance(stored, dict) or "_target_" not in stored:
         raise ValueError(f"{checkpoint.path} names no {what}: choose one, such as {example}")
-    stored = checkpoint.config[group]
     given = {name: value for name, value in config.items() if value is not None}
     foreign = sorted(given.keys() - stored.keys())
     if foreign:
@@ -113,9 +115,13 @@ def _stored_unless_chosen(
             f"{group}.{foreign[0]} is no value of the {what} that {checkpoint.path} was trained with, "
             f"{stored['_target_']}: choose another, such as {example}"
         )
-    config = {**stored, **given}
-    check_targets(config, cfg.trusted, checkpoint)
-    return config
+    own = {name: value for name, value in _caches(cfg).items() if name in stored}
+    return partial(build, {**stored, **own, **given}, group, trust_in(checkpoint, cfg.trusted))
+
+
+def _caches(cfg: DictConfig) -> dict[str, str]:
+    """Folders that are written to, in place of those that a file names."""
+    return {"cache": cfg.paths.cache, "shard_cache": f"{cfg.paths.cache}/shards"}
 
 
 def _categories(checkpoint: Checkpoint) -> Categories | None:

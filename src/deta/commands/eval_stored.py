@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,11 +33,19 @@ from deta.engine.figure_style import draw
 from deta.engine.tracking import write_csv
 from deta.models.postprocess import NMS, TopK
 from deta.utils.checks import require_int, require_number
+from deta.utils.files import write_json, write_text
 
 NOTE = "evaluation.json"
 """File beside stored predictions that names the annotation file they belong to."""
+_LONGEST_NOTE = 2**16
+"""Bytes."""
 RAW_SUFFIX = ".npz"
 _RULES: Mapping[type[Any], type[Rules[Any]]] = {CocoEvaluator: CocoRules, LvisEvaluator: LvisRules}
+
+
+class _Note(msgspec.Struct):
+    annotations: str
+    layout: Layout = "coco"
 
 
 def evaluate_stored(cfg: DictConfig) -> None:
@@ -62,7 +72,7 @@ def evaluate_stored(cfg: DictConfig) -> None:
 def write_note(folder: Path, annotations: Path, *, layout: Layout = "coco") -> None:
     """Name the annotation file and its layout beside the predictions in ``folder``."""
     content = {"annotations": str(annotations.resolve()), "layout": layout}
-    (folder / NOTE).write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / NOTE, content)
 
 
 def _rules(cfg: DictConfig, layout: Layout) -> Rules[Any]:
@@ -96,8 +106,15 @@ def _annotations(cfg: DictConfig, path: Path) -> tuple[Path, Layout]:
             f"{note} does not exist, so that the annotations of {path} are not known: give "
             "data.val_annotations=<file>, or a data set such as data=coco data.root=..."
         )
-    content = json.loads(note.read_text())
-    return Path(str(content["annotations"])), content.get("layout", "coco")
+    with note.open("rb") as file:
+        text = file.read(_LONGEST_NOTE)
+    try:
+        content = msgspec.json.decode(text, type=_Note)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{note} does not name the annotations of {path} ({error}): give data.val_annotations=<file>"
+        ) from error
+    return Path(content.annotations), content.layout
 
 
 def _evaluate_raw(
@@ -122,11 +139,13 @@ def _evaluate_raw(
             print(_uncertain(num_uncertain))
         detections = flat.to_categories(raw.classes())
         _report(ground_truth, detections, rules, folder)
-        (folder / "predictions.json").write_text(json.dumps(detections.records()))
+        write_text(folder / "predictions.json", json.dumps(detections.records(), allow_nan=False))
         write_note(folder, ground_truth.path, layout=rules.layout)
 
 
 def _require_fit(raw: RawPredictions, ground_truth: GroundTruth) -> None:
+    if len(np.unique(raw.image_ids)) != len(raw.image_ids):
+        raise ValueError("the raw predictions list an image twice: write them with deta eval save_raw=true")
     for name, found, listed in (
         ("images", set(raw.image_ids.tolist()), set(ground_truth.image_ids.tolist())),
         (

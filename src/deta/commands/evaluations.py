@@ -4,11 +4,31 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import lightning.pytorch as pl
+from omegaconf import DictConfig
 
+from deta.commands.build import make
 from deta.data.datamodule import CocoDataModule
 from deta.engine.callbacks import ResumeCheckpoint, WeightAveraging
 from deta.engine.evaluation import EVALUATIONS, read_evaluation, write_evaluation
 from deta.engine.module import DetectionModule, Postprocess
+from deta.utils.checks import require_callable, require_folder_name
+
+
+def make_selections(cfg: DictConfig) -> dict[str, Postprocess]:
+    """The selections of detections under ``evaluations``.
+
+    Raises:
+        ValueError: One has a name that is no folder's, or is no selection.
+    """
+    nodes = cfg.evaluations
+    if not isinstance(nodes, DictConfig):
+        raise ValueError(f"evaluations must name selections, such as +postprocess@evaluations.topk=topk, got {nodes}")
+    selections: dict[str, Postprocess] = {}
+    for name, node in nodes.items():
+        key = require_folder_name("evaluations: every name", name)
+        selections[key] = make(node)
+        require_callable(f"evaluations.{key}", selections[key])
+    return selections
 
 
 def evaluate_final_weights(

@@ -3,6 +3,7 @@
 Nothing here imports PyTorch: a finished run of a sweep costs no more than its configuration.
 """
 
+import logging
 import sys
 import traceback
 from collections.abc import Mapping
@@ -10,28 +11,33 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from deta.commands import slurm
+from deta.commands.word_trust import remember_words
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
+from deta.engine.cells import add_cells
 from deta.engine.cluster import is_first_rank
+from deta.engine.run_claims import RunTakenError, claim, is_claimed_beside, release
 from deta.engine.run_columns import terminal_width
 from deta.engine.runs import (
+    TAKEN,
     RunState,
-    add_cells,
+    RunStatus,
     find_runs,
     has_checkpoint,
-    is_claimed_beside,
     mark_failed,
     read_status,
     read_statuses,
+    require_no_other_results,
     table,
 )
 
@@ -46,6 +52,7 @@ class TrainLauncher:
         self._waiting: dict[Path, list[str]] = {}
         self._cluster: Mapping[str, Any] = {}
         self._has_failed = False
+        self._is_explicit = False
 
     def run(self, cfg: DictConfig) -> None:
         """Train, submit or skip one run."""
@@ -58,15 +65,19 @@ class TrainLauncher:
             sys.exit(1)
         if is_sweep and cfg.ckpt is None:
             cfg.ckpt = AUTO
-        if cfg.ckpt == AUTO and not _prepare(cfg, folder):
+        try:
+            if cfg.cluster.submit == "sbatch":
+                self._wait_for_submission(cfg, folder)
+                return
+            if cfg.ckpt == AUTO and not _prepare(cfg, folder):
+                return
+        except (OSError, ValueError) as error:
+            self._refuse(error, is_sweep=is_sweep)
             return
-        if cfg.cluster.submit == "sbatch":
-            self._cluster = _resolved(cfg.cluster)
-            self._waiting[folder] = job_words(complete_words(hydra_cfg), folder)
-        elif is_sweep:
-            self._train_among_others(cfg, folder)
-        else:
-            _train(cfg)
+        try:
+            self._train_among_others(cfg, folder) if is_sweep else _train(cfg)
+        finally:
+            release(folder)
 
     def finish(self) -> None:
         """Submit what waits; after a sweep print the table of its folder and exit with 1 if a run failed."""
@@ -78,18 +89,37 @@ class TrainLauncher:
             except (OSError, ValueError) as error:
                 print(f"deta: {error}", file=sys.stderr)
                 sys.exit(1)
-            print(f"Submitted job {job}: {len(self._waiting)} runs; deta runs folder={folder} shows them")
+            if job is None and self._is_explicit:
+                sys.exit(1)
         if self.show_sweep() or self._has_failed:
             sys.exit(1)
 
     def show_sweep(self) -> bool:
-        """After a sweep print the table of its folder; returns whether a run in it has failed."""
+        """After a sweep print the table of its cells; returns whether one is neither done nor under way."""
         folder = _sweep_folder()
         if folder is None or not folder.is_dir():
             return False
-        statuses = read_statuses(find_runs(folder))
+        cells = {folder / str(name) for name in HydraConfig.get().callbacks["cells"].get("names", [])}
+        statuses = read_statuses(sorted(cells))
         print(f"\n{table(statuses, folder, width=terminal_width())}")
-        return any(status.state == RunState.FAILED for status in statuses)
+        others = len(set(find_runs(folder)) - cells)
+        if others:
+            print(f"(beside {others} other runs: deta runs folder={folder})")
+        return any(status.state not in TAKEN for status in statuses)
+
+    def _wait_for_submission(self, cfg: DictConfig, folder: Path) -> None:
+        self._is_explicit = cfg.ckpt != AUTO  # auto leaves alone what is done or under way
+        if not self._is_explicit:
+            _require_same_data(cfg, read_status(folder))
+        self._cluster = _resolved(cfg.cluster)
+        self._waiting[folder] = job_words(complete_words(HydraConfig.get()), folder)
+
+    def _refuse(self, error: Exception, *, is_sweep: bool) -> None:
+        """Say why a run does not start; the other runs of a sweep do."""
+        print(f"deta: {error}", file=sys.stderr)
+        self._has_failed = True
+        if not is_sweep:
+            sys.exit(1)
 
     def _train_among_others(self, cfg: DictConfig, folder: Path) -> None:
         """One failed run does not stop the others; a signal stops them all."""
@@ -126,9 +156,20 @@ class RecordCells(Callback):
             for chosen in batch:
                 composed = loader.load_sweep_config(config, list(chosen))
                 HydraConfig.instance().set_config(composed)
-                cells[str(composed.hydra.sweep.subdir)] = [*search_path, *chosen]
-        HydraConfig.instance().set_config(config)  # for _sweep_folder
+                name = str(composed.hydra.sweep.subdir)
+                cells[name] = [*search_path, *chosen]
+                remember_words(Path(config.hydra.sweep.dir, name), cells[name])
+        with read_write(config), open_dict(config):
+            config.hydra.callbacks.cells.names = list(cells)
+        HydraConfig.instance().set_config(config)  # Hydra gives TrainLauncher.finish no other word of this sweep
+        if config.cluster.submit == "sbatch":
+            logging.getLogger(BasicLauncher.__module__).addFilter(_is_no_launch)
         add_cells(Path(config.hydra.sweep.dir), cells)
+
+
+def _is_no_launch(record: logging.LogRecord) -> bool:
+    """Hydra's launcher says that it launches jobs here, which are only collected for SLURM."""
+    return not record.getMessage().lstrip().startswith("Launching ")
 
 
 def _sweep_folder() -> Path | None:
@@ -139,19 +180,49 @@ def _sweep_folder() -> Path | None:
 
 
 def _prepare(cfg: DictConfig, folder: Path) -> bool:
-    """Turn ``auto`` into the run to continue or into none; False if there is nothing to do.
+    """Claim the run and turn ``auto`` into the run to continue or into none; False if there is nothing to do.
 
-    The ranks of one training decide alike: that the first of them has claimed the run holds up none.
+    What lies there is judged, and changed, only by who holds the claim. The ranks of one training decide alike: that
+    the first of them has claimed the run holds up none.
+
+    Raises:
+        OSError: A run is done and its annotation files are missing, or the folder holds other results.
+        ValueError: A run is done with other data.
     """
+    require_no_other_results(folder)
     status = read_status(folder)
     is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
-    is_taken = status.state in (RunState.DONE, RunState.RUNNING, RunState.QUEUED)
-    if is_taken and not (status.state == RunState.RUNNING and not is_first and is_claimed_beside(folder)):
-        print(f"{folder}: {status.state}, skipped {status.message}".rstrip())
+    is_beside = not is_first and status.state == RunState.RUNNING and is_claimed_beside(folder)
+    if status.state in TAKEN and not is_beside:
+        _require_same_data(cfg, status)
+        slurm.tell_skipped(status)
+        return False
+    if is_first and not _claim(folder):
         return False
     cfg.ckpt = str(folder) if has_checkpoint(folder) else None
     if is_first and cfg.ckpt is None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)  # it died before the first checkpoint
+    return True
+
+
+def _require_same_data(cfg: DictConfig, status: RunStatus) -> None:
+    """Refuse to take a run for done that was trained on other data."""
+    if status.state == RunState.DONE:
+        import_module("deta.commands.datasets").require_same_data(cfg, [status.folder])  # late: it imports NumPy
+
+
+def _claim(folder: Path) -> bool:
+    """Hold the run; False where another process holds it, has just finished or just submitted it."""
+    try:
+        claim(folder)
+    except RunTakenError as error:
+        slurm.tell_skipped(RunStatus(folder, RunState.RUNNING, message=str(error.holder)))
+        return False
+    (status,) = read_statuses([folder], is_own_told=False)
+    if status.state in TAKEN:
+        release(folder)
+        slurm.tell_skipped(status)
+        return False
     return True
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from omegaconf import DictConfig
 from torch import Generator, nn
 from tqdm import tqdm
 
-from deta.commands.build import check_targets, make, make_postprocess, restore_detector
+from deta.commands.build import make_postprocess, restore_detector, trust_in
 from deta.commands.console import reports_errors
+from deta.commands.stored import build, section
 from deta.data.collate import Collate
-from deta.data.images import ImageError, read_image
+from deta.data.image_search import find_images
+from deta.data.images import EXIF_CHOICES, ImageError, ImageRules, decode_image
 from deta.data.sample import Sample, unlabelled_sample
 from deta.data.transforms import Transform
 from deta.engine.checkpoint import Checkpoint, read_checkpoint
@@ -24,9 +27,8 @@ from deta.engine.module import Postprocess
 from deta.engine.pictures import draw_boxes, save_picture
 from deta.structures import Batch, DetectionOutput, Detections
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
+from deta.utils.files import without_non_finite, write_text
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""What is taken from a folder; a file that is named itself may end otherwise."""
 _log = logging.getLogger(__name__)
 
 
@@ -37,8 +39,10 @@ def run(cfg: DictConfig) -> None:
     require_int("batch_size", cfg.batch_size, low=1)
     require_number("min_score", cfg.min_score, low=0, high=1)
     require_bool("draw", cfg.draw)
-    paths = find_images(cfg.source)
+    found = find_images(cfg.source)
+    paths = found.paths
     checkpoint = read_checkpoint(cfg.ckpt)
+    rules = _rules(cfg, checkpoint)
     device = _device(cfg.device)
     detector = restore_detector(checkpoint, cfg.trusted).to(device)
     postprocess, transform = make_postprocess(cfg, checkpoint), _make_transform(cfg, checkpoint)
@@ -46,8 +50,8 @@ def run(cfg: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     num_of_name = Counter(path.stem for path in paths)
     results: list[dict[str, Any]] = []
-    skipped: list[str] = []
-    for samples in _batches(_read(paths, cfg, skipped), cfg.batch_size):
+    report = _Reading()
+    for samples in _batches(_read(paths, rules, cfg.on_bad_image == "skip", report), cfg.batch_size):
         batch = Collate()([transform(sample, Generator()) for sample in samples]).to(device)
         detections = _detect(detector, postprocess, batch)
         records = to_coco_results(detections, batch.image_ids, category_ids=checkpoint.category_ids)
@@ -58,33 +62,37 @@ def run(cfg: DictConfig) -> None:
                 name = stem if num_of_name[stem] == 1 else f"{sample.image_id}_{stem}"
                 path = folder / "pictures" / f"{name}.jpg"
                 _draw(sample, detections, index, checkpoint.category_names, cfg.min_score, path)
-    (folder / "predictions.json").write_text(json.dumps(results))
-    print(f"{len(results)} detections in {len(paths) - len(skipped)} images: {folder / 'predictions.json'}")
+    write_text(folder / "predictions.json", json.dumps(without_non_finite(results), allow_nan=False))
+    print(f"{len(results)} detections in {len(paths) - len(report.skipped)} images: {folder / 'predictions.json'}")
     if cfg.draw:
         print(f"Annotated pictures: {folder / 'pictures'}")
-    if skipped:
-        print(f"{len(skipped)} images were skipped as unusable: {', '.join(skipped)}")
+    print("".join(f"{line}\n" for line in (*report.lines(rules), found.left_out_report()) if line), end="")
 
 
-def find_images(source: str) -> list[Path]:
-    """The image files that a file name, folder or glob means, sorted.
+@dataclass
+class _Reading:
+    """What reading the images came to."""
 
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    path = Path(source)
-    if path.is_dir():
-        found = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in SUFFIXES)
-        if not found:
-            raise FileNotFoundError(f"source={source}: the folder holds no image ({', '.join(SUFFIXES)})")
-        return found
-    if path.is_file():
-        return [path]
-    anchor = Path(path.anchor)
-    found = sorted(entry for entry in anchor.glob(str(path.relative_to(anchor))) if entry.is_file())
-    if not found:
-        raise FileNotFoundError(f"source={source}: no such file or folder, and no file fits it as a glob")
-    return found
+    skipped: list[str] = field(default_factory=list)
+    num_oriented: int = 0
+
+    def lines(self, rules: ImageRules) -> list[str]:
+        lines = []
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} images were skipped as unusable: {', '.join(self.skipped)}")
+        if self.num_oriented:
+            frame = "turned upright: boxes and pictures are" if rules.exif == "apply" else "taken as stored: boxes are"
+            lines.append(f"{self.num_oriented} images have an EXIF orientation and were {frame} so (exif={rules.exif})")
+        return lines
+
+
+def _rules(cfg: DictConfig, checkpoint: Checkpoint) -> ImageRules:
+    """How images are read; what EXIF orientations do is taken from the training unless it is chosen."""
+    if require_choice("exif", cfg.exif, EXIF_CHOICES) == "auto":
+        exif = require_choice(f"exif of {checkpoint.path}", checkpoint.exif or "apply", EXIF_CHOICES)
+    else:
+        exif = cfg.exif
+    return ImageRules(max_pixels=cfg.max_image_pixels, scale_16bit=cfg.scale_16bit, exif=exif)
 
 
 def _device(name: str) -> torch.device:
@@ -95,18 +103,19 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
-def _read(paths: Sequence[Path], cfg: DictConfig, skipped: list[str]) -> Iterator[Sample]:
-    """Decode; ids count from 1. Unusable images are noted in ``skipped`` or raise."""
+def _read(paths: Sequence[Path], rules: ImageRules, skips: bool, report: _Reading) -> Iterator[Sample]:
+    """Decode; ids count from 1. Unusable images are noted in ``report`` or raise."""
     for number, path in enumerate(tqdm(paths, unit="image", disable=len(paths) == 1), start=1):
         try:
-            image = read_image(path, scale_16bit=cfg.scale_16bit)
+            image = decode_image(path, name=str(path), rules=rules)
         except ImageError as error:
-            if cfg.on_bad_image == "error":
+            if not skips:
                 raise
             _log.warning("skipped: %s", error)
-            skipped.append(str(path))
+            report.skipped.append(str(path))
             continue
-        yield unlabelled_sample(image, image_id=number)
+        report.num_oriented += image.orientation != "none"
+        yield unlabelled_sample(image.pixels, image_id=number)
 
 
 def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
@@ -122,9 +131,8 @@ def _batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
 
 def _make_transform(cfg: DictConfig, checkpoint: Checkpoint) -> Transform:
     """The preparation of validation images in the training of the checkpoint."""
-    config = checkpoint.config["data"]["val_transform"]
-    check_targets(config, cfg.trusted, checkpoint)
-    transform: Transform = make(config)
+    place = "data.val_transform"
+    transform: Transform = build(section(checkpoint, place), place, trust_in(checkpoint, cfg.trusted))
     return transform
 
 

@@ -1,5 +1,7 @@
 """``deta runs``: the state of every run in a folder."""
 
+import os
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -13,4 +15,8 @@ from deta.engine.runs import find_runs, read_statuses, table
 def run(cfg: DictConfig) -> None:
     """Print a table."""
     folder = Path(cfg.folder)
-    print(table(read_statuses(find_runs(folder)), folder, width=terminal_width()))
+    statuses = table(read_statuses(find_runs(folder)), folder, width=terminal_width())
+    try:
+        print(statuses, flush=True)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,55 +1,109 @@
 """``deta runs resume``: do what is not done of a folder of runs."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from deta.commands.console import reports_errors
-from deta.commands.trainings import TAKEN, further_words, run_here, submit
-from deta.commands.words import job_words, recorded_words
-from deta.engine.runs import find_cell, find_runs, read_statuses, table
+from deta.commands.datasets import require_same_data
+from deta.commands.parts import last_config
+from deta.commands.trainings import further_words, run_here, submit
+from deta.commands.word_trust import require_trusted
+from deta.commands.words import job_words, recorded_words, training_words
+from deta.engine.cells import find_cell
+from deta.engine.data_record import DATA
+from deta.engine.runs import TAKEN, RunState, RunStatus, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Start every run that is neither done nor running nor queued, here or as a job array; exit with 1 if one fails."""
+    """Start every run that is neither done nor running nor queued, here or as a job array; exit with 1 if one fails.
+
+    A run whose command is wrong, or not on record, is not started but told.
+    """
     folder = Path(cfg.folder)
     cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
     statuses = read_statuses(find_runs(folder))
     print(table(statuses, folder))
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
-    extra = further_words(cfg)
-    commands = {path: job_words([*_overrides(path), *extra], path) for path in open_runs}
+    outside = [path for path in open_runs if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts]
+    if outside:
+        raise ValueError(f"{folder} lists {outside[0]}, which lies outside of it: a sweep trains in its own folder")
+    commands = _commands(statuses, further_words(cfg), cfg.trusted)
+    others = _trained_with_other_data(status.folder for status in statuses if status.state == RunState.DONE)
     if not commands or cfg.dry_run:
+        if commands and cluster == "sbatch":
+            submit(commands, folder, dry_run=True)
         for words in commands.values():
             print("deta train", *words)
-        return
+        sys.exit(1 if others else 0)
     if cluster == "sbatch":
-        job = submit(commands, folder)
-        print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
+        submit(commands, folder)
         return
     trainings = {path: ["train", *words] for path, words in commands.items()}
     log = None if cfg.parallel == 1 else "training.log"
     codes = [ended.code for ended in run_here(trainings, parallel=cfg.parallel, threads=cfg.threads, log=log)]
     print(f"\n{table(read_statuses(find_runs(folder)), folder)}")
-    if any(codes):
+    if any(codes) or others:
         sys.exit(1)
 
 
-def _overrides(path: Path) -> list[str]:
+def _commands(statuses: Iterable[RunStatus], extra: list[str], trusted: Any) -> dict[Path, list[str]]:  # noqa: ANN401 - what the command line gave
+    """Run directory to the words of its ``deta train``, where there is something to do; what is left out is told."""
+    commands, left_out = {}, []
+    for status in statuses:
+        if status.state in TAKEN:
+            continue
+        if status.is_refused and not extra:
+            left_out.append(f"{status.folder}: {status.message}")
+            continue
+        try:
+            commands[status.folder] = job_words([*_overrides(status.folder, trusted), *extra], status.folder)
+        except (ValueError, OSError, OmegaConfBaseException, YAMLError) as error:
+            left_out.append(f"{status.folder}: no record of its words can be read ({error})")
+    if left_out:
+        print("\nNot tried, since their commands would fail again; overrides=[...] may mend them, or remove them:")
+        print("".join(f"  {line}\n" for line in left_out))
+    return commands
+
+
+def _trained_with_other_data(runs: Iterable[Path]) -> int:
+    """Tell of runs whose annotations have changed since, not of those that lie elsewhere now; returns their number."""
+    others = 0
+    for run in runs:
+        config = last_config(run)
+        if config is None or not (run / DATA).is_file():
+            continue
+        try:
+            require_same_data(config, [run])
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            print(f"deta: {error}", file=sys.stderr)
+            others += 1
+    return others
+
+
+def _overrides(path: Path, trusted: Any) -> list[str]:  # noqa: ANN401 - what the command line gave
     """The words that made a run, or that would make a cell of a sweep.
 
     Raises:
-        ValueError: Neither is on record.
+        ValueError: Neither is on record, or they need trust, see ``require_trusted``.
     """
-    words = recorded_words(path)
-    if words is None:
-        words = find_cell(path)
-    if words is None:
-        raise ValueError(
-            f"{path}: no record of its overrides (.hydra/overrides.yaml), so it cannot be continued from here"
-        )
-    return words
+    words = find_cell(path)
+    try:
+        recorded = recorded_words(path)
+    except (ValueError, OSError, OmegaConfBaseException, YAMLError):
+        if words is None:
+            raise
+        recorded = None  # damaged, but the sweep knows them
+    if recorded is None and words is None:
+        raise ValueError("there is no words.json and no sweep that lists it")
+    return require_trusted(training_words(recorded or words or []), path, trusted)

@@ -15,8 +15,11 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
+from deta.commands.datasets import require_same_data
+from deta.commands.word_trust import remember_words
 from deta.commands.words import job_words, search_path_words
-from deta.engine.runs import add_cells
+from deta.engine.cells import add_cells
+from deta.engine.data_record import DATA
 from deta.studies.space import Parameter, Value, as_override
 from deta.utils.checks import require_choice
 
@@ -33,6 +36,7 @@ def run(cfg: DictConfig) -> None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none",))
+    require_same_data(cfg, sorted(path.parent for path in folder.glob(f"*/{DATA}")))
     search_path = search_path_words(HydraConfig.get())
     words = [str(word) for word in HydraConfig.get().overrides.task]
     words = [word for word in words if not word.lstrip("+~").startswith("search")]
@@ -42,6 +46,7 @@ def run(cfg: DictConfig) -> None:
     def start(trial: Path, values: Mapping[str, Value]) -> subprocess.Popen[bytes]:
         chosen = [*search_path, *words, *(as_override(key, value) for key, value in values.items())]
         add_cells(folder, {trial.name: chosen})
+        remember_words(trial, chosen)
         environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
         command = [sys.executable, "-m", "deta", "train", *job_words(chosen, trial)]
         trial.mkdir(exist_ok=True)

@@ -9,11 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.console import reports_errors
+from deta.commands.datasets import require_same_data
 from deta.commands.naming import cell_name, effective, known_name
-from deta.commands.trainings import TAKEN, compose_training, further_words, run_here, submit
+from deta.commands.trainings import compose_training, further_words, run_here, submit
+from deta.commands.word_trust import remember_words
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
+from deta.engine.cells import add_cells
 from deta.engine.run_columns import terminal_width
-from deta.engine.runs import RunState, add_cells, read_status
+from deta.engine.runs import TAKEN, RunState, read_status, read_statuses
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text
@@ -46,15 +49,18 @@ def run(cfg: DictConfig) -> None:
     if cfg.action == "plan":
         _show(plan, folder)
         return
+    _require_same_data(plan, folder)
     plan.write(folder)
     add_cells(folder, {planned.folder: planned.words for planned in plan.runs})
+    for planned in plan.runs:
+        remember_words(folder / planned.folder, planned.words)
     if cluster == "sbatch":
         _submit(plan, folder)
         return
     _train(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
     _evaluate(plan, folder, parallel=cfg.parallel, threads=cfg.threads)
     _collect(folder, cfg.bootstrap)
-    statuses = [read_status(folder / planned.folder) for planned in plan.runs]
+    statuses = read_statuses([folder / planned.folder for planned in plan.runs])
     failed = [status for status in statuses if status.state != RunState.DONE]
     if failed:
         print(f"\n{len(failed)} of {len(plan.runs)} runs are not done:", file=sys.stderr)
@@ -103,19 +109,24 @@ def _submit(plan: Plan, folder: Path) -> None:
     if not commands:
         print("Every run is done or on its way; deta study without cluster=sbatch collects")
         return
-    job = submit(commands, folder)
-    print(f"Submitted job {job}: {len(commands)} runs; deta runs folder={folder} shows them")
+    submit(commands, folder)
     print(f"When they are done: deta study study={plan.study.name} action=collect")
 
 
 def _missing(plan: Plan, folder: Path) -> dict[Path, list[str]]:
     """Run directory to the words of its ``deta train``, where that is neither done nor under way."""
     places = {folder / planned.folder: planned for planned in plan.runs}
-    return {
-        path: job_words(list(planned.words), path)
-        for path, planned in places.items()
-        if read_status(path).state not in TAKEN
-    }
+    missing = [status.folder for status in read_statuses(places) if status.state not in TAKEN]
+    return {path: job_words(list(places[path].words), path) for path in missing}
+
+
+def _require_same_data(plan: Plan, folder: Path) -> None:
+    """What is done is part of the study only if it was trained with the data of today."""
+    for factors in plan.study.cells():
+        runs = [planned for planned in plan.runs if planned.factors == factors]
+        done = [path for run in runs if read_status(path := folder / run.folder).state == RunState.DONE]
+        if done:
+            require_same_data(compose_training(runs[0].words), done)
 
 
 def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> None:

@@ -1,38 +1,48 @@
 """``deta train``: train a detector and evaluate it after every epoch."""
 
-import contextlib
-import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
-from deta.commands.evaluations import evaluate_final_weights
-from deta.commands.naming import effective
+from deta.commands.datasets import require_same_data
+from deta.commands.evaluations import evaluate_final_weights, make_selections
+from deta.commands.parts import last_config
+from deta.commands.record import PartRecord
+from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
-from deta.engine.cluster import this_job
-from deta.engine.environment import describe_run
+from deta.engine.data_record import read_data
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
-from deta.engine.processes import choose_environment, require_one_rank_per_process, starts_own_ranks
-from deta.engine.runs import mark_done, mark_failed, mark_queued, mark_running, mark_stopped
+from deta.engine.processes import (
+    choose_environment,
+    limit_waits,
+    require_one_rank_per_process,
+    share_cpus,
+    starts_own_ranks,
+    tell_threads,
+)
+from deta.engine.ranks import mark_rank_failed, root_cause
+from deta.engine.run_claims import claim, release, require_held
+from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
-from deta.studies import settings
-from deta.studies.settings import differences
-from deta.utils.checks import require_bool, require_int
+from deta.utils.checks import require_bool, require_int, require_number
 
 _log = logging.getLogger(__name__)
+
+_MISTAKES = (HydraException, OmegaConfBaseException)
 
 
 @reports_errors
@@ -44,53 +54,99 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     pl.seed_everything(require_int("seed", cfg.seed, low=0, high=2**32 - 1), workers=True, verbose=False)
     try:
-        trainer = make_trainer(cfg)
-        _require_processes(trainer)
         resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
+        if resume_path is not None and last_config(folder) is not None:
+            require_same_data(cfg, [folder])
+        trainer = make_trainer(cfg, PartRecord(cfg, folder, is_continued=resume_path is not None))
+        _require_processes(trainer)
     except Exception as error:  # of any kind: the run tells its state
-        mark_failed(folder, describe(error))
+        _note_failure(folder, error, mistakes=(ValueError, *_MISTAKES))
         raise
     if not trainer.is_global_zero:
-        with contextlib.suppress(StoppedRun):  # the first rank tells; a failure here would have SLURM kill it before
-            _train(cfg, trainer, resume_path)
+        _train_beside(cfg, trainer, resume_path)
         return
-    if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
-        raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    mark_running(folder)
+    claim(folder)
+    if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
+        release(folder)
+        raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
+    tell_threads()
     try:
+        mark_running(folder)
         _require_no_signal()
         module = _train(cfg, trainer, resume_path)
     except StoppedRun as stopped:
-        mark_stopped(folder)
         _leave(stopped, folder)
     except Exception as error:  # of any kind: the run tells its state
-        mark_failed(folder, describe(error))
-        raise
+        cause = root_cause(error, folder)
+        _note_failure(folder, cause, mistakes=_MISTAKES)
+        raise cause from error.__cause__
     except BaseException:
         mark_stopped(folder)
         raise
     metrics = {} if module.result is None else module.result.metrics()
     _report(module, folder)
-    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics})
+    require_held(folder)
+    data = read_data(folder)
+    known = {} if data is None else {"data": data.to_dict()}
+    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics, **known})
+
+
+def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
+    """Errors of these kinds come from the command itself, unless a file or device was not there."""
+    cause: BaseException = error
+    while isinstance(cause, HydraException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError)
+    mark_failed(folder, describe(error), is_refused=is_refused)
+
+
+def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> None:
+    """Train as another rank than the first, which tells the state of the run; the reason of a failure is told here."""
+    folder = Path(cfg.run_dir)
+    try:
+        _train(cfg, trainer, resume_path)
+    except StoppedRun:
+        pass  # the first rank tells; a failure here would have SLURM kill it before
+    except Exception as error:  # of any kind: the first rank knows only that this one is gone
+        cause = root_cause(error, folder)
+        if cause is error:
+            mark_rank_failed(folder, trainer.global_rank, describe(error))
+        raise cause from error.__cause__
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
+    is_compiled = require_bool("compile", cfg.compile)
+    if is_compiled:
+        _require_compilers(trainer)
+    selections = make_selections(cfg)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
-    selections = {str(name): make_part(cfg, f"evaluations.{name}", Callable) for name in cfg.evaluations or {}}
     module = make_module(cfg, datamodule)
-    if cfg.weights is not None:
+    if resume_path is not None:
+        _require_own_weights(cfg)
+    elif cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
-    if require_bool("compile", cfg.compile):
+    if is_compiled:
         module.detector.compile()
-    if trainer.is_global_zero:
-        _write_record(cfg, Path(cfg.run_dir))
     with finishing(trainer.loggers):
-        for logger in trainer.loggers:
-            logger.log_hyperparams({**plain(cfg), "environment": describe_run(seed=cfg.seed)})
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
     evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)
     return module
+
+
+def _require_own_weights(cfg: DictConfig) -> None:
+    """A continued run goes on from its own weights; those that it once started from may be gone."""
+    before = last_config(Path(cfg.run_dir))
+    if cfg.weights is not None and before is not None and cfg.weights != before.weights:
+        raise ValueError(
+            f"weights={cfg.weights} starts a run, but ckpt={cfg.ckpt} continues one from its own: leave out one of them"
+        )
+
+
+def _require_compilers(trainer: pl.Trainer) -> None:
+    from deta.engine.compilation import require_compilers  # which imports the compiler: seconds that few runs need
+
+    require_compilers(trainer.strategy.root_device.type)
 
 
 def _require_no_signal() -> None:
@@ -103,33 +159,27 @@ def _require_no_signal() -> None:
 def _leave(stopped: StoppedRun, folder: Path) -> NoReturn:
     """End the process as the signal asks; after a preemption the job goes back into the queue."""
     print(f"\ndeta: {stopped}; deta train ckpt={folder} continues it", file=sys.stderr)
-    job = this_job()
-    if job is not None and stopped.signal in preemption.PREEMPTIONS:
-        mark_queued(folder, job.id)
-        preemption.requeue(job)
+    preemption.hand_over(stopped.signal, folder)
     sys.exit(128 + stopped.signal)
 
 
-def make_trainer(cfg: DictConfig) -> pl.Trainer:
-    """The trainer with its callbacks and loggers; a null entry of either group is left out."""
-    require_int("trainer.max_epochs", cfg.trainer.max_epochs, low=-1)
-    require_int("trainer.max_steps", cfg.trainer.max_steps, low=-1)
-    require_int("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, low=1)
-    require_int("trainer.check_val_every_n_epoch", cfg.trainer.check_val_every_n_epoch, low=1)
-    require_int("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps, low=1)
-    if cfg.trainer.deterministic != "warn":
-        require_bool("trainer.deterministic", cfg.trainer.deterministic)
+def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
+    """The trainer with its callbacks, ``further`` among them, and loggers; a null entry of either group is left out."""
+    check_trainer_options(plain(cfg.trainer))
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
     nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
     if "best" in nodes and nodes["best"].get("filename") != "best":
         raise ValueError("callbacks.best.filename must be best: eval, predict and weights= look for best.ckpt in a run")
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
-    callbacks = [make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes]
+    callbacks = [*further, *(make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes)]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
+    arguments = cfg.trainer.copy()
+    with open_dict(arguments):
+        patience = require_number("trainer.seconds_of_patience", arguments.pop("seconds_of_patience"), low=1)
     trainer: pl.Trainer = make(
-        cfg.trainer,
+        arguments,
         callbacks=callbacks,
         logger=[logger for logger in loggers if logger is not None],
         plugins=[AtomicCheckpointIO(), environment],
@@ -137,6 +187,8 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     if not isinstance(trainer, pl.Trainer):
         raise ValueError(f"trainer must make a Trainer; {cfg.trainer.get('_target_')} gives {type(trainer).__name__}")
     require_one_rank_per_process(trainer, environment)
+    limit_waits(trainer, seconds=patience)
+    share_cpus(trainer)
     return trainer
 
 
@@ -158,31 +210,6 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
             max_epochs,
             interval,
         )
-
-
-def _write_record(cfg: DictConfig, folder: Path) -> None:
-    """Write ``config.yaml`` and ``environment.json``; a continued run keeps those of its earlier parts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = len(list(folder.glob("environment*.json")))
-    suffix = f"-{part}" if part else ""
-    if part:
-        _tell_changes(cfg, folder / f"config{f'-{part - 1}' if part > 1 else ''}.yaml")
-    (folder / f"config{suffix}.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    (folder / f"environment{suffix}.json").write_text(json.dumps(describe_run(seed=cfg.seed), indent=2) + "\n")
-
-
-def _tell_changes(cfg: DictConfig, earlier: Path) -> None:
-    """Say in which settings this part of a run differs from the part before."""
-    before = OmegaConf.load(earlier)
-    assert isinstance(before, DictConfig)
-    changes = differences(effective(before), effective(cfg))
-    if changes:
-        told = ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
-        _log.warning("This part of the run has other settings than the one before: %s", told)
-
-
-def _shown(value: object) -> str:
-    return "absent" if value is settings.ABSENT else str(value)
 
 
 def _report(module: DetectionModule, folder: Path) -> None:

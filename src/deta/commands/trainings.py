@@ -1,6 +1,7 @@
 """Many ``deta`` processes: beside each other on this machine, or as one job array on a cluster."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,11 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
 from deta.commands.words import given_words, training_words
-from deta.engine.runs import RunState
 from deta.utils.checks import require_int
 
-TAKEN = (RunState.DONE, RunState.RUNNING, RunState.QUEUED)
-"""States of a run in which there is nothing to start."""
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -80,15 +78,13 @@ def run_here(
                 process.wait()
 
 
-def submit(commands: Mapping[Path, Sequence[str]], folder: Path) -> str:
+def submit(commands: Mapping[Path, Sequence[str]], folder: Path, *, dry_run: bool = False) -> None:
     """Submit trainings to SLURM as one job array, with the options of the first of them and of this command line.
 
     Args:
-        commands: Run directory to the words of its ``deta train``.
+        commands: Run directory to the words of its ``deta train``, at least one.
         folder: Of all of them.
-
-    Returns:
-        The id of the job.
+        dry_run: Only say with which options.
     """
     words = training_words(next(iter(commands.values())))
     given = [word for word in given_words(HydraConfig.get().overrides.task) if "cluster" in word.partition("=")[0]]
@@ -97,7 +93,12 @@ def submit(commands: Mapping[Path, Sequence[str]], folder: Path) -> str:
     options = OmegaConf.to_container(composed.cluster.options, resolve=True)
     assert isinstance(options, dict)
     named = {str(name): value for name, value in options.items()}
-    return slurm.submit(commands, named, folder, max_parallel=composed.cluster.max_parallel)
+    limit = composed.cluster.max_parallel
+    if dry_run:
+        slurm.require_time_before_warning(named)
+        print("sbatch", shlex.join(slurm.sbatch_options(named, len(commands), folder, max_parallel=limit)))
+        return
+    slurm.submit(commands, named, folder, max_parallel=limit)
 
 
 def further_words(cfg: DictConfig, taken: Mapping[str, str] = MappingProxyType({})) -> list[str]:

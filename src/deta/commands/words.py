@@ -1,5 +1,6 @@
 """The words of a command line that make a training what it is."""
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,11 +8,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from deta.utils.files import write_json
+
 AUTO = "auto"
 """Value of ``ckpt``: continue the run in this directory if there is one, and leave it alone if it is done."""
 SEARCH_PATH = "hydra.searchpath="
 """Begin of the override that names folders of configurations."""
-_WHERE_AND_HOW = ("cluster", "ckpt", "hydra")
+WORDS = "words.json"
+"""In a run directory: the words with which the run is continued."""
+_REMEDY = "remove it and give all words of the run, with ckpt=auto and hydra.run.dir"
+_WHERE_AND_HOW = ("cluster", "ckpt", "hydra", "trusted")
 _FROM_COMMAND_LINE = ("command-line", "hydra.searchpath in command-line")
 """Hydra's names for ``--config-dir`` and for the override of its search path."""
 
@@ -38,10 +44,30 @@ def complete_words(hydra: Any) -> list[str]:  # noqa: ANN401 - as above
     return [*search_path_words(hydra), *given_words(hydra.overrides.task)]
 
 
+def record_words(run: Path, words: Iterable[str]) -> None:
+    """Make ``words`` those of a run; a kill at any moment leaves the earlier ones or these."""
+    write_json(run / WORDS, list(words))
+
+
 def recorded_words(run: Path) -> list[str] | None:
-    """``complete_words`` of an earlier start of a run; None if it has none on record."""
-    record = run / ".hydra" / "hydra.yaml"
-    return complete_words(OmegaConf.load(record).hydra) if record.is_file() else None
+    """``complete_words`` of the latest part of a run that began to train; None if it has none on record.
+
+    Runs without a record of ours have that of Hydra, which every start overwrites.
+
+    Raises:
+        ValueError: The record is damaged.
+    """
+    record = run / WORDS
+    if not record.is_file():
+        older = run / ".hydra" / "hydra.yaml"
+        return complete_words(OmegaConf.load(older).hydra) if older.is_file() else None
+    try:
+        words = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{record} is damaged ({error}): {_REMEDY}") from error
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"{record} must hold a list of the words of a command line: {_REMEDY}")
+    return words
 
 
 def training_words(words: Iterable[str]) -> list[str]:

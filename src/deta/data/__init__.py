@@ -1,24 +1,32 @@
-"""COCO-format data: reading, checking, augmenting and batching."""
+"""COCO-format data: reading, checking, augmenting and batching.
 
-from deta.data.categories import Categories
-from deta.data.checks import DatasetReport, check_dataset, write_checksums
-from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
-from deta.data.collate import Collate
-from deta.data.datamodule import CocoDataModule
-from deta.data.dataset import CocoDataset
-from deta.data.images import ImageError, read_image
-from deta.data.loaders import EvalLoader, TrainLoader
-from deta.data.sample import Sample, SampleKey, unlabelled_sample
-from deta.data.samplers import EvalSampler, TrainSampler
-from deta.data.shapes import SHAPE_CATEGORIES, ShapesDataModule, ShapesRecipe, generate_shapes
-from deta.data.transforms import (
-    Compose,
-    RandomChoice,
-    RandomHorizontalFlip,
-    RandomSizeCrop,
-    ResizeShortSide,
-    Transform,
-)
+The names are looked up when they are used, so that reading annotations imports no PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deta.data.categories import Categories
+    from deta.data.checks import DatasetReport, check_dataset, write_checksums
+    from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
+    from deta.data.collate import Collate
+    from deta.data.datamodule import CocoDataModule
+    from deta.data.dataset import CocoDataset
+    from deta.data.images import ImageError, read_image
+    from deta.data.loaders import EvalLoader, TrainLoader
+    from deta.data.sample import Sample, SampleKey, unlabelled_sample
+    from deta.data.samplers import EvalSampler, TrainSampler
+    from deta.data.shapes import SHAPE_CATEGORIES, ShapesDataModule, generate_shapes
+    from deta.data.shapes_recipe import ShapesRecipe
+    from deta.data.transforms import (
+        Compose,
+        RandomChoice,
+        RandomHorizontalFlip,
+        RandomSizeCrop,
+        ResizeShortSide,
+        Transform,
+    )
 
 __all__ = [
     "SHAPE_CATEGORIES",
@@ -51,3 +59,35 @@ __all__ = [
     "unlabelled_sample",
     "write_checksums",
 ]
+
+_NAMES_BY_MODULE = {
+    "categories": ("Categories",),
+    "checks": ("DatasetReport", "check_dataset", "write_checksums"),
+    "coco": ("AnnotationReport", "CocoAnnotations", "read_coco"),
+    "collate": ("Collate",),
+    "datamodule": ("CocoDataModule",),
+    "dataset": ("CocoDataset",),
+    "images": ("ImageError", "read_image"),
+    "loaders": ("EvalLoader", "TrainLoader"),
+    "sample": ("Sample", "SampleKey", "unlabelled_sample"),
+    "samplers": ("EvalSampler", "TrainSampler"),
+    "shapes": ("SHAPE_CATEGORIES", "ShapesDataModule", "generate_shapes"),
+    "shapes_recipe": ("ShapesRecipe",),
+    "transforms": (
+        "Compose",
+        "RandomChoice",
+        "RandomHorizontalFlip",
+        "RandomSizeCrop",
+        "ResizeShortSide",
+        "Transform",
+    ),
+}
+_MODULES = {name: f"deta.data.{module}" for module, names in _NAMES_BY_MODULE.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value

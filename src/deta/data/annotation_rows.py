@@ -1,22 +1,34 @@
 """The annotations of a file: checked row by row and packed at once, as a file may hold a million of them."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from numpy.typing import NDArray
 
-from deta.data.categories import Categories
 from deta.data.problems import Problems
-from deta.data.values import is_id, is_number
+from deta.data.rows import Id, Number, RowReader
 
-_LIMIT = 1e9
-"""Largest believable coordinate, in pixels; the comparison also catches NaN and infinity."""
-_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
-_UNKNOWN_IMAGE = "annotation whose image_id is not among the images"
-_UNKNOWN_CATEGORY = "annotation whose category_id is not among the categories"
+_RULES = {
+    "id": "id is not an integer",
+    "image_id": "image_id is not an integer",
+    "category_id": "category_id is not an integer",
+    "bbox": "bbox is not four numbers [x, y, width, height] between -1e9 and 1e9",
+    "area": "area is not a number of at least 0 and below 1e18",
+    "iscrowd": "iscrowd is not the integer 0 or 1",
+}
+
+
+class _Annotation(Struct, gc=False):
+    id: Id
+    image_id: Id
+    category_id: Id
+    bbox: tuple[Number, Number, Number, Number]
+    area: Annotated[float, Meta(ge=0, lt=1e18)] | UnsetType = UNSET
+    iscrowd: Literal[0, 1] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,114 +56,80 @@ class AnnotationColumns:
     num_missing_iscrowd: int
 
 
-class AnnotationReader:
-    """Takes the rows of ``annotations`` one by one; images and categories may come later in the file.
+def read_annotations(
+    rows: Sequence[Raw], *, image_ids: Sequence[int], category_ids: Sequence[int], problems: Problems
+) -> AnnotationColumns:
+    """Check and pack annotations.
 
     Args:
-        problems: Collects the faults; faulty rows are left out.
+        rows: As they stand in the file.
+        image_ids: Id of every row of the images.
+        category_ids: Id of every class.
+        problems: Collects the faults, among them ids that occur twice or that are not among those above; what is
+            returned is of use only if there is none.
     """
-
-    def __init__(self, problems: Problems) -> None:
-        self._problems = problems
-        self._num_rows = 0
-        self._ids, self._images, self._categories = array("q"), array("q"), array("q")
-        self._boxes, self._areas, self._is_crowd = array("d"), array("d"), array("b")
-        self._num_missing_area = 0
-        self._num_missing_iscrowd = 0
-        self._suspects: list[dict[str, Any]] = []
-
-    def add(self, row: object) -> None:
-        """Check one row and keep what is needed of it."""
-        position = self._num_rows
-        self._num_rows += 1
-        values: Mapping[str, Any] = row if isinstance(row, dict) else {}
-        if not is_id(values.get("id")):
-            self._problems.add("annotation whose id is not an integer", f"position {position}: {values.get('id')!r}")
-        elif is_id(values.get("image_id")) and is_id(values.get("category_id")) and _value_fault(values) is None:
-            self._keep(values)
+    reader = RowReader(_Annotation, what="annotation", rules=_RULES, problems=problems, max_bytes=None)
+    ids, owners, categories = array("q"), array("q"), array("q")
+    boxes, areas, is_crowd = array("d"), array("d"), array("b")
+    num_missing_area = num_missing_iscrowd = 0
+    for row in reader.read(rows):
+        ids.append(row.id)
+        owners.append(row.image_id)
+        categories.append(row.category_id)
+        boxes.extend(row.bbox)
+        if row.area is UNSET:
+            num_missing_area += 1
+            areas.append(row.bbox[2] * row.bbox[3])
         else:
-            self._suspects.append({key: values[key] for key in _KEYS if key in values})
-
-    def finish(self, image_ids: Sequence[int], categories: Categories) -> AnnotationColumns:
-        """All rows; those that name what does not exist, and ids that occur twice, are added to the problems.
-
-        Args:
-            image_ids: Id of every row of the images.
-            categories: What category ids mean.
-        """
-        ids = np.frombuffer(self._ids, dtype=np.int64)
-        self._find_repeats(np.concatenate((ids, np.array([row["id"] for row in self._suspects], dtype=np.int64))))
-        known_images, known_categories = set(image_ids), set(categories.ids)
-        for row in self._suspects:
-            fault = _reference_fault(row, known_images, known_categories) or _value_fault(row)
-            if fault is not None:
-                self._problems.add(fault[0], f"annotation {row['id']}: {fault[1]!r}")
-        images, is_image = _look_up(np.frombuffer(self._images, dtype=np.int64), np.array(image_ids, dtype=np.int64))
-        labels, is_label = _look_up(
-            np.frombuffer(self._categories, dtype=np.int64), np.array(categories.ids, dtype=np.int64)
-        )
-        for place in np.flatnonzero(~is_image):
-            self._problems.add(_UNKNOWN_IMAGE, f"annotation {ids[place]}: {self._images[place]}")
-        for place in np.flatnonzero(is_image & ~is_label):
-            self._problems.add(_UNKNOWN_CATEGORY, f"annotation {ids[place]}: {self._categories[place]}")
-        return AnnotationColumns(
-            ids=ids,
-            images=images,
-            labels=labels,
-            boxes=np.frombuffer(self._boxes, dtype=np.float64).reshape(-1, 4),
-            areas=np.frombuffer(self._areas, dtype=np.float64),
-            is_crowd=np.frombuffer(self._is_crowd, dtype=np.bool_),
-            num_missing_area=self._num_missing_area,
-            num_missing_iscrowd=self._num_missing_iscrowd,
-        )
-
-    def _keep(self, row: Mapping[str, Any]) -> None:
-        box = row["bbox"]
-        self._ids.append(row["id"])
-        self._images.append(row["image_id"])
-        self._categories.append(row["category_id"])
-        self._boxes.extend(box)
-        self._areas.append(row.get("area", box[2] * box[3]))
-        self._is_crowd.append(bool(row.get("iscrowd", 0)))
-        self._num_missing_area += "area" not in row
-        self._num_missing_iscrowd += "iscrowd" not in row
-
-    def _find_repeats(self, ids: NDArray[np.int64]) -> None:
-        in_order = np.sort(ids)
-        for repeated in in_order[1:][in_order[1:] == in_order[:-1]].tolist():
-            self._problems.add("annotation id listed more than once", str(repeated))
+            areas.append(row.area)
+        num_missing_iscrowd += row.iscrowd is UNSET
+        is_crowd.append(row.iscrowd is not UNSET and row.iscrowd)
+    columns = np.frombuffer(ids, dtype=np.int64), np.frombuffer(owners, dtype=np.int64)
+    labels = np.frombuffer(categories, dtype=np.int64)
+    _find_repeats(columns[0], reader.suspects, problems)
+    return AnnotationColumns(
+        ids=columns[0],
+        images=_look_up("image", columns[1], columns[0], image_ids, reader.suspects, problems),
+        labels=_look_up("category", labels, columns[0], category_ids, reader.suspects, problems),
+        boxes=np.frombuffer(boxes, dtype=np.float64).reshape(-1, 4),
+        areas=np.frombuffer(areas, dtype=np.float64),
+        is_crowd=np.frombuffer(is_crowd, dtype=np.bool_),
+        num_missing_area=num_missing_area,
+        num_missing_iscrowd=num_missing_iscrowd,
+    )
 
 
-def _look_up(values: NDArray[np.int64], known: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Position of every value in ``known``, and whether it is there at all."""
-    if not len(known):
-        return np.zeros_like(values), np.zeros(len(values), dtype=np.bool_)
-    order = np.argsort(known)
-    positions = order[np.searchsorted(known, values, sorter=order).clip(max=len(known) - 1)]
-    return positions, np.asarray(known[positions] == values)
+def no_annotations() -> AnnotationColumns:
+    """Those of a file that has none."""
+    return read_annotations((), image_ids=(), category_ids=(), problems=Problems(""))
 
 
-def _reference_fault(row: Mapping[str, Any], images: set[int], categories: set[int]) -> tuple[str, Any] | None:
-    image_id, category_id = row.get("image_id"), row.get("category_id")
-    if not is_id(image_id):
-        return "annotation whose image_id is not an integer", image_id
-    if image_id not in images:
-        return _UNKNOWN_IMAGE, image_id
-    if not is_id(category_id):
-        return "annotation whose category_id is not an integer", category_id
-    if category_id not in categories:
-        return _UNKNOWN_CATEGORY, category_id
-    return None
+def _find_repeats(ids: NDArray[np.int64], suspects: Iterable[Mapping[str, Any]], problems: Problems) -> None:
+    others = np.array([values["id"] for values in suspects if "id" in values], dtype=np.int64)
+    in_order = np.sort(np.concatenate((ids, others)))
+    for repeated in in_order[1:][in_order[1:] == in_order[:-1]].tolist():
+        problems.add("annotation id listed more than once", str(repeated))
 
 
-def _value_fault(row: Mapping[str, Any]) -> tuple[str, Any] | None:
-    box, area, crowd = row.get("bbox"), row.get("area", 0), row.get("iscrowd", 0)
-    if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
-        return "annotation whose bbox is not four numbers [x, y, width, height]", box
-    if not all(-_LIMIT < value < _LIMIT for value in box):
-        return "annotation whose bbox is not finite", box
-    if not is_number(area) or not 0 <= area < _LIMIT**2:
-        return "annotation whose area is not a finite number of at least 0", area
-    if crowd not in (0, 1):
-        return "annotation whose iscrowd is not 0 or 1", crowd
-    return None
+def _look_up(
+    what: str,
+    values: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    known: Sequence[int],
+    suspects: Iterable[Mapping[str, Any]],
+    problems: Problems,
+) -> NDArray[np.int64]:
+    """Position of every value in ``known``; those that are not there are faults of their annotations."""
+    fault = f"annotation whose {what}_id is not among the {'images' if what == 'image' else 'categories'}"
+    listed = np.array(known, dtype=np.int64)
+    order = np.argsort(listed)
+    places = np.searchsorted(listed, values, sorter=order).clip(max=max(0, len(listed) - 1))
+    positions = order[places] if len(listed) else np.zeros_like(values)
+    is_known = listed[positions] == values if len(listed) else np.zeros(len(values), dtype=np.bool_)
+    for place in np.flatnonzero(~is_known):
+        problems.add(fault, f"annotation {ids[place]}: {values[place]}")
+    known_ids = set(known)
+    for row in suspects:
+        if f"{what}_id" in row and row[f"{what}_id"] not in known_ids:
+            problems.add(fault, f"annotation {row.get('id', 'without id')}: {row[f'{what}_id']}")
+    return positions

@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from deta.data.categories import Categories
 from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
-from deta.data.files import missing_files
+from deta.data.files import missing_files, path_inside, with_similar
 from deta.data.image_rows import Layout
-from deta.data.images import ImageError, read_image
+from deta.data.images import DecodedImage, ImageError, ImageRules, decode_image
 from deta.data.problems import Problems
 from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
+from deta.utils.files import write_text
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def check_dataset(
     categories: Categories | None = None,
     checksums: Path | None = None,
     num_workers: int = 1,
-    min_image_side: int = 8,
-    scale_16bit: bool = False,
+    rules: ImageRules | None = None,
+    follow_links: bool = False,
     layout: Layout = "coco",
     allow_unlabelled: bool = False,
 ) -> DatasetReport:
@@ -81,8 +81,8 @@ def check_dataset(
         checksums: File of ``write_checksums``; images whose bytes differ are errors. Damage inside the pixel data
             of a JPEG decodes without complaint, only this finds it.
         num_workers: Threads that decode, from 1.
-        min_image_side: Smallest side accepted, in pixels.
-        scale_16bit: Whether 16-bit grey images are accepted.
+        rules: Which images are accepted and how they are read; None is the defaults.
+        follow_links: Whether links in the folder may lead out of it.
         layout: ``coco`` or ``lvis``.
         allow_unlabelled: Accept a file without ``annotations``, such as that of test images.
     """
@@ -95,11 +95,15 @@ def check_dataset(
     errors, warnings = Problems(str(image_folder)), Problems(str(image_folder))
     missing = set(missing_files(annotations, image_folder))
     for name in sorted(missing):
-        errors.add("image file that does not exist", name)
+        errors.add("image file that does not exist", with_similar(image_folder, name))
     expected = None if checksums is None else _read_checksums(checksums)
 
     def check(index: int) -> _Finding:
-        return _check_image(annotations, index, image_folder, expected, min_image_side, scale_16bit)
+        try:
+            path = path_inside(image_folder, annotations.file_name(index), follow_links=follow_links)
+        except ValueError as error:
+            return _Finding([("image outside of its folder", str(error))], [], is_decoded=False)
+        return _check_image(annotations, index, path, expected, rules)
 
     present = [index for index in range(len(annotations)) if annotations.file_name(index) not in missing]
     with ThreadPoolExecutor(max_workers=num_workers) as pool:
@@ -130,7 +134,7 @@ def write_checksums(annotations: CocoAnnotations, image_folder: Path, path: Path
         FileNotFoundError: If an image is missing.
     """
     names = [annotations.file_name(index) for index in range(len(annotations))]
-    path.write_text("".join(f"{_sha256(image_folder / name)}  {name}\n" for name in names))
+    write_text(path, "".join(f"{_sha256(image_folder / name)}  {name}\n" for name in names))
 
 
 @dataclass(frozen=True)
@@ -145,37 +149,38 @@ class _Finding:
 def _check_image(
     annotations: CocoAnnotations,
     index: int,
-    image_folder: Path,
+    path: Path,
     expected: dict[str, str] | None,
-    min_image_side: int,
-    scale_16bit: bool,
+    rules: ImageRules | None,
 ) -> _Finding:
-    name, size = annotations.file_name(index), annotations.size(index)
-    path = image_folder / name
+    name = annotations.file_name(index)
     errors: list[tuple[str, str]] = []
     if expected is not None and name not in expected:
         errors.append(("image without checksum", name))
     elif expected is not None and _sha256(path) != expected[name]:
         errors.append(("image whose checksum differs", name))
     try:
-        read_image(path, expected_size=size, min_side=min_image_side, scale_16bit=scale_16bit)
+        decoded = decode_image(path, name=str(path), expected_size=annotations.size(index), rules=rules)
     except ImageError as error:
         return _Finding([*errors, ("image that cannot be used", str(error))], [], is_decoded=False)
-    return _Finding(errors, _oddities(path, name, size), is_decoded=True)
+    return _Finding(errors, [(kind, name) for kind in _oddities(decoded)], is_decoded=True)
 
 
-def _oddities(path: Path, name: str, size: tuple[int, int]) -> list[tuple[str, str]]:
+def _oddities(decoded: DecodedImage) -> list[str]:
     """What reading a usable image silently settles."""
-    with Image.open(path) as image:
-        oddities = []
-        if image.has_transparency_data:
-            oddities.append(("image with transparency, which is dropped", name))
-        elif image.mode != "RGB":
-            oddities.append((f"image of mode {image.mode}, which is converted to RGB", name))
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            action = "ignored" if (image.height, image.width) == size else "applied"
-            oddities.append((f"image with an EXIF orientation, which is {action} to match the annotations", name))
-        return oddities
+    kinds = []
+    if decoded.has_transparency:
+        kinds.append("image with transparency, which is dropped")
+    elif decoded.mode != "RGB":
+        kinds.append(f"image of mode {decoded.mode}, which is converted to RGB")
+    if decoded.orientation == "undecided":
+        kinds.append(
+            "image with an EXIF orientation, which is ignored, although the annotated size fits the turned image as "
+            "well (data.exif=apply turns it)"
+        )
+    elif decoded.orientation != "none":
+        kinds.append(f"image with an EXIF orientation, which is {decoded.orientation} to match the annotations")
+    return kinds
 
 
 def _objects_per_class(annotations: CocoAnnotations) -> dict[str, int]:

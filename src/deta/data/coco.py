@@ -8,11 +8,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from deta.data.annotation_rows import AnnotationReader
+from deta.data.annotation_rows import no_annotations
 from deta.data.categories import Categories
 from deta.data.coco_json import CocoFile, read_coco_file
 from deta.data.image_rows import Layout, Ragged, offsets_of
-from deta.data.problems import MAX_EXAMPLES, Problems
+from deta.data.problems import MAX_EXAMPLES
 
 _ROUNDING = 0.011
 """COCO rounds boxes to 0.01 px, so a box may leave its image by that much without being wrong."""
@@ -189,7 +189,7 @@ def read_coco(
 def _pack(content: CocoFile) -> CocoAnnotations:
     images, annotations = content.images, content.annotations
     if annotations is None:
-        annotations = AnnotationReader(Problems("")).finish((), content.categories)
+        annotations = no_annotations()
     image_ids = np.asarray(images.ids, dtype=np.int64)
     order = np.argsort(image_ids, kind="stable")
     sizes = np.asarray(images.sizes, dtype=np.int64).reshape(-1, 2)

@@ -1,19 +1,36 @@
 """Reading and checking an annotation file in the layout of COCO or LVIS, before it is packed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from deta.data.annotation_rows import AnnotationColumns, AnnotationReader
+from msgspec import Raw, Struct
+
+from deta.data.annotation_rows import AnnotationColumns, read_annotations
 from deta.data.categories import Categories
-from deta.data.image_rows import LVIS_KEYS, ImageColumns, ImageReader, Layout
-from deta.data.json_stream import stream_object
+from deta.data.image_rows import LVIS_KEYS, ImageColumns, Layout, is_lvis, read_images
+from deta.data.json_file import elements, kind_of, read_members, require_lists
 from deta.data.problems import Problems
-from deta.data.values import is_id
+from deta.data.rows import Id, RowReader
 
 FREQUENCIES = ("r", "c", "f")
 """LVIS's groups of categories by the number of training images: rare, common, frequent."""
+
+_RULES = {
+    "id": "id is not an integer",
+    "name": "name is not a text",
+    "frequency": f"frequency is not one of {', '.join(FREQUENCIES)}",
+}
+
+
+class _Category(Struct, gc=False):
+    id: Id
+    name: str
+
+
+class _LvisCategory(_Category, gc=False):
+    frequency: Literal["r", "c", "f"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +51,7 @@ class CocoFile:
 
 
 def read_coco_file(path: Path, *, layout: Layout = "coco") -> CocoFile:
-    """Read and check an annotation file; masks are parsed and dropped.
+    """Read and check an annotation file; masks are passed over.
 
     Args:
         path: JSON.
@@ -42,83 +59,56 @@ def read_coco_file(path: Path, *, layout: Layout = "coco") -> CocoFile:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON (with line and column), not an object, without ``images`` or ``categories``,
-            in the other layout, or has faulty rows; all kinds of faults are listed with counts.
+        ValueError: It is not JSON (with line and column), not an object, without ``images`` or ``categories``, has
+            one of its keys twice, is in the other layout, or has faulty rows; all kinds of faults are listed with
+            counts.
     """
     if not path.is_file():
         raise FileNotFoundError(f"annotation file {path} does not exist; check data.root and the file names below it")
+    members = read_members(path)
+    image_rows, category_rows = require_lists(path, members, ("images", "categories"))
+    _require_layout(path, layout, is_lvis=is_lvis(image_rows))
     problems = Problems(str(path))
-    images, annotations = ImageReader(layout, problems), AnnotationReader(problems)
-    document = _parse(path, images, annotations)
-    _require_layout(path, layout, images)
-    categories = _read_categories(document["categories"], path)
-    frequencies = _read_frequencies(document["categories"], path) if layout == "lvis" else None
-    image_columns = images.finish(categories)
-    left = document.get("annotations", [])
-    if not isinstance(left, list):
-        problems.add("'annotations' that is not a list", _kind(left))
-    columns = annotations.finish(image_columns.ids, categories) if "annotations" in document else None
+    categories, frequencies = _read_categories(category_rows, layout, problems)
+    images = read_images(image_rows, layout, category_ids=categories.ids, problems=problems)
+    annotation_rows = elements(members["annotations"]) if "annotations" in members else []
+    if annotation_rows is None:
+        problems.add("'annotations' that is not a list", kind_of(members["annotations"]))
+    annotations = read_annotations(
+        annotation_rows or (), image_ids=images.ids, category_ids=categories.ids, problems=problems
+    )
     problems.raise_if_any()
-    return CocoFile(categories, frequencies, image_columns, columns)
+    return CocoFile(categories, frequencies, images, annotations if "annotations" in members else None)
 
 
-def _parse(path: Path, images: ImageReader, annotations: AnnotationReader) -> dict[str, Any]:
-    """The file without its images and annotations, which the readers get."""
-    try:
-        document = stream_object(path, {"images": images.add, "annotations": annotations.add})
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: not text, {error.reason}") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError(
-            f"{path} must hold a JSON object with images, annotations, categories, not a {_kind(document)}"
-        )
-    for key, has_rows in (("images", images.num_rows > 0), ("categories", bool(document.get("categories")))):
-        if not isinstance(document.get(key), list) or not has_rows:
-            raise ValueError(f"{path} must have a non-empty list {key!r}; keys found: {', '.join(document) or 'none'}")
-    return document
-
-
-def _require_layout(path: Path, layout: Layout, images: ImageReader) -> None:
-    if layout == "coco" and images.num_lvis_rows:
+def _require_layout(path: Path, layout: Layout, *, is_lvis: bool) -> None:
+    if layout == "coco" and is_lvis:
         raise ValueError(
             f"{path} has the layout of LVIS (images with {LVIS_KEYS[0]}); use data=lvis instead of data=coco, "
             "and evaluator=lvis"
         )
-    if layout == "lvis" and not images.num_lvis_rows:
+    if layout == "lvis" and not is_lvis:
         raise ValueError(
             f"{path} has the layout of COCO (no image with {LVIS_KEYS[0]}); use data=coco instead of data=lvis, "
             "and evaluator=coco"
         )
 
 
-def _read_categories(rows: Sequence[Any], path: Path) -> Categories:
-    problems = Problems(str(path))
-    names: dict[int, str] = {}
-    for position, row in enumerate(rows):
-        category_id = row.get("id") if isinstance(row, dict) else None
-        if not is_id(category_id):
-            problems.add("category whose id is not an integer", f"position {position}: {category_id!r}")
-        elif not isinstance(row.get("name"), str):
-            problems.add("category whose name is not a string", f"category {category_id}: {row.get('name')!r}")
-        elif category_id in names:
-            problems.add("category id listed more than once", str(category_id))
-        else:
-            names[category_id] = row["name"]
+def _read_categories(
+    rows: Sequence[Raw], layout: Layout, problems: Problems
+) -> tuple[Categories, tuple[str, ...] | None]:
+    """Categories by id and, for LVIS, their frequencies; of use only if there is no problem."""
+    reader: RowReader[Any] = RowReader(
+        _LvisCategory if layout == "lvis" else _Category, what="category", rules=_RULES, problems=problems
+    )
+    found: dict[int, Any] = {}
+    for row in reader.read(rows):
+        if row.id in found:
+            problems.add("category id listed more than once", str(row.id))
+        if not any(character.isprintable() and not character.isspace() for character in row.name):
+            problems.add("category whose name is blank", f"category {row.id}: {row.name!r}")
+        found[row.id] = row
     problems.raise_if_any()
-    ids = sorted(names)
-    return Categories(ids=tuple(ids), names=tuple(names[category_id] for category_id in ids))
-
-
-def _read_frequencies(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[str, ...]:
-    problems = Problems(str(path))
-    for row in rows:
-        if row.get("frequency") not in FREQUENCIES:
-            problems.add("category whose frequency is not r, c or f", f"category {row['id']}: {row.get('frequency')!r}")
-    problems.raise_if_any()
-    return tuple(row["frequency"] for row in sorted(rows, key=lambda row: int(row["id"])))
-
-
-def _kind(value: object) -> str:
-    return {list: "list", dict: "object", str: "string", type(None): "null"}.get(type(value), type(value).__name__)
+    in_order = [found[category_id] for category_id in sorted(found)]
+    categories = Categories(ids=tuple(row.id for row in in_order), names=tuple(row.name for row in in_order))
+    return categories, tuple(row.frequency for row in in_order) if layout == "lvis" else None

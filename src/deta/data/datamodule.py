@@ -1,6 +1,7 @@
 """A data set in the layout of COCO or LVIS, as Lightning takes it."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from deta.data.collate import Collate
 from deta.data.dataset import CocoDataset
 from deta.data.frequency import repeat_factors
 from deta.data.image_rows import LAYOUTS, Layout
-from deta.data.loaders import EvalLoader, TrainLoader
+from deta.data.images import ImageRules
+from deta.data.loaders import DEFAULT_TIMEOUT, EvalLoader, TrainLoader
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.samplers import EvalSampler, ShuffleGroups, TrainSampler
 from deta.data.sources import FolderSplit, Split
@@ -62,7 +64,11 @@ class CocoDataModule(LightningDataModule):
         on_bad_image: ``error``, or ``skip`` to replace unusable training images, see ``CocoDataset``.
         max_bad_fraction: Largest share of the training images that may be skipped, 0..1.
         min_image_side: Smallest side accepted, in pixels.
+        max_image_pixels: Most pixels of an image, see ``ImageRules``.
         scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
+        exif: What an EXIF orientation does, ``auto``, ``apply`` or ``ignore``, see ``ImageRules``.
+        follow_links: Whether links in the image folders may lead out of them.
+        read_timeout: Seconds that a loop waits for a batch of its reading processes; 0 waits for ever.
         pad_to: ``height, width`` in pixels of every batch, for static shapes; None pads to the largest image.
         layout: Of both files: ``coco``, or ``lvis``, whose file names are folder and name in ``coco_url``.
         repeat_threshold: Share of the training images, 0..1, below which a class counts as rare and its images are
@@ -97,7 +103,11 @@ class CocoDataModule(LightningDataModule):
         on_bad_image: str = "error",
         max_bad_fraction: float = 0.001,
         min_image_side: int = 8,
+        max_image_pixels: int = ImageRules.max_pixels,
         scale_16bit: bool = False,
+        exif: str = "auto",
+        follow_links: bool = False,
+        read_timeout: float = DEFAULT_TIMEOUT,
         pad_to: Sequence[int] | None = None,
         layout: Layout = "coco",
         repeat_threshold: float | None = None,
@@ -105,9 +115,10 @@ class CocoDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         folder = Path(root)
+        require_bool("data.follow_links", follow_links)
         self._folders = {
-            "train": FolderSplit(folder / train_annotations, folder / train_images),
-            "val": FolderSplit(folder / val_annotations, folder / val_images),
+            "train": FolderSplit(folder / train_annotations, folder / train_images, follow_links),
+            "val": FolderSplit(folder / val_annotations, folder / val_images, follow_links),
         }
         self._shuffle_window = shuffle_window
         if shuffle_window is not None:
@@ -133,8 +144,10 @@ class CocoDataModule(LightningDataModule):
         self._check_files = require_bool("data.check_files", check_files)
         self._on_bad_image = require_choice("data.on_bad_image", on_bad_image, ("error", "skip"))
         self._max_bad_fraction = require_number("data.max_bad_fraction", max_bad_fraction, low=0, high=1)
-        self._min_image_side = require_int("data.min_image_side", min_image_side, low=1)
-        self._scale_16bit = require_bool("data.scale_16bit", scale_16bit)
+        self._image_rules = ImageRules(
+            min_side=min_image_side, max_pixels=max_image_pixels, scale_16bit=scale_16bit, exif=exif
+        )
+        self._read_timeout = require_number("data.read_timeout", read_timeout, low=0)
         self._collate = Collate(pad_to=pad_to)
         require_choice("data.layout", layout, LAYOUTS)
         self._layout = layout
@@ -147,6 +160,7 @@ class CocoDataModule(LightningDataModule):
                 f"data.num_sampled_classes must be 0 unless data.layout is lvis, got {num_sampled_classes}: in other "
                 "data sets every class was looked for in every image"
             )
+        self._earlier_exif: str | None = None  # of the parts of a run before this one
         self._train_dataset: CocoDataset | None = None
         self._val_dataset: CocoDataset | None = None
 
@@ -176,6 +190,26 @@ class CocoDataModule(LightningDataModule):
     def num_workers(self) -> int:
         """Reading processes per rank and loader."""
         return self._num_workers
+
+    @property
+    def image_rules(self) -> ImageRules:
+        """Which images are accepted and how they are read."""
+        return self._image_rules
+
+    @property
+    def exif(self) -> str | None:
+        """What EXIF orientations do: ``apply``, ``ignore``, or None where it is ``auto`` and none has been read yet.
+
+        Of ``auto`` it is what most of the images needed.
+        """
+        if self._image_rules.exif != "auto":
+            return self._image_rules.exif
+        counts = Counter[str]()
+        for dataset in (self._train_dataset, self._val_dataset):
+            counts.update({} if dataset is None else dataset.orientations())
+        if not counts["applied"] and not counts["ignored"]:
+            return self._earlier_exif
+        return "apply" if counts["applied"] >= counts["ignored"] else "ignore"
 
     @property
     def folders(self) -> Mapping[str, FolderSplit]:
@@ -233,11 +267,17 @@ class CocoDataModule(LightningDataModule):
             repeat_factors=None if threshold is None else repeat_factors(annotations, threshold),
         )
         self._say(f"{len(sampler) * num_ranks} training images in an epoch, of {len(annotations)} different ones")
+        if sampler.num_left_out:
+            self._say(
+                f"{sampler.num_left_out} images are left out of every epoch, each time others: too few for another "
+                f"batch of {self._batch_size} images on {num_ranks} ranks (data.batch_size)"
+            )
         return TrainLoader(
             dataset=self.train_dataset,
             sampler=sampler,
             collate=self._collate,
             num_workers=self._num_workers,
+            timeout=self._read_timeout,
             pin_memory=self._uses_cuda(),
         )
 
@@ -259,6 +299,7 @@ class CocoDataModule(LightningDataModule):
             batch_size=self._eval_batch_size,
             collate=self._collate,
             num_workers=self._num_workers,
+            timeout=self._read_timeout,
             pin_memory=self._uses_cuda(),
         )
 
@@ -271,15 +312,18 @@ class CocoDataModule(LightningDataModule):
         return self.val_dataloader()
 
     def teardown(self, stage: str) -> None:
-        """Report the images which the training skipped."""
+        """Report the images which the training skipped, and what became of EXIF orientations."""
+        for split, dataset in (("training", self._train_dataset), ("validation", self._val_dataset)):
+            if dataset is not None and dataset.orientation_report():
+                self._say(f"{split}: {dataset.orientation_report()}")
         skipped = [] if self._train_dataset is None else self._train_dataset.bad_images()
         if skipped:
             shown = ", ".join(skipped[:MAX_EXAMPLES])
             _log.warning("%d training images were skipped as unusable: %s", len(skipped), shown)
 
     def state_dict(self) -> dict[str, Any]:
-        """The category list, so that a checkpoint says what its class indexes mean."""
-        return {"categories": self.categories.state_dict()}
+        """The category list, so that a checkpoint says what its class indexes mean, and ``exif``."""
+        return {"categories": self.categories.state_dict(), "exif": self.exif}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that a checkpoint's classes are those of this data.
@@ -289,6 +333,7 @@ class CocoDataModule(LightningDataModule):
         """
         saved = Categories.from_state_dict(state_dict["categories"])
         saved.require_same(self.categories, source=str(self._splits["train"].annotation_file))
+        self._earlier_exif = state_dict.get("exif")
 
     def _read(self, split: Split) -> CocoAnnotations:
         path = split.annotation_file
@@ -325,8 +370,7 @@ class CocoDataModule(LightningDataModule):
             seed=self._seed,
             on_bad_image=on_bad_image,
             max_bad_fraction=self._max_bad_fraction,
-            min_image_side=self._min_image_side,
-            scale_16bit=self._scale_16bit,
+            rules=self._image_rules,
             num_sampled_classes=self._num_sampled_classes,
         )
 

@@ -9,12 +9,12 @@ from torch.utils.data import Dataset
 
 from deta.data.coco import CocoAnnotations
 from deta.data.federated import FederatedAnnotations
-from deta.data.images import ImageError, decode_image
+from deta.data.images import ORIENTATIONS, ImageError, ImageRules, Orientation, decode_image
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.sample import Sample, SampleKey
 from deta.data.sources import ImageSource
 from deta.data.transforms import Transform
-from deta.utils.checks import require_bool, require_choice, require_int, require_number
+from deta.utils.checks import require_choice, require_int, require_number
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +34,7 @@ class CocoDataset(Dataset[Sample]):
             so that batches stay full, and counts it. An evaluation must not skip: its result would silently
             belong to another data set.
         max_bad_fraction: Largest share of the images that ``skip`` may pass over, 0..1; one more raises.
-        min_image_side: Smallest side accepted, in pixels.
-        scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
+        rules: Which images are accepted and how they are read; None is the defaults.
         num_sampled_classes: Classes drawn for each image among those that it says nothing about; of use in the
             layout of LVIS alone.
     """
@@ -49,8 +48,7 @@ class CocoDataset(Dataset[Sample]):
         seed: int = 0,
         on_bad_image: str = "error",
         max_bad_fraction: float = 0.001,
-        min_image_side: int = 8,
-        scale_16bit: bool = False,
+        rules: ImageRules | None = None,
         num_sampled_classes: int = 0,
     ) -> None:
         self.annotations = annotations
@@ -59,15 +57,15 @@ class CocoDataset(Dataset[Sample]):
         self._seed = require_int("seed", seed, low=0)
         self._skips = require_choice("on_bad_image", on_bad_image, ("error", "skip")) == "skip"
         self._max_bad_fraction = require_number("max_bad_fraction", max_bad_fraction, low=0, high=1)
-        self._min_image_side = require_int("min_image_side", min_image_side, low=1)
-        self._scale_16bit = require_bool("scale_16bit", scale_16bit)
+        self._rules = rules or ImageRules()
         self._federated = (
             None
             if annotations.negative is None
             else FederatedAnnotations(annotations=annotations, num_sampled=num_sampled_classes, seed=seed)
         )
-        # In shared memory, so that the count covers all worker processes.
+        # In shared memory, so that the counts cover all worker processes.
         self._is_bad = torch.zeros(len(annotations), dtype=torch.bool).share_memory_()
+        self._orientations = torch.zeros(len(annotations), dtype=torch.uint8).share_memory_()
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -97,22 +95,47 @@ class CocoDataset(Dataset[Sample]):
         """File names of the images skipped so far, by all workers."""
         return [self.annotations.file_name(int(index)) for index in torch.nonzero(self._is_bad)]
 
+    def orientations(self) -> dict[Orientation, int]:
+        """What became of the EXIF orientations of the images read so far, by all workers; without those of none."""
+        counts = torch.bincount(self._orientations, minlength=len(ORIENTATIONS)).tolist()
+        return {what: count for what, count in zip(ORIENTATIONS[1:], counts[1:], strict=True) if count}
+
+    def orientation_report(self) -> str:
+        """One sentence on the EXIF orientations of the images read so far; empty if none had one."""
+        counts = self.orientations()
+        if not counts:
+            return ""
+        parts = [f"{counts.get('applied', 0)} applied", f"{counts.get('ignored', 0)} ignored"]
+        if "undecided" in counts:
+            parts.append(f"{counts['undecided']} ignored although the annotated size fits both ways")
+        return (
+            f"{sum(counts.values())} images have an EXIF orientation: {', '.join(parts)} (data.exif={self._rules.exif})"
+        )
+
     def _read_usable(self, index: int) -> tuple[int, Tensor]:
         while True:
             encoded = self._images.open(index)
             try:
-                return index, decode_image(
+                decoded = decode_image(
                     encoded.file,
                     name=encoded.name,
                     expected_size=self.annotations.size(index),
-                    min_side=self._min_image_side,
-                    scale_16bit=self._scale_16bit,
+                    rules=self._rules,
                 )
             except ImageError as error:
                 if not self._skips:
                     raise
                 self._note_bad(index, error)
                 index = (index + 1) % len(self)
+            else:
+                self._note_orientation(index, encoded.name, decoded.orientation)
+                return index, decoded.pixels
+
+    def _note_orientation(self, index: int, name: str, orientation: Orientation) -> None:
+        if orientation != "none" and not self._orientations.any():
+            action = "applied" if orientation == "applied" else "ignored"
+            _log.info("image %s has an EXIF orientation, which is %s (data.exif=%s)", name, action, self._rules.exif)
+        self._orientations[index] = ORIENTATIONS.index(orientation)
 
     def _note_bad(self, index: int, error: ImageError) -> None:
         if not self._is_bad[index]:

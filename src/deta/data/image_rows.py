@@ -1,22 +1,35 @@
 """The images of an annotation file: checked row by row, in the layouts of COCO and LVIS."""
 
 from array import array
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+from msgspec import Meta, Raw, Struct
 from numpy.typing import NDArray
 
-from deta.data.categories import Categories
 from deta.data.problems import Problems
-from deta.data.values import is_id
+from deta.data.rows import Id, RowReader
 
 Layout = Literal["coco", "lvis"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 LVIS_KEYS = (NEGATIVE, NOT_EXHAUSTIVE)
+MAX_SIDE = 10**6
+"""Longest side of an image that is believed, in pixels."""
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+_RULES = {
+    "id": "id is not an integer",
+    "height": f"height is not an integer from 1 to {MAX_SIDE:,}",
+    "width": f"width is not an integer from 1 to {MAX_SIDE:,}",
+    "file_name": "file_name is not a text with at least one character",
+    "coco_url": "coco_url does not end in folder and file name",
+    NEGATIVE: f"{NEGATIVE} is not a list of integers",
+    NOT_EXHAUSTIVE: f"{NOT_EXHAUSTIVE} is not a list of integers",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,91 +74,125 @@ class ImageColumns:
     not_exhaustive: Ragged | None
 
 
-class ImageReader:
-    """Takes the rows of ``images`` one by one.
+class _Image(Struct, gc=False):
+    id: Id
+    height: Side
+    width: Side
+    file_name: Annotated[str, Meta(min_length=1)]
+
+
+class _LvisImage(Struct, gc=False):
+    id: Id
+    height: Side
+    width: Side
+    coco_url: str
+    neg_category_ids: list[Id]
+    not_exhaustive_category_ids: list[Id]
+
+
+class _Layout(Struct, gc=False):
+    neg_category_ids: Raw = Raw(b"")
+    not_exhaustive_category_ids: Raw = Raw(b"")
+
+
+def is_lvis(rows: Sequence[Raw]) -> bool:
+    """Whether images have a key that the layout of LVIS alone has."""
+    probe = RowReader(_Layout, what="image", rules={}, problems=Problems(""))
+    return any(
+        len(memoryview(row.neg_category_ids)) or len(memoryview(row.not_exhaustive_category_ids))
+        for row in probe.read(rows)
+    )
+
+
+def read_images(
+    rows: Sequence[Raw], layout: Layout, *, category_ids: Sequence[int], problems: Problems
+) -> ImageColumns:
+    """Check and collect images.
 
     Args:
+        rows: As they stand in the file.
         layout: ``coco`` has ``file_name``; ``lvis`` has ``coco_url``, whose last two parts are the path, as both
             folders of COCO serve both of its splits, and two lists of category ids.
-        problems: Collects the faults; faulty rows are left out.
+        category_ids: Id of every class, ascending; what the lists may name.
+        problems: Collects the faults; if there are any, only ``ids`` is of use, which ends with those of faulty rows.
     """
+    reader: RowReader[Any] = RowReader(
+        _LvisImage if layout == "lvis" else _Image, what="image", rules=_RULES, problems=problems
+    )
+    ids, sizes, names = [], [], []
+    lists = {key: (array("q"), array("q")) for key in LVIS_KEYS}  # category ids, lengths
+    for row in reader.read(rows):
+        ids.append(row.id)
+        sizes.append((row.height, row.width))
+        names.append(name_in_url(row.coco_url) if layout == "lvis" else row.file_name)
+        if layout == "lvis":
+            for key, (values, lengths) in lists.items():
+                values.extend(getattr(row, key))
+                lengths.append(len(getattr(row, key)))
+    all_ids = [*ids, *(values["id"] for values in reader.suspects if "id" in values)]
+    _find_repeats(all_ids, problems)
+    _find_bad_names(zip(ids, names, strict=True), layout, problems)
+    _find_bad_names(((values.get("id"), _name_of(values)) for values in reader.suspects), layout, problems)
+    columns = [
+        _labels(key, *lists[key], ids, category_ids, problems) if layout == "lvis" else None for key in LVIS_KEYS
+    ]
+    return ImageColumns(all_ids, sizes, names, *columns)
 
-    def __init__(self, layout: Layout, problems: Problems) -> None:
-        self._is_lvis = layout == "lvis"
-        self._problems = problems
-        self._ids: list[int] = []
-        self._sizes: list[tuple[int, int]] = []
-        self._file_names: list[str] = []
-        self._seen: set[int] = set()
-        self._lists = {key: (array("q"), array("q")) for key in LVIS_KEYS}  # category ids, lengths
-        self.num_rows = 0
-        self.num_lvis_rows = 0
 
-    def add(self, row: object) -> None:
-        """Check one row and keep what is needed of it."""
-        position = self.num_rows
-        self.num_rows += 1
-        values: Mapping[str, Any] = row if isinstance(row, dict) else {}
-        self.num_lvis_rows += any(key in values for key in LVIS_KEYS)
-        image_id = values.get("id")
-        if not is_id(image_id):
-            self._problems.add("image whose id is not an integer", f"position {position}: {image_id!r}")
-            return
-        fault = self._fault(values)
-        if image_id in self._seen:
-            self._problems.add("image id listed more than once", str(image_id))
-        elif fault is not None:
-            self._problems.add(fault[0], f"image {image_id}{fault[1]}")
-        else:
-            self._keep(image_id, values)
-        self._seen.add(image_id)
+def name_in_url(url: str) -> str:
+    """The last two parts of an address, folder and name of the image; empty if it does not end in them."""
+    parts = url.split("/")[-2:]
+    return "/".join(parts) if len(parts) == 2 and all(parts) else ""
 
-    def finish(self, categories: Categories) -> ImageColumns:
-        """All rows; category ids that are not among ``categories`` are added to the problems."""
-        negative, not_exhaustive = (self._labels(key, categories) if self._is_lvis else None for key in LVIS_KEYS)
-        return ImageColumns(self._ids, self._sizes, self._file_names, negative, not_exhaustive)
 
-    def _fault(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
-        size = (row.get("height"), row.get("width"))
-        if not all(is_id(side) and side > 0 for side in size):
-            return "image whose height and width are not positive integers", f": {size}"
-        if not self._is_lvis:
-            name = row.get("file_name")
-            return None if isinstance(name, str) and name else ("image without file_name", "")
-        if _name_in_url(row.get("coco_url")) is None:
-            return "image whose coco_url does not end in folder and file name", f": {row.get('coco_url')!r}"
-        for key in LVIS_KEYS:
-            if not isinstance(row.get(key), list) or not all(is_id(value) for value in row[key]):
-                return f"image whose {key} is not a list of integers", f": {row.get(key)!r}"
-        return None
+def name_fault(name: str) -> str | None:
+    """Why a path must not be followed from the image folder; None if it may."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        return (
+            "leaves the image folder: it must be a relative path without '..', from the folder that all images lie in"
+        )
+    return "holds the character 0, which no file name can" if "\0" in name else None
 
-    def _keep(self, image_id: int, row: Mapping[str, Any]) -> None:
-        self._ids.append(image_id)
-        self._sizes.append((row["height"], row["width"]))
-        name = _name_in_url(row["coco_url"]) if self._is_lvis else row["file_name"]
-        assert name is not None
-        self._file_names.append(name)
-        if self._is_lvis:
-            for key, (values, lengths) in self._lists.items():
-                values.extend(row[key])
-                lengths.append(len(row[key]))
 
-    def _labels(self, key: str, categories: Categories) -> Ragged:
-        values, lengths = (np.array(column, dtype=np.int64) for column in self._lists[key])
-        known = np.array(categories.ids, dtype=np.int64)
-        labels = np.searchsorted(known, values).clip(max=len(known) - 1)
-        owners = np.repeat(np.arange(len(lengths)), lengths)
-        for place in np.flatnonzero(known[labels] != values):
-            example = f"image {self._ids[owners[place]]}: {values[place]}"
-            self._problems.add(f"{key} that is not among the categories", example)
-        return Ragged(labels, offsets_of(lengths))
+def _name_of(values: Mapping[str, Any]) -> str | None:
+    """The name in those values of a row that are as they must be."""
+    return name_in_url(values["coco_url"]) if "coco_url" in values else values.get("file_name")
+
+
+def _find_repeats(ids: Sequence[int], problems: Problems) -> None:
+    for image_id, count in Counter(ids).items():
+        for _ in range(count - 1):
+            problems.add("image id listed more than once", str(image_id))
+
+
+def _find_bad_names(names: Iterable[tuple[int | None, str | None]], layout: Layout, problems: Problems) -> None:
+    key = "coco_url" if layout == "lvis" else "file_name"
+    for image_id, name in names:
+        if name == "":
+            problems.add("image whose coco_url does not end in folder and file name", f"image {image_id}")
+        elif name is not None and (fault := name_fault(name)) is not None:
+            problems.add(f"image whose {key} {fault}", f"image {image_id}: {name!r}")
+
+
+def _labels(
+    key: str,
+    values: "array[int]",
+    lengths: "array[int]",
+    ids: Sequence[int],
+    category_ids: Sequence[int],
+    problems: Problems,
+) -> Ragged:
+    """Lists of category ids as lists of class indexes."""
+    listed, known = np.array(values, dtype=np.int64), np.array(category_ids, dtype=np.int64)
+    labels = np.searchsorted(known, listed).clip(max=len(known) - 1)
+    owners = np.repeat(np.arange(len(lengths)), np.array(lengths, dtype=np.int64))
+    for place in np.flatnonzero(known[labels] != listed):
+        example = f"image {ids[owners[place]]}: {listed[place]}"
+        problems.add(f"{key} that is not among the categories", example)
+    return Ragged(labels, offsets_of(np.array(lengths, dtype=np.int64)))
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each of several pieces starts, and where the last one ends."""
     return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)))
-
-
-def _name_in_url(url: object) -> str | None:
-    parts = PurePosixPath(url).parts[-2:] if isinstance(url, str) else ()
-    return "/".join(parts) if len(parts) == 2 and url == str(url).rstrip("/") else None

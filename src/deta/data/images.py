@@ -1,31 +1,124 @@
 """Image files to uint8 RGB tensors, without silent surprises."""
 
+import errno
 import functools
+import re
+import stat
 import struct
 import warnings
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises on broken, foreign and oversized files."""
+from deta.utils.checks import require_bool, require_choice, require_int
+from deta.utils.files import named
+
+# fmt: off
+FORMATS = (
+    "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM", "IMT",
+    "JPEG", "JPEG2000", "MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN",
+    "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB",
+)
+# fmt: on
+"""What is read, by Pillow's names: all that Pillow 13 decodes by itself.
+
+Left out are EPS, which starts Ghostscript, IPTC, which opens whatever lies in it, EPS included, and formats that Pillow
+recognises without a decoder of its own (BUFR, GRIB, HDF5, MPEG, WMF).
+"""
+DECODER_FAILURES = (
+    OSError,  # what most decoders report: unknown, truncated, unreadable
+    EOFError,
+    SyntaxError,  # what Pillow raises where the structure of a file is broken
+    ValueError,
+    struct.error,
+    zlib.error,
+    RuntimeError,  # the libraries of AVIF and WebP; NotImplementedError of DDS and BLP
+    AttributeError,  # the others: Python decoders on values that they take unchecked out of the file
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,  # of a part inside, larger than any memory
+)
+"""How Pillow's decoders end on a broken or hostile file. They are caught around calls of Pillow alone."""
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+EXIF_CHOICES = ("auto", "apply", "ignore")
+Orientation = Literal["none", "applied", "ignored", "undecided"]
+ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Failures to open a file that say nothing of the file."""
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _UNSUPPORTED_MODES = ("I", "F")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""From the stored to the upright image, by EXIF orientation."""
+_TURNS_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
 
 
 class ImageError(ValueError):
     """An image file that cannot be used; the message names the file."""
 
 
-def read_image(
-    path: Path, *, expected_size: tuple[int, int] | None = None, min_side: int = 8, scale_16bit: bool = False
-) -> Tensor:
-    """Decode an image file to RGB; everything is as in ``decode_image``."""
-    return decode_image(path, name=str(path), expected_size=expected_size, min_side=min_side, scale_16bit=scale_16bit)
+@dataclass(frozen=True, kw_only=True)
+class ImageRules:
+    """Which images are accepted and how they are read, the same in every command.
+
+    Attributes:
+        min_side: Smallest side, in pixels.
+        max_pixels: Most pixels, which bounds the memory that an image takes: reading one takes about 12 bytes for each.
+        scale_16bit: Map 16-bit grey values to 8 bits (divided by 257) instead of refusing them. Of 16-bit colours
+            Pillow gives the upper 8 bits.
+        exif: What an EXIF orientation does: ``apply`` turns the image upright, ``ignore`` takes it as it is stored,
+            and ``auto`` does what gives the size in the annotation file (ignores it if both do, as COCO's own tools
+            read images), and applies it without annotations.
+    """
+
+    min_side: int = 8
+    max_pixels: int = 100_000_000
+    scale_16bit: bool = False
+    exif: str = "auto"
+
+    def __post_init__(self) -> None:
+        require_int("min_image_side", self.min_side, low=1)
+        require_int("max_image_pixels", self.max_pixels, low=1)
+        require_bool("scale_16bit", self.scale_16bit)
+        require_choice("exif", self.exif, EXIF_CHOICES)
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """An image, and what reading it silently settled.
+
+    Attributes:
+        pixels: ``[3, h, w]`` uint8 RGB.
+        mode: Of the file, by Pillow's names.
+        has_transparency: Whether transparency was dropped.
+        orientation: What became of its EXIF orientation: ``undecided`` is ignored by ``auto`` although the annotated
+            size fits the turned image as well.
+    """
+
+    pixels: Tensor
+    mode: str
+    has_transparency: bool
+    orientation: Orientation
+
+
+def read_image(path: Path, *, expected_size: tuple[int, int] | None = None, rules: ImageRules | None = None) -> Tensor:
+    """The pixels of an image file, ``[3, h, w]`` uint8; everything is as in ``decode_image``."""
+    return decode_image(path, name=str(path), expected_size=expected_size, rules=rules).pixels
 
 
 def decode_image(
@@ -33,61 +126,134 @@ def decode_image(
     *,
     name: str,
     expected_size: tuple[int, int] | None = None,
-    min_side: int = 8,
-    scale_16bit: bool = False,
-) -> Tensor:
+    rules: ImageRules | None = None,
+) -> DecodedImage:
     """Decode an image to RGB.
 
-    EXIF orientation: with ``expected_size`` it is applied or ignored by which of the two gives that size
-    (ignored if both do, as COCO's own tools read images); without, it is applied.
-
     Args:
-        file: Path or content, in any format that Pillow reads, whatever the suffix; of several frames the first
-            is taken.
+        file: Path or content, in any of ``FORMATS``, whatever the suffix; of several frames the first is taken.
         name: What messages call it.
         expected_size: ``(height, width)`` which the annotation file claims, in pixels.
-        min_side: Smallest side accepted, in pixels.
-        scale_16bit: Map 16-bit grey values to 8 bits (divided by 257) instead of refusing them. Of 16-bit colours
-            Pillow gives the upper 8 bits.
-
-    Returns:
-        ``[3, h, w]`` uint8. Transparency is dropped, with one warning per process.
+        rules: What is accepted and how it is read; None is the defaults.
 
     Raises:
-        ImageError: If the file is missing, broken, not an image, too large to be honest, of unsupported
-            depth, smaller than ``min_side``, or of another size than expected.
+        ImageError: If the file is missing, broken, not an image, too large, of unsupported depth, or of another size
+            than expected. Transparency is dropped, with one warning per process.
+        OSError: If the system has no memory or handle left to open it.
     """
-    try:
-        with Image.open(file) as image:
-            image.load()
-            oriented = _orient(image, name, expected_size)
-            rgb = _to_rgb(oriented, name, scale_16bit=scale_16bit)
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"image {name} does not exist") from error
-    except _DECODE_ERRORS as error:
-        raise ImageError(f"image {name} cannot be decoded: {error}") from error
-    if min(rgb.size) < min_side:
+    rules = rules or ImageRules()
+    loaded = load_image(file, name=name, max_pixels=rules.max_pixels)
+    image, orientation = _oriented(loaded, name, expected_size, rules.exif)
+    rgb = _to_rgb(image, name, scale_16bit=rules.scale_16bit)
+    if min(rgb.size) < rules.min_side:
         raise ImageError(
             f"image {name} is {rgb.height} x {rgb.width} pixels (height x width), "
-            f"the smallest side accepted is {min_side}"
+            f"the smallest side accepted is {rules.min_side}"
         )
-    tensor: Tensor = F.pil_to_tensor(rgb)
-    return tensor
+    return DecodedImage(F.pil_to_tensor(rgb), image.mode, image.has_transparency_data, orientation)
 
 
-def _orient(image: Image.Image, name: str, expected_size: tuple[int, int] | None) -> Image.Image:
-    if expected_size == (image.height, image.width):
-        return image
-    oriented = ImageOps.exif_transpose(image)
-    if expected_size in (None, (oriented.height, oriented.width)):
-        return oriented
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    raise ImageError(
-        f"image {name} is {image.height} x {image.width} pixels (height x width, EXIF orientation "
-        f"{orientation}), the annotation file says {expected_size[0]} x {expected_size[1]}; correct it there"
+@dataclass(frozen=True, eq=False)
+class LoadedImage:
+    """Pixels as a decoder gives them.
+
+    Attributes:
+        image: The first frame.
+        orientation: 2..8 as EXIF numbers them, 1 for none.
+        is_upright: Whether the decoder has applied the orientation, which Pillow does for TIFF.
+    """
+
+    image: Image.Image
+    orientation: int
+    is_upright: bool
+
+
+def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedImage:
+    """Decode the first frame of an image, see ``decode_image``.
+
+    Raises:
+        ImageError: It cannot be decoded, or has more than ``max_pixels``.
+        OSError: The system has no memory or handle left to open it.
+    """
+    # Pillow has one limit for the process. It is asked for inner parts of a file too, so it is set, not lifted.
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        if isinstance(file, Path) and not stat.S_ISREG(file.stat().st_mode):
+            raise ImageError(f"image {name} is a folder or device, not a file")  # opening a pipe would wait for ever
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise _too_large(name, image.width * image.height, max_pixels)
+            is_upright = image.format == "TIFF"
+            orientation = _orientation(image) if is_upright else 1
+            image.load()
+            return LoadedImage(image, orientation if is_upright else _orientation(image), is_upright)
+    except ImageError:
+        raise
+    except _BOMBS as error:
+        number = re.search(r"\d+", str(error))  # the first is the size of the image
+        raise _too_large(name, None if number is None else int(number[0]), max_pixels) from error
+    except FileNotFoundError as error:
+        raise ImageError(f"image {name} does not exist") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"image {name} cannot be decoded: it is of no format that is read, such as JPEG or PNG"
+        ) from error
+    except DECODER_FAILURES as error:
+        if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
+            raise named(error, Path(name)) from error
+        raise _undecodable(name, error) from error
+
+
+def is_image(path: Path) -> bool:
+    """Whether the beginning of a file is that of an image in one of ``FORMATS``; the pixels may be broken."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except _BOMBS:
+        return True
+    except DECODER_FAILURES:
+        return False
+
+
+def _too_large(name: str, num_pixels: int | None, max_pixels: int) -> ImageError:
+    return ImageError(
+        f"image {name} has {'too many' if num_pixels is None else num_pixels} pixels, at most {max_pixels} are "
+        "accepted: if it is honest and the memory suffices, raise max_image_pixels (of a data set "
+        "data.max_image_pixels)"
     )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DECODER_FAILURES:
+        return 1  # of a damaged EXIF block, which no program can apply; the pixels are whole
+    return int(value) if value in _TURNS else 1
+
+
+def _oriented(
+    loaded: LoadedImage, name: str, expected_size: tuple[int, int] | None, exif: str
+) -> tuple[Image.Image, Orientation]:
+    """The image in the frame that is asked for."""
+    image, number = loaded.image, loaded.orientation
+    size = (image.height, image.width)
+    turned = size[::-1] if number >= 5 else size
+    stored, upright = (turned, size) if loaded.is_upright else (size, turned)
+    fitting = {"auto": (stored, upright), "apply": (upright,), "ignore": (stored,)}[exif]
+    if expected_size is not None and expected_size not in fitting:
+        rule = "" if exif == "auto" or number == 1 else f", exif={exif}"
+        raise ImageError(
+            f"image {name} is {stored[0]} x {stored[1]} pixels (height x width, EXIF orientation {number}{rule}), "
+            f"the annotation file says {expected_size[0]} x {expected_size[1]}; correct it there"
+        )
+    if number == 1:
+        return image, "none"
+    is_applied = exif == "apply" or (exif == "auto" and expected_size != stored)
+    if is_applied != loaded.is_upright:
+        image = image.transpose((_TURNS if is_applied else _TURNS_BACK)[number])
+    if is_applied:
+        return image, "applied"
+    return image, "undecided" if exif == "auto" and stored == upright else "ignored"
 
 
 def _to_rgb(image: Image.Image, name: str, *, scale_16bit: bool) -> Image.Image:
@@ -101,10 +267,18 @@ def _to_rgb(image: Image.Image, name: str, *, scale_16bit: bool) -> Image.Image:
         )
     if image.mode in _UNSUPPORTED_MODES:
         raise ImageError(f"image {name} has 32 bits per pixel (mode {image.mode}); convert it to 8 bits")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
     if image.has_transparency_data:
         _warn_about_alpha()
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
+    try:
+        return (image.convert("RGBA") if image.has_transparency_data else image).convert("RGB")
+    except DECODER_FAILURES as error:  # such as a broken palette
+        raise _undecodable(name, error) from error
+
+
+def _undecodable(name: str, error: Exception) -> ImageError:
+    return ImageError(f"image {name} cannot be decoded: {str(error) or type(error).__name__}")
 
 
 @functools.cache

@@ -8,9 +8,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deta.data.collate import Collate
+from deta.data.reader_errors import reader_failure, require_handles
+from deta.data.readers import reading_processes
 from deta.data.sample import Sample
 from deta.data.samplers import EvalSampler, TrainSampler
 from deta.structures import Batch
+
+DEFAULT_TIMEOUT = 600.0
+"""Seconds that a loop waits for a batch; fetching shards from a slow store takes minutes."""
 
 
 class WaitClock:
@@ -24,7 +29,11 @@ class WaitClock:
         self.seconds = 0.0
 
     def timed(self, start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-        """The batches of an iterator that ``start`` makes; the time between two of them does not count."""
+        """The batches of an iterator that ``start`` makes; the time between two of them does not count.
+
+        Raises:
+            ReaderError: A reading process is gone or silent.
+        """
         begin = time.perf_counter()
         batches = start()
         while True:
@@ -32,6 +41,11 @@ class WaitClock:
                 batch = next(batches)
             except StopIteration:
                 return
+            except RuntimeError as error:
+                failure = reader_failure(error)
+                if failure is None:
+                    raise
+                raise failure from error
             finally:
                 self.seconds += time.perf_counter() - begin
             yield batch
@@ -49,6 +63,7 @@ class TrainLoader(DataLoader[Sample]):
         sampler: Decides order, share of this rank and batch size.
         collate: Makes the batch.
         num_workers: Processes that read images; 0 reads in this process.
+        timeout: Seconds that the loop waits for a batch of theirs; 0 waits for ever.
         pin_memory: Put batches into page-locked memory, for copies to a GPU.
 
     Attributes:
@@ -62,6 +77,7 @@ class TrainLoader(DataLoader[Sample]):
         sampler: TrainSampler,
         collate: Collate,
         num_workers: int = 0,
+        timeout: float = DEFAULT_TIMEOUT,
         pin_memory: bool = False,
     ) -> None:
         super().__init__(
@@ -71,6 +87,8 @@ class TrainLoader(DataLoader[Sample]):
             collate_fn=collate,
             drop_last=True,
             num_workers=num_workers,
+            multiprocessing_context=reading_processes(num_workers),
+            timeout=timeout if num_workers else 0,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
             # Otherwise every epoch draws a worker seed from the global random numbers of the training.
@@ -81,6 +99,7 @@ class TrainLoader(DataLoader[Sample]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its base promises samples, the collate function makes batches
         """Hand out the batches of an epoch, from the loaded position on."""
+        require_handles(self.num_workers)
         for batch in self.clock.timed(super().__iter__):
             self._train_sampler.advance()
             yield batch
@@ -103,6 +122,7 @@ class EvalLoader(DataLoader[Sample]):
         batch_size: Images per rank and step.
         collate: Makes the batch.
         num_workers: Processes that read images; 0 reads in this process.
+        timeout: Seconds that the loop waits for a batch of theirs; 0 waits for ever.
         pin_memory: Put batches into page-locked memory, for copies to a GPU.
 
     Attributes:
@@ -117,6 +137,7 @@ class EvalLoader(DataLoader[Sample]):
         batch_size: int,
         collate: Collate,
         num_workers: int = 0,
+        timeout: float = DEFAULT_TIMEOUT,
         pin_memory: bool = False,
     ) -> None:
         super().__init__(
@@ -125,6 +146,8 @@ class EvalLoader(DataLoader[Sample]):
             batch_size=batch_size,
             collate_fn=collate,
             num_workers=num_workers,
+            multiprocessing_context=reading_processes(num_workers),
+            timeout=timeout if num_workers else 0,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
             generator=torch.Generator(),
@@ -133,4 +156,5 @@ class EvalLoader(DataLoader[Sample]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its base promises samples, the collate function makes batches
         """Hand out the batches."""
+        require_handles(self.num_workers)
         return self.clock.timed(super().__iter__)

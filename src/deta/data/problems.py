@@ -4,6 +4,8 @@ from collections import Counter
 
 MAX_EXAMPLES = 5
 """Examples named for each kind of fault."""
+_LONGEST_EXAMPLE = 200
+"""Characters."""
 
 
 class Problems:
@@ -28,7 +30,7 @@ class Problems:
         self._counts[kind] += 1
         examples = self._examples.setdefault(kind, [])
         if len(examples) < MAX_EXAMPLES:
-            examples.append(example)
+            examples.append(_shortened(example))
 
     def lines(self) -> list[str]:
         """One line for each kind: count, kind, first examples."""
@@ -42,3 +44,10 @@ class Problems:
     def _shown(self, kind: str) -> str:
         hidden = self._counts[kind] - len(self._examples[kind])
         return ", ".join(self._examples[kind]) + (f" and {hidden} more" if hidden else "")
+
+
+def _shortened(example: str) -> str:
+    """One short line, whatever the file holds: characters that a terminal would obey are written out."""
+    start = example[:_LONGEST_EXAMPLE]
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in start)
+    return text if len(example) <= _LONGEST_EXAMPLE else f"{text}... ({len(example)} characters)"

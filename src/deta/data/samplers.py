@@ -95,6 +95,11 @@ class TrainSampler(Sampler[SampleKey]):
         self._position = 0
         self._start = 0
 
+    @property
+    def num_left_out(self) -> int:
+        """Images of every order that are too few for a global batch; with repeat factors one more or less."""
+        return self._order_size - self._epoch_size
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration; a loaded position is kept if it is of this epoch."""
         if epoch != self._epoch:

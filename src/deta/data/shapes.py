@@ -3,10 +3,8 @@
 It needs no download, so the whole platform can be tried and tested on any machine.
 """
 
-import hashlib
 import json
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +14,12 @@ from PIL import Image
 from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
 from deta.data.shapes_drawing import SHAPES, Drawing, Mask, draw_image
-from deta.utils.checks import require_int
+from deta.data.shapes_recipe import RECIPE_VERSION, ShapesRecipe
 
 SHAPE_CATEGORIES = Categories(ids=(2, 5, 11, 17, 23, 42), names=tuple(SHAPES))
 """Ids with gaps, as COCO's have."""
 _SIZES = ((128, 128), (128, 160), (160, 128), (144, 192), (192, 144), (160, 160))
 """``(height, width)`` in pixels of the pictures, equally likely."""
-_VERSION = 1
-"""Raised by every change that alters the pictures, so that no stale folder is read."""
-
-
-@dataclass(frozen=True)
-class ShapesRecipe:
-    """What decides the pictures; equal recipes give equal files.
-
-    Attributes:
-        num_train: Training images, at least 1.
-        num_val: Validation images, at least 1; drawn from other random numbers than the training images.
-        seed: Of everything random.
-    """
-
-    num_train: int = 800
-    num_val: int = 100
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_int("num_train", self.num_train, low=1)
-        require_int("num_val", self.num_val, low=1)
-        require_int("seed", self.seed, low=0)
-
-    def folder_name(self) -> str:
-        """Name of the folder, different for every recipe."""
-        digest = hashlib.sha256(json.dumps({**asdict(self), "version": _VERSION}).encode()).hexdigest()
-        return f"shapes-{self.num_train}-{self.num_val}-{digest[:8]}"
 
 
 def generate_shapes(recipe: ShapesRecipe, cache: Path) -> Path:
@@ -126,7 +97,7 @@ def _write_split(folder: Path, split: str, num_images: int, seed: tuple[int, int
         annotations += _annotations(drawing, image_id, first_id=len(annotations) + 1)
     pairs = zip(SHAPE_CATEGORIES.ids, SHAPE_CATEGORIES.names, strict=True)
     document = {
-        "info": {"description": "generated shapes", "version": str(_VERSION)},
+        "info": {"description": "generated shapes", "version": str(RECIPE_VERSION)},
         "images": images,
         "annotations": annotations,
         "categories": [{"id": category_id, "name": name, "supercategory": "shape"} for category_id, name in pairs],

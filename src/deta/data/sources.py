@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deta.data.coco import CocoAnnotations
-from deta.data.files import require_files
+from deta.data.files import path_inside, require_files
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,11 @@ class ImageSource(Protocol):
     """The images of a data set by position; used in every worker process, in any order."""
 
     def open(self, index: int) -> EncodedImage:
-        """The image at a position of the annotations that the source belongs to."""
+        """The image at a position of the annotations that the source belongs to.
+
+        Raises:
+            ValueError: If its name leads out of the folder of the images.
+        """
         ...
 
 
@@ -64,15 +68,18 @@ class FolderImages:
     Attributes:
         annotations: Their names.
         folder: Where the names start.
+        follow_links: Whether links in the folder may lead out of it.
     """
 
     annotations: CocoAnnotations
     folder: Path
+    follow_links: bool = False
 
     def open(self, index: int) -> EncodedImage:
         """See ``ImageSource``."""
-        path = self.folder / self.annotations.file_name(index)
-        return EncodedImage(name=str(path), file=path)
+        name = self.annotations.file_name(index)
+        path = path_inside(self.folder, name, follow_links=self.follow_links)
+        return EncodedImage(name=str(self.folder / name), file=path)
 
 
 @dataclass(frozen=True)
@@ -82,10 +89,12 @@ class FolderSplit:
     Attributes:
         annotation_file: JSON in COCO's instance layout.
         folder: Where its file names start.
+        follow_links: Whether links in the folder may lead out of it.
     """
 
     annotation_file: Path
     folder: Path
+    follow_links: bool = False
 
     def prepare(self) -> None:
         """The files are local."""
@@ -96,7 +105,7 @@ class FolderSplit:
 
     def images(self, annotations: CocoAnnotations) -> FolderImages:
         """See ``Split``."""
-        return FolderImages(annotations, self.folder)
+        return FolderImages(annotations, self.folder, self.follow_links)
 
     def shards(self, annotations: CocoAnnotations) -> None:
         """Images are single files."""

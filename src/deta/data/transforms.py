@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from deta.data.sample import Sample
-from deta.utils.checks import require_int, require_number
+from deta.utils.checks import require_callable, require_int, require_number
 
 _MIN_SIDE = 2
 """Smallest side of a resized image, in pixels: torch resizes uint8 to a width of 1 wrongly (2.15)."""
@@ -36,7 +36,7 @@ class Compose:
     """
 
     def __init__(self, *, transforms: Sequence[Transform]) -> None:
-        self._transforms = tuple(transforms)
+        self._transforms = _require_transforms(transforms)
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
         """Return the sample after every transform."""
@@ -55,11 +55,17 @@ class RandomChoice:
     def __init__(self, *, transforms: Sequence[Transform]) -> None:
         if not transforms:
             raise ValueError("transforms must name at least one transform to choose from, got none")
-        self._transforms = tuple(transforms)
+        self._transforms = _require_transforms(transforms)
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
         """Return the sample after the chosen transform."""
         return self._transforms[_draw(0, len(self._transforms) - 1, generator)](sample, generator)
+
+
+def _require_transforms(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
+    for index, transform in enumerate(transforms):
+        require_callable(f"transforms[{index}]", transform)
+    return tuple(transforms)
 
 
 class RandomHorizontalFlip:

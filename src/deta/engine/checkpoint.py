@@ -1,32 +1,49 @@
 """Checkpoint files: written whole or not at all; read for their weights and what builds the detector again."""
 
 import logging
-import os
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from deta.engine.module import CHECKPOINT_KEY
 from deta.engine.runs import LAST, PREVIOUS
-from deta.utils.unpickling import unpickling_reason
+from deta.engine.tensor_files import save_tensors
+from deta.models.weights import unfit_numbers
+from deta.utils.torch_file import read_torch_file
 
 _log = logging.getLogger(__name__)
 
 DETECTOR_PREFIX = "detector."
+TRAINING_STATE: Mapping[str, type] = {
+    "epoch": int,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""What a checkpoint holds beside weights and metadata if training can go on from it."""
+_MAX_VALUES, _MAX_DEPTH = 100_000, 50
+"""Bounds of a stored configuration."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint under another name in the same folder, syncs it and renames it.
+    """Writes a checkpoint under another name in the same folder, syncs it and renames it; reads it with its checksums.
 
     Lightning's own way stages the file in ``TMPDIR``, and where that is another file system a killed process leaves
     half a checkpoint.
     """
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """See ``read_training``; tensors come on the CPU, and never anything but plain data."""
+        return read_training(Path(path))
 
     def save_checkpoint(
         self,
@@ -37,17 +54,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path``, a local file; ``storage_options`` is not used."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        with unfinished.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # else the new name may be lost with the power
-        finally:
-            os.close(folder)
+        save_tensors(checkpoint, path)
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Checkpoint:
         config: Resolved configuration of the run, plain data.
         category_ids: Category id of every class index; None for a class without a category.
         category_names: Name of every class index.
+        exif: What the training did to EXIF orientations, ``apply`` or ``ignore``; None where it met none.
     """
 
     path: Path
@@ -67,6 +75,7 @@ class Checkpoint:
     config: Mapping[str, Any]
     category_ids: tuple[int | None, ...]
     category_names: tuple[str, ...]
+    exif: str | None = None
 
 
 def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
@@ -102,16 +111,33 @@ def find_resumable(path: str | Path) -> Path:
     if Path(path).is_file():
         return newest
     candidates = [newest.with_name(name) for name in (LAST, PREVIOUS)]
-    for candidate in (file for file in candidates if file.is_file()):
+    for candidate in (file for file in candidates if file.exists()):
         try:
-            _read(candidate)
-        except ValueError as error:
+            read_training(candidate)
+        except (ValueError, OSError) as error:
             _log.warning("%s", error)
             continue
         if candidate.name != LAST:
             _log.warning("continuing from %s: the one after it is missing or damaged", candidate)
         return candidate
     raise ValueError(f"{path}: no checkpoint of this run can be read; remove the folder to start anew")
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """The whole content of a checkpoint from which training can go on.
+
+    Raises:
+        ValueError: The file is damaged, holds more than data, or is no such checkpoint.
+        OSError: It cannot be read.
+    """
+    content = _read(path)
+    wrong = [name for name, kind in TRAINING_STATE.items() if type(content.get(name)) is not kind]
+    if wrong:
+        raise ValueError(
+            f"{path} holds weights, but no training goes on from it ({', '.join(wrong)}): give last.ckpt of a run, or "
+            "weights=<file> to start from its weights"
+        )
+    return content
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -123,9 +149,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = find_checkpoint(path)
     content = _read(path)
-    if not isinstance(content, dict) or CHECKPOINT_KEY not in content or "state_dict" not in content:
-        raise ValueError(f"{path} is not a deta checkpoint; deta convert reads published ones")
     metadata = content[CHECKPOINT_KEY]
+    ids, names = metadata.get("category_ids"), metadata.get("category_names")
+    if not isinstance(ids, list) or not all(identity is None or type(identity) is int for identity in ids):
+        raise ValueError(f"{path}: category_ids must be a list of whole numbers")
+    if not isinstance(names, list) or not all(_is_text(name) for name in names) or len(names) != len(ids):
+        raise ValueError(f"{path}: category_names must be a list of one text for each of {len(ids)} classes")
+    if not isinstance(metadata.get("config"), dict):
+        raise ValueError(f"{path}: config must be the configuration of a training")
     weights = {
         name.removeprefix(DETECTOR_PREFIX): value
         for name, value in content["state_dict"].items()
@@ -134,25 +165,55 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         weights=weights,
-        config=metadata["config"],
-        category_ids=tuple(metadata["category_ids"]),
-        category_names=tuple(metadata["category_names"]),
+        config=_plain(metadata["config"], path),
+        category_ids=tuple(ids),
+        category_names=tuple(names),
+        exif=metadata.get("exif"),
     )
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401 - checked by its caller
-    """The content of a file of plain data.
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of ours.
 
     Raises:
-        ValueError: It is damaged or holds more than that.
+        ValueError: It is damaged, holds more than data, or is not ours.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint: damaged, of another format, or more than plain data "
-            f"({unpickling_reason(error)})"
-        ) from error
+    content = read_torch_file(path).content
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in _PARTS):
+        raise ValueError(f"{path} is not a deta checkpoint; deta convert reads published ones")
+    for name, value in content["state_dict"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"{path}: state_dict must map names to tensors, got {name!r}: {type(value).__name__}")
+    return content
+
+
+_PARTS = (CHECKPOINT_KEY, "state_dict")
+
+
+def _plain(config: dict[Any, Any], path: Path) -> dict[str, Any]:
+    """A copy in dictionaries and lists, of bounded size: a file can hold one list a million times over."""
+    num_values = 0
+
+    def copied(node: Any, depth: int) -> Any:  # noqa: ANN401 - out of a file
+        nonlocal num_values
+        num_values += 1
+        if num_values > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise ValueError(f"{path}: its configuration has more than {_MAX_VALUES} values or {_MAX_DEPTH} levels")
+        if isinstance(node, dict) and all(_is_text(key) or type(key) is int for key in node):
+            return {key: copied(value, depth + 1) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return [copied(value, depth + 1) for value in node]
+        if node is None or type(node) in (bool, int, float) or _is_text(node):
+            return node
+        raise ValueError(f"{path}: its configuration must hold plain values, got {type(node).__name__}")
+
+    plain: dict[str, Any] = copied(config, 0)
+    return plain
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text that can be written; lone halves of surrogate pairs cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def make_metadata(
@@ -189,7 +250,14 @@ def load_weights(detector: nn.Module, checkpoint: Checkpoint, *, allow_new_class
     ]
     fresh = [name for name in sorted(other_shape) if allow_new_classes and "class" in name]
     wrong = sorted(set(other_shape) - set(fresh))
-    for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong)):
+    same = {name: checkpoint.weights[name] for name in own.keys() - {*missing, *other_shape}}
+    unfit = [] if missing or wrong else unfit_numbers(own, same)
+    for what, names in (
+        ("missing", missing),
+        ("unexpected", unexpected),
+        ("of another shape", wrong),
+        ("not usable", unfit),
+    ):
         if names:
             some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             raise ValueError(f"{checkpoint.path} does not fit the model: {len(names)} weights {what}: {some}")

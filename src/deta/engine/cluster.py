@@ -22,6 +22,21 @@ class Job:
     life: int
 
 
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as the queue shows it.
+
+    Attributes:
+        state: SLURM's, such as ``PENDING``.
+        num_restarts: How often it was put back into the queue.
+        reason: Why it waits, such as ``Resources``; empty where there is none.
+    """
+
+    state: str
+    num_restarts: int = 0
+    reason: str = ""
+
+
 def this_job() -> Job | None:
     """The job of this process; None outside of SLURM."""
     if "SLURM_JOB_ID" not in os.environ:
@@ -58,19 +73,25 @@ def has_tasks_for_ranks(*, devices: object, num_nodes: int) -> bool:
     return num_tasks() > 1 and not (is_one and num_nodes == 1)
 
 
-def states_in_queue(jobs: Iterable[str]) -> Mapping[str, str] | None:
-    """SLURM's state, such as ``PENDING``, of those of ``jobs`` that wait or run; None where SLURM cannot be asked.
+def jobs_in_queue(jobs: Iterable[str]) -> Mapping[str, QueuedJob] | None:
+    """Those of ``jobs`` that wait or run; None where SLURM cannot be asked.
 
     It needs no accounting: ``squeue`` is asked, once.
     """
     numbers = sorted({job.partition("_")[0] for job in jobs})
     if not numbers:
         return {}
-    command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={','.join(numbers)}"]
+    fields = "JobArrayID:64,State:32,RestartCnt:16,Reason:256"
+    command = ["squeue", "--noheader", "--array", f"--Format={fields}", f"--jobs={','.join(numbers)}"]
     try:
         answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     if answer.returncode and "Invalid job id" not in answer.stderr:
         return None
-    return {words[0]: words[1] for line in answer.stdout.splitlines() if len(words := line.split()) == 2}
+    lines = (line.split(maxsplit=3) for line in answer.stdout.splitlines())
+    return {words[0]: _queued_job(*words[1:]) for words in lines if len(words) > 1}
+
+
+def _queued_job(state: str, num_restarts: str = "0", reason: str = "None") -> QueuedJob:
+    return QueuedJob(state, int(num_restarts), "" if reason.strip() == "None" else reason.strip())

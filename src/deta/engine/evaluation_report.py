@@ -1,6 +1,5 @@
 """Everything that an evaluation can be asked, as tables and charts in a folder."""
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from deta.engine.evaluation.errors import ErrorAnalysis, analyse_errors
 from deta.engine.evaluation_figures import category_figure, error_figure, precision_recall_figure, size_figure
 from deta.engine.figure_style import draw
 from deta.engine.tracking import write_csv
+from deta.utils.files import write_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class EvaluationReport:
     def write(self, folder: Path) -> None:
         """Write ``metrics.json``, CSV tables and, below ``figures/``, charts."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(self.evaluation.result.metrics(), indent=2) + "\n")
+        write_json(folder / "metrics.json", self.evaluation.result.metrics())
         truth, curves = self.evaluation.ground_truth, self.evaluation.curves
         categories, sizes = by_category(curves, truth), by_size(curves, truth)
         rows = [{**row, **part.row()} for row, part in zip(truth.categories(), categories, strict=True)]

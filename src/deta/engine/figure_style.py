@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from deta.structures import SIZE_NAMES
+from deta.utils.files import replacing
 from deta.utils.names import shown
 
 _log = logging.getLogger(__name__)
@@ -66,4 +67,5 @@ def draw(make: Callable[[], Figure], path: Path) -> bool:
 def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
     """Write a figure in the format of the file's ending; PNG, SVG and PDF for instance."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=dpi, format=path.suffix.removeprefix("."))

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from deta.engine.accumulation import AccumulatedBatch, require_one_divisor, require_validation_between_steps
+from deta.engine.continuation import continue_optimization, continue_weights
 from deta.engine.evaluation import DetectionEvaluator, DetectionResult
 from deta.engine.optim import parameter_groups
 from deta.engine.validation_loss import ValidationLoss
 from deta.losses import Criterion, class_error
+from deta.models.weights import require_fit
 from deta.structures import Batch, DetectionOutput, Detections, LayerPrediction, Losses
 from deta.utils.checks import require_choice
 
@@ -77,6 +80,7 @@ class DetectionModule(pl.LightningModule):
         self.output: DetectionOutput | None = None
         self.detections: Detections | None = None
         self.result: DetectionResult | None = None
+        self._accumulated = AccumulatedBatch()
         self._validation_loss = ValidationLoss()
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
@@ -85,6 +89,11 @@ class DetectionModule(pl.LightningModule):
         self._lr_factors = dict(lr_factors or {})
         self._seed = seed
         self._metadata = dict(metadata)
+
+    @property
+    def seed(self) -> int:
+        """Of random choices in the assignment."""
+        return self._seed
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -101,19 +110,35 @@ class DetectionModule(pl.LightningModule):
         """Final boxes of a batch, in pixels of the original images."""
         return self.postprocess(last_layer(self(batch)), batch.original_sizes)
 
+    def on_train_start(self) -> None:
+        """Refuse settings under which gradients of several batches would not be those of a larger one."""
+        require_one_divisor(self.criterion, self.trainer.accumulate_grad_batches)
+        require_validation_between_steps(self.trainer)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a batch; every term is logged as its mean over ranks, the loss of the global batch."""
+        """Loss of a batch, divided as ``AccumulatedBatch`` says.
+
+        Every term is logged as its mean over ranks, the loss of the global batch of an optimizer step.
+        """
+        num_batches = self.trainer.accumulate_grad_batches
+        if batch_idx % num_batches == 0:
+            self._accumulated = AccumulatedBatch()
         output = self(batch)
-        losses = self._losses(output, batch, (self.current_epoch, batch_idx), self._mean_over_ranks)
+        losses = self._losses(output, batch, (self.current_epoch, batch_idx), self._accumulated_mean)
         last = f"layer{len(output.layers) - 1}"
         error = class_error(output.layers[-1].logits, losses.matches[last], batch.targets)
-        names = [*(f"train/{name}" for name in losses.terms), "train/class_error", "train/loss"]
-        values = torch.stack([value.detach().float() for value in (*losses.terms.values(), error, losses.total)])
-        *terms, loss = self._mean_over_ranks(values).unbind()
-        self.log_dict(dict(zip(names, terms, strict=False)), batch_size=len(batch))
+        names = [*(f"train/{name}" for name in losses.terms), "train/loss"]
+        values = torch.stack([value.detach().float() for value in (*losses.terms.values(), losses.total, error)])
+        values = self._mean_over_ranks(values)
+        *terms, loss = self._accumulated.losses(values[:-1]).unbind()
+        self.log_dict({**dict(zip(names, terms, strict=False)), "train/class_error": values[-1]}, batch_size=len(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         self.losses = losses
-        return losses.total
+        return losses.total * num_batches  # Lightning divides by it
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Make the gradients of earlier batches of the step those of a larger batch."""
+        self._accumulated.rescale(self.parameters())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Detections and, with a criterion, the loss of a batch, accumulated over the epoch.
@@ -150,18 +175,32 @@ class DetectionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the parameter groups and, if there is one, its schedule."""
+        optimizer, scheduler = self._optimization()
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what is needed to build the detector again and to show it images as it saw them."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        checkpoint[CHECKPOINT_KEY] = {**self._metadata, "exif": getattr(datamodule, "exif", None)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the configuration decide how a training goes on, see ``deta.engine.continuation``.
+
+        Raises:
+            ValueError: The checkpoint does not fit it, which is found before any weight is loaded.
+        """
+        continue_weights(checkpoint, self, self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
+        require_fit(self, checkpoint["state_dict"], "the checkpoint")
+        continue_optimization(checkpoint, *self._optimization(), interval=self._interval)
+
+    def _optimization(self) -> tuple[Optimizer, LRScheduler | None]:
         if self._make_optimizer is None:
             raise ValueError("this module was made for evaluation: training needs an optimizer and a criterion")
         groups = parameter_groups(self.detector.named_parameters(), lr=self._lr, lr_factors=self._lr_factors)
         optimizer = self._make_optimizer(groups)
-        if self._make_scheduler is None:
-            return optimizer
-        scheduler = self._make_scheduler(optimizer)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what is needed to build the detector again."""
-        checkpoint[CHECKPOINT_KEY] = self._metadata
+        return optimizer, None if self._make_scheduler is None else self._make_scheduler(optimizer)
 
     def _validates_all_images(self) -> bool:
         """Whether no limit is set; the integer 1 would be a limit of one batch."""
@@ -177,6 +216,9 @@ class DetectionModule(pl.LightningModule):
         sequence = np.random.SeedSequence((self._seed, *place, self.global_rank))
         generator.manual_seed(int(sequence.generate_state(1)[0]))
         return self.criterion(output, batch.targets, generator=generator, average=average)
+
+    def _accumulated_mean(self, counts: Tensor) -> Tensor:
+        return self._accumulated.divisors(self._mean_over_ranks(counts))
 
     def _mean_over_ranks(self, values: Tensor) -> Tensor:
         mean: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="mean")

@@ -7,6 +7,9 @@ from torch import nn
 
 from deta.utils.checks import require_number
 
+PARAMETER_NAMES = "parameter_names"
+"""Key of a group under which the names of its parameters stand, in their order."""
+
 
 def parameter_groups(
     named_parameters: Iterable[tuple[str, nn.Parameter]], *, lr: float, lr_factors: Mapping[str, float]
@@ -24,8 +27,8 @@ def parameter_groups(
             makes no group: a model with a first stage has no ``reference_points``.
 
     Returns:
-        Groups for a ``torch.optim.Optimizer``, in order of first appearance, with keys ``params``, ``lr`` and
-        ``name``.
+        Groups for a ``torch.optim.Optimizer``, in order of first appearance, with keys ``params``, ``lr``,
+        ``name`` and ``PARAMETER_NAMES``.
 
     Raises:
         ValueError: The rate or a factor is no number or negative.
@@ -39,5 +42,7 @@ def parameter_groups(
             continue
         part = next((part for part in lr_factors if part in name.split(".")), "base")
         rate = lr * lr_factors.get(part, 1.0)
-        groups.setdefault(part, {"params": [], "lr": rate, "name": part})["params"].append(parameter)
+        group = groups.setdefault(part, {"params": [], "lr": rate, "name": part, PARAMETER_NAMES: []})
+        group["params"].append(parameter)
+        group[PARAMETER_NAMES].append(name)
     return list(groups.values())

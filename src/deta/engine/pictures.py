@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.structures import Batch, Detections
+from deta.utils.files import replacing
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -164,7 +165,8 @@ def contact_sheet(pictures: Sequence[Tensor], *, columns: int, cell_width: int |
 
 def save_picture(picture: Tensor, path: Path) -> None:
     """Write ``[3, H, W]`` uint8 RGB to a file, in the format of its ending."""
-    to_pil(picture).save(path)
+    with replacing(path) as unfinished:
+        to_pil(picture).save(unfinished, format=Image.registered_extensions()[path.suffix.lower()])
 
 
 def to_pil(picture: Tensor) -> Image.Image:

@@ -11,10 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from deta.engine.cluster import Job
+from deta.engine.cluster import Job, this_job
+from deta.engine.runs import mark_queued, mark_stopped
 
 PREEMPTIONS = (signal.SIGUSR1, signal.SIGUSR2)
 """What a cluster sends before it takes the machine: stop and come back."""
@@ -97,6 +99,15 @@ def note(number: int) -> None:
     """Note a signal that another rank received."""
     _note.process = os.getpid()
     _note.received = _note.received or signal.Signals(number)
+
+
+def hand_over(stop: signal.Signals, folder: Path) -> None:
+    """Leave a stopped run to a later process: the first rank's claim ends, a preempted job goes back into the queue."""
+    mark_stopped(folder)
+    job = this_job()
+    if job is not None and stop in PREEMPTIONS:
+        mark_queued(folder, job.id)
+        requeue(job)
 
 
 def requeue(job: Job) -> None:

@@ -1,14 +1,26 @@
 """How the processes of a training find each other, and when they are no training together."""
 
+import logging
+import os
+from datetime import timedelta
+
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.lsf import LSFEnvironment
 from lightning.fabric.plugins.environments.mpi import MPIEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from deta.engine.cluster import has_tasks_for_ranks, num_tasks
+from deta.utils.cpus import busy_cpus, threads_of_rank, usable_cpus
+
+_log = logging.getLogger(__name__)
+
+BUSY_BY_CHANCE = 0.5
+"""CPUs that the start of a training keeps busy itself."""
 
 
 def choose_environment(*, devices: object, num_nodes: int) -> ClusterEnvironment:
@@ -36,10 +48,39 @@ def choose_environment(*, devices: object, num_nodes: int) -> ClusterEnvironment
     return environment
 
 
+def limit_waits(trainer: pl.Trainer, *, seconds: float) -> None:
+    """Let a rank wait at most so long for another one, instead of PyTorch's half hour."""
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._timeout = timedelta(seconds=seconds)  # its argument, which a strategy named by a word has not
+
+
 def starts_own_ranks(trainer: pl.Trainer) -> bool:
     """Whether this process will start the other ranks of its training itself, with its own command line."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     return trainer.world_size > 1 and environment is not None and not environment.creates_processes_externally
+
+
+def share_cpus(trainer: pl.Trainer) -> None:
+    """Divide the CPUs among the ranks that this process will start and itself, unless the user has set threads."""
+    if starts_own_ranks(trainer):
+        threads = threads_of_rank(os.environ, trainer.num_devices)
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+
+def tell_threads() -> None:
+    """Say how many threads compute, and warn where other programs keep their CPUs busy."""
+    threads, usable, total = torch.get_num_threads(), usable_cpus(), os.cpu_count() or 1
+    _log.info("%d threads, %d CPUs usable (%s)", threads, usable.number, usable.limit)
+    busy = busy_cpus()
+    if busy + threads > total + BUSY_BY_CHANCE:
+        _log.warning(
+            "Other programs keep %.1f of the %d CPUs of this machine busy, and this training wants %d: all will be "
+            "slow; OMP_NUM_THREADS=<number> limits its threads",
+            busy,
+            total,
+            threads,
+        )
 
 
 def require_one_rank_per_process(trainer: pl.Trainer, environment: ClusterEnvironment) -> None:

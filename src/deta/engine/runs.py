@@ -1,32 +1,41 @@
 """The state of a run, told by the files of its directory alone; nothing here needs PyTorch."""
 
-import json
-import os
-import socket
+import logging
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from deta.engine.cluster import states_in_queue, this_job
+from deta.engine import run_progress
+from deta.engine.cells import find_cell, read_cells
+from deta.engine.cluster import QueuedJob, jobs_in_queue, this_job
+from deta.engine.run_claims import RUNNING, Place, claim, is_held, is_taken, read_claims, release, seems_alive
 from deta.engine.run_columns import aligned, swept_columns
+from deta.engine.run_progress import read_progress
+from deta.utils.files import read_json, write_json
+
+_log = logging.getLogger(__name__)
+Content = TypeVar("Content")
 
 DONE = "done.json"
 FAILED = "failed.json"
-RUNNING = "running.json"
-"""Which process trains the run: its claim."""
 QUEUED = "queued.json"
+"""The SLURM job that is to do the run, or does it."""
 LAST = "last.ckpt"
 """From which a run is continued."""
 PREVIOUS = "previous.ckpt"
 """The one before, in case the last is damaged or was never written."""
-SECONDS_OF_SILENCE = 3600.0
-SECONDS_OF_WRITING = 60.0
-"""A claim without content that is younger is being written."""
-CELLS = "cells.json"
-"""In the directory of a sweep: run directory of every cell to the overrides that make it."""
+NUM_IDLE_LIVES = 3
+"""So many lives of a job in a row may bring a run no further."""
+_OF_TRAINING = (DONE, FAILED, RUNNING, QUEUED, "words.json", "metrics.jsonl")
+"""Files that ``deta train`` alone writes."""
+_OF_OTHERS = ("metrics.json", "predictions.json", "matches.npz", "evaluation.json")
+"""Files that other commands write, never ``deta train`` in the directory of a run itself."""
+_HYDRA_OF_TRAINING = re.compile(r"^\s+config_name: train$", re.MULTILINE)
+_STILL_TO_START = ("PENDING", "CONFIGURING")
 
 
 class RunState(StrEnum):
@@ -40,6 +49,10 @@ class RunState(StrEnum):
     MISSING = "missing"
 
 
+TAKEN = (RunState.DONE, RunState.RUNNING, RunState.QUEUED)
+"""States of a run in which there is nothing to start."""
+
+
 @dataclass(frozen=True)
 class RunStatus:
     """A run as its directory shows it.
@@ -49,8 +62,11 @@ class RunStatus:
         state: Done; running (its process or job lives); queued (its job waits in SLURM's queue); resumable (it has a
             checkpoint); failed; missing (it never came to its first checkpoint).
         step: Optimizer steps done, None before the first row of metrics.
+        saved: Those of the checkpoint, from which it would go on; None without one.
         metric: AP of the latest validation, None before the first.
-        message: Why it failed, where it runs, or that a search has pruned it.
+        message: Why it failed, where it runs, what its job waits for, that a search has pruned it, or which of its
+            files are damaged.
+        is_refused: Whether it failed because its command is wrong, so that the same command would fail again.
     """
 
     folder: Path
@@ -58,52 +74,109 @@ class RunStatus:
     step: int | None = None
     metric: float | None = None
     message: str = ""
+    saved: int | None = None
+    is_refused: bool = False
+
+
+@dataclass(frozen=True)
+class _Note:
+    """A job and what it has brought.
+
+    Attributes:
+        job: Its id.
+        life: The life of it that has begun to train, None before one has.
+        saved: Optimizer steps of the checkpoint when that life began.
+        num_idle: Lives in a row, up to that one, that began with as many.
+    """
+
+    job: str
+    life: int | None = None
+    saved: int | None = None
+    num_idle: int = 0
+
+
+@dataclass(frozen=True)
+class _Failure:
+    message: str
+    is_refused: bool = False
 
 
 def mark_running(folder: Path) -> None:
     """Claim the run for this process; how it ended earlier is forgotten.
 
     Raises:
-        FileExistsError: Another process trains it.
+        RunTakenError: Another process trains it.
+        ValueError: Several lives of this job have brought the run no further.
     """
-    place = _here()
-    path = folder / RUNNING
-    _remove_claim_of_the_dead(folder)
-    try:
-        with path.open("x") as file:  # two processes that start at once cannot both make it
-            file.write(json.dumps(place, indent=2) + "\n")
-    except FileExistsError:
-        if _read(path) != place:
-            raise FileExistsError(
-                f"{folder} is trained by another process ({read_status(folder).message or 'it has just started'}): "
-                "give every training a folder of its own; one training on several devices takes trainer.devices"
-            ) from None
-    for name in (DONE, FAILED, QUEUED):
+    claim(folder)
+    _note_life(folder)
+    for name in (DONE, FAILED):
         (folder / name).unlink(missing_ok=True)
 
 
 def mark_stopped(folder: Path) -> None:
     """Note that this process has ended without finishing the run; the claim of another one stays."""
-    if _read(folder / RUNNING) == _here():
-        (folder / RUNNING).unlink()
+    release(folder)
 
 
 def mark_queued(folder: Path, job: str) -> None:
     """Note the SLURM job that is to do the run."""
-    _write(folder / QUEUED, {"job": job})
+    before = _read_or_none(folder / QUEUED, _Note)
+    kept = {} if before is None or before.job != job else {"saved": before.saved, "num_idle": before.num_idle}
+    write_json(folder / QUEUED, {"job": job, **kept})
 
 
-def mark_failed(folder: Path, message: str) -> None:
-    """Note why the run cannot go on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / FAILED, {"message": message, "time": round(time.time(), 3)})
-    mark_stopped(folder)
+def mark_failed(folder: Path, message: str, *, is_refused: bool = False) -> None:
+    """Note why the run cannot go on, unless another process trains it; what cannot be written is logged.
+
+    Args:
+        folder: The run directory.
+        message: Why.
+        is_refused: Whether its command is wrong, so that the same one would fail again.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not is_taken(folder):
+            note_failure(folder, message, is_refused=is_refused)
+        release(folder)
+    except OSError as error:
+        _log.warning("The failure of %s is not on record: %s", folder, error)
+
+
+def note_failure(folder: Path, message: str, *, is_refused: bool = False) -> None:
+    """Write down why the run cannot go on, whoever holds it; see ``mark_failed``."""
+    write_json(folder / FAILED, {"message": message, "time": round(time.time(), 3), "is_refused": is_refused})
+
+
+def failure(folder: Path) -> str | None:
+    """Why the run cannot go on; None if nothing is noted."""
+    note = _read_or_none(folder / FAILED, _Failure)
+    return None if note is None else note.message
 
 
 def mark_done(folder: Path, result: Mapping[str, Any]) -> None:
     """Note that the run is finished; the last thing that a training writes."""
-    _write(folder / DONE, result)
-    mark_stopped(folder)
+    write_json(folder / DONE, result)
+    release(folder)
+
+
+def _note_life(folder: Path) -> None:
+    """Note the job of this process and how far the run is; outside of one forget the job that was to do it."""
+    job = this_job()
+    if job is None:
+        (folder / QUEUED).unlink(missing_ok=True)
+        return
+    saved, before = saved_step(folder), _read_or_none(folder / QUEUED, _Note)
+    is_idle = before is not None and before.job == job.id and before.life != job.life and before.saved == saved
+    num_idle = before.num_idle + 1 if before is not None and is_idle and job.life > 0 else 0
+    if num_idle >= NUM_IDLE_LIVES:
+        (folder / QUEUED).unlink(missing_ok=True)
+        raise ValueError(
+            f"job {job.id} was queued again {num_idle} times without saving a step beyond {saved or 0}: give it more "
+            "time (cluster.options.time), a later warning (cluster.options.signal) or more saves "
+            "(callbacks.resume.every_n_steps)"
+        )
+    write_json(folder / QUEUED, {"job": job.id, "life": job.life, "saved": saved, "num_idle": num_idle})
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -111,20 +184,20 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / "checkpoints" / name).is_file() for name in (LAST, PREVIOUS))
 
 
-def is_claimed_beside(folder: Path) -> bool:
-    """Whether the run is claimed by this process or one that was started together with it, such as another rank."""
-    place, here = _read(folder / RUNNING), _here()
-    return place is not None and (place["job"], place["life"]) == (here["job"], here["life"])
-
-
 def is_done(folder: Path) -> bool:
-    """Whether the run is finished."""
-    return (folder / DONE).is_file()
+    """Whether the run is finished; a damaged note of that does not count, and the end is done again."""
+    return _read_or_none(folder / DONE, dict[str, Any]) is not None
 
 
 def is_pruned(folder: Path) -> bool:
     """Whether a search has ended the run early, so that its last scores are not those of a whole training."""
-    return bool((_read(folder / DONE) or {}).get("is_pruned"))
+    return bool((_read_or_none(folder / DONE, dict[str, Any]) or {}).get("is_pruned"))
+
+
+def saved_step(folder: Path) -> int | None:
+    """Optimizer steps of the checkpoint from which a run would go on; None without one."""
+    steps = (run_progress.saved_step(folder / "checkpoints" / name) for name in (LAST, PREVIOUS))
+    return next((step for step in steps if step is not None), None)
 
 
 def read_status(folder: Path) -> RunStatus:
@@ -132,18 +205,102 @@ def read_status(folder: Path) -> RunStatus:
     return read_statuses([folder])[0]
 
 
-def read_statuses(folders: Iterable[Path]) -> list[RunStatus]:
-    """Look at run directories; SLURM is asked once for all."""
-    claims = {folder: None if is_done(folder) else _read(folder / RUNNING) for folder in folders}
-    waiting = {folder: _job_of(None if is_done(folder) else _read(folder / QUEUED)) for folder in claims}
-    jobs = [*map(_job_of, claims.values()), *waiting.values()]
-    queue = states_in_queue([job for job in jobs if job is not None])
-    statuses = []
-    for folder, place in claims.items():
-        step, metric = _progress(folder / "metrics.jsonl")
-        state, message = _state(folder, place, waiting[folder], queue)
-        statuses.append(RunStatus(folder, state, step, metric, message))
-    return statuses
+def read_statuses(folders: Iterable[Path], *, is_own_told: bool = True) -> list[RunStatus]:
+    """Look at run directories; SLURM is asked once for all. What is damaged in one is told in its message.
+
+    Args:
+        folders: The directories.
+        is_own_told: Whether runs that this process holds are running; else they are what they would be without it.
+    """
+    records = [_read_records(folder, is_own_told=is_own_told) for folder in folders]
+    queue = jobs_in_queue({job for each in records for job in each.jobs()})
+    return [_judge(each, queue) for each in records]
+
+
+@dataclass
+class _Records:
+    """The notes of a run as they lie there; ``damage`` is what could not be read."""
+
+    folder: Path
+    done: Mapping[str, Any] | None = None
+    claims: list[tuple[Path, Place]] = field(default_factory=list)
+    note: _Note | None = None
+    failure: _Failure | None = None
+    damage: list[str] = field(default_factory=list)
+
+    def jobs(self) -> Iterator[str]:
+        """Jobs that the notes name."""
+        yield from (place.job for _, place in self.claims if place.job is not None)
+        if self.note is not None:
+            yield self.note.job
+
+    def read(self, name: str, kind: type[Content]) -> Content | None:
+        """One note."""
+        try:
+            return read_json(self.folder / name, kind)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            self.damage.append(f"{name} is damaged")
+            return None
+
+
+def _read_records(folder: Path, *, is_own_told: bool) -> _Records:
+    records = _Records(folder)
+    records.done = records.read(DONE, dict[str, Any])
+    if records.done is None:
+        is_own_left_out = not is_own_told and is_held(folder)
+        for path, place in [] if is_own_left_out else read_claims(folder):
+            if place is None:
+                records.damage.append(f"{path.name} is damaged")
+            else:
+                records.claims.append((path, place))
+        records.note = records.read(QUEUED, _Note)
+        records.failure = records.read(FAILED, _Failure)
+    return records
+
+
+def _judge(records: _Records, queue: Mapping[str, QueuedJob] | None) -> RunStatus:
+    """The state that the notes and SLURM tell."""
+    folder = records.folder
+    progress = read_progress(folder / "metrics.jsonl")
+    state, message = _state(records, queue)
+    damage = [*records.damage, *([progress.damage] if progress.damage else [])]
+    return RunStatus(
+        folder=folder,
+        state=state,
+        step=progress.step,
+        metric=progress.metric,
+        message="; ".join([message, *damage] if message else damage),
+        saved=saved_step(folder),
+        is_refused=state == RunState.FAILED and records.failure is not None and records.failure.is_refused,
+    )
+
+
+def _state(records: _Records, queue: Mapping[str, QueuedJob] | None) -> tuple[RunState, str]:
+    if records.done is not None:
+        return RunState.DONE, "pruned" if records.done.get("is_pruned") else ""
+    for path, place in records.claims:
+        if seems_alive(path, place, queue):
+            return RunState.RUNNING, str(place)
+    for job in _awaited_jobs(records, queue or {}):
+        reason = (queue or {})[job].reason
+        return RunState.QUEUED, f"job {job}{f' waits: {reason}' if reason else ''}"
+    if records.failure is not None or (records.folder / FAILED).exists():
+        return RunState.FAILED, "" if records.failure is None else records.failure.message.partition("\n")[0]
+    return (RunState.RESUMABLE if has_checkpoint(records.folder) else RunState.MISSING), ""
+
+
+def _awaited_jobs(records: _Records, queue: Mapping[str, QueuedJob]) -> Iterator[str]:
+    """Jobs that are still to do the run: they wait, have begun no training of it yet, or are queued again."""
+    own = this_job()
+    lives: dict[str | None, int | None] = {place.job: place.life for _, place in records.claims}
+    if records.note is not None:
+        lives[records.note.job] = records.note.life
+    for job, life in lives.items():
+        entry = None if job is None or (own is not None and own.id == job) else queue.get(job)
+        if entry is not None and (life is None or entry.state in _STILL_TO_START or entry.num_restarts > life):
+            yield str(job)
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -154,29 +311,18 @@ def find_runs(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give a folder of runs")
-    return sorted(set(_runs_below(folder)))
+    return sorted(set(_runs_below(folder, set())))
 
 
-def read_cells(folder: Path) -> dict[str, list[str]]:
-    """Overrides of every cell of a sweep by the name of its run directory; empty if there was no sweep."""
-    path = folder / CELLS
-    cells: dict[str, list[str]] = json.loads(path.read_text()) if path.is_file() else {}
-    return cells
+def require_no_other_results(folder: Path) -> None:
+    """Refuse to train where another command has written, which may be the results of any model.
 
-
-def find_cell(run: Path) -> list[str] | None:
-    """Overrides that would make a run, which need not have started; None if no sweep lists it."""
-    for parent in run.parents:
-        words = read_cells(parent).get(str(run.relative_to(parent)))
-        if words is not None:
-            return words
-    return None
-
-
-def add_cells(folder: Path, cells: Mapping[str, Iterable[str]]) -> None:
-    """Add cells to the list of a sweep."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / CELLS, {**read_cells(folder), **{name: list(words) for name, words in cells.items()}})
+    Raises:
+        FileExistsError: It has.
+    """
+    others = [name for name in _OF_OTHERS if (folder / name).exists()]
+    if others and not _has_records(folder):
+        raise FileExistsError(f"{folder} holds the results of another command ({', '.join(others)}): name another one")
 
 
 def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) -> str:
@@ -185,133 +331,54 @@ def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) ->
     names = [str(run.folder.relative_to(root)) if run.folder != root else run.folder.name for run in runs]
     words = {name: find_cell(run.folder) for name, run in zip(names, runs, strict=True)}
     columns = swept_columns({name: given for name, given in words.items() if given is not None})
-    rows = [["run", "state", "steps", "AP", *columns, ""]]
+    rows = [["run", "state", "steps", "saved", "AP", *columns, ""]]
     for name, run in zip(names, runs, strict=True):
-        step = "-" if run.step is None else str(run.step)
+        step, saved = ("-" if number is None else str(number) for number in (run.step, run.saved))
         metric = "-" if run.metric is None else f"{run.metric:.4f}"
-        rows.append([name, run.state, step, metric, *(each.get(name, "-") for each in columns.values()), run.message])
+        swept = (each.get(name, "-") for each in columns.values())
+        rows.append([name, run.state, step, saved, metric, *swept, run.message])
     counts = {state: sum(run.state == state for run in runs) for state in RunState}
     total = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no runs"
-    return "\n".join([*aligned(rows, numbers=(2, 3), width=width), total])
+    return "\n".join([*aligned(rows, numbers=(2, 3, 4), width=width), total])
 
 
-def _runs_below(folder: Path) -> Iterator[Path]:
+def _runs_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Every real folder is looked into once, so that links in a circle end."""
+    identity = folder.stat().st_dev, folder.stat().st_ino
+    if identity in seen:
+        return
+    seen.add(identity)
     yield from (folder / name for name in read_cells(folder))
-    if any((folder / name).exists() for name in (".hydra", DONE, FAILED, RUNNING)):
+    if _is_of_training(folder):
         yield folder
         return
-    for child in folder.iterdir():
+    try:
+        children = sorted(folder.iterdir())
+    except PermissionError as error:
+        _log.warning("left out: %s", error)
+        return
+    for child in children:
         if child.is_dir() and not child.name.startswith("."):
-            yield from _runs_below(child)
+            yield from _runs_below(child, seen)
 
 
-def _state(
-    folder: Path, place: Mapping[str, Any] | None, waiting: str | None, queue: Mapping[str, str] | None
-) -> tuple[RunState, str]:
-    """State and message; ``place`` is who claims to train it, ``waiting`` the job that is to."""
-    if is_done(folder):
-        return RunState.DONE, "pruned" if is_pruned(folder) else ""
-    if place and _is_alive(place, folder, queue):
-        return RunState.RUNNING, f"job {place['job']}" if place["job"] else f"process {place['pid']} on {place['host']}"
-    for job in (waiting, _job_of(place)):
-        if job is not None and job in (queue or {}) and not _is_own(job):
-            return RunState.QUEUED, f"job {job}"
-    failure = _read(folder / FAILED)
-    if failure:
-        return RunState.FAILED, str(failure["message"]).partition("\n")[0]
-    if has_checkpoint(folder):
-        return RunState.RESUMABLE, ""
-    return RunState.MISSING, ""
-
-
-def _here() -> dict[str, Any]:
-    """This process, as a claim names it."""
-    pid, job = os.getpid(), this_job()
-    place = {"host": socket.gethostname(), "pid": pid, "started": _start_of(pid)}
-    return place | ({"job": None, "life": 0} if job is None else {"job": job.id, "life": job.life})
-
-
-def _job_of(note: Mapping[str, Any] | None) -> str | None:
-    return None if note is None else note["job"]
-
-
-def _is_own(job: str) -> bool:
-    own = this_job()
-    return own is not None and own.id == job
-
-
-def _is_alive(place: Mapping[str, Any], folder: Path, queue: Mapping[str, str] | None) -> bool:
-    """Whether the process or, seen from another machine, its job still lives.
-
-    Where nothing can be asked, a run that wrote metrics within the hour counts as alive.
-    """
-    if place["host"] == socket.gethostname():
-        started = _start_of(place["pid"])
-        return started is not None and started == place["started"]
-    if place["job"] is not None:
-        own = this_job()
-        if own is not None and own.id == place["job"]:
-            return bool(own.life == place["life"])  # else an earlier life of this very job
-        if queue is not None:
-            return queue.get(place["job"], "PENDING") != "PENDING"
-    traces = [path.stat().st_mtime for path in (folder / RUNNING, folder / "metrics.jsonl") if path.exists()]
-    return time.time() - max(traces, default=0.0) < SECONDS_OF_SILENCE
-
-
-def _remove_claim_of_the_dead(folder: Path) -> None:
-    """Make room for a claim; a claim that another process makes at the same time stays."""
-    path = folder / RUNNING
-    place = _read(path)
-    if place is None:
-        if path.exists() and time.time() - path.stat().st_mtime > SECONDS_OF_WRITING:
-            path.unlink(missing_ok=True)
-    elif not _is_alive(place, folder, states_in_queue([place["job"]] if place["job"] else [])):
-        aside = path.with_name(f"{RUNNING}.{socket.gethostname()}.{os.getpid()}.unfinished")
-        try:
-            path.rename(aside)
-        except FileNotFoundError:
-            return  # another process has done it
-        if _read(aside) == place:
-            aside.unlink()
-        else:
-            aside.rename(path)
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process of this machine started, in ticks since the boot; None if it is gone or dead."""
+def _is_of_training(folder: Path) -> bool:
+    """Whether ``deta train`` has begun to write here; other commands leave folders with a record of Hydra, too."""
+    if _has_records(folder):
+        return True
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else fields[19]
+        return _HYDRA_OF_TRAINING.search((folder / ".hydra" / "hydra.yaml").read_text(errors="replace")) is not None
+    except OSError:
+        return False
 
 
-def _progress(path: Path) -> tuple[int | None, float | None]:
-    """Steps done and the latest AP."""
-    step, metric = None, None
-    if path.is_file():
-        with path.open() as file:
-            for line in file:
-                if not line.endswith("}\n"):
-                    break
-                if '"train/loss"' in line:
-                    step = int(json.loads(line)["step"]) + 1
-                elif '"val/AP"' in line:
-                    row = json.loads(line)
-                    step, metric = int(row["step"]) + 1, row["val/AP"]
-    return step, metric
+def _has_records(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _OF_TRAINING) or has_checkpoint(folder)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The content of a file; None if there is none, or no whole one."""
+def _read_or_none(path: Path, kind: type[Content]) -> Content | None:
+    """The content of a note; None if there is none or it is damaged."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        return read_json(path, kind)
+    except (OSError, ValueError):
         return None
-    return content
-
-
-def _write(path: Path, content: object) -> None:
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    unfinished.replace(path)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import msgspec
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from deta.utils.files import named, replacing
 from deta.utils.names import csv_row
 
 _log = logging.getLogger(__name__)
@@ -75,12 +77,17 @@ class MetricsLogger(Logger):
         """Append one line."""
         row = {"step": step, "time": round(time.time(), 3)}
         row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if not self._is_whole:
-            _cut_unfinished_line(self.path)
-            self._is_whole = True
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            if not self._is_whole:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self.path.touch()
+                _cut_unfinished_line(self.path)
+                self._is_whole = True
+            with self.path.open("r+") as file:  # never made anew: a directory removed meanwhile is an error
+                file.seek(0, os.SEEK_END)
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise named(error, self.path) from error
 
     def end(self) -> int:
         """Bytes of the record so far."""
@@ -121,14 +128,14 @@ class MetricsLogger(Logger):
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Rows of a ``metrics.jsonl``; a last line that a killed process left unfinished is dropped."""
     rows = []
-    lines = path.read_text().splitlines()
+    lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(msgspec.convert(json.loads(line), dict[str, Any]))
+        except (ValueError, RecursionError, msgspec.ValidationError) as error:
             if number == len(lines):
                 break
-            raise ValueError(f"{path}, line {number}: not valid JSON ({error.msg})") from error
+            raise ValueError(f"{path}, line {number}: not valid JSON ({error})") from error
     return rows
 
 
@@ -144,12 +151,10 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows with different keys as one table; what a row lacks stays empty."""
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(csv_row(columns))
         writer.writerows(csv_row(row.get(name) for name in columns) for row in rows)
-    temporary.replace(path)
 
 
 def logged_step(trainer: pl.Trainer) -> int:

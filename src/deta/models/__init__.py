@@ -1,6 +1,6 @@
 """The detector and its parts."""
 
-from deta.models.backbone import Backbone, TimmBackbone, TorchvisionBackbone
+from deta.models.backbone import Backbone, TorchvisionBackbone
 from deta.models.convnet import ConvBackbone
 from deta.models.decoder import Decoder
 from deta.models.detector import Detector
@@ -8,6 +8,7 @@ from deta.models.encoder import Encoder
 from deta.models.neck import Neck
 from deta.models.proposals import EncoderProposals, LearnedQueries, QuerySource
 from deta.models.swin import SwinBackbone
+from deta.models.timm_backbone import TimmBackbone
 
 __all__ = [
     "Backbone",

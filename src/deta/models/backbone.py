@@ -1,18 +1,16 @@
-"""Backbones: image to feature maps, from torchvision and timm."""
+"""Backbones: image to feature maps, from torchvision."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
-from deta.models.weights import SUFFIXES, load_strictly, read_state_dict, require_fit
-from deta.utils.checks import require_bool, require_int
+from deta.models.weights import SUFFIXES, load_strictly, read_state_dict
+from deta.utils.checks import require_bool
 
 
 class Backbone(nn.Module):
@@ -23,16 +21,22 @@ class Backbone(nn.Module):
         channels: Channels of every map, finest first.
         strides: Pixels per cell of every map, as the power of two next to it.
         min_side: Smallest height and width that it takes, in pixels.
+        multiple: It takes only heights and widths that are multiples of this, in pixels.
     """
 
     body: nn.Module
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     min_side: int = 1
+    multiple: int = 1
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``[B, C, h, w]`` of every level for normalised ``[B, 3, H, W]`` images."""
         raise NotImplementedError
+
+    def padded_side(self, side: int) -> int:
+        """The smallest height or width that it takes from ``side`` pixels on."""
+        return math.ceil(max(side, self.min_side) / self.multiple) * self.multiple
 
 
 class TorchvisionBackbone(Backbone):
@@ -65,7 +69,9 @@ class TorchvisionBackbone(Backbone):
         body = create_feature_extractor(network, {node: node for node in return_nodes})
         if path is not None:
             classifier = network_names - set(body.state_dict())
-            load_strictly(body, read_state_dict(path), path, may_be_unused=classifier, may_be_missing=_counters(body))
+            load_strictly(
+                body, read_state_dict(path), path, may_be_unused=classifier, may_be_missing=batch_counters(body)
+            )
         if require_bool("backbone.frozen_norm", frozen_norm):
             freeze_batch_norms(body)
         freeze_parameters(body, frozen)
@@ -78,53 +84,6 @@ class TorchvisionBackbone(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """See ``Backbone``."""
         return list(self.body(images).values())
-
-
-class TimmBackbone(Backbone):
-    """Any network of timm that can return feature maps.
-
-    Args:
-        name: Name of the model in timm.
-        out_indices: Which of its feature levels to return, ascending.
-        weights: State dict file of the whole network, True for timm's own pretrained weights, which are
-            downloaded, or None for a random start.
-        frozen: Prefixes of parameter names that are not trained.
-        frozen_norm: Replace batch norms by fixed scale and shift from their statistics.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        out_indices: Sequence[int],
-        weights: str | bool | None = None,
-        frozen: Sequence[str] = (),
-        frozen_norm: bool = False,
-    ) -> None:
-        super().__init__()
-        if not timm.is_model(name):
-            raise ValueError(f"backbone.name must be a model of timm, got {name!r}")
-        indices = tuple(require_int("backbone.out_indices", index, low=0) for index in out_indices)
-        if isinstance(weights, str):
-            _check_timm_weights(name, weights)
-        body = timm.create_model(
-            name,
-            features_only=True,
-            out_indices=indices,
-            pretrained=bool(weights),
-            pretrained_cfg_overlay={"file": weights} if isinstance(weights, str) else None,
-        )
-        if require_bool("backbone.frozen_norm", frozen_norm):
-            freeze_batch_norms(body)
-        freeze_parameters(body, frozen)
-        self.body = body
-        features: Any = body.feature_info
-        self.channels = tuple(features.channels())
-        self.strides = tuple(features.reduction())
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """See ``Backbone``."""
-        return list(self.body(images))
 
 
 def _torchvision_network(name: str, weights: str | None) -> nn.Module:
@@ -199,19 +158,6 @@ def _shapes(body: nn.Module, side: int) -> list[torch.Size]:
     return [feature.shape for feature in maps.values()]
 
 
-def _counters(network: nn.Module) -> set[str]:
-    """Batch counters, which old files lack and nothing reads."""
+def batch_counters(network: nn.Module) -> set[str]:
+    """Names of the batch counters of norms, which old files lack and nothing reads."""
     return {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
-
-
-def _check_timm_weights(name: str, path: str) -> None:
-    """Compare the file with the whole network; timm overlooks differences when it returns feature maps."""
-    with torch.device("meta"):
-        network = timm.create_model(name)
-    config: Any = network.pretrained_cfg
-    classifiers = config.get("classifier", ())
-    prefixes = tuple(f"{prefix}." for prefix in ([classifiers] if isinstance(classifiers, str) else classifiers))
-    state = read_state_dict(path)
-    head = {key for key in {*network.state_dict(), *state} if key.startswith(prefixes)}
-    body = {key: value for key, value in state.items() if key not in head}
-    require_fit(network, body, path, may_be_missing=head | _counters(network))

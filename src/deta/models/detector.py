@@ -77,14 +77,14 @@ class Detector(nn.Module):
         """Detect objects.
 
         Args:
-            images: ``[B, 3, H, W]`` RGB, uint8 in 0..255 or floating point in 0..1; of any size: what is too small
-                for the backbone is padded.
+            images: ``[B, 3, H, W]`` RGB, uint8 in 0..255 or floating point in 0..1; of any size: what the
+                backbone does not take as it is is padded.
             is_padding: ``[B, H, W]`` bool, True on padding, which lies at the bottom and right.
 
         Returns:
             Predictions of every stage, float32.
         """
-        below, right = (max(0, self.backbone.min_side - side) for side in images.shape[-2:])
+        below, right = (self.backbone.padded_side(side) - side for side in images.shape[-2:])
         if below or right:
             images = functional.pad(images, (0, right, 0, below))
             is_padding = functional.pad(is_padding, (0, right, 0, below), value=True)

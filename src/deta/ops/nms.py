@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+_LARGEST = 2.0**24
+"""Coordinate up to which float32 knows every integer; one box far beyond it would cost the others their precision."""
+
 
 def grouped_nms(
     boxes_xyxy: Tensor,
@@ -26,7 +29,8 @@ def grouped_nms(
         is_candidate: ``[B, N]`` bool; False is never kept and suppresses nothing. None means all.
 
     Returns:
-        ``[B, N]`` bool, True for survivors.
+        ``[B, N]`` bool, True for survivors. A candidate whose score is NaN, or with a coordinate that is not finite or
+        beyond 2^24, has no part in this: it survives and suppresses nothing.
     """
     if is_candidate is None:
         is_candidate = torch.ones_like(scores, dtype=torch.bool)
@@ -40,13 +44,15 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold:
     keep = torch.zeros_like(is_candidate)
     if boxes_xyxy.numel() == 0:
         return keep
-    boxes = boxes_xyxy.double()
+    is_sane = (boxes_xyxy.abs() <= _LARGEST).all(2) & ~scores.isnan()
+    takes_part = is_candidate & is_sane
+    boxes = boxes_xyxy.double().masked_fill(~takes_part[..., None], 0)  # without area they overlap nothing
     span = boxes.amax((1, 2)) - boxes.amin((1, 2)) + 1  # [B]
     boxes = boxes + (groups * span[:, None])[..., None]
-    ranks = scores.double().masked_fill(~is_candidate, -torch.inf)  # last: what these suppress is dropped anyway
+    ranks = scores.double().masked_fill(~takes_part, -torch.inf)
     for image in range(len(boxes)):
         keep[image, nms(boxes[image], ranks[image], iou_threshold)] = True
-    return keep & is_candidate
+    return torch.where(takes_part, keep, is_candidate)
 
 
 @_suppress.register_fake

@@ -1,11 +1,25 @@
 """What a run took, told by its directory."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deta.studies.results import Cost
+from deta.utils.files import read_json
+
+
+def read_environments(folder: Path) -> list[dict[str, Any]]:
+    """What every part of a run was made with, as its ``environment*.json`` tell.
+
+    Raises:
+        ValueError: One is damaged.
+    """
+    environments = []
+    for path in sorted(folder.glob("environment*.json")):
+        environments.append(read_json(path, dict[str, Any]))
+        if not isinstance(environments[-1].get("devices"), list):
+            raise ValueError(f"{path} is damaged: it holds no devices")
+    return environments
 
 
 def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Cost | None:
@@ -21,8 +35,11 @@ def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping
 
     Returns:
         The cost; None before the first row.
+
+    Raises:
+        ValueError: A record of the environment is damaged.
     """
-    environments = [json.loads(path.read_text()) for path in sorted(folder.glob("environment*.json"))]
+    environments = read_environments(folder)
     trained = [row for row in history if row.get("step") is not None]
     if not environments or not trained:
         return None

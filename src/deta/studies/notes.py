@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from deta.engine.runs import RunState
@@ -23,11 +24,13 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
     """
     records = [record for _, members in groups for record in members]
     yield from missing_runs(records)
+    yield from damaged_files(records)
     for name in study.postprocess:
         unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
         if unscored:
             yield f"{unscored} runs are not evaluated under {name}; deta study evaluates them"
     yield from different_settings(study, groups)
+    yield from different_data(records)
     yield from different_machines(records)
     if len(study.seeds) < 3:
         yield f"{len(study.seeds)} seeds say little: an interval over two is wide, and over one there is none"
@@ -42,6 +45,13 @@ def missing_runs(records: Sequence[Record]) -> Iterator[str]:
             yield f"{name} is {status.state}{f': {status.message}' if status.message else ''}"
 
 
+def damaged_files(records: Iterable[Record]) -> Iterator[str]:
+    """A note on every file that could not be read."""
+    for record in records:
+        for damage in record.damage:
+            yield f"left out: {damage}"
+
+
 def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
     """A note if runs were evaluated by rules that know no matches by image, as those of LVIS."""
     unmatched = sum(any(not each.has_matches for each in record.evaluations.values()) for record in records)
@@ -49,10 +59,26 @@ def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
         yield f"{unmatched} runs are not evaluated by COCO's rules: they have no interval over images"
 
 
+def runs_with_other_data(records: Sequence[Record]) -> set[Path]:
+    """Directories of the runs that were trained with other data than the first of which that is known."""
+    known = {record.run.folder: record.data.digest for record in records if record.data is not None}
+    return {folder for folder, digest in known.items() if digest != next(iter(known.values()))}
+
+
+def different_data(records: Iterable[Record]) -> Iterator[str]:
+    """A note if not all runs were trained with the same data; it names every data set."""
+    found = [record.data for record in records if record.configs and record.run.history]
+    known = {data.digest: data for data in found if data is not None}
+    if len(known) > 1:
+        named = " | ".join(map(str, known.values()))
+        yield f"the runs were trained with {len(known)} different data sets, which are not compared: {named}"
+    if known and None in found:
+        yield f"{found.count(None)} runs have no record of their data, which may be others than those of the rest"
+
+
 def different_machines(records: Iterable[Record]) -> Iterator[str]:
     """A note if not all runs were made on one kind of device, by one revision, with one set of packages."""
-    paths = [path for record in records for path in sorted(record.run.folder.glob("environment*.json"))]
-    environments = [json.loads(path.read_text()) for path in paths]
+    environments = [environment for record in records for environment in record.environments]
     for what, values in {
         "devices": [_text(each.get("devices")) for each in environments],
         "numbers of threads": [str(each.get("num_threads")) for each in environments],

@@ -1,13 +1,13 @@
 """A study as it is declared, and the runs that it asks for."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
-from deta.utils.checks import require_int
+from deta.utils.checks import require_folder_name, require_int
+from deta.utils.files import read_json, write_json
 
 STUDY = "study.json"
 """In the directory of a study: its plan."""
@@ -80,6 +80,8 @@ class Study:
                 )
         _require_distinct("study.seeds", self.seeds)
         _require_distinct("study.postprocess", self.postprocess)
+        for name in self.postprocess:
+            require_folder_name("study.postprocess: every name", name)
         for seed in self.seeds:
             require_int("study.seeds", seed, low=0)
         unknown = sorted(self.base_cell.keys() - {axis.name for axis in self.axes} - {POSTPROCESS})
@@ -166,9 +168,7 @@ class Plan:
     def write(self, folder: Path) -> None:
         """Write ``study.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{STUDY}.unfinished"
-        unfinished.write_text(json.dumps(_plain(self), indent=2) + "\n")
-        unfinished.replace(folder / STUDY)
+        write_json(folder / STUDY, _plain(self))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -176,13 +176,19 @@ class Plan:
 
         Raises:
             FileNotFoundError: The folder holds no study.
+            ValueError: Its record is damaged.
         """
         path = folder / STUDY
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no {STUDY}: it is not the folder of a study")
-        content = json.loads(path.read_text())
-        runs = [PlannedRun(**{**run, "words": tuple(run["words"])}) for run in content["runs"]]
-        return cls(Study.from_config(content["study"]), tuple(runs))
+        content = read_json(path, _Written)
+        return cls(Study.from_config(content.study), content.runs)
+
+
+@dataclass(frozen=True)
+class _Written:
+    study: dict[str, Any]
+    runs: tuple[PlannedRun, ...]
 
 
 def describe_cell(factors: Factors) -> str:

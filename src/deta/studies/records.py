@@ -1,21 +1,29 @@
 """What the directory of a run tells: its state, settings, scores, history and cost."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
+from deta.engine.data_record import DataRecord, read_data
 from deta.engine.evaluation import EVALUATIONS, StoredEvaluation, read_evaluation
 from deta.engine.runs import DONE, read_status
 from deta.engine.tracking import read_metrics
-from deta.studies.costs import read_cost
+from deta.studies.costs import read_cost, read_environments
 from deta.studies.results import Run
 from deta.studies.settings import effective
+from deta.utils.files import read_json
+
+Content = TypeVar("Content")
 
 _VALIDATION = "val/"
+_NO_METRICS = ("step", "epoch", "data")
+"""Keys of ``done.json`` that are no score."""
+_SECTIONS = ("data", "postprocess", "trainer")
+"""What a configuration has that was written to its end, beside its seed."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,18 @@ class Record:
             what it is to have, or none.
         postprocess: Selection of detections that its validations use, such as ``nms``; None without a configuration.
         evaluations: Those of its final weights by selection.
+        data: The data set that it was trained with; None if it has no record of it.
+        environments: What every part of it was made with.
+        damage: What could not be read, each with its file; it is missing from the rest.
     """
 
     run: Run
     configs: tuple[Mapping[str, Any], ...]
     postprocess: str | None
     evaluations: Mapping[str, StoredEvaluation]
+    data: DataRecord | None = None
+    environments: tuple[Mapping[str, Any], ...] = ()
+    damage: tuple[str, ...] = ()
 
 
 def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = None) -> Record:
@@ -44,11 +58,16 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
         factors: Its cell.
         seed: Its seed; None takes that of its configuration.
     """
-    configs = [_load_yaml(path) for path in sorted(folder.glob("config*.yaml"))]
-    history = tuple(read_metrics(folder / "metrics.jsonl")) if (folder / "metrics.jsonl").is_file() else ()
-    places = sorted((folder / EVALUATIONS).glob("*"))
-    found = {place.name: read_evaluation(place) for place in places}
-    evaluations = {name: evaluation for name, evaluation in found.items() if evaluation is not None}
+    damage: list[str] = []
+    configs = _read(lambda: [_load_yaml(path) for path in sorted(folder.glob("config*.yaml"))], damage) or []
+    metrics = folder / "metrics.jsonl"
+    history = (_read(lambda: read_metrics(metrics), damage) if metrics.is_file() else None) or []
+    environments = _read(lambda: read_environments(folder), damage)
+    evaluations = {}
+    for place in sorted((folder / EVALUATIONS).glob("*")):
+        evaluation = _read(partial(read_evaluation, place), damage)
+        if evaluation is not None:
+            evaluations[place.name] = evaluation
     if seed is None:
         seed = int(configs[0]["seed"]) if configs else 0
     run = Run(
@@ -57,13 +76,14 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
         factors=factors,
         seed=seed,
         scores={},
-        history=history,
-        cost=read_cost(folder, configs[0], history) if configs else None,
+        history=tuple(history),
+        cost=read_cost(folder, configs[0], history) if configs and environments else None,
     )
     if run.is_done:
         run = replace(run, scores={name: evaluation.metrics for name, evaluation in evaluations.items()})
     own = _selection(configs[-1]) if configs else None
-    return Record(run, tuple(effective(config) for config in configs), own, evaluations)
+    parts, data = tuple(effective(config) for config in configs), read_data(folder)
+    return Record(run, parts, own, evaluations, data, tuple(environments or ()), tuple(damage))
 
 
 def with_planned(record: Record, config: Mapping[str, Any]) -> Record:
@@ -80,8 +100,8 @@ def with_own_scores(record: Record) -> Record:
     own, run = record.postprocess, record.run
     if own is None or own in run.scores or not run.is_done:
         return record
-    done = json.loads((run.folder / DONE).read_text())
-    metrics = {name: value for name, value in done.items() if name not in ("step", "epoch")}
+    done = read_json(run.folder / DONE, dict[str, Any])
+    metrics = {name: value for name, value in done.items() if name not in _NO_METRICS}
     if not metrics:  # a run continued at its very end did not validate again
         last: Mapping[str, Any] = next((row for row in reversed(run.history) if f"{_VALIDATION}AP" in row), {})
         metrics = {name.removeprefix(_VALIDATION): value for name, value in last.items() if name.startswith("val/A")}
@@ -93,6 +113,23 @@ def _selection(config: Mapping[str, Any]) -> str:
     return str(config["postprocess"]["_target_"]).rpartition(".")[2].lower()
 
 
+def _read(read: Callable[[], Content], damage: list[str]) -> Content | None:
+    """What ``read`` gives; None for a damaged file, with the complaint added to ``damage``."""
+    try:
+        return read()
+    except (OSError, ValueError) as error:
+        damage.append(str(error))
+        return None
+
+
 def _load_yaml(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: no YAML ({type(error).__name__})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("seed"), int):
+        raise ValueError(f"{path} is damaged: it holds no seed")
+    missing = [name for name in _SECTIONS if not isinstance(content.get(name), dict)]
+    if missing:
+        raise ValueError(f"{path} is damaged: it holds no {missing[0]}")
     return content

@@ -12,6 +12,7 @@ WITHOUT_EFFECT = (
     "logger",
     "name",
     "ckpt",
+    "trusted",
     "run_dir",
     "evaluations",
     "callbacks.best",

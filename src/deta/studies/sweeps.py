@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deta.engine.runs import find_cell, find_runs, is_pruned, read_cells
-from deta.studies.notes import different_machines, missing_runs
+from deta.engine.cells import find_cell, read_cells
+from deta.engine.runs import find_runs, is_pruned
+from deta.studies.notes import damaged_files, different_data, different_machines, missing_runs
 from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis
 from deta.studies.settings import ABSENT, is_below, leaves
 
+DATA_SET = "data_set"
+"""Name of the axis of runs that were trained with different data."""
 _APART = ("seed", "data.seed", "postprocess")
 """Settings that are no axis: runs of a cell differ in the seeds, and the selection of detections stands beside."""
 
@@ -57,7 +60,7 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
     if len(waiting) == len(records):
         raise ValueError(f"{folder} holds no run that has started and was not pruned, so there is nothing to compare")
     planned = [_planned(record, compose) if record.run.folder in waiting else record for record in records]
-    known = [record for record in planned if record.configs]
+    known = _apart_by_data([record for record in planned if record.configs])
     members: dict[str, list[Record]] = {}
     for record in known:
         key = json.dumps([_settings(record), record.postprocess], sort_keys=True, default=str)
@@ -77,8 +80,9 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
     }
     all_runs = [record for _, _, runs in named for record in runs]
     notes = [f"{count} {what}" for what, count in left_out.items() if count]
-    beyond = tuple(_also_different(axes, [_settings(group[0]) for group in groups]))
-    return Sweep(axes, tuple(named), (*notes, *missing_runs(all_runs), *different_machines(all_runs)), beyond)
+    notes += [*missing_runs(all_runs), *damaged_files(records), *different_machines(all_runs)]
+    beyond = [*_also_different(axes, [_settings(group[0]) for group in groups]), *different_data(all_runs)]
+    return Sweep(axes, tuple(named), tuple(notes), tuple(beyond))
 
 
 def _also_different(axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -106,6 +110,20 @@ def _planned(record: Record, compose: Compose) -> Record:
     words = find_cell(record.run.folder)
     config = None if words is None else compose(words)
     return record if config is None else with_planned(record, config)
+
+
+def _apart_by_data(records: Sequence[Record]) -> list[Record]:
+    """With the data set as a setting where there are several, so that no cell holds runs of two."""
+    if len({record.data.digest for record in records if record.data is not None}) < 2:
+        return list(records)
+    return [
+        replace(record, configs=tuple({**each, DATA_SET: _digest(record)} for each in record.configs))
+        for record in records
+    ]
+
+
+def _digest(record: Record) -> str:
+    return "unknown" if record.data is None else record.data.digest
 
 
 def _settings(record: Record) -> dict[str, Any]:

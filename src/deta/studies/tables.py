@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deta.engine.run_columns import aligned
+from deta.utils.files import write_text
 from deta.utils.names import csv_row, shown
 
 Value = float | int | str | None
@@ -96,7 +97,7 @@ def write_tables(table: Table, folder: Path, name: str) -> list[Path]:
     paths = []
     for ending, written in formats(table).items():
         paths.append(folder / f"{name}.{ending}")
-        paths[-1].write_text(written, encoding="utf-8", newline="")
+        write_text(paths[-1], written)
     return paths
 
 

@@ -1,5 +1,6 @@
 """Checks of constructor arguments; each failure names the argument, the rule and the value."""
 
+import re
 from collections.abc import Collection
 
 
@@ -33,6 +34,16 @@ def require_choice(name: str, value: object, choices: Collection[str]) -> str:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(sorted(choices))}, got {value!r}")
     return str(value)
+
+
+def require_folder_name(name: str, value: object) -> str:
+    """Return ``value`` if it names a folder inside of another on every file system, else raise ``ValueError``."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError(
+            f"{name} must be the name of a folder (letters, digits, '.', '_' and '-', at most 100, no dot first), "
+            f"got {value!r}"
+        )
+    return value
 
 
 def require_callable(name: str, value: object) -> None:

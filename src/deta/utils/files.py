@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read with their name in every complaint."""
 
 import errno
 import json
@@ -8,6 +8,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+Content = TypeVar("Content")
+
+UNFINISHED = ".unfinished"
 
 
 @contextmanager
@@ -20,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The file cannot be written; the message names it and, where the disk is full, the disk.
     """
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         yield unfinished
         _sync(unfinished)
@@ -41,6 +48,38 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: object) -> None:
     """Write ``path`` as JSON, see ``replacing``; numbers that JSON does not know, such as NaN, become null."""
     write_text(path, json.dumps(without_non_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, kind: type[Content]) -> Content:
+    """The content of a JSON file.
+
+    Args:
+        path: The file.
+        kind: What it must be, such as a dataclass or ``dict[str, list[str]]``; further fields are ignored.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged or holds something else.
+    """
+    return decode_json(path.read_bytes(), path, kind)
+
+
+def decode_json(content: bytes, path: Path, kind: type[Content]) -> Content:
+    """``read_json`` of a file whose content has been read.
+
+    Raises:
+        ValueError: It is damaged or holds something else.
+    """
+    try:
+        return msgspec.convert(json.loads(content), kind)
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise ValueError(f"{path} is damaged: {str(error) or type(error).__name__}") from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes have left of files that they were writing; nobody may be writing here now."""
+    for path in folder.glob(f"*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def without_non_finite(content: object) -> object:

@@ -1,6 +1,8 @@
 """Folders of a few images and the shards made of them."""
 
+import json
 import logging
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,7 @@ from unittest import mock
 from urllib.parse import urlsplit
 
 from deta.data import read_coco
+from deta.data.sources import FolderSplit
 from deta.data.streaming.store import Store, below, open_store
 from deta.data.streaming.writer import ShardingReport, ShardWriter
 from tests.data.folders import write_dataset
@@ -31,8 +34,7 @@ def writer(root: Path, store: Store, split: str = "train", **options: object) ->
     path = root / "annotations" / f"{split}.json"
     return ShardWriter(
         annotations=read_coco(path),
-        annotation_file=path,
-        image_folder=root / split,
+        files=FolderSplit(path, root / split),
         store=store,
         **{**defaults, **options},  # type: ignore[arg-type]
     )
@@ -41,6 +43,24 @@ def writer(root: Path, store: Store, split: str = "train", **options: object) ->
 def write_both(root: Path, address: str | Path) -> list[ShardingReport]:
     """Shards of both splits below an address."""
     return [writer(root, open_store(below(address, split)), split).write() for split in ("train", "val")]
+
+
+def rename_shard(manifest: Path, name: str) -> None:
+    """Let a manifest call its second shard by another name."""
+    content = json.loads(manifest.read_text())
+    content["shards"][1]["name"] = name
+    manifest.write_text(json.dumps(content))
+
+
+@contextmanager
+def files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """Let this process write no larger files, which fails as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:

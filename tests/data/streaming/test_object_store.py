@@ -10,7 +10,7 @@ import pytest
 from deta.data.streaming.layout import ShardError
 from deta.data.streaming.store import S3Store, Store, below, open_store
 from tests.data.folders import data_module
-from tests.data.streaming.sharded import put_object, write_both, write_folder, writer
+from tests.data.streaming.sharded import files_of_at_most, put_object, rename_shard, write_both, write_folder, writer
 from tests.data.streaming.test_split import batches, same
 
 
@@ -143,3 +143,33 @@ def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("deta.data.streaming.store.find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=r"s3://a/b needs a package that is not installed: pip install boto3"):
         open_store("s3://a/b")
+
+
+@pytest.mark.parametrize("name", ["../../../outside", "chunk-0-1.bin/../../outside"])
+def test_a_store_that_names_its_shards_otherwise_makes_nothing_be_written(
+    address: str, sharded: Path, tmp_path: Path, name: str
+) -> None:
+    manifest = tmp_path / "shards.json"
+    manifest.write_bytes((sharded / "train" / "shards.json").read_bytes())
+    rename_shard(manifest, name)
+    put_object(f"{address}/train/shards.json", manifest.read_bytes())
+    put_object(f"{address}/outside", b"hostile")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"train/shards.json is not a list of shards .* at `\$.shards\[1\].name`"):
+        batches(tmp_path, source="shards", shards=address, shard_cache=tmp_path / "cache")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_cache_that_cannot_be_written_is_named(address: str, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(OSError, match=r"data.shard_cache must be a folder that can be written: '.*cache/.*lock'"):
+        batches(tmp_path, source="shards", shards=address, shard_cache=tmp_path / "cache")
+
+
+def test_a_full_disk_names_the_shard(address: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
+    module = data_module(tmp_path, **options)
+    module.prepare_data()
+    with files_of_at_most(1000), pytest.raises(OSError, match=r"File too large: '.*cache/.*chunk-0-\d.bin'"):
+        batches(tmp_path, **options)
+    assert not list(tmp_path.rglob("*.unfinished"))

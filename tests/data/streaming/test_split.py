@@ -11,9 +11,10 @@ import torch
 
 from deta.data import Compose, ImageError, RandomHorizontalFlip, RandomSizeCrop
 from deta.data.streaming.layout import ShardError
+from deta.data.streaming.store import FolderStore
 from deta.structures import Batch
 from tests.data.folders import data_module
-from tests.data.streaming.sharded import write_both, write_folder
+from tests.data.streaming.sharded import rename_shard, write_folder, writer
 
 AUGMENT = Compose(transforms=[RandomHorizontalFlip(), RandomSizeCrop(min_side=12, max_side=24)])
 
@@ -128,12 +129,34 @@ def test_shards_exchanged_for_others_are_noticed(shards: Path) -> None:
         [module.train_dataset[index] for index in range(13)]
 
 
-def test_an_image_that_does_not_decode_names_its_shard(folder: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_none_stays_an_unusable_one_in_shards(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data")
-    (root / "train" / "5.png").write_bytes(b"no image")
-    write_both(root, tmp_path / "out")
+    (root / "train" / "5.png").write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    for split in ("train", "val"):
+        writer(root, FolderStore(tmp_path / "out" / split), split, on_bad_image="skip").write()
+    assert not any(b"PRIVATE" in path.read_bytes() for path in (tmp_path / "out").rglob("*.bin"))
+    shards: dict[str, Any] = {"source": "shards", "shards": tmp_path / "out"}
     with pytest.raises(ImageError, match=r"image 5 in .*train/chunk-0-\d\.bin cannot be decoded"):
-        batches(root, source="shards", shards=tmp_path / "out")
+        batches(root, **shards)
+    skip: dict[str, Any] = {"on_bad_image": "skip", "max_bad_fraction": 0.5}
+    assert same(batches(root, **skip), batches(root, **skip, **shards))
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "shards.json", "chunk-0-1.bin"])
+def test_a_link_out_of_the_folder_of_the_shards_is_refused(shards: Path, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    (shards / "train" / name).rename(outside)
+    (shards / "train" / name).symlink_to(outside)
+    with pytest.raises(ValueError, match=f"{name} leads out of the folder .*shards/train, to {outside}"):
+        batches(shards, source="shards", shards=shards)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc/passwd", "chunk-0-1.bin/../../../outside"])
+def test_a_manifest_names_no_file_outside_of_its_folder(shards: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_bytes((shards / "train" / "chunk-0-1.bin").read_bytes())
+    rename_shard(shards / "train" / "shards.json", name)
+    with pytest.raises(ValueError, match=r"shards.json is not a list of shards .* at `\$.shards\[1\].name`"):
+        batches(shards, source="shards", shards=shards)
 
 
 def test_changed_annotations_beside_the_shards_are_refused(shards: Path) -> None:

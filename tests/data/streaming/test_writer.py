@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from deta.data.images import ImageError
 from deta.data.streaming.layout import read_item
 from deta.data.streaming.store import FolderStore
 from tests.data.folders import write_image
-from tests.data.streaming.sharded import NUM_TRAIN, SHARD_BYTES, contents, write_folder, writer
+from tests.data.streaming.sharded import NUM_TRAIN, SHARD_BYTES, contents, files_of_at_most, write_folder, writer
 
 
 class _KilledError(Exception):
@@ -144,3 +145,24 @@ def test_writing_leaves_the_start_method_of_processes_alone(root: Path, out: Pat
     before = multiprocessing.get_start_method(allow_none=True)
     writer(root, FolderStore(out)).write()
     assert multiprocessing.get_start_method(allow_none=True) == before
+
+
+def test_a_file_that_is_no_image_is_not_packed(root: Path, out: Path) -> None:
+    (root / "train" / "5.png").write_text("-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(ImageError, match=r"image 5\.png cannot be decoded.*data\.on_bad_image=skip its place"):
+        writer(root, FolderStore(out)).write()
+    assert not any(b"PRIVATE" in path.read_bytes() for path in out.rglob("*"))
+
+
+def test_a_link_out_of_the_image_folder_is_not_packed(root: Path, out: Path, tmp_path: Path) -> None:
+    outside = write_image(tmp_path / "outside.png", height=29, width=34)
+    (root / "train" / "5.png").unlink()
+    (root / "train" / "5.png").symlink_to(outside)
+    with pytest.raises(ValueError, match=rf"5\.png leads out of the folder .*train, to {outside}: .*follow_links"):
+        writer(root, FolderStore(out)).write()
+
+
+def test_a_full_disk_names_the_shard_and_leaves_nothing_half_done(root: Path, out: Path) -> None:
+    with files_of_at_most(2000), pytest.raises(OSError, match=r"File too large: '.*chunk-0-0\.bin'"):
+        writer(root, FolderStore(out)).write()
+    assert not list(out.rglob("*"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from deta.data.streaming.layout import REMEDY, ShardError
 from deta.data.streaming.manifest import Shard
 from deta.data.streaming.store import Store
+from deta.utils.files import named
 
 _ATTEMPTS = 2
 """A transfer may damage a file; a second one that fails alike means that the store holds damage."""
@@ -39,11 +40,11 @@ class ShardCache:
 
         Raises:
             ShardError: If the store does not have it, or holds another content than was written.
+            OSError: If it cannot be written.
         """
         path = self.path(shard)
         if path.exists():
             return path
-        self._folder.mkdir(parents=True, exist_ok=True)
         with alone(self._folder / f"{shard.name}.lock"):
             if not path.exists():
                 self._download(shard, path)
@@ -59,6 +60,8 @@ class ShardCache:
                     return
         except FileNotFoundError as error:
             raise ShardError(f"shard {self._store.address}/{shard.name} is missing; {REMEDY}") from error
+        except OSError as error:
+            raise error if error.errno is None else named(error, path) from error
         finally:
             unfinished.unlink(missing_ok=True)
         raise ShardError(f"shard {self._store.address}/{shard.name} is damaged: its checksum is another; {REMEDY}")
@@ -79,7 +82,17 @@ class ShardCache:
 
 @contextmanager
 def alone(lock_file: Path) -> Iterator[None]:
-    """Let only one process of the machine at a time into the block; the file stays."""
-    with lock_file.open("w") as lock:
+    """Let only one process of the machine at a time into the block; the file and its folder stay.
+
+    Raises:
+        OSError: They cannot be made.
+    """
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_file.open("w")
+    except OSError as error:
+        reason = f"{error.strerror}: data.shard_cache must be a folder that can be written"
+        raise type(error)(error.errno, reason, str(lock_file)) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

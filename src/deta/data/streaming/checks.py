@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from deta.data.coco import CocoAnnotations
-from deta.data.images import ImageError, decode_image
+from deta.data.images import ImageError, ImageRules, decode_image
 from deta.data.problems import Problems
 from deta.data.streaming.layout import ShardError
 from deta.data.streaming.split import ShardedSplit
@@ -14,8 +14,7 @@ def check_shards(
     annotations: CocoAnnotations,
     *,
     num_workers: int = 1,
-    min_image_side: int = 8,
-    scale_16bit: bool = False,
+    rules: ImageRules | None = None,
 ) -> list[str]:
     """Compare shards and annotations with their checksums and decode every image.
 
@@ -23,8 +22,7 @@ def check_shards(
         split: Prepared shards; those of an object store are fetched.
         annotations: Of all images of the split.
         num_workers: Threads that read and decode, from 1.
-        min_image_side: Smallest side accepted, in pixels.
-        scale_16bit: Whether 16-bit grey images are accepted.
+        rules: Which images are accepted and how they are read; None is the defaults.
 
     Returns:
         One line for every kind of fault with count and first examples; empty if there is none.
@@ -35,13 +33,7 @@ def check_shards(
     def check_image(index: int) -> tuple[str, str] | None:
         try:
             encoded = images.open(index)
-            decode_image(
-                encoded.file,
-                name=encoded.name,
-                expected_size=annotations.size(index),
-                min_side=min_image_side,
-                scale_16bit=scale_16bit,
-            )
+            decode_image(encoded.file, name=encoded.name, expected_size=annotations.size(index), rules=rules)
         except ShardError as error:
             return "image that cannot be read", str(error)
         except ImageError as error:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from deta.data.coco import CocoAnnotations
+from deta.utils.files import named
 
 FIELDS = ("image", "image_id", "crc32", "boxes", "labels", "areas", "is_crowd")
 MAX_SHARD_BYTES = 2**32 - 1
@@ -74,7 +75,17 @@ def write_shard(folder: Path, number: int, items: Iterable[dict[str, Any]]) -> t
 
     Returns:
         The file, and how LitData's index describes the content of all chunks.
+
+    Raises:
+        OSError: The file cannot be written, for instance because the disk is full.
     """
+    try:
+        return _write_chunk(folder, number, items)
+    except OSError as error:
+        raise named(error, folder / f"chunk-0-{number}.bin") from error
+
+
+def _write_chunk(folder: Path, number: int, items: Iterable[dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
     from litdata.streaming.writer import BinaryWriter
 
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:

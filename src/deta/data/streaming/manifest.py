@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Annotated, Self, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,11 @@ INDEX = "index.json"
 """LitData's own index of the same shards."""
 VERSION = 1
 """Raised by every change of the layout."""
+ShardName = Annotated[str, msgspec.Meta(pattern=r"\Achunk-[0-9]{1,9}-[0-9]{1,9}\.bin\Z")]
+"""A name that leads nowhere but into the folder of the shards."""
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+ImageId = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True)
@@ -27,16 +33,16 @@ class Shard:
         image_ids: Its images, in their order.
     """
 
-    name: str
-    num_bytes: int
-    sha256: str
-    source_sha256: str
-    image_ids: tuple[int, ...]
+    name: ShardName
+    num_bytes: Annotated[int, msgspec.Meta(ge=1)]
+    sha256: Sha256
+    source_sha256: Sha256
+    image_ids: tuple[ImageId, ...]
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        """The shard that ``asdict`` describes."""
-        return cls(**{**content, "image_ids": tuple(content["image_ids"])})
+    def from_json(cls, text: bytes | str, source: str) -> Self:
+        """The shard that ``asdict`` describes, see ``Manifest.from_json``."""
+        return _decode(text, cls, source)
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,13 @@ class Manifest:
         shards: In the order of their numbers, at least one.
     """
 
-    annotations_sha256: str
-    num_annotations: int
-    shards: tuple[Shard, ...]
+    annotations_sha256: Sha256
+    num_annotations: Annotated[int, msgspec.Meta(ge=0)]
+    shards: Annotated[tuple[Shard, ...], msgspec.Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        if len({shard.name for shard in self.shards}) < len(self.shards):
+            raise ValueError("a shard is listed twice")
 
     @property
     def num_images(self) -> int:
@@ -86,7 +96,7 @@ class Manifest:
         return json.dumps({"version": VERSION, **asdict(self)})
 
     @classmethod
-    def from_json(cls, text: str, source: str) -> Self:
+    def from_json(cls, text: bytes | str, source: str) -> Self:
         """The manifest of ``to_json``.
 
         Args:
@@ -96,11 +106,18 @@ class Manifest:
         Raises:
             ValueError: If it is none, or one of another version.
         """
-        try:
-            content = json.loads(text)
-            version = content.pop("version")
-            if version != VERSION:
-                raise ValueError(f"{source} has version {version}, this deta reads {VERSION}: make the shards anew")
-            return cls(**{**content, "shards": tuple(Shard.from_json(entry) for entry in content["shards"])})
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{source} is not a list of shards as deta data shard writes it ({error})") from error
+        version = _decode(text, _Versioned, source).version
+        if version != VERSION:
+            raise ValueError(f"{source} has version {version}, this deta reads {VERSION}: make the shards anew")
+        return _decode(text, cls, source)
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+def _decode(text: bytes | str, kind: type[_Kind], source: str) -> _Kind:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{source} is not a list of shards as deta data shard writes it ({error})") from error

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deta.data.coco import CocoAnnotations
+from deta.data.files import path_inside
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.sources import EncodedImage
 from deta.data.streaming.cache import ShardCache, alone
 from deta.data.streaming.layout import REMEDY, ShardError, read_item
 from deta.data.streaming.manifest import ANNOTATIONS, MANIFEST, Manifest, Shard
 from deta.data.streaming.store import FolderStore, Store, file_sha256, open_store
+from deta.utils.files import replacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,7 @@ class ShardedSplit:
 
         Raises:
             FileNotFoundError: If there are none.
+            ValueError: If what lies there are no shards, or links lead out of their folder.
         """
         content = self._store.read(MANIFEST)
         if content is None:
@@ -103,10 +106,13 @@ class ShardedSplit:
                 "make them with deta data shard"
             )
         if self._cache is None:
+            path_inside(self._folder, ANNOTATIONS)
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        manifest = Manifest.from_json(content, f"{self._store.address}/{MANIFEST}")
+        if self._is_mirrored(content, manifest):
+            return  # all that a cache which cannot be written allows
         with alone(self._folder / "prepare.lock"):
-            self._mirror(content)
+            self._mirror(content, manifest)
 
     def require_images(self, annotations: CocoAnnotations) -> None:
         """Check that the annotation file is the one that was sharded, and that local shards are whole in size.
@@ -141,6 +147,9 @@ class ShardedSplit:
     def images(self, annotations: CocoAnnotations) -> ShardImages:
         """See ``Split``."""
         manifest = self._read_manifest()
+        if self._cache is None:
+            for shard in manifest.shards:
+                path_inside(self._folder, shard.name)
         numbers, positions = manifest.locate(annotations.image_ids)
         return ShardImages(
             shards=tuple(replace(shard, image_ids=()) for shard in manifest.shards),
@@ -160,17 +169,23 @@ class ShardedSplit:
             path = self._folder / MANIFEST
             if not path.is_file():
                 raise FileNotFoundError(f"{path} does not exist: check data.shards, or call prepare_data first")
-            self._manifest = Manifest.from_json(path.read_text(), str(path))
+            self._manifest = Manifest.from_json(path.read_bytes(), str(path))
         return self._manifest
 
-    def _mirror(self, content: bytes) -> None:
+    def _is_mirrored(self, content: bytes, manifest: Manifest) -> bool:
+        local = self._folder / MANIFEST
+        is_same = local.is_file() and local.read_bytes() == content
+        return is_same and self._has_annotations(manifest)
+
+    def _has_annotations(self, manifest: Manifest) -> bool:
+        return self.annotation_file.is_file() and file_sha256(self.annotation_file) == manifest.annotations_sha256
+
+    def _mirror(self, content: bytes, manifest: Manifest) -> None:
         local = self._folder / MANIFEST
         if not local.is_file() or local.read_bytes() != content:
             for path in self._folder.glob("chunk-*.bin"):
                 path.unlink()
             FolderStore(self._folder).put(MANIFEST, content)
-        manifest = self._read_manifest()
-        if not self.annotation_file.is_file() or file_sha256(self.annotation_file) != manifest.annotations_sha256:
-            unfinished = self.annotation_file.with_suffix(".unfinished")
-            self._store.fetch(ANNOTATIONS, unfinished)
-            unfinished.replace(self.annotation_file)
+        if not self._has_annotations(manifest):
+            with replacing(self.annotation_file) as unfinished:
+                self._store.fetch(ANNOTATIONS, unfinished)

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from deta.data.files import path_inside
+from deta.utils.files import replacing
+
 _PIECE = 1 << 20
 """Bytes that are read at a time."""
 
@@ -56,7 +59,7 @@ class Store(Protocol):
 
 
 class FolderStore:
-    """Files in a local folder, which is made by the first write.
+    """Files in a local folder, which is made by the first write; links that lead out of it are not followed.
 
     Args:
         folder: Of any file system.
@@ -72,34 +75,34 @@ class FolderStore:
 
     def read(self, name: str) -> bytes | None:
         """See ``Store``."""
-        path = self.folder / name
+        path = path_inside(self.folder, name)
         return path.read_bytes() if path.is_file() else None
 
     def size(self, name: str) -> int | None:
         """See ``Store``."""
-        path = self.folder / name
+        path = path_inside(self.folder, name)
         return path.stat().st_size if path.is_file() else None
 
     def sha256(self, name: str) -> str | None:
         """See ``Store``."""
-        path = self.folder / name
+        path = path_inside(self.folder, name)
         return file_sha256(path) if path.is_file() else None
 
     def put(self, name: str, content: bytes) -> None:
         """See ``Store``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _replacing(self.folder / name) as unfinished:
+        with replacing(self.folder / name) as unfinished:
             unfinished.write_bytes(content)
 
     def move_in(self, path: Path, name: str) -> None:
         """See ``Store``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _replacing(self.folder / name) as unfinished:
+        with replacing(self.folder / name) as unfinished:
             shutil.move(path, unfinished)
 
     def fetch(self, name: str, target: Path) -> str:
         """See ``Store``."""
-        with (self.folder / name).open("rb") as source:
+        with path_inside(self.folder, name).open("rb") as source:
             return _copy(iter(lambda: source.read(_PIECE), b""), target)
 
     def delete(self, name: str) -> None:
@@ -221,17 +224,6 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a local file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` that takes its place at the end of the block."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _copy(pieces: Iterator[bytes], target: Path) -> str:

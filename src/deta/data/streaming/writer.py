@@ -1,6 +1,7 @@
 """From an image folder to shards: resumable, verified, and without effect where nothing changed."""
 
 import hashlib
+import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deta.data.coco import CocoAnnotations
-from deta.data.files import require_files
+from deta.data.images import ImageError, ImageRules, load_image
+from deta.data.sources import FolderSplit
 from deta.data.streaming.layout import MAX_SHARD_BYTES, ShardError, read_item, shard_item, write_shard
 from deta.data.streaming.manifest import ANNOTATIONS, INDEX, MANIFEST, Manifest, Shard
 from deta.data.streaming.store import Store, file_sha256
-from deta.utils.checks import require_int
+from deta.utils.checks import require_choice, require_int
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ class ShardWriter:
 
     Args:
         annotations: Of all images of the split.
-        annotation_file: The file which they were read from; it is copied beside the shards as it is.
-        image_folder: Where its file names start.
+        files: Where the annotations were read from, a file that is copied beside the shards as it is, and the images.
         store: Where to.
         shard_bytes: Least size of a shard in bytes; the last one takes in the rest, which is less. A split that
             is smaller makes one shard.
         is_shuffled: Whether the shards are random samples of the split, rather than in the order of image ids.
+        max_pixels: Most pixels of an image.
+        on_bad_image: ``error`` raises where a file is not an image that can be decoded; ``skip`` leaves its place
+            empty, which makes it an unusable image of a training as it is in the folder.
         say: Told about every shard.
     """
 
@@ -54,21 +58,24 @@ class ShardWriter:
         self,
         *,
         annotations: CocoAnnotations,
-        annotation_file: Path,
-        image_folder: Path,
+        files: FolderSplit,
         store: Store,
         shard_bytes: int = 64 * 2**20,
         is_shuffled: bool,
+        max_pixels: int = ImageRules.max_pixels,
+        on_bad_image: str = "error",
         say: Callable[[str], None],
     ) -> None:
         if find_spec("litdata") is None:
             raise ModuleNotFoundError("writing shards needs a package that is not installed: pip install litdata")
         self._annotations = annotations
-        self._annotation_file = annotation_file
-        self._image_folder = image_folder
+        self._files = files
+        self._images = files.images(annotations)
         self._store = store
         self._shard_bytes = require_int("shard_bytes", shard_bytes, low=1, high=MAX_SHARD_BYTES // 4)
         self._is_shuffled = is_shuffled
+        self._max_pixels = max_pixels
+        self._skips = require_choice("on_bad_image", on_bad_image, ("error", "skip")) == "skip"
         self._say = say
         self._num_written = 0
 
@@ -77,10 +84,12 @@ class ShardWriter:
 
         Raises:
             ValueError: If the store holds shards of other images or annotations, or of another size.
+            ImageError: If a file is not an image.
+            OSError: If a file is missing or a shard cannot be written.
         """
-        require_files(self._annotations, self._image_folder)
+        self._files.require_images(self._annotations)
         if not len(self._annotations):
-            raise ValueError(f"{self._annotation_file} lists no images")
+            raise ValueError(f"{self._files.annotation_file} lists no images")
         earlier = self._earlier()
         plan = self._plan()
         if earlier is not None and len(earlier.shards) != len(plan):
@@ -92,7 +101,7 @@ class ShardWriter:
                 known = self._record(number) if earlier is None else earlier.shards[number]
                 shards.append(self._shard(indices, number, known, earlier is not None, workplace))
             manifest = Manifest(
-                annotations_sha256=file_sha256(self._annotation_file),
+                annotations_sha256=file_sha256(self._files.annotation_file),
                 num_annotations=self._annotations.report.num_annotations,
                 shards=tuple(shards),
             )
@@ -104,9 +113,9 @@ class ShardWriter:
         content = self._store.read(MANIFEST)
         if content is None:
             return None
-        manifest = Manifest.from_json(content.decode(), f"{self._store.address}/{MANIFEST}")
-        if manifest.annotations_sha256 != file_sha256(self._annotation_file):
-            raise self._other_data(f"annotations other than {self._annotation_file}")
+        manifest = Manifest.from_json(content, f"{self._store.address}/{MANIFEST}")
+        if manifest.annotations_sha256 != file_sha256(self._files.annotation_file):
+            raise self._other_data(f"annotations other than {self._files.annotation_file}")
         return manifest
 
     def _plan(self) -> list[NDArray[np.int64]]:
@@ -133,6 +142,7 @@ class ShardWriter:
         if known is not None and self._is_there(known, is_finished):
             self._tell(known, "kept")
             return known
+        images = [self._packed(int(index), image) for index, image in zip(indices, images, strict=True)]
         items = [shard_item(self._annotations, int(index), image) for index, image in zip(indices, images, strict=True)]
         path, _ = write_shard(workplace, number, items)
         _require_equal(path, image_ids, images)
@@ -157,13 +167,13 @@ class ShardWriter:
     def _record(self, number: int) -> Shard | None:
         """What an interrupted run noted of a shard."""
         content = self._store.read(_record_name(number))
-        return None if content is None else Shard.from_json(json.loads(content))
+        name = f"{self._store.address}/{_record_name(number)}"
+        return None if content is None else Shard.from_json(content, name)
 
     def _finish(self, manifest: Manifest, plan: Sequence[NDArray[np.int64]], workplace: Path) -> None:
         """Write the files beside the shards where they differ, the manifest last."""
         first = int(plan[0][0])
-        image = self._image_file(first).read_bytes()
-        path, config = write_shard(workplace, 0, [shard_item(self._annotations, first, image)])
+        path, config = write_shard(workplace, 0, [shard_item(self._annotations, first, b"")])
         path.unlink()
         index = {
             "chunks": [
@@ -174,7 +184,7 @@ class ShardWriter:
             "updated_at": _sha256_of_all([shard.sha256.encode() for shard in manifest.shards]),
         }
         contents = {
-            ANNOTATIONS: self._annotation_file.read_bytes(),
+            ANNOTATIONS: self._files.annotation_file.read_bytes(),
             INDEX: json.dumps(index, sort_keys=True).encode(),
             MANIFEST: manifest.to_json().encode(),
         }
@@ -187,7 +197,21 @@ class ShardWriter:
                 self._store.delete(_record_name(number))
 
     def _image_file(self, index: int) -> Path:
-        return self._image_folder / self._annotations.file_name(index)
+        file = self._images.open(index).file
+        assert isinstance(file, Path)
+        return file
+
+    def _packed(self, index: int, content: bytes) -> bytes:
+        """What goes into the place of an image: its content, or nothing where that is no image."""
+        name = self._annotations.file_name(index)
+        try:
+            load_image(io.BytesIO(content), name=name, max_pixels=self._max_pixels)
+        except ImageError as error:
+            if not self._skips:
+                raise ImageError(f"{error}; with data.on_bad_image=skip its place in the shard stays empty") from error
+            self._say(f"{error}; its place in the shard is empty")
+            return b""
+        return content
 
     def _other_data(self, what: str) -> ValueError:
         return ValueError(

@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import torch
 
 from deta.engine.module import DetectionModule
+from deta.engine.tensor_files import save_tensors
 from deta.structures import Batch
 
 
@@ -65,5 +66,5 @@ class NonFiniteGuard(pl.Callback):
             "batch": batch.to("cpu"),
             "state_dict": module.state_dict(),
         }
-        torch.save(dump, path)
+        save_tensors(dump, path)
         return path

@@ -1,7 +1,12 @@
 """Saves the run so that it can be continued as if it had never stopped, and continues it so."""
 
+import os
 import random
+import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from deta.engine import preemption
+from deta.engine.continuation import continue_callbacks, require_whole_windows
+from deta.engine.module import DetectionModule
 from deta.engine.ranks import gather
 from deta.engine.runs import LAST, PREVIOUS
 from deta.engine.tracking import MetricsLogger
-from deta.utils.checks import require_int
+from deta.engine.watchdog import Watchdog
+from deta.utils.checks import require_int, require_number
 
 _KEY = "deta_resume"
 
@@ -30,7 +38,8 @@ class ResumeCheckpoint(Checkpoint):
 
     A signal (see ``deta.engine.preemption``) on any rank ends the training at the next such place with
     ``StoppedRun``, after saving; during a validation it ends at once, and the validation is done again. So does an
-    evaluation after the training.
+    evaluation after the training. Where nothing moves any more after a signal, since another rank or the reading of
+    images hangs, the process leaves without saving, and the run goes on from what was saved before.
 
     Beside what Lightning keeps (weights, optimizer, schedule, loops, callbacks, position of the loader), the random
     states of every rank and the place in ``metrics.jsonl`` are stored.
@@ -38,10 +47,13 @@ class ResumeCheckpoint(Checkpoint):
     Args:
         folder: Where the files go.
         every_n_steps: Optimizer steps between two saves, from 1.
+        seconds_to_leave: How long after a signal nothing may move, from 1. SLURM kills 30 s after ``SIGTERM``.
     """
 
-    def __init__(self, *, folder: str | Path, every_n_steps: int = 1000) -> None:
+    def __init__(self, *, folder: str | Path, every_n_steps: int = 1000, seconds_to_leave: float = 20.0) -> None:
         self._folder = Path(folder)
+        self._seconds_to_leave = require_number("seconds_to_leave", seconds_to_leave, low=1)
+        self._watchdog: Watchdog | None = None
         self._every_n_steps = require_int("every_n_steps", every_n_steps, low=1)
         self._loaded: Mapping[str, Any] | None = None
         self._row: Mapping[str, Any] | None = None
@@ -53,7 +65,10 @@ class ResumeCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals in place of Lightning; cut the metrics back to the place of the checkpoint."""
-        preemption.listen((*preemption.PREEMPTIONS, *preemption.STOPS))
+        signals = (*preemption.PREEMPTIONS, *preemption.STOPS)
+        preemption.listen(signals)
+        leave = partial(_leave, trainer, self._folder.parent)
+        self._watchdog = Watchdog(signals=signals, seconds=self._seconds_to_leave, leave=leave)
         if self._loaded is not None:
             for logger in _metrics_loggers(trainer):
                 logger.cut_back(self._loaded["metrics_end"], self._loaded["row"])
@@ -61,10 +76,12 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Restore the random states as the last thing before the first step."""
+        """Restore the random states as the last thing before the first step, unless the run has another seed."""
+        self._moved()
         if self._loaded is not None:
             states = self._loaded["random"]
-            if len(states) == trainer.world_size:
+            is_same_seed = self._loaded.get("seed", _seed(pl_module)) == _seed(pl_module)
+            if is_same_seed and len(states) == trainer.world_size:
                 _set_random_state(states[trainer.global_rank])
             self._loaded = None
 
@@ -72,6 +89,7 @@ class ResumeCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save if this is the time and the place; stop if a signal came."""
+        self._moved()
         is_stopping = _agree_to_stop(trainer)
         if _ends_section(trainer, batch_idx):
             if is_stopping:
@@ -103,6 +121,7 @@ class ResumeCheckpoint(Checkpoint):
         dataloader_idx: int = 0,
     ) -> None:
         """Stop if a signal came, without saving."""
+        self._moved()
         is_common = batch_idx < self._common_val_batches
         if not trainer.sanity_checking and is_common and _agree_to_stop(trainer):
             raise self._stopped(trainer)
@@ -121,6 +140,9 @@ class ResumeCheckpoint(Checkpoint):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let the user's signals end the process again."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
         preemption.leave(preemption.STOPS)
 
     def on_save_checkpoint(
@@ -129,24 +151,54 @@ class ResumeCheckpoint(Checkpoint):
         """Add the random states and the place in the metrics."""
         states = gather(_random_state())
         ends = [logger.end() for logger in _metrics_loggers(trainer)]
-        checkpoint[_KEY] = {"random": states, "metrics_end": max(ends, default=0), "row": self._row}
+        checkpoint[_KEY] = {
+            "random": states,
+            "seed": _seed(pl_module),
+            "metrics_end": max(ends, default=0),
+            "row": self._row,
+        }
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep them until training starts."""
+        """Keep them until training starts; see that the checkpoint goes with the configuration."""
+        require_whole_windows(checkpoint, trainer.accumulate_grad_batches)
+        continue_callbacks(checkpoint, trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
         self._loaded = checkpoint.get(_KEY)
 
     def _save(self, trainer: pl.Trainer) -> None:
         last = self._folder / LAST
-        if trainer.is_global_zero and last.exists():
-            last.replace(self._folder / PREVIOUS)  # a death between here and there leaves this one
-        trainer.save_checkpoint(last, weights_only=False)
+        with nullcontext() if self._watchdog is None else self._watchdog.saving():
+            if trainer.is_global_zero and last.exists():
+                last.replace(self._folder / PREVIOUS)  # a death between here and there leaves this one
+            trainer.save_checkpoint(last, weights_only=False)
+
+    def _moved(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.moved()
 
     def _stopped(self, trainer: pl.Trainer) -> preemption.StoppedRun:
         stop = preemption.received()
         assert stop is not None
         return preemption.StoppedRun(stop, trainer.global_step)
+
+
+def _seed(module: pl.LightningModule) -> int:
+    assert isinstance(module, DetectionModule)
+    return module.seed
+
+
+def _leave(trainer: pl.Trainer, folder: Path, stop: signal.Signals) -> None:
+    """Give up what was not saved, and the processes that this one has started, which may hang."""
+    text = f"deta: {stop.name}: nothing moves any more (another rank or the reading of images hangs): leaving now"
+    os.write(2, f"\n{text}; deta train ckpt={folder} goes on from what was saved\n".encode())
+    launcher = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(signal.SIGKILL)
+    for process in active_children():
+        process.kill()
+    if trainer.is_global_zero:
+        preemption.hand_over(stop, folder)
 
 
 def _is_fitting(trainer: pl.Trainer) -> bool:

@@ -8,7 +8,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,7 @@ def prepare(
 ) -> Any:  # noqa: ANN401 - a class of the engine, without a common base
     """An engine's evaluation of boxes, with its usual parameters and further options; it has not run yet."""
     ground_truth_class, evaluation_class = load_engine(engine)
+    ground_truth, detections = _renumbered(ground_truth, detections)
     content = ground_truth.to_coco()
     records = [
         record | {"id": number, "area": record["bbox"][2] * record["bbox"][3], "iscrowd": 0}
@@ -118,6 +119,40 @@ def prepare(
             iouType="bbox",
             **options,
         )
+
+
+def _renumbered(ground_truth: GroundTruth, detections: CocoDetections) -> tuple[GroundTruth, CocoDetections]:
+    """Images and categories numbered from 1 in the order of their ids.
+
+    Engines take an id for a float64 or for an unsigned number here and there, so that ids from 2 ** 53 on merge and
+    negative ones are refused.
+    """
+    images, categories = ground_truth.image_ids, np.array(ground_truth.category_ids, dtype=np.int64)
+    negative, not_exhaustive = (
+        None if ragged is None else replace(ragged, values=_numbers(ragged.values, categories))
+        for ragged in (ground_truth.negative, ground_truth.not_exhaustive)
+    )
+    return replace(
+        ground_truth,
+        image_ids=np.arange(1, len(images) + 1),
+        category_ids=tuple(range(1, len(categories) + 1)),
+        object_image_ids=_numbers(ground_truth.object_image_ids, images),
+        object_category_ids=_numbers(ground_truth.object_category_ids, categories),
+        negative=negative,
+        not_exhaustive=not_exhaustive,
+    ), replace(
+        detections,
+        image_ids=_numbers(detections.image_ids, images),
+        category_ids=_numbers(detections.category_ids, categories),
+    )
+
+
+def _numbers(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of ids, from 1, among those of the ground truth, which ascend; 0 for one that is not there."""
+    if not len(known):
+        return np.zeros_like(ids)
+    places = np.searchsorted(known, ids).clip(max=len(known) - 1)
+    return np.where(known[places] == ids, places + 1, 0)
 
 
 def load_engine(name: str) -> tuple[type[Any], type[Any]]:

@@ -1,16 +1,18 @@
 """Which detections of each image found an object: all that AP needs to know of a model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deta.engine.evaluation.arrays import read_arrays
 from deta.engine.evaluation.detections import CocoDetections
 from deta.engine.evaluation.engines import prepare, silence
 from deta.engine.evaluation.ground_truth import GroundTruth
+from deta.utils.files import replacing
 
 _ALL_AREAS = [0.0, 1e10]
 """COCO's range of areas that leaves nothing out, in pixels squared."""
@@ -44,8 +46,7 @@ class ImageMatches:
 
     def save(self, path: Path) -> None:
         """Write a compressed file; it appears whole or not at all."""
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        with unfinished.open("wb") as file:
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
                 file,
                 image_ids=self.image_ids,
@@ -56,7 +57,6 @@ class ImageMatches:
                 is_match=np.packbits(self.is_match, axis=1),
                 is_ignored=np.packbits(self.is_ignored, axis=1),
             )
-        unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -64,20 +64,48 @@ class ImageMatches:
 
         Raises:
             FileNotFoundError: There is no such file.
+            ValueError: It is something else.
         """
-        with np.load(path, allow_pickle=False) as content:
-            bits = {
-                name: np.unpackbits(content[name], axis=1, count=_NUM_THRESHOLDS) for name in ("is_match", "is_ignored")
-            }
-            return cls(
-                image_ids=content["image_ids"],
-                num_objects=content["num_objects"].astype(np.int64),
-                images=content["images"].astype(np.int64),
-                categories=content["categories"].astype(np.int64),
-                scores=content["scores"],
-                is_match=bits["is_match"].astype(np.bool_),
-                is_ignored=bits["is_ignored"].astype(np.bool_),
-            )
+        names = [field.name for field in fields(cls)]
+        content = read_arrays(path, names, what="matches", remedy="evaluate again")
+        fault = _fault(content)
+        if fault is not None:
+            raise ValueError(f"{path} does not hold matches, {fault}: evaluate again")
+        bits = {
+            name: np.unpackbits(content[name], axis=1, count=_NUM_THRESHOLDS) for name in ("is_match", "is_ignored")
+        }
+        return cls(
+            image_ids=content["image_ids"],
+            num_objects=content["num_objects"].astype(np.int64),
+            images=content["images"].astype(np.int64),
+            categories=content["categories"].astype(np.int64),
+            scores=content["scores"],
+            is_match=bits["is_match"].astype(np.bool_),
+            is_ignored=bits["is_ignored"].astype(np.bool_),
+        )
+
+
+def _fault(content: Mapping[str, NDArray[Any]]) -> str | None:
+    """How arrays contradict each other; None if they do not."""
+    num_images, num = content["image_ids"].size, content["scores"].size
+    num_classes = content["num_objects"].shape[-1] if content["num_objects"].ndim else 0
+    num_bytes = -(-_NUM_THRESHOLDS // 8)
+    expected = {
+        "image_ids": ((num_images,), "i"),
+        "num_objects": ((num_images, num_classes), "i"),
+        "images": ((num,), "i"),
+        "categories": ((num,), "i"),
+        "scores": ((num,), "f"),
+        "is_match": ((num, num_bytes), "u"),
+        "is_ignored": ((num, num_bytes), "u"),
+    }
+    for name, (shape, kind) in expected.items():
+        if content[name].shape != shape or content[name].dtype.kind != kind:
+            return f"{name} has shape {content[name].shape} and type {content[name].dtype}"
+    for name, limit in (("images", num_images), ("categories", num_classes)):
+        if ((content[name] < 0) | (content[name] >= limit)).any():
+            return f"{name} points beyond what is there"
+    return None
 
 
 def match_images(ground_truth: GroundTruth, detections: CocoDetections, *, max_detections: int) -> ImageMatches:

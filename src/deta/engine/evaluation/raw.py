@@ -1,7 +1,6 @@
 """Predictions of the last layer before any selection, kept so that other selections need no network."""
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -11,10 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deta.engine.evaluation.arrays import read_arrays
 from deta.engine.evaluation.detections import FlatDetections
 from deta.structures import Detections, LayerPrediction
+from deta.utils.files import replacing
 
 _VERSION = 1
+_REMEDY = "write it with deta eval save_raw=true"
+_KINDS = {
+    **dict.fromkeys(("image_ids", "sizes", "num_queries", "num_pairs", "queries", "labels", "category_ids"), "i"),
+    **dict.fromkeys(("boxes", "logits"), "f"),
+    "is_cut": "b",
+}
+"""Kind of the numbers of every array, by numpy's letters."""
 _NO_CATEGORY = -1
 
 
@@ -127,7 +135,9 @@ class RawPredictions:
 
     def save(self, path: Path) -> None:
         """Write a compressed ``.npz`` file."""
-        np.savez_compressed(path, version=_VERSION, **{field.name: getattr(self, field.name) for field in fields(self)})
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, version=_VERSION, **columns)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -137,17 +147,42 @@ class RawPredictions:
             FileNotFoundError: There is no such file.
             ValueError: It is something else.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"raw predictions {path} do not exist")
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-                columns = {name: content[name] for name in content.files}
-        except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} cannot be read as raw predictions: {error}") from error
         names = {field.name for field in fields(cls)}
-        if columns.get("version") != _VERSION or set(columns) - {"version"} != names:
-            raise ValueError(f"{path} holds no raw predictions of this version; write it with deta eval save_raw=true")
-        return cls(**{name: columns[name] for name in names})
+        columns = read_arrays(path, {"version", *names}, what="raw predictions", remedy=_REMEDY)
+        if columns.pop("version").tolist() != _VERSION:
+            raise ValueError(f"{path} does not hold raw predictions of this version: {_REMEDY}")
+        fault = _fault(columns)
+        if fault is not None:
+            raise ValueError(f"{path} does not hold raw predictions, {fault}: {_REMEDY}")
+        return cls(**columns)
+
+
+def _fault(columns: Mapping[str, NDArray[Any]]) -> str | None:
+    """How arrays contradict each other; None if they do not."""
+    num_images, num_pairs = columns["image_ids"].size, columns["logits"].size
+    shapes: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("image_ids", "num_queries", "num_pairs", "is_cut"), (num_images,)),
+        **dict.fromkeys(("logits", "queries", "labels"), (num_pairs,)),
+        "sizes": (num_images, 2),
+        "boxes": (columns["boxes"].shape[0] if columns["boxes"].ndim else 0, 4),
+        "category_ids": (columns["category_ids"].size,),
+    }
+    for name, shape in shapes.items():
+        column, kind = columns[name], _KINDS[name]
+        if column.shape != shape or column.dtype.kind != kind:
+            return f"{name} has shape {column.shape} and type {column.dtype}"
+    if not num_images:
+        return "image_ids is empty"
+    for name, total in (("num_queries", len(columns["boxes"])), ("num_pairs", num_pairs)):
+        if (columns[name] < 0).any() or columns[name].sum() != total:
+            return f"{name} does not add up to {total}"
+    queries = np.repeat(columns["num_queries"], columns["num_pairs"])
+    for name, limits in (("queries", queries), ("labels", np.full(num_pairs, len(columns["category_ids"])))):
+        if ((columns[name] < 0) | (columns[name] >= limits)).any():
+            return f"{name} points beyond what is there"
+    if (columns["sizes"] < 1).any() or not np.isfinite(columns["boxes"]).all() or np.isnan(columns["logits"]).any():
+        return "sizes, boxes or logits hold numbers that are none"
+    return None
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """The folder of an evaluation: numbers, detections and matches, so that nothing later needs the model."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from deta.engine.evaluation.matching import ImageMatches
 from deta.engine.evaluation.metric import CocoEvaluator, DetectionEvaluator
 from deta.engine.evaluation.result import DetectionResult
+from deta.utils.files import read_json, write_json, write_text
 
 EVALUATIONS = "evaluations"
 """In a run directory: one folder for each selection of detections, of the final weights."""
@@ -53,17 +55,22 @@ def write_evaluation(folder: Path, evaluator: DetectionEvaluator[Any], result: D
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METRICS).unlink(missing_ok=True)
-    (folder / "predictions.json").write_text(json.dumps(evaluator.records()))
+    write_text(folder / "predictions.json", json.dumps(evaluator.records(), allow_nan=False))
     if isinstance(evaluator, CocoEvaluator):
         evaluator.matches().save(folder / _MATCHES)
     else:
         (folder / _MATCHES).unlink(missing_ok=True)
-    unfinished = folder / f"{METRICS}.unfinished"
-    unfinished.write_text(json.dumps(result.metrics(), indent=2) + "\n")
-    unfinished.replace(folder / METRICS)
+    write_json(folder / METRICS, result.metrics())
 
 
 def read_evaluation(folder: Path) -> StoredEvaluation | None:
-    """The evaluation in a folder, None if there is none or it was not finished."""
+    """The evaluation in a folder, None if there is none or it was not finished.
+
+    Raises:
+        ValueError: It is damaged.
+    """
     path = folder / METRICS
-    return StoredEvaluation(folder, json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    metrics = read_json(path, dict[str, float | None])
+    return StoredEvaluation(folder, {name: math.nan if value is None else value for name, value in metrics.items()})

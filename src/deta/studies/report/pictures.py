@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from deta.data.images import ImageRules, load_image
 from deta.studies.report.trainings import Training
 from deta.studies.results import Run
 
@@ -73,10 +74,10 @@ def _files(run: Run) -> list[Path]:
 
 def _halves(path: Path) -> tuple[str, str]:
     """Detections and ground truth, which a run draws side by side at equal width."""
-    with Image.open(path) as picture:
-        middle = picture.width // 2
-        left = picture.crop((0, 0, middle, picture.height))
-        right = picture.crop((picture.width - middle, 0, picture.width, picture.height))
+    picture = load_image(path, name=str(path), max_pixels=ImageRules.max_pixels).image
+    middle = picture.width // 2
+    left = picture.crop((0, 0, middle, picture.height))
+    right = picture.crop((picture.width - middle, 0, picture.width, picture.height))
     return _encode(left), _encode(right)
 
 

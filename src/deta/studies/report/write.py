@@ -6,6 +6,7 @@ from deta.studies.ablation import ablation_table, runs_table
 from deta.studies.report.page import page
 from deta.studies.results import Comparison
 from deta.studies.tables import write_tables
+from deta.utils.files import write_text
 
 PAGE = "report.html"
 
@@ -21,5 +22,5 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     write_tables(ablation_table(comparison), folder, "table")
     write_tables(runs_table(comparison), folder, "runs")
     path = folder / PAGE
-    path.write_text(page(comparison), encoding="utf-8")
+    write_text(path, page(comparison))
     return path

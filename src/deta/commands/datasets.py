@@ -1,0 +1,69 @@
+"""The data set that a configuration means, before anything is trained; nothing here imports PyTorch."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from deta.data.fingerprint import fingerprint, recipe_fingerprint
+from deta.data.shapes_recipe import ShapesRecipe
+from deta.engine.data_record import SPLITS, DataRecord, read_data
+
+_log = logging.getLogger(__name__)
+
+
+def configured_data(cfg: DictConfig) -> DataRecord | None:
+    """Content of the annotations that ``deta train`` would read; None of a data module that is not of ours.
+
+    Files are read once, see ``deta.data.fingerprint``; annotations of shards in an object store are fetched.
+
+    Raises:
+        OSError: A file is missing.
+        ValueError: A file is no valid annotation file.
+    """
+    data = cfg.data
+    if "recipe_seed" in data:
+        recipe = ShapesRecipe(num_train=data.num_train, num_val=data.num_val, seed=data.recipe_seed)
+        return DataRecord({str(name): recipe_fingerprint(recipe, name) for name in SPLITS})
+    if not {"root", "train_annotations", "val_annotations"} <= data.keys():
+        return None
+    files = {name: _annotation_file(data, name) for name in SPLITS}
+    cache, layout = Path(cfg.paths.cache), data.get("layout", "coco")
+    found = {str(name): fingerprint(path, layout=layout, cache=cache) for name, path in files.items()}
+    return DataRecord(found, {str(name): str(path.absolute()) for name, path in files.items()})
+
+
+def require_same_data(cfg: DictConfig, runs: Iterable[Path]) -> None:
+    """Check that runs were trained with the data of a configuration; a log says of which this is not known.
+
+    Args:
+        cfg: The configuration.
+        runs: Directories of runs that have trained.
+
+    Raises:
+        OSError: An annotation file is missing.
+        ValueError: The data of a run are others; the message names both.
+    """
+    known = {run: read_data(run) for run in runs}
+    now = configured_data(cfg) if any(record is not None for record in known.values()) else None
+    for run, before in known.items():
+        if before is None or now is None:
+            _log.warning("%s: its data are not on record, so they are not compared with those of today", run)
+        elif before != now:
+            raise ValueError(
+                f"{run} was trained with other data: {before.differences(now)}. Give the run its own data (data.root), "
+                "or train in another folder"
+            )
+
+
+def _annotation_file(data: DictConfig, name: str) -> Path:
+    if data.get("source", "folder") != "shards":
+        return Path(data.root) / Path(data[f"{name}_annotations"])
+    from deta.data.streaming.split import ShardedSplit
+    from deta.data.streaming.store import below
+
+    cache = Path() if data.shard_cache is None else Path(data.shard_cache)
+    split = ShardedSplit(address=below(data.shards, name), cache=cache)
+    split.prepare()
+    return split.annotation_file

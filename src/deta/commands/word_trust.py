@@ -1,0 +1,104 @@
+"""Words that lie in a run directory, which may be of somebody else: data, until the user says otherwise."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from deta.commands.conf import config_dir
+from deta.commands.trust import Trust, may_be_of_the_user, remember, remembered, require_names
+
+ALL_WORDS = "words"
+"""Among the values of ``trusted``: every word on record, as it stands."""
+_GENERATED = ("hydra.mode=RUN",)
+_PLACES = ("run_dir", "dirpath", "folder", "default_root_dir", "save_dir", "cache", "shard_cache", "runs")
+"""Last parts of keys that say where a training writes."""
+
+
+def require_trusted(words: Sequence[str], run: Path, trusted: Any = ()) -> list[str]:  # noqa: ANN401 - what the command line gave
+    """The words of a run's record, if a training with them does no more than deta ships, or the user agrees.
+
+    He agrees with what he has once given himself for this directory where it lies, and by ``trusted``.
+
+    Args:
+        words: Overrides.
+        run: The run directory.
+        trusted: Classes and packages that the words may name, or ``[words]`` for all words.
+
+    Raises:
+        ValueError: Other words; the message shows them.
+    """
+    is_list = isinstance(trusted, Sequence) and not isinstance(trusted, str)
+    if is_list and ALL_WORDS in trusted:
+        return list(words)
+    trust = Trust(run, require_names(trusted))
+    known = set(remembered(run))
+    refused = {word: reason for word in words if word not in known and (reason := _reason(word, trust)) is not None}
+    if refused:
+        shown = "".join(f"\n  {word}   ({reason})" for word, reason in refused.items())
+        raise ValueError(
+            f"{run}: you have not given these words of its record yourself in this place, and they reach further than "
+            f"what deta ships:{shown}\nLeave the directory alone unless you know who wrote them. After reading them, "
+            f"trusted=[{ALL_WORDS}] takes them; or give the words that you want yourself."
+        )
+    return list(words)
+
+
+def remember_words(run: Path, words: Sequence[str]) -> None:
+    """Note those words of this command that need trust, so that the user can continue the run where it lies."""
+    nobody = Trust(run)
+    remember(run, [word for word in words if _reason(word, nobody) is not None])
+
+
+def _reason(word: str, trust: Trust) -> str | None:
+    """Why a word needs trust; None if it does not."""
+    if word in _GENERATED:
+        return None
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException:
+        return "no override"
+    key = override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
+    values = dict(_flat(key, override.value()))
+    parts = [part for path in values for part in re.split(r"[./@]", path)]
+    if override.is_sweep_override():
+        return "sweeps"
+    if "hydra" in parts or "defaults" in parts or ".." in key:
+        return "changes where configurations come from or what Hydra does"
+    if "${" in word:
+        return "interpolates"
+    targets = [value for path, value in values.items() if path.endswith("._target_")]
+    if any(part.startswith("_") and part not in ("_target_", "_global_", "_here_") for part in parts):
+        return "changes how objects are built"
+    if not all(isinstance(target, str) and may_be_of_the_user(target) and trust.covers(target) for target in targets):
+        return "builds an object"
+    if any(re.split(r"[./@]", path)[-1] in _PLACES for path in values):
+        return "says where to write"
+    is_added = override.is_add() or override.is_force_add()
+    if is_added and not targets and parts[0] in ("callbacks", "logger"):
+        return "adds a callback or logger"
+    return None if _is_shipped_choice(override.key_or_group, override.value()) else "chooses what deta does not ship"
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a parsed value
+    """Every value with the path of its keys."""
+    yield key, value
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(f"{key}.{name}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _flat(key, inner)
+
+
+def _is_shipped_choice(group: str, choice: Any) -> bool:  # noqa: ANN401 - a parsed value
+    """Whether a group gets one of its files; True for what is no group."""
+    folder = config_dir() / group
+    if not folder.is_dir():
+        return "/" not in group
+    choices = choice if isinstance(choice, list) else [choice]
+    shipped = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
+    return all(name is None or name in shipped for name in choices)

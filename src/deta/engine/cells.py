@@ -1,0 +1,54 @@
+"""The list of a sweep: the runs that it asks for, whether they have started or not."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from deta.utils.files import read_json, write_json
+
+_log = logging.getLogger(__name__)
+
+CELLS = "cells.json"
+"""In the directory of a sweep: run directory of every cell to the overrides that make it."""
+_SECONDS_OF_LOCK = 15
+
+
+def read_cells(folder: Path) -> dict[str, list[str]]:
+    """Overrides of every cell of a sweep by the name of its run directory; empty if there was no sweep.
+
+    Of a damaged list a warning tells; then cells that have not started are unknown.
+    """
+    try:
+        return read_json(folder / CELLS, dict[str, list[str]])
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.warning("%s; runs of this sweep that have not started are unknown until it is started again", error)
+        return {}
+
+
+def find_cell(run: Path) -> list[str] | None:
+    """Overrides that would make a run, which need not have started; None if no sweep lists it."""
+    for parent in run.parents:
+        words = read_cells(parent).get(str(run.relative_to(parent)))
+        if words is not None:
+            return words
+    return None
+
+
+def add_cells(folder: Path, cells: Mapping[str, Iterable[str]]) -> None:
+    """Add cells to the list of a sweep, to which other processes may be adding theirs.
+
+    Raises:
+        TimeoutError: Another process has kept the list locked for a minute.
+    """
+    from flufl.lock import Lock, TimeOutError  # late: it costs more than the rest of a command that lists runs
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = Lock(str(folder / f"{CELLS}.lock"), lifetime=_SECONDS_OF_LOCK, default_timeout=4 * _SECONDS_OF_LOCK)
+    try:
+        with lock:
+            own = {name: list(words) for name, words in cells.items()}
+            write_json(folder / CELLS, {**read_cells(folder), **own})
+    except TimeOutError as error:
+        raise TimeoutError(f"{lock.lockfile} is held: if no other sweep is starting here, remove it") from error

@@ -1,0 +1,74 @@
+"""What is done with a run directory is decided by who holds it, as it is then."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from deta.commands import launch
+from deta.engine.run_claims import is_held, release
+from deta.engine.runs import RunState, RunStatus, mark_done, read_status
+from tests.commands.running import TINY_TRAINING, deta, fail
+
+CONFIG = {"ckpt": "auto", "trainer": {"devices": 1, "num_nodes": 1}}
+
+
+@pytest.fixture
+def stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The first look shows a run that nobody trains, as another process finds it that was a moment earlier."""
+    monkeypatch.setattr(launch, "read_status", lambda folder: RunStatus(folder, RunState.MISSING))
+    yield
+    release(tmp_path)
+
+
+def test_a_run_that_another_process_has_just_finished_is_left_as_it_is(stale: None, tmp_path: Path) -> None:
+    mark_done(tmp_path, {"step": 2, "AP": 0.5})
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    assert not launch._prepare(OmegaConf.create(CONFIG), tmp_path)
+    assert json.loads((tmp_path / "done.json").read_text()) == {"step": 2, "AP": 0.5}
+    assert (tmp_path / "metrics.jsonl").exists()
+    assert not is_held(tmp_path)
+
+
+def test_nothing_of_a_run_that_another_process_has_just_begun_is_removed(stale: None, tmp_path: Path) -> None:
+    started = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]
+    place = {"host": socket.gethostname(), "pid": os.getppid(), "started": started, "job": None, "life": 0}
+    (tmp_path / "running.json").write_text(json.dumps(place))
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    assert not launch._prepare(OmegaConf.create(CONFIG), tmp_path)
+    assert (tmp_path / "metrics.jsonl").exists()
+    assert json.loads((tmp_path / "running.json").read_text()) == place
+
+
+def test_what_died_before_its_first_checkpoint_begins_anew_under_the_claim(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    cfg = OmegaConf.create(CONFIG)
+    assert launch._prepare(cfg, tmp_path)
+    assert cfg.ckpt is None
+    assert is_held(tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    release(tmp_path)
+
+
+def test_no_training_begins_among_the_results_of_another_command(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text("{}")
+    words = (*TINY_TRAINING, "ckpt=auto", f"hydra.run.dir={tmp_path}")
+    assert f"{tmp_path} holds the results of another command (metrics.json)" in fail("train", *words)
+    assert read_status(tmp_path).state == RunState.MISSING
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [(("hydra.run.dir={}/run",), "hydra.run.dir"), (("-m", "hydra.sweep.dir={}/runs"), "hydra.sweep.dir")],
+)
+def test_a_place_that_cannot_be_written_is_one_message(words: tuple[str, ...], key: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = deta("train", *(word.format(tmp_path / "file") for word in words), *TINY_TRAINING)
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1
+    assert f"deta: [Errno 20] Not a directory: '{tmp_path}/file/run" in outcome.err
+    assert f"the results cannot be written, give another {key}" in outcome.err
