@@ -16,6 +16,7 @@ from deta.engine.runs import RunState, mark_done
 from deta.studies.ablation import ablation_table
 from deta.studies.collect import collect
 from deta.studies.report.heat_map import heat_map
+from deta.studies.report.page import page
 from deta.studies.results import Cell, Verdict
 from tests.studies.folders import HUNGARIAN, TOPK, config, write_plan, write_run
 
@@ -230,6 +231,24 @@ def test_places_that_hold_nothing_to_compare_say_so(tmp_path: Path) -> None:
         collect(tmp_path / "empty")
 
 
+def test_what_differs_along_with_an_axis_is_told_apart_from_the_other_notes(tmp_path: Path) -> None:
+    for tau, rematch in ((0.5, "once"), (0.6, "per_layer")):
+        write_run(tmp_path / f"tau{tau}", config(tau=tau, rematch=rematch), ap=0.3)
+    comparison = collect(tmp_path, bootstrap=None)
+    (told,) = comparison.beyond
+    assert "criterion.rematch" in told
+    assert told in comparison.notes
+    assert '<div class="banner"' in page(comparison)
+
+
+def test_arguments_of_another_class_are_no_further_difference(tmp_path: Path) -> None:
+    write_run(tmp_path / "one", config(), ap=0.3)
+    write_run(tmp_path / "other", config(layer_assigner=HUNGARIAN), ap=0.4)
+    comparison = collect(tmp_path, bootstrap=None)
+    assert comparison.beyond == ()
+    assert '<div class="banner"' not in page(comparison)
+
+
 def trained_with(folder: Path, num_train: int) -> None:
     """Put generated pictures on record as the data of a run."""
     recipe = ShapesRecipe(num_train=num_train, num_val=4)
@@ -248,7 +267,11 @@ def test_runs_of_two_data_sets_are_in_no_cell_together_and_a_note_names_both(tmp
     assert [[run.seed for run in cell.runs] for cell in comparison.cells] == [[0, 1], [2]]
     assert [cell.summary["AP"].mean for cell in comparison.cells] == pytest.approx([0.8, 0.9])
     (note,) = [note for note in comparison.notes if "data sets" in note]
-    assert note.startswith("the runs were trained with 2 different data sets: train shapes-8-4-")
+    assert note.startswith(
+        "the runs were trained with 2 different data sets, which are not compared: train shapes-8-4-"
+    )
+    assert note in comparison.beyond
+    assert comparison.cells[1].difference is None
     assert "/train (8 images, 6 classes, digest " in note
     assert "/train (9 images, 6 classes, digest " in note
 
@@ -264,8 +287,12 @@ def test_a_study_says_that_its_runs_have_other_data_or_none_on_record(tmp_path: 
     write_study(tmp_path)
     for name, num_train in (("0.6-0", 8), ("0.6-1", 8), ("0.5-0", 9)):
         trained_with(tmp_path / name, num_train)
-    notes = collect(tmp_path, bootstrap=None).notes
-    assert any("with 2 different data sets: " in note for note in notes)
+    comparison = collect(tmp_path, bootstrap=None)
+    notes = comparison.notes
+    assert any("with 2 different data sets, which are not compared: " in note for note in notes)
+    assert comparison.cells[1].summary["AP"].num_seeds == 1  # the run of seed 1 has no record
+    assert comparison.cells[1].difference is not None
+    assert list(comparison.cells[1].difference.pairs) == [1]
     assert "1 runs have no record of their data, which may be others than those of the rest" in notes
 
 

@@ -2,11 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deta.studies.bootstrap import ImageBootstrap
-from deta.studies.notes import study_notes, unmatched_evaluations
+from deta.studies.notes import (
+    different_data,
+    different_settings,
+    runs_with_other_data,
+    study_notes,
+    unmatched_evaluations,
+)
 from deta.studies.plan import POSTPROCESS, STUDY, Factors, Plan, describe_cell
 from deta.studies.records import Record, read_record
 from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Difference, Summary
@@ -66,10 +72,16 @@ def _study(folder: Path, images: ImageBootstrap | None) -> Comparison:
     for planned in plan.runs:
         record = read_record(folder / planned.folder, factors=planned.factors, seed=planned.seed)
         groups.setdefault(describe_cell(planned.factors), (planned.factors, []))[1].append(record)
+    members = [record for _, records in groups.values() for record in records]
+    others = runs_with_other_data(members)
     is_varied = len(study.postprocess) > 1
     main = study.base_cell.get(POSTPROCESS, study.postprocess[0])
     places = [
-        Place({**factors, POSTPROCESS: name} if is_varied else factors, name, tuple(records))
+        Place(
+            {**factors, POSTPROCESS: name} if is_varied else factors,
+            name,
+            tuple(_unscored(record) if record.run.folder in others else record for record in records),
+        )
         for name in sorted(study.postprocess, key=lambda name: name != main)
         for factors, records in groups.values()
     ]
@@ -85,7 +97,13 @@ def _study(folder: Path, images: ImageBootstrap | None) -> Comparison:
         cells=_judge(places, base, images),
         base=base,
         notes=(*study_notes(study, list(groups.values())), *_bootstrap_notes(places, images)),
+        beyond=(*different_settings(study, list(groups.values())), *different_data(members)),
     )
+
+
+def _unscored(record: Record) -> Record:
+    """The run without what it was judged by."""
+    return replace(record, run=replace(record.run, scores={}), evaluations={})
 
 
 def _sweep(folder: Path, images: ImageBootstrap | None, compose: Compose) -> Comparison:
@@ -104,7 +122,8 @@ def _sweep(folder: Path, images: ImageBootstrap | None, compose: Compose) -> Com
         axes=axes,
         cells=_judge(places, base, images),
         base=base,
-        notes=(*sweep.notes, *_bootstrap_notes(places, images)),
+        notes=(*sweep.beyond, *sweep.notes, *_bootstrap_notes(places, images)),
+        beyond=sweep.beyond,
     )
 
 
@@ -144,7 +163,8 @@ def _summary(place: Place) -> Mapping[str, Summary]:
 
 def _difference(place: Place, reference: Place, images: ImageBootstrap | None) -> Difference | None:
     own, others = place.scored(), reference.scored()
-    pairs = {seed: (own[seed], others[seed]) for seed in own if seed in others}
+    shared = (seed for seed in own if seed in others and not runs_with_other_data([others[seed], own[seed]]))
+    pairs = {seed: (own[seed], others[seed]) for seed in shared}
     if not pairs:
         return None
     differences = {

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from deta.engine.runs import RunState
@@ -28,7 +29,7 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
         unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
         if unscored:
             yield f"{unscored} runs are not evaluated under {name}; deta study evaluates them"
-    yield from _settings(study, groups)
+    yield from different_settings(study, groups)
     yield from different_data(records)
     yield from different_machines(records)
     if len(study.seeds) < 3:
@@ -58,12 +59,19 @@ def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
         yield f"{unmatched} runs are not evaluated by COCO's rules: they have no interval over images"
 
 
+def runs_with_other_data(records: Sequence[Record]) -> set[Path]:
+    """Directories of the runs that were trained with other data than the first of which that is known."""
+    known = {record.run.folder: record.data.digest for record in records if record.data is not None}
+    return {folder for folder, digest in known.items() if digest != next(iter(known.values()))}
+
+
 def different_data(records: Iterable[Record]) -> Iterator[str]:
     """A note if not all runs were trained with the same data; it names every data set."""
     found = [record.data for record in records if record.configs and record.run.history]
     known = {data.digest: data for data in found if data is not None}
     if len(known) > 1:
-        yield f"the runs were trained with {len(known)} different data sets: {' | '.join(map(str, known.values()))}"
+        named = " | ".join(map(str, known.values()))
+        yield f"the runs were trained with {len(known)} different data sets, which are not compared: {named}"
     if known and None in found:
         yield f"{found.count(None)} runs have no record of their data, which may be others than those of the rest"
 
@@ -83,7 +91,7 @@ def different_machines(records: Iterable[Record]) -> Iterator[str]:
             yield f"the runs were made with {len(different)} different {what}{named}"
 
 
-def _settings(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]) -> Iterator[str]:
+def different_settings(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]) -> Iterator[str]:
     """Differences that the settings on disk have and the study does not declare."""
     base, members = groups[0]
     plain = next((record.configs[0] for record in members if record.configs), None)

@@ -169,6 +169,7 @@ class Comparison:
         cells: In the order of declaration, first the base.
         base: Factors of the base.
         notes: What a reader must know: missing runs, other machines, settings that differ beside the axes.
+        beyond: Those of the notes that tell what differs beside the axes, so that no difference is owed to them alone.
     """
 
     name: str
@@ -177,3 +178,4 @@ class Comparison:
     cells: tuple[Cell, ...]
     base: Mapping[str, str]
     notes: tuple[str, ...]
+    beyond: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """Runs that no study declared: which settings tell them apart."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,13 @@ class Sweep:
         groups: Levels, selection of detections and runs of every group, in the order in which the sweep names them;
             those of which no run has started come last.
         notes: See ``Comparison``.
+        beyond: What else differs along an axis, see ``Comparison``.
     """
 
     axes: tuple[Axis, ...]
     groups: tuple[tuple[Mapping[str, str], str, tuple[Record, ...]], ...]
     notes: tuple[str, ...]
+    beyond: tuple[str, ...]
 
 
 def group_sweep(folder: Path, compose: Compose) -> Sweep:
@@ -78,8 +80,29 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
     }
     all_runs = [record for _, _, runs in named for record in runs]
     notes = [f"{count} {what}" for what, count in left_out.items() if count]
-    notes += [*missing_runs(all_runs), *damaged_files(records), *different_data(all_runs)]
-    return Sweep(axes, tuple(named), (*notes, *different_machines(all_runs)))
+    notes += [*missing_runs(all_runs), *damaged_files(records), *different_machines(all_runs)]
+    beyond = [*_also_different(axes, [_settings(group[0]) for group in groups]), *different_data(all_runs)]
+    return Sweep(axes, tuple(named), tuple(notes), tuple(beyond))
+
+
+def _also_different(axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Settings that go along with an axis and are neither a copy of it nor arguments of the class that it chooses."""
+    for axis in axes:
+        first, *others = axis.keys
+        part = f"{first.rpartition('.')[0]}."
+        apart = [
+            key
+            for key in others
+            if not (first.endswith("_target_") and key.startswith(part)) and not _is_copy(key, first, settings)
+        ]
+        if apart:
+            yield f"along {axis.name} also {', '.join(apart)} differ: no difference is owed to {axis.name} alone"
+
+
+def _is_copy(key: str, first: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether two keys of one name always have the same value."""
+    is_named_alike = key.rpartition(".")[2] == first.rpartition(".")[2]
+    return is_named_alike and all(each.get(key, ABSENT) == each.get(first, ABSENT) for each in settings)
 
 
 def _planned(record: Record, compose: Compose) -> Record:

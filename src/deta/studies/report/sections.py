@@ -55,6 +55,14 @@ def _span_of(values: Sequence[int]) -> str:
     return str(ends[0]) if len(ends) == 1 else f"{ends[0]} to {ends[-1]}" if ends else ""
 
 
+def banner(beyond: Sequence[str]) -> str:
+    """What differs beside the axes, which no reader may overlook; empty where nothing does."""
+    if not beyond:
+        return ""
+    heading = "<b>These runs differ in more than the axes</b>"
+    return f'<div class="banner" role="note">{heading}{bullets(beyond, "beyond")}</div>'
+
+
 def note_list(notes: Sequence[str]) -> str:
     """What a reader must know; of many notes the first few, the others behind a click."""
     if len(notes) <= _NUM_OPEN_NOTES:

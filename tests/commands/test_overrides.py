@@ -1,0 +1,148 @@
+"""Whatever is typed after a command: taken as it is meant, or refused in one message that says what to do."""
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deta.commands.quoting import gather_training_words, quote_paths, quoted, unquoted
+from tests.commands.hostile_words import hostile_words
+from tests.commands.running import TINY_TRAINING, deta, fail, succeed
+
+LETTERS = st.sampled_from("a/\\'\" =~,[](){}:*#%&é\t!@^-+.0") | st.characters(exclude_categories=["Cs"])
+PARSER = OverridesParser.create()
+
+
+def value_of(word: str) -> object:
+    """What Hydra reads from an override."""
+    return PARSER.parse_override(word).value()
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.text(alphabet=LETTERS).filter(lambda text: "${" not in text))
+def test_a_quoted_text_is_read_letter_by_letter(text: str) -> None:
+    assert value_of(f"data.root={quoted(text)}") == text
+    assert unquoted(quoted(text)) == text
+
+
+@pytest.mark.parametrize(
+    "path", ["/a=b", "/a(b)", "/a[1]", "/my data (2)", "/a,b", "/a{b}", "/x:y", "/tau=0.5", "/é'ö", "3"]
+)
+def test_paths_are_taken_as_they_are_typed(path: str) -> None:
+    for key in ("data.root", "ckpt", "source", "folder", "weights", "hydra.run.dir", "+data.root"):
+        (word,) = quote_paths([f"{key}={path}"], is_sweep=False)
+        assert value_of(word) == path
+
+
+def test_a_tilde_is_the_home_folder() -> None:
+    words = quote_paths(["data.root=~/x y", "ckpt=~", "source=a~b"], is_sweep=False)
+    assert [value_of(word) for word in words] == [f"{os.environ['HOME']}/x y", os.environ["HOME"], "a~b"]
+
+
+@pytest.mark.parametrize("word", ["ckpt=null", "weights=true", "data.root=", "data.root='/a b'", "seed=1", "-m", "x"])
+def test_other_words_stay(word: str) -> None:
+    assert quote_paths([word], is_sweep=False) == [word]
+
+
+def test_in_a_sweep_commas_part_paths() -> None:
+    (word,) = quote_paths(["data.root=/a=1,/b c"], is_sweep=True)
+    assert list(PARSER.parse_override(word).sweep_string_iterator()) == ["'/a=1'", "'/b c'"]
+    assert quote_paths(["data.root=[a,b]"], is_sweep=True) == ["data.root=[a,b]"]
+
+
+def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
+    words = ["study=x", "-m", "paralel=2", "data.root='/a'", "optimizer.lr=${seed}", "~data.seed=1"]
+    *kept, passed = gather_training_words(words, ("study", "parallel"))
+    assert kept == ["study=x", "-m", "paralel=2"]
+    assert value_of(passed) == ["data.root='/a'", r"optimizer.lr=\${seed}", "~data.seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("postprocess=nan", "takes the name of one of its choices: nms, topk"),
+        ("criterion=[null]", "takes the name of one of its choices: deta"),
+        ("callbacks=false", "takes the name of one of its choices: default, ema"),
+        ("cluster=[1,2]", "takes the name of one of its choices: none, sbatch"),
+        ("model=null", "takes the name of one of its choices"),
+        ("data=shape", "did you mean data=shapes?"),
+        ("evaluations=../../x", "evaluations=../../x: it has keys of its own"),
+        ("optimizer.make._partial_=-1", "_partial_ says how a part is built, which is no setting"),
+        ("~evaluator._target_", "without the name of its class a part cannot be built"),
+        ("callbacks.best.filename=3", "callbacks.best.filename must be best"),
+        ("logger.file.folder=''", "it has no value"),
+        ("callbacks.learning_rate={}", "an empty {} changes nothing"),
+        ("model.hiden_dim=3", "did you mean model.hidden_dim?"),
+        ("modle.hidden_dim=3", "did you mean model?"),
+        ("trainer._target_=torch.nn.Identity", "trainer must make a Trainer; torch.nn.Identity gives Identity"),
+        ("name=a(b", 'as a text it is written "name='),
+        ("hydra.run.dir=null", "hydra.run.dir=null: it takes the path of a file or folder"),
+        ("--lr=3", "values are given without dashes: lr=3"),
+        ("--wat", "unrecognized arguments: --wat"),
+        ("=3", "an override is key=value"),
+        ("oops", "an override is key=value"),
+        ("x.\x1b[31m=3", r"x.\x1b[31m"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(word: str, reason: str, tmp_path: Path) -> None:
+    message = fail("train", *TINY_TRAINING, f"hydra.run.dir={tmp_path}", word)
+    assert reason in message
+    assert "\x1b" not in message
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    message = fail("train", *TINY_TRAINING, f"hydra.run.dir={tmp_path}/file/run")
+    assert f"{tmp_path}/file/run" in message
+
+
+def test_options_stand_anywhere() -> None:
+    plain = succeed("train", "experiment=deta_shapes", "seed=3", "--cfg", "job").out
+    assert succeed("train", "experiment=deta_shapes", "--cfg", "job", "seed=3").out == plain
+    assert succeed("--cfg", "job", "train", "experiment=deta_shapes", "seed=3").out == plain
+
+
+def test_a_command_that_is_none_is_told_with_the_nearest() -> None:
+    assert "no command 'trian'. Did you mean deta train?" in fail("trian", "seed=1")
+    assert "Did you mean deta data check?" in fail("data", "chek")
+    assert "Did you mean deta data check?" in fail("dat", "check")
+
+
+def test_showing_a_sweep_starts_nothing(tmp_path: Path) -> None:
+    shown = succeed("train", "experiment=deta_shapes", "sweep=tau", "--cfg", "job", f"hydra.sweep.dir={tmp_path}/s")
+    assert "criterion:" in shown.out
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "study", "search", "runs resume", "predict", "data assign", "doctor"])
+def test_help_explains_the_keys_of_the_command(command: str) -> None:
+    text = succeed(*command.split(), "--help").out
+    assert text.startswith(f"deta {command}: ")
+    assert f"usage: deta {command} [key=value ...]" in text
+    keys = {
+        "train": "  seed=0                                      of weights, data order, augmentation and assignment",
+        "predict": "  source=???                                  image file, folder or quoted glob",
+        "study": "  parallel=1                                  trainings at once on this machine",
+        "data assign": "  anchors.scale=0.05                          side of an anchor on the finest level",
+    }
+    assert keys.get(command, "") in text
+
+
+def test_hostile_words_never_end_in_a_trace() -> None:
+    for word in islice(hostile_words(seed=1), 60):
+        outcome = deta("train", "experiment=deta_shapes", word, "--cfg", "job")
+        assert outcome.code in (0, 1, 2)
+        assert "Traceback" not in outcome.err
+
+
+@pytest.mark.slow
+def test_trainings_with_hostile_words_never_end_in_a_trace(tmp_path: Path) -> None:
+    """``HOSTILE_SEED`` and ``HOSTILE_NUMBER`` in the environment try others and more."""
+    seed, number = (int(os.environ.get(f"HOSTILE_{name}", default)) for name, default in (("SEED", 2), ("NUMBER", 300)))
+    for place, word in enumerate(islice(hostile_words(seed), number)):
+        outcome = deta("train", *TINY_TRAINING, f"hydra.run.dir={tmp_path}/{place}", word)
+        assert "Traceback" not in outcome.err, word
