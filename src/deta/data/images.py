@@ -7,6 +7,7 @@ import stat
 import struct
 import warnings
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
@@ -182,7 +183,9 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
     try:
         if isinstance(file, Path) and not stat.S_ISREG(file.stat().st_mode):
             raise ImageError(f"image {name} is a folder or device, not a file")  # opening a pipe would wait for ever
-        with Image.open(file, formats=_formats()) as image:
+        # Of a file that Pillow opens itself it maps uncompressed pixels, which mixes up those of a turned TIFF (13.0).
+        opened = file.open("rb") if isinstance(file, Path) else nullcontext(file)
+        with opened as content, Image.open(content, formats=_formats()) as image:
             if image.width * image.height > max_pixels:
                 raise _too_large(name, image.width * image.height, max_pixels)
             is_upright = image.format == "TIFF"
