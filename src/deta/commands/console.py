@@ -55,7 +55,7 @@ def describe(error: BaseException) -> str:
     """The message of the innermost cause, with the configuration key under which it arose."""
     lines = [line.strip() for line in str(error).splitlines()]
     key = next((line for line in lines if line.startswith("full_key: ")), "")
-    cause = error
+    cause = _reader_failure(error) or error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, MissingMandatoryValue):
@@ -83,7 +83,16 @@ def _is_for_the_user(error: Exception) -> bool:
 
     from deta.engine.callbacks import NonFiniteLossError
 
-    return isinstance(error, (MisconfigurationException, NonFiniteLossError))
+    return isinstance(error, (MisconfigurationException, NonFiniteLossError)) or _reader_failure(error) is not None
+
+
+def _reader_failure(error: BaseException) -> Exception | None:
+    """The error in words for a user if it tells of a reading process, which PyTorch does at any point of a training."""
+    if not isinstance(error, RuntimeError) or "lightning" not in sys.modules:
+        return None
+    from deta.data.readers import reader_failure
+
+    return reader_failure(error)
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
