@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
-from deta.commands.console import describe
+from deta.commands.console import describe, reports_errors
 from deta.data import ImageError
 
 
@@ -62,3 +62,15 @@ def test_an_error_of_a_reading_process_is_told_without_its_trace() -> None:
         list(DataLoader(_Broken(), num_workers=1))
     assert "Traceback" in str(caught.value)
     assert describe(caught.value) == "image 5: cannot be used\nof 9"
+
+
+def test_a_reading_process_that_was_killed_is_told_with_advice_wherever_it_is_noticed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @reports_errors
+    def command(_: DictConfig) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    with pytest.raises(SystemExit):
+        command(OmegaConf.create())
+    assert "deta: a reading process was killed, most often because the memory was full" in capsys.readouterr().err

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
 from torch import Tensor
 
 from deta.data import (
     Categories,
     Compose,
+    ImageError,
     RandomHorizontalFlip,
     RandomSizeCrop,
     ResizeShortSide,
@@ -297,3 +299,85 @@ def test_order_of_calls_is_explained(root: Path) -> None:
 def test_arguments_out_of_range_are_refused_by_name(root: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"data.{next(iter(options))} must be"):
         data_module(root, **options)
+
+
+def turn(path: Path, orientation: int = 6) -> None:
+    """Give an image an EXIF orientation."""
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    with Image.open(path) as picture:
+        picture.save(path, exif=tags)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_orientations_are_counted_told_and_kept_for_the_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, num_workers: int
+) -> None:
+    write_dataset(tmp_path, num_images=4)
+    write_dataset(tmp_path, num_images=3, split="val")
+    turn(tmp_path / "val" / "1.png")  # annotated as stored
+    module = data_module(tmp_path, num_workers=num_workers)
+    module.setup("fit")
+    assert module.exif is None
+    (first, *_) = list(module.val_dataloader())
+    assert first.original_sizes[0].tolist() == [25, 33]
+    assert module.exif == "ignore"
+    with caplog.at_level("INFO"):
+        module.teardown("fit")
+    assert "validation: 1 images have an EXIF orientation: 0 applied, 1 ignored (data.exif=auto)" in caplog.text
+    later = data_module(tmp_path)
+    later.setup("fit")
+    later.load_state_dict(module.state_dict())
+    assert later.exif == "ignore"
+
+
+def test_an_orientation_that_was_chosen_is_kept_for_the_checkpoint(tmp_path: Path) -> None:
+    assert data_module(tmp_path, exif="apply").exif == "apply"
+    with pytest.raises(ValueError, match="exif must be one of apply, auto, ignore, got 'turn'"):
+        data_module(tmp_path, exif="turn")
+
+
+def test_images_left_out_of_every_epoch_are_told_with_the_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_dataset(tmp_path, num_images=7)
+    write_dataset(tmp_path, num_images=1, split="val")
+    for batch_size in (3, 7):
+        module = data_module(tmp_path, batch_size=batch_size)
+        module.setup("fit")
+        with caplog.at_level("INFO"):
+            module.train_dataloader()
+    told = [line for line in caplog.messages if "left out of every epoch" in line]
+    assert len(told) == 1
+    assert told[0].startswith("1 images are left out of every epoch, each time others: too few for another batch of 3")
+
+
+def test_an_image_over_the_limit_is_refused_with_the_key_or_skipped(tmp_path: Path) -> None:
+    write_dataset(tmp_path, num_images=4)
+    write_dataset(tmp_path, num_images=1, split="val")
+    limit = 26 * 34 - 1  # of images 1 to 4 only the second is as large
+    module = data_module(tmp_path, max_image_pixels=limit)
+    module.setup("fit")
+    with pytest.raises(
+        ImageError, match=rf"2\.png has 884 pixels, at most {limit} are accepted.*data\.max_image_pixels"
+    ):
+        module.train_dataset[1]
+    module = data_module(tmp_path, max_image_pixels=limit, on_bad_image="skip", max_bad_fraction=0.5)
+    module.setup("fit")
+    assert module.train_dataset[1].image_id == 3
+    assert module.train_dataset.bad_images() == ["2.png"]
+
+
+def test_a_link_out_of_the_image_folder_is_refused_until_it_is_allowed(tmp_path: Path) -> None:
+    write_dataset(tmp_path, num_images=2)
+    write_dataset(tmp_path, num_images=1, split="val")
+    (tmp_path / "train" / "1.png").rename(tmp_path / "elsewhere.png")
+    (tmp_path / "train" / "1.png").symlink_to(tmp_path / "elsewhere.png")
+    for follow_links in (False, True):
+        module = data_module(tmp_path, follow_links=follow_links, on_bad_image="skip", max_bad_fraction=1)
+        module.setup("fit")
+        if follow_links:
+            assert module.train_dataset[0].image_id == 1
+        else:
+            with pytest.raises(ValueError, match=r"1\.png leads out of the folder .*data\.follow_links=true"):
+                module.train_dataset[0]

@@ -1,4 +1,6 @@
 import io
+import os
+import resource
 import struct
 import zlib
 from collections.abc import Iterator
@@ -128,6 +130,76 @@ def test_orientation_is_ignored_if_the_annotations_mean_the_stored_image(tmp_pat
 
 def test_orientation_is_applied_without_annotations(tmp_path: Path) -> None:
     assert read_image(save(tmp_path / "a.png", photo(), exif=exif(6))).shape == (3, 32, 24)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_every_orientation_is_applied_or_ignored_in_every_format(tmp_path: Path, kind: str, orientation: int) -> None:
+    path = save(tmp_path / f"a.{kind}", photo().convert("L"), exif=exif(orientation))
+    plain = np.asarray(read_image(save(tmp_path / f"plain.{kind}", photo().convert("L"))))
+    stored = np.asarray(read_image(path, rules=ImageRules(exif="ignore")))
+    upright = np.asarray(read_image(path, rules=ImageRules(exif="apply")))
+    np.testing.assert_array_equal(stored, plain)
+    # EXIF names the sides of the upright image that row 0 and column 0 are, from 1 = top and left.
+    turns = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (-1, False), 7: (-1, True), 8: (1, False)}
+    quarters, is_mirrored = turns[orientation]
+    pixels = plain[:, :, ::-1] if is_mirrored else plain
+    np.testing.assert_array_equal(upright, np.rot90(pixels, k=quarters, axes=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "rule", "outcome"),
+    [
+        (1, (24, 32), "apply", "none"),
+        (6, (24, 32), "auto", "ignored"),
+        (6, (32, 24), "auto", "applied"),
+        (6, None, "auto", "applied"),
+        (6, None, "ignore", "ignored"),
+        (3, (24, 32), "auto", "undecided"),
+        (3, (24, 32), "apply", "applied"),
+        (3, (24, 32), "ignore", "ignored"),
+    ],
+)
+def test_what_became_of_the_orientation_is_told(
+    tmp_path: Path, orientation: int, size: tuple[int, int] | None, rule: str, outcome: str
+) -> None:
+    path = save(tmp_path / "a.jpg", photo(), exif=exif(orientation))
+    decoded = images.decode_image(path, name="a", expected_size=size, rules=ImageRules(exif=rule))
+    assert decoded.orientation == outcome
+
+
+@pytest.mark.parametrize(("rule", "size"), [("apply", (24, 32)), ("ignore", (32, 24))])
+def test_an_orientation_against_the_annotated_size_is_refused_with_the_rule(
+    tmp_path: Path, rule: str, size: tuple[int, int]
+) -> None:
+    path = save(tmp_path / "a.png", photo(), exif=exif(6))
+    with pytest.raises(ImageError, match=rf"EXIF orientation 6, exif={rule}\), the annotation file says"):
+        read_image(path, expected_size=size, rules=ImageRules(exif=rule))
+
+
+def test_a_damaged_exif_block_does_not_make_an_image_unusable(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", photo(), exif=exif(6))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"II*\0" if b"II*\0" in content else b"MM\0*", b"XXXX", 1))
+    assert read_image(path).shape == (3, 24, 32)
+
+
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path, tmp_path / "pipe.jpg"):
+        with pytest.raises(ImageError, match=f"image {path} is a folder or device, not a file"):
+            read_image(path)
+
+
+def test_running_out_of_open_files_is_no_fault_of_the_image(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", photo())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match=r"Too many open files: '.*a\.png'"):
+            read_image(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_size_other_than_annotated_is_refused(tmp_path: Path) -> None:

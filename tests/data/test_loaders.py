@@ -1,11 +1,20 @@
 """How long a loop waited for its batches."""
 
+import os
+import resource
+import signal
 import time
 from collections.abc import Iterator
 
 import pytest
+from torch.utils.data import Dataset
 
-from deta.data.loaders import WaitClock
+from deta.data.collate import Collate
+from deta.data.loaders import EvalLoader, WaitClock
+from deta.data.reader_errors import ReaderError
+from deta.data.sample import Sample, SampleKey
+from deta.data.samplers import EvalSampler
+from tests.data.folders import sample
 
 
 def slow(start: float, each: float) -> Iterator[int]:
@@ -43,3 +52,58 @@ def test_an_error_of_the_reader_comes_through_and_counts() -> None:
     with pytest.raises(OSError, match="gone"):
         list(clock.timed(failing))
     assert clock.seconds >= 0.1
+
+
+class _Troubled(Dataset[Sample]):
+    """Of three images the last one makes trouble, outside of the process that made this."""
+
+    def __init__(self, trouble: str) -> None:
+        self._trouble, self._home = trouble, os.getpid()
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        if key.image == 2 and os.getpid() != self._home:
+            if self._trouble == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        return sample()
+
+
+def loader(trouble: str, timeout: float = 60) -> EvalLoader:
+    """Reads three images in a process of its own."""
+    return EvalLoader(
+        dataset=_Troubled(trouble),
+        sampler=EvalSampler(num_samples=3),
+        batch_size=1,
+        collate=Collate(),
+        num_workers=1,
+        timeout=timeout,
+    )
+
+
+def test_a_reading_process_that_is_silent_ends_the_loop_with_advice() -> None:
+    with pytest.raises(ReaderError, match=r"no batch came .*data\.read_timeout: .*timed out after 1"):
+        list(loader("silent", timeout=1))
+
+
+def test_a_reading_process_that_is_killed_ends_the_loop_with_advice() -> None:
+    with pytest.raises(ReaderError, match=r"a reading process was killed, .*memory .*data\.num_workers"):
+        list(loader("killed"))
+
+
+def test_too_low_a_limit_of_open_files_is_said_before_the_loop_hangs() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, hard))
+    try:
+        with pytest.raises(ReaderError, match=r"1 reading processes need 80 open files, the limit is 40: .*ulimit -n"):
+            list(loader("silent"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_an_error_that_is_not_about_reading_processes_stays_what_it_is() -> None:
+    def failing() -> Iterator[int]:
+        yield 0
+        raise RuntimeError("CUDA error: out of memory")
+
+    with pytest.raises(RuntimeError, match=r"^CUDA error: out of memory$"):
+        list(WaitClock().timed(failing))

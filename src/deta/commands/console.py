@@ -51,6 +51,11 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
             if wants_trace():
                 raise
             exit_with(error)
+        except (RuntimeError, EOFError) as error:
+            failure = _reader_failure(error)
+            if failure is None or wants_trace():
+                raise
+            exit_with(failure)
 
     return guarded
 
@@ -85,7 +90,7 @@ def describe(error: BaseException) -> str:
     """The message of the innermost cause, with the configuration key under which it arose."""
     lines = [line.strip() for line in str(error).splitlines()]
     key = next((line for line in lines if line.startswith("full_key: ")), "")
-    cause = error
+    cause = _reader_failure(error) or error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, MissingMandatoryValue):
@@ -122,6 +127,15 @@ def _own_message(text: str) -> str:
     """The message without the stack trace that an error brings along from a reading process."""
     lines = list(ERROR_LINE.finditer(text)) if WORKER_ERROR.match(text) else []
     return text[lines[-1].end() :] if lines else text
+
+
+def _reader_failure(error: BaseException) -> Exception | None:
+    """The error in words for a user if it tells of a reading process, which PyTorch does at any point of a training."""
+    if not isinstance(error, (RuntimeError, ConnectionError, EOFError)) or "lightning" not in sys.modules:
+        return None
+    from deta.data.reader_errors import reader_failure
+
+    return reader_failure(error)
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

@@ -7,6 +7,7 @@ import stat
 import struct
 import warnings
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
@@ -21,12 +22,12 @@ from deta.utils.files import named
 
 # fmt: off
 FORMATS = (
-    "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF", "ICNS", "ICO", "IM", "IMT",
-    "JPEG", "JPEG2000", "MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN",
-    "TGA", "TIFF", "WEBP", "XBM", "XPM", "XVTHUMB",
+    "JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS",
+    "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IMT", "MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI",
+    "SPIDER", "SUN", "TGA", "XBM", "XPM", "XVTHUMB",
 )
 # fmt: on
-"""What is read, by Pillow's names: all that Pillow 13 decodes by itself.
+"""What is read, by Pillow's names, tried in this order: all that Pillow 13 decodes by itself.
 
 Left out are EPS, which starts Ghostscript, IPTC, which opens whatever lies in it, EPS included, and formats that Pillow
 recognises without a decoder of its own (BUFR, GRIB, HDF5, MPEG, WMF).
@@ -144,13 +145,13 @@ def decode_image(
     rules = rules or ImageRules()
     loaded = load_image(file, name=name, max_pixels=rules.max_pixels)
     image, orientation = _oriented(loaded, name, expected_size, rules.exif)
-    rgb = _to_rgb(image, name, scale_16bit=rules.scale_16bit)
+    rgb = _to_rgb(image, name, has_transparency=loaded.has_transparency, scale_16bit=rules.scale_16bit)
     if min(rgb.size) < rules.min_side:
         raise ImageError(
             f"image {name} is {rgb.height} x {rgb.width} pixels (height x width), "
             f"the smallest side accepted is {rules.min_side}"
         )
-    return DecodedImage(F.pil_to_tensor(rgb), image.mode, image.has_transparency_data, orientation)
+    return DecodedImage(F.pil_to_tensor(rgb), image.mode, loaded.has_transparency, orientation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +162,13 @@ class LoadedImage:
         image: The first frame.
         orientation: 2..8 as EXIF numbers them, 1 for none.
         is_upright: Whether the decoder has applied the orientation, which Pillow does for TIFF.
+        has_transparency: Whether it has.
     """
 
     image: Image.Image
     orientation: int
     is_upright: bool
+    has_transparency: bool
 
 
 def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedImage:
@@ -180,13 +183,16 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
     try:
         if isinstance(file, Path) and not stat.S_ISREG(file.stat().st_mode):
             raise ImageError(f"image {name} is a folder or device, not a file")  # opening a pipe would wait for ever
-        with Image.open(file, formats=FORMATS) as image:
+        # Of a file that Pillow opens itself it maps uncompressed pixels, which mixes up those of a turned TIFF (13.0).
+        opened = file.open("rb") if isinstance(file, Path) else nullcontext(file)
+        with opened as content, Image.open(content, formats=_formats()) as image:
             if image.width * image.height > max_pixels:
                 raise _too_large(name, image.width * image.height, max_pixels)
             is_upright = image.format == "TIFF"
             orientation = _orientation(image) if is_upright else 1
             image.load()
-            return LoadedImage(image, orientation if is_upright else _orientation(image), is_upright)
+            orientation = orientation if is_upright else _orientation(image)
+            return LoadedImage(image, orientation, is_upright, image.has_transparency_data)
     except ImageError:
         raise
     except _BOMBS as error:
@@ -204,10 +210,17 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
         raise _undecodable(name, error) from error
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of ``FORMATS`` that the installed Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def is_image(path: Path) -> bool:
     """Whether the beginning of a file is that of an image in one of ``FORMATS``; the pixels may be broken."""
     try:
-        with Image.open(path, formats=FORMATS):
+        with Image.open(path, formats=_formats()):
             return True
     except _BOMBS:
         return True
@@ -256,7 +269,7 @@ def _oriented(
     return image, "undecided" if exif == "auto" and stored == upright else "ignored"
 
 
-def _to_rgb(image: Image.Image, name: str, *, scale_16bit: bool) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str, *, has_transparency: bool, scale_16bit: bool) -> Image.Image:
     if image.mode in _DEEP_MODES and scale_16bit:
         grey = np.rint(np.asarray(image).astype(np.float32) / 257).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
@@ -267,12 +280,12 @@ def _to_rgb(image: Image.Image, name: str, *, scale_16bit: bool) -> Image.Image:
         )
     if image.mode in _UNSUPPORTED_MODES:
         raise ImageError(f"image {name} has 32 bits per pixel (mode {image.mode}); convert it to 8 bits")
-    if image.mode == "RGB" and not image.has_transparency_data:
+    if image.mode == "RGB" and not has_transparency:
         return image
-    if image.has_transparency_data:
+    if has_transparency:
         _warn_about_alpha()
     try:
-        return (image.convert("RGBA") if image.has_transparency_data else image).convert("RGB")
+        return (image.convert("RGBA") if has_transparency else image).convert("RGB")
     except DECODER_FAILURES as error:  # such as a broken palette
         raise _undecodable(name, error) from error
 

@@ -41,7 +41,7 @@ class WaitClock:
                 batch = next(batches)
             except StopIteration:
                 return
-            except RuntimeError as error:
+            except (RuntimeError, ConnectionError, EOFError) as error:
                 failure = reader_failure(error)
                 if failure is None:
                     raise

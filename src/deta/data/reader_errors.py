@@ -17,7 +17,7 @@ _FAILURES = (
         "fewer data.num_workers",
     ),
     (
-        r"DataLoader worker .*(signal: Killed|exited unexpectedly$)",
+        r"DataLoader worker .*(signal: Killed|exited unexpectedly(,|$))",
         "a reading process was killed, most often because the memory was full: use fewer data.num_workers, a smaller "
         "data.batch_size or data.max_image_pixels, or ask for more memory",
     ),
@@ -37,12 +37,14 @@ class ReaderError(OSError):
     """A reading process is gone or silent; the message says what to do."""
 
 
-def reader_failure(error: RuntimeError) -> ReaderError | None:
+def reader_failure(error: RuntimeError | ConnectionError | EOFError) -> ReaderError | None:
     """What an error of PyTorch says of the reading processes, or None if it is about something else.
 
     That a process was killed is raised wherever the training is at that moment, between two batches or in one.
     """
-    headline = str(error).partition("\n")[0].strip()
+    headline = str(error).partition("\n")[0].strip() or type(error).__name__
+    if not isinstance(error, RuntimeError) and not headline.startswith("Caught "):  # it died while it handed over
+        headline = f"DataLoader worker exited unexpectedly, {headline}"
     advice = next((advice for pattern, advice in _FAILURES if re.search(pattern, headline)), None)
     return None if advice is None else ReaderError(f"{advice} ({headline})")
 
