@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from deta.data import Categories, check_dataset, read_coco, write_checksums
+from deta.data.checks import shared_pictures
 from tests.data.folders import annotation, document, image, write_dataset, write_image, write_json
 
 
@@ -103,3 +104,50 @@ def test_test_images_without_labels_are_accepted_on_request_alone(tmp_path: Path
     report = check_dataset(path, tmp_path, allow_unlabelled=True)
     assert report.is_usable
     assert report.num_decoded == 1
+
+
+def test_a_split_of_crowds_alone_is_an_error(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    path = write_json(tmp_path / "train.json", document(annotations=[annotation(iscrowd=1)]))
+    assert "split without one object" in check_dataset(path, tmp_path).errors[0]
+    outside = write_json(tmp_path / "outside.json", document(annotations=[annotation(bbox=[90, 90, 5, 5])]))
+    assert "split without one object" in check_dataset(outside, tmp_path).errors[0]
+
+
+def test_what_the_boxes_betray_is_a_warning(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    path = write_json(tmp_path / "train.json", document(annotations=[annotation(bbox=[0.2, 0.2, 0.5, 0.5], area=0.25)]))
+    report = check_dataset(path, tmp_path)
+    assert report.is_usable
+    assert "normalised" in report.warnings[0]
+
+
+def test_a_file_under_two_ids_is_a_warning_with_both(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    images = [image(1), image(2, file_name="./1.png")]
+    report = check_dataset(write_json(tmp_path / "train.json", document(images)), tmp_path)
+    assert report.warnings == ["1 x image file listed under several ids: 1.png (ids 1, 2)"]
+
+
+def test_equal_pictures_under_two_names_are_a_warning_with_both(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    with Image.open(tmp_path / "1.png") as picture:
+        picture.save(tmp_path / "2.bmp")  # another file, the same pixels
+    images = [image(1), image(2, file_name="2.bmp")]
+    report = check_dataset(write_json(tmp_path / "train.json", document(images)), tmp_path)
+    assert report.warnings == ["1 x image with the same pixels as another: 2.bmp as 1.png"]
+
+
+def test_a_picture_in_both_splits_is_named_with_both_places(tmp_path: Path) -> None:
+    write_image(tmp_path / "train/1.png", seed=1)
+    write_image(tmp_path / "val/7.png", seed=1)
+    write_image(tmp_path / "val/8.png", seed=2)
+    train = check_dataset(write_json(tmp_path / "train.json", document()), tmp_path / "train")
+    images = [image(1, file_name="7.png"), image(2, file_name="8.png")]
+    val = check_dataset(write_json(tmp_path / "val.json", document(images)), tmp_path / "val")
+    (line,) = shared_pictures(train, val)
+    assert line.startswith("1 x picture of the training that is in the validation too")
+    assert f"{tmp_path / 'train/1.png'} and {tmp_path / 'val/7.png'}" in line
+    assert shared_pictures(val, train) != []
+    (same,) = shared_pictures(train, train)
+    assert same.endswith(str(tmp_path / "train/1.png"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deta.data import Categories, read_coco
+from deta.data import Categories, annotation_rows, read_coco
 from tests.data.folders import CATEGORIES, annotation, document, image, write_json
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -212,3 +212,10 @@ def test_other_categories_than_asked_for_are_refused(tmp_path: Path) -> None:
     message = r"val\.json has other categories .*missing 8 'dog'; unknown 7 'cat'; renamed 3 'ant' for 'bee'"
     with pytest.raises(ValueError, match=message):
         read_coco(path, categories=wanted)
+
+
+def test_too_many_annotations_of_an_image_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(annotation_rows, "MAX_PER_IMAGE", 3)
+    rows = [annotation(k, image_id=1 + k // 4) for k in range(7)]
+    with pytest.raises(ValueError, match="1 x image with more than 3 annotations, cut it into tiles: image 1: 4"):
+        read_coco(write_json(tmp_path / "instances.json", document([image(1), image(2)], rows)))

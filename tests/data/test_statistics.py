@@ -1,11 +1,14 @@
 """Counts of a hand-made annotation file."""
 
 import math
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deta.data import read_coco
+from deta.data import statistics as module
 from deta.data.statistics import DatasetStatistics, dataset_statistics
 from tests.data.folders import annotation, document, image, write_json
 
@@ -63,3 +66,28 @@ def test_the_real_sample_holds_what_its_description_says(shared: Path) -> None:
     found = dataset_statistics(read_coco(shared / "data/coco_sample/annotations/instances_train2017.json"))
     assert found.size_counts() == {"small": 238, "medium": 147, "large": 80}
     assert (found.num_crowds, int((found.images_per_class > 0).sum())) == (5, 49)
+
+
+def test_a_crowded_image_is_measured_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    entries = [
+        annotation(k, bbox=[*generator.uniform(0, 20, 2), *generator.uniform(1, 9, 2)], category_id=(3, 7)[k % 2])
+        for k in range(50)
+    ]
+    annotations = read_coco(write_json(tmp_path / "a.json", document([image()], entries)))
+    whole = dataset_statistics(annotations)
+    monkeypatch.setattr(module, "_PAIRS_AT_ONCE", 120)  # two rows at once
+    in_blocks = dataset_statistics(annotations)
+    assert in_blocks.overlaps.tolist() == whole.overlaps.tolist()
+    assert in_blocks.same_overlaps.tolist() == whole.same_overlaps.tolist()
+    assert whole.overlaps.max() < 1  # none overlaps with itself
+
+
+def test_an_image_of_thousands_of_boxes_takes_bounded_memory(tmp_path: Path) -> None:
+    entries = [annotation(k, bbox=[k % 30, k % 20, 5, 5]) for k in range(4000)]
+    annotations = read_coco(write_json(tmp_path / "a.json", document([image()], entries)))
+    tracemalloc.start()
+    dataset_statistics(annotations)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150 * 2**20  # all pairs at once would take 1.6 GB

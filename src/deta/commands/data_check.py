@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make
 from deta.commands.console import reports_errors
-from deta.data.checks import check_dataset
+from deta.data.checks import check_dataset, shared_pictures
 from deta.data.coco import read_coco
 from deta.data.datamodule import CocoDataModule
 from deta.data.streaming.checks import check_shards
@@ -29,6 +29,7 @@ def run(cfg: DictConfig) -> None:
         return
     categories = None
     is_usable = True
+    reports = {}
     for split, files in datamodule.folders.items():
         report = check_dataset(
             files.annotation_file,
@@ -42,9 +43,11 @@ def run(cfg: DictConfig) -> None:
             allow_unlabelled=require_bool("allow_unlabelled", cfg.allow_unlabelled),
         )
         print("\n".join(shown(line) for line in report.lines()))
+        reports[split] = report
         is_usable = is_usable and report.is_usable
         if split == "train" and report.annotations is not None:
-            categories = read_coco(files.annotation_file, layout=datamodule.layout).categories
+            categories = report.categories
+    print("".join(f"warning: {shown(line)}\n" for line in shared_pictures(reports["train"], reports["val"])), end="")
     _finish(is_usable)
 
 

@@ -22,6 +22,10 @@ _RULES = {
 }
 
 
+MAX_PER_IMAGE = 100_000
+"""Annotations of one image; the densest public data sets have some 25,000."""
+
+
 class _Annotation(Struct, gc=False):
     id: Id
     image_id: Id
@@ -87,9 +91,16 @@ def read_annotations(
     columns = np.frombuffer(ids, dtype=np.int64), np.frombuffer(owners, dtype=np.int64)
     labels = np.frombuffer(categories, dtype=np.int64)
     _find_repeats(columns[0], reader.suspects, problems)
+    images = _look_up("image", columns[1], columns[0], image_ids, reader.suspects, problems)
+    counts = np.bincount(images, minlength=len(image_ids))
+    for place in np.flatnonzero(counts > MAX_PER_IMAGE).tolist():
+        problems.add(
+            f"image with more than {MAX_PER_IMAGE:,} annotations, cut it into tiles",
+            f"image {image_ids[place]}: {counts[place]}",
+        )
     return AnnotationColumns(
         ids=columns[0],
-        images=_look_up("image", columns[1], columns[0], image_ids, reader.suspects, problems),
+        images=images,
         labels=_look_up("category", labels, columns[0], category_ids, reader.suspects, problems),
         boxes=np.frombuffer(boxes, dtype=np.float64).reshape(-1, 4),
         areas=np.frombuffer(areas, dtype=np.float64),

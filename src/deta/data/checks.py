@@ -1,6 +1,7 @@
 """Looking at a whole data set before hours of training depend on it."""
 
 import hashlib
+import posixpath
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class DatasetReport:
         objects_per_class: Objects of every category name, crowds left out; names that are not unique carry the id.
         objects_per_size: Objects by COCO's area limits: small, medium, large.
         num_decoded: Images decoded without error.
+        pictures: Path of the image of every picture, by a digest of its pixels.
     """
 
     annotation_file: Path
@@ -41,6 +43,7 @@ class DatasetReport:
     objects_per_class: dict[str, int] = field(default_factory=dict)
     objects_per_size: dict[str, int] = field(default_factory=dict)
     num_decoded: int = 0
+    pictures: dict[bytes, Path] = field(default_factory=dict)
 
     @property
     def is_usable(self) -> bool:
@@ -93,6 +96,9 @@ def check_dataset(
     except (ValueError, FileNotFoundError) as error:
         return DatasetReport(annotation_file, errors=[str(error)])
     errors, warnings = Problems(str(image_folder)), Problems(str(image_folder))
+    if not allow_unlabelled and not annotations.num_objects().any():
+        errors.add("split without one object: every annotation is a crowd or was left out", annotation_file.name)
+    _find_names_listed_twice(annotations, warnings)
     missing = set(missing_files(annotations, image_folder))
     for name in sorted(missing):
         errors.add("image file that does not exist", with_similar(image_folder, name))
@@ -102,7 +108,7 @@ def check_dataset(
         try:
             path = path_inside(image_folder, annotations.file_name(index), follow_links=follow_links)
         except ValueError as error:
-            return _Finding([("image outside of its folder", str(error))], [], is_decoded=False)
+            return _Finding([("image outside of its folder", str(error))], [], picture=None)
         return _check_image(annotations, index, path, expected, rules)
 
     present = [index for index in range(len(annotations)) if annotations.file_name(index) not in missing]
@@ -115,16 +121,37 @@ def check_dataset(
             errors.add(kind, example)
         for kind, example in finding.warnings:
             warnings.add(kind, example)
+    pictures: dict[bytes, Path] = {}
+    for index, finding in zip(present, findings, strict=True):
+        name = annotations.file_name(index)
+        if (
+            finding.picture is not None
+            and pictures.setdefault(finding.picture, image_folder / name) != image_folder / name
+        ):
+            warnings.add("image with the same pixels as another", f"{name} as {pictures[finding.picture].name}")
     return DatasetReport(
         annotation_file,
         errors=errors.lines(),
-        warnings=warnings.lines(),
+        warnings=[*annotations.report.doubts, *warnings.lines()],
         annotations=annotations.report,
         categories=annotations.categories,
         objects_per_class=_objects_per_class(annotations),
         objects_per_size=_objects_per_size(annotations),
-        num_decoded=sum(finding.is_decoded for finding in findings),
+        num_decoded=sum(finding.picture is not None for finding in findings),
+        pictures=pictures,
     )
+
+
+def shared_pictures(train: DatasetReport, val: DatasetReport) -> list[str]:
+    """One line if pictures of the training occur in the validation too, by their pixels, with the first names."""
+    problems = Problems("")
+    for picture in sorted(train.pictures.keys() & val.pictures.keys(), key=lambda key: train.pictures[key]):
+        seen, again = train.pictures[picture], val.pictures[picture]
+        problems.add(
+            "picture of the training that is in the validation too: its score is not that of unseen images",
+            str(seen) if seen == again else f"{seen} and {again}",
+        )
+    return problems.lines()
 
 
 def write_checksums(annotations: CocoAnnotations, image_folder: Path, path: Path) -> None:
@@ -139,11 +166,11 @@ def write_checksums(annotations: CocoAnnotations, image_folder: Path, path: Path
 
 @dataclass(frozen=True)
 class _Finding:
-    """What one image showed: pairs of kind and example."""
+    """What one image showed: pairs of kind and example, and a digest of the pixels if it could be decoded."""
 
     errors: list[tuple[str, str]]
     warnings: list[tuple[str, str]]
-    is_decoded: bool
+    picture: bytes | None
 
 
 def _check_image(
@@ -162,8 +189,10 @@ def _check_image(
     try:
         decoded = decode_image(path, name=str(path), expected_size=annotations.size(index), rules=rules)
     except ImageError as error:
-        return _Finding([*errors, ("image that cannot be used", str(error))], [], is_decoded=False)
-    return _Finding(errors, [(kind, name) for kind in _oddities(decoded)], is_decoded=True)
+        return _Finding([*errors, ("image that cannot be used", str(error))], [], picture=None)
+    digest = hashlib.blake2b(repr(tuple(decoded.pixels.shape)).encode(), digest_size=16)
+    digest.update(decoded.pixels.contiguous().numpy().data)
+    return _Finding(errors, [(kind, name) for kind in _oddities(decoded)], picture=digest.digest())
 
 
 def _oddities(decoded: DecodedImage) -> list[str]:
@@ -181,6 +210,16 @@ def _oddities(decoded: DecodedImage) -> list[str]:
     elif decoded.orientation != "none":
         kinds.append(f"image with an EXIF orientation, which is {decoded.orientation} to match the annotations")
     return kinds
+
+
+def _find_names_listed_twice(annotations: CocoAnnotations, warnings: Problems) -> None:
+    ids_of_name: dict[str, list[int]] = {}
+    for index in range(len(annotations)):
+        name = posixpath.normpath(annotations.file_name(index))
+        ids_of_name.setdefault(name, []).append(int(annotations.image_ids[index]))
+    for name, ids in ids_of_name.items():
+        if len(ids) > 1:
+            warnings.add("image file listed under several ids", f"{name} (ids {', '.join(map(str, ids))})")
 
 
 def _objects_per_class(annotations: CocoAnnotations) -> dict[str, int]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from deta.data.annotation_rows import no_annotations
 from deta.data.categories import Categories
 from deta.data.coco_json import CocoFile, read_coco_file
+from deta.data.doubts import box_doubts
 from deta.data.image_rows import Layout, Ragged, offsets_of
 from deta.data.problems import MAX_EXAMPLES
 
@@ -33,6 +34,7 @@ class AnnotationReport:
         num_dropped_empty: Boxes left out because they have no area.
         num_dropped_outside: Boxes left out because they lie outside their image.
         dropped_ids: Annotation ids of the first boxes left out.
+        doubts: What is read as it is but was probably meant otherwise, one line for each kind.
     """
 
     num_images: int
@@ -45,6 +47,7 @@ class AnnotationReport:
     num_dropped_empty: int
     num_dropped_outside: int
     dropped_ids: tuple[int, ...]
+    doubts: tuple[str, ...] = ()
 
     @property
     def num_dropped(self) -> int:
@@ -201,6 +204,7 @@ def _pack(content: CocoFile) -> CocoAnnotations:
     rows = kept[np.argsort(position[owners[kept]], kind="stable")]
     is_crowd = annotations.is_crowd
     with_objects = np.unique(owners[rows[~is_crowd[rows]]])
+    doubts = box_doubts(annotations.boxes, sizes[owners], annotations.areas)
     name_bytes, name_offsets = _pack_names([images.file_names[row] for row in order])
     return CocoAnnotations(
         categories=content.categories,
@@ -225,6 +229,7 @@ def _pack(content: CocoFile) -> CocoAnnotations:
             num_dropped_empty=int(is_empty.sum()),
             num_dropped_outside=int(is_outside.sum()),
             dropped_ids=tuple(annotations.ids[is_empty | is_outside][:MAX_EXAMPLES].tolist()),
+            doubts=doubts,
         ),
         negative=None if images.negative is None else images.negative.select(order),
         not_exhaustive=None if images.not_exhaustive is None else images.not_exhaustive.select(order),

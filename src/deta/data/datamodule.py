@@ -343,6 +343,8 @@ class CocoDataModule(LightningDataModule):
             split.require_images(annotations)
         level = logging.WARNING if annotations.report.num_dropped else logging.INFO
         self._say(f"{path}: {annotations.report.summary()}", level)
+        for doubt in annotations.report.doubts:
+            self._say(f"{path}: {doubt}", logging.WARNING)
         return annotations
 
     def _chosen_for_training(self, annotations: CocoAnnotations) -> CocoAnnotations:

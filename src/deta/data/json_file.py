@@ -13,6 +13,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PLACE = re.compile(r" \(byte (\d+)\)$")
 _NO_NUMBER = re.compile(rb"-?(?:NaN|nan|Infinity|inf)")
 _HALF_PAIR = re.compile(rb"(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]..|\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])")
+_NOT_BLANK = re.compile(rb"[^ \t\r\n]")
 _EXCERPT = 60
 """Bytes before an error that the message shows."""
 _BLOCK = 2**20
@@ -59,7 +60,7 @@ def elements(value: Raw) -> list[Raw] | None:
     return msgspec.json.decode(value, type=list[Raw]) if kind_of(value) == "a list" else None
 
 
-def kind_of(value: Raw) -> str:
+def kind_of(value: "Raw | memoryview[Any]") -> str:
     """What a value that is still text is."""
     names = {b"[": "a list", b"{": "an object", b'"': "a string", b"t": "true", b"f": "false", b"n": "null"}
     return names.get(bytes(memoryview(value)[:1]), "a number")
@@ -91,7 +92,8 @@ def _decode(path: Path, kind: type[_Content], *, wanted: str) -> _Content:
     except RecursionError as error:
         raise ValueError(f"{path} cannot be used: it is nested more than 1000 levels deep") from error
     except msgspec.ValidationError as error:
-        found = kind_of(msgspec.json.decode(content, type=Raw))
+        start = _NOT_BLANK.search(content)
+        found = kind_of(content[start.start() :] if start else content)
         raise ValueError(f"{path} must hold {wanted}, not {found}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not valid JSON: a key is not text in UTF-8, {error.reason}") from error

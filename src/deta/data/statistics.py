@@ -12,6 +12,8 @@ from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
 
 OVERLAP_LIMITS = (0.1, 0.3, 0.5, 0.7)
 """IoU limits that the summary counts overlapping objects by."""
+_PAIRS_AT_ONCE = 2**20
+"""Pairs of boxes whose overlap is in memory, some 100 bytes each."""
 _QUANTILES = (0.05, 0.5, 0.95)
 
 
@@ -107,10 +109,8 @@ def dataset_statistics(annotations: CocoAnnotations) -> DatasetStatistics:
         rows = np.arange(*annotations.rows(index).indices(len(annotations.boxes)))
         rows = rows[is_object[rows]]
         if len(rows) > 1:
-            iou = _pairwise_iou(annotations.boxes[rows].astype(np.float64))
-            labels = annotations.labels[rows]
-            overlaps[rows] = iou.max(axis=1)
-            same[rows] = np.where(labels[:, None] == labels, iou, 0.0).max(axis=1)
+            boxes = annotations.boxes[rows].astype(np.float64)
+            overlaps[rows], same[rows] = _highest_overlaps(boxes, annotations.labels[rows])
     boxes = annotations.boxes[is_object].astype(np.float64)
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     images = np.repeat(np.arange(len(annotations)), np.diff(annotations.offsets))[is_object]
@@ -130,14 +130,29 @@ def dataset_statistics(annotations: CocoAnnotations) -> DatasetStatistics:
     )
 
 
-def _pairwise_iou(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[K, K]`` IoU of boxes with an area, 0 on the diagonal."""
-    low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
+def _highest_overlaps(
+    boxes_xyxy: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Highest IoU of each of ``K`` boxes with an area with another one, and with another one of its class."""
+    num = len(boxes_xyxy)
+    overlaps, same = np.zeros((2, num))
+    step = max(1, _PAIRS_AT_ONCE // num)
+    for first in range(0, num, step):
+        part = slice(first, first + step)
+        iou = _pairwise_iou(boxes_xyxy[part], boxes_xyxy)
+        iou[np.arange(len(iou)), np.arange(first, first + len(iou))] = 0.0  # with itself
+        overlaps[part] = iou.max(axis=1)
+        same[part] = np.where(labels[part, None] == labels, iou, 0.0).max(axis=1)
+    return overlaps, same
+
+
+def _pairwise_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``[K, L]`` IoU of boxes ``xyxy`` with an area."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
-    area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
-    iou: NDArray[np.float64] = shared / (area[:, None] + area - shared)
-    np.fill_diagonal(iou, 0.0)
+    areas, others = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second))
+    iou: NDArray[np.float64] = shared / (areas[:, None] + others - shared)
     return iou
 
 
