@@ -325,6 +325,16 @@ def test_the_same_thing_is_remembered_once_and_a_damaged_memory_trusts_nothing(
     assert list(remembered(tmp_path / "run")) == []
 
 
+def test_a_state_folder_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    remember(tmp_path / "run", ["a"])
+    assert "run: that you started this run yourself cannot be noted" in caplog.text
+    assert list(remembered(tmp_path / "run")) == []
+
+
 def test_a_part_that_a_file_does_not_have_is_named(tmp_path: Path) -> None:
     for config in ({}, {"data": None}, {"data": {"val_transfrom": 1}}):
         with pytest.raises(ValueError, match=r"last.ckpt does not say with which data.val_transform it was trained"):

@@ -26,7 +26,7 @@ def make_selections(cfg: DictConfig) -> dict[str, Postprocess]:
     selections: dict[str, Postprocess] = {}
     for name, node in nodes.items():
         key = require_folder_name("evaluations: every name", name)
-        selections[key] = make(node)
+        selections[key] = make(node) if isinstance(node, DictConfig) else node
         require_callable(f"evaluations.{key}", selections[key])
     return selections
 

@@ -6,6 +6,7 @@ it along.
 
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ from pkgutil import resolve_name
 from typing import Any
 
 from deta.utils.files import write_json
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,29 +88,31 @@ def may_be_of_the_user(target: str) -> bool:
 def remember(run: Path, things: Iterable[str]) -> None:
     """Note that this user has himself asked for these words or classes in a run directory, which need not exist.
 
-    Raises:
-        OSError: The state folder cannot be written.
+    A state folder that cannot be written is a warning: it costs a ``trusted=`` later.
     """
     known = set(remembered(run))
     new = set(things)
     if new <= known:
         return
     path = _record(run)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_json(path, {"run": str(run.resolve()), "trusted": sorted(known | new)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_json(path, {"run": str(run.resolve()), "trusted": sorted(known | new)})
+    except OSError as error:
+        _log.warning(
+            "%s: that you started this run yourself cannot be noted (%s): continue it with trusted=", run, error
+        )
 
 
 def remembered(run: Path) -> Sequence[str]:
     """What this user has asked for in this very place; empty where the directory belongs to somebody else."""
     path = _record(run)
-    if not path.is_file() or path.stat().st_uid != os.getuid():
-        return ()
-    if run.exists() and run.stat().st_uid != os.getuid():
-        return ()
     try:
+        if path.stat().st_uid != os.getuid() or (run.exists() and run.stat().st_uid != os.getuid()):
+            return ()
         content = json.loads(path.read_bytes())
-    except ValueError:
-        return ()  # a damaged record trusts nothing
+    except (OSError, ValueError):
+        return ()  # a record that is missing or damaged trusts nothing
     if not isinstance(content, dict) or content.get("run") != str(run.resolve()):
         return ()
     things = content.get("trusted")

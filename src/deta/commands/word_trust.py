@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,10 @@ def require_trusted(words: Sequence[str], run: Path, trusted: Any = ()) -> list[
 
 def remember_words(run: Path, words: Sequence[str]) -> None:
     """Note those words of this command that need trust, so that the user can continue the run where it lies."""
-    nobody = Trust(run)
-    remember(run, [word for word in words if _reason(word, nobody) is not None])
+    remember(run, [word for word in words if _reason(word, Trust(Path())) is not None])
 
 
+@lru_cache(maxsize=4096)  # the cells of a sweep share most of their words
 def _reason(word: str, trust: Trust) -> str | None:
     """Why a word needs trust; None if it does not."""
     if word in _GENERATED:

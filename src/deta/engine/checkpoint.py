@@ -28,6 +28,7 @@ TRAINING_STATE: Mapping[str, type] = {
     "lr_schedulers": list,
 }
 """What a checkpoint holds beside weights and metadata if training can go on from it."""
+_PARTS = (CHECKPOINT_KEY, "state_dict")
 _MAX_VALUES, _MAX_DEPTH = 100_000, 50
 """Bounds of a stored configuration."""
 
@@ -185,9 +186,6 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{path}: state_dict must map names to tensors, got {name!r}: {type(value).__name__}")
     return content
-
-
-_PARTS = (CHECKPOINT_KEY, "state_dict")
 
 
 def _plain(config: dict[Any, Any], path: Path) -> dict[str, Any]:
