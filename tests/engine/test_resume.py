@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from deta.engine import preemption
-from deta.engine.callbacks import AssignmentInstability, AssignmentStatistics, ResumeCheckpoint, WeightAveraging
+from deta.engine.callbacks import (
+    AssignmentInstability,
+    AssignmentStatistics,
+    BestCheckpoint,
+    ResumeCheckpoint,
+    WeightAveraging,
+)
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable
 from deta.engine.preemption import StoppedRun
 from deta.engine.tracking import read_metrics
@@ -95,7 +101,7 @@ def train(
     data = shapes(cache, num_train=2 * STEPS_PER_EPOCH, num_val=3, num_workers=num_workers)
     module = detection_module(data, scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5))
     checkpoints = folder / "checkpoints"
-    best = pl.callbacks.ModelCheckpoint(
+    best = BestCheckpoint(
         dirpath=checkpoints, filename="best", monitor="val/loss", save_on_train_epoch_end=False,
         enable_version_counter=False,
     )  # fmt: skip

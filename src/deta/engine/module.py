@@ -1,6 +1,7 @@
 """The LightningModule: detector, criterion, post-processing and evaluation wired together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from deta.engine.continuation import continue_optimization, continue_weights
-from deta.engine.evaluation import DetectionEvaluator, DetectionResult
+from deta.engine.evaluation import DetectionEvaluator, DetectionResult, Scores
 from deta.engine.optim import parameter_groups
 from deta.engine.validation_loss import ValidationLoss
 from deta.losses import Criterion, class_error
@@ -21,6 +22,7 @@ from deta.utils.checks import require_choice
 
 CHECKPOINT_KEY = "deta"
 """Key of a checkpoint under which configuration, categories and versions lie."""
+_SCORES_KEY = "deta_scores"
 
 
 class Postprocess(Protocol):
@@ -52,6 +54,7 @@ class DetectionModule(pl.LightningModule):
         output: Of the latest validation batch, for callbacks; None outside of a validation.
         detections: Of the latest validation batch, for callbacks.
         result: Of the latest validation, for callbacks and commands.
+        scores: Of the latest validation, also of one in an earlier process of this run; None before the first.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class DetectionModule(pl.LightningModule):
         self.output: DetectionOutput | None = None
         self.detections: Detections | None = None
         self.result: DetectionResult | None = None
+        self.scores: Scores | None = None
         self._validation_loss = ValidationLoss()
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
@@ -149,7 +153,8 @@ class DetectionModule(pl.LightningModule):
             except ValueError as error:
                 place = f"validation at epoch {self.trainer.current_epoch}, step {self.trainer.global_step}"
                 raise ValueError(f"{place}: {error}") from error
-            metrics = {f"val/{name}": value for name, value in self.result.metrics().items()}
+            self.scores = self.result.scores()
+            metrics = {f"val/{name}": value for name, value in self.scores.metrics.items()}
             self.log_dict(metrics, sync_dist=True)
         self.evaluator.reset()
         self.output = None
@@ -162,8 +167,9 @@ class DetectionModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what is needed to build the detector again."""
+        """Store what is needed to build the detector again, and the latest scores."""
         checkpoint[CHECKPOINT_KEY] = self._metadata
+        checkpoint[_SCORES_KEY] = None if self.scores is None else asdict(self.scores)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the configuration decide how a training goes on, see ``deta.engine.continuation``.
@@ -173,6 +179,8 @@ class DetectionModule(pl.LightningModule):
         """
         continue_weights(checkpoint, self, self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
         continue_optimization(checkpoint, *self._optimization(), interval=self._interval)
+        scores = checkpoint.get(_SCORES_KEY)
+        self.scores = None if scores is None else Scores(**scores)
 
     def _optimization(self) -> tuple[Optimizer, LRScheduler | None]:
         if self._make_optimizer is None:
