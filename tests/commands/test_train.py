@@ -113,6 +113,18 @@ def test_a_run_can_be_continued_twice_and_from_a_file(own_run: Path) -> None:
     assert given == [f"ckpt={own_run}/checkpoints/last.ckpt"]
 
 
+def test_a_run_that_was_killed_after_its_last_validation_ends_as_if_it_was_not(own_run: Path) -> None:
+    done = own_run / "done.json"
+    unbroken = done.read_bytes()
+    assert json.loads(unbroken)["AP"] is not None
+    done.unlink()
+    outcome = succeed("train", f"ckpt={own_run}")
+    assert done.read_bytes() == unbroken
+    logged = next(row for row in read_metrics(own_run / "metrics.jsonl") if "val/AP" in row)
+    assert table_values(outcome.out)["AP50"] == pytest.approx(logged["val/AP50"], abs=5e-5)
+    assert "\nimages " in outcome.out
+
+
 def test_a_finished_run_that_is_continued_trains_nothing_and_says_so(own_run: Path) -> None:
     outcome = succeed("train", f"ckpt={own_run}")
     assert steps(own_run) == [0, 1]

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ import torch
 from torch import Tensor
 
 from deta.engine import preemption
-from deta.engine.callbacks import AssignmentInstability, AssignmentStatistics, ResumeCheckpoint, WeightAveraging
+from deta.engine.callbacks import (
+    AssignmentInstability,
+    AssignmentStatistics,
+    BestCheckpoint,
+    ResumeCheckpoint,
+    WeightAveraging,
+)
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable
 from deta.engine.preemption import StoppedRun
 from deta.engine.tracking import read_metrics
@@ -76,6 +83,17 @@ class LastReaper(Reaper, pl.callbacks.Checkpoint):
     """Strikes after all other callbacks, those that save included."""
 
 
+class Look(pl.callbacks.Checkpoint):
+    """Draws a random number, notes PyTorch's random state when the first step begins, and dies."""
+
+    def on_fit_start(self, *_: object) -> None:
+        torch.rand(1)
+
+    def on_train_batch_start(self, *_: object) -> None:
+        self.state = torch.get_rng_state()
+        raise Death
+
+
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
     yield
@@ -85,7 +103,7 @@ def _handlers() -> Iterator[None]:
 def train(
     cache: Path,
     folder: Path,
-    reaper: Reaper | None = None,
+    reaper: pl.Callback | None = None,
     *,
     num_workers: int = 0,
     **options: Any,  # noqa: ANN401
@@ -93,9 +111,10 @@ def train(
     """Train or continue; returns the final weights."""
     pl.seed_everything(0, verbose=False)
     data = shapes(cache, num_train=2 * STEPS_PER_EPOCH, num_val=3, num_workers=num_workers)
-    module = detection_module(data, scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5))
+    schedule = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
+    module = detection_module(data, scheduler=schedule, seed=options.pop("seed", 0))
     checkpoints = folder / "checkpoints"
-    best = pl.callbacks.ModelCheckpoint(
+    best = BestCheckpoint(
         dirpath=checkpoints, filename="best", monitor="val/loss", save_on_train_epoch_end=False,
         enable_version_counter=False,
     )  # fmt: skip
@@ -214,6 +233,19 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     assert find_resumable(tmp_path) == last.with_name("previous.ckpt")
     assert "previous.ckpt: the one after it is missing or damaged" in caplog.text
     assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path))
+
+
+@pytest.mark.parametrize(("seed", "is_restored"), [(0, True), (1, False)])
+def test_random_states_are_restored_unless_the_run_has_another_seed(
+    cache: Path, tmp_path: Path, seed: int, is_restored: bool
+) -> None:
+    with pytest.raises(Death):
+        train(cache, tmp_path, Reaper(12))
+    (saved,) = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["deta_resume"]["random"]
+    look = Look()
+    with pytest.raises(Death):
+        train(cache, tmp_path, look, seed=seed)
+    assert torch.equal(look.state, saved["torch"]) == is_restored
 
 
 def test_without_any_readable_checkpoint_the_run_is_named(tmp_path: Path) -> None:

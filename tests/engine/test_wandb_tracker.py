@@ -109,6 +109,24 @@ def test_checkpoints_become_artifacts_as_chosen(tmp_path: Path, checkpoints: str
     assert [artifact["manifest"]["contents"][0]["path"] for artifact in artifacts] == expected
 
 
+@pytest.mark.parametrize(
+    ("checkpoints", "exit_code", "expected"),
+    [("none", 0, None), ("best", 1, None), ("best", 0, ["best.ckpt"]), ("all", 0, ["last.ckpt"])],
+)
+def test_the_best_of_an_earlier_part_becomes_an_artifact_at_the_end_alone(
+    tmp_path: Path, checkpoints: str, exit_code: int, expected: list[str] | None
+) -> None:
+    tracker = offline(tmp_path / "run", checkpoints=checkpoints)
+    tracker.note_best(Path(Saved(tmp_path / "run" / "checkpoints" / "best.ckpt").best_model_path))
+    tracker.finish(exit_code=exit_code)
+    if expected is None:
+        assert not parts(tmp_path / "run")
+        return
+    (path,) = parts(tmp_path / "run")
+    artifacts = [artifact for artifact in of_kind(records(path), "artifact") if artifact["type"] == "model"]
+    assert [artifact["manifest"]["contents"][0]["path"] for artifact in artifacts] == expected
+
+
 def test_runs_in_equally_named_directories_have_different_ids(tmp_path: Path) -> None:
     folders = [tmp_path / path for path in ("a/sweep/tau0.5", "b/sweep/tau0.5")]
     for folder in folders:

@@ -84,7 +84,7 @@ def run(cfg: DictConfig) -> None:
     except BaseException:
         mark_stopped(folder)
         raise
-    metrics = {} if module.result is None else module.result.metrics()
+    metrics = {} if module.scores is None else module.scores.metrics
     _report(module, folder)
     require_held(folder)
     data = read_data(folder)
@@ -214,8 +214,8 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
 
 def _report(module: DetectionModule, folder: Path) -> None:
     figures = write_run_figures(folder)
-    if module.result is not None:
-        print(f"\n{module.result.table()}\n")
+    if module.scores is not None:
+        print(f"\n{module.scores.table}\n")
     print(f"Run directory: {folder.resolve()}")
     for name in ("config.yaml", "metrics.csv", "classes.csv", "checkpoints", "pictures"):
         if (folder / name).exists():

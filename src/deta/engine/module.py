@@ -1,6 +1,7 @@
 """The LightningModule: detector, criterion, post-processing and evaluation wired together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
@@ -13,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from deta.engine.accumulation import AccumulatedBatch, require_one_divisor, require_validation_between_steps
 from deta.engine.continuation import continue_optimization, continue_weights
-from deta.engine.evaluation import DetectionEvaluator, DetectionResult
+from deta.engine.evaluation import DetectionEvaluator, DetectionResult, Scores
 from deta.engine.optim import parameter_groups
 from deta.engine.validation_loss import ValidationLoss
 from deta.losses import Criterion, class_error
@@ -22,6 +23,7 @@ from deta.utils.checks import require_choice
 
 CHECKPOINT_KEY = "deta"
 """Key of a checkpoint under which configuration, categories and versions lie."""
+_SCORES_KEY = "deta_scores"
 
 
 class Postprocess(Protocol):
@@ -53,6 +55,7 @@ class DetectionModule(pl.LightningModule):
         output: Of the latest validation batch, for callbacks; None outside of a validation.
         detections: Of the latest validation batch, for callbacks.
         result: Of the latest validation, for callbacks and commands.
+        scores: Of the latest validation, also of one in an earlier process of this run; None before the first.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class DetectionModule(pl.LightningModule):
         self.output: DetectionOutput | None = None
         self.detections: Detections | None = None
         self.result: DetectionResult | None = None
+        self.scores: Scores | None = None
         self._accumulated = AccumulatedBatch()
         self._validation_loss = ValidationLoss()
         self._make_optimizer = optimizer
@@ -167,7 +171,8 @@ class DetectionModule(pl.LightningModule):
             except ValueError as error:
                 place = f"validation at epoch {self.trainer.current_epoch}, step {self.trainer.global_step}"
                 raise ValueError(f"{place}: {error}") from error
-            metrics = {f"val/{name}": value for name, value in self.result.metrics().items()}
+            self.scores = self.result.scores()
+            metrics = {f"val/{name}": value for name, value in self.scores.metrics.items()}
             self.log_dict(metrics, sync_dist=True)
         self.evaluator.reset()
         self.output = None
@@ -180,9 +185,10 @@ class DetectionModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what is needed to build the detector again and to show it images as it saw them."""
+        """Store what is needed to build the detector again and to show it images as it saw them, and the latest scores."""
         datamodule = getattr(self.trainer, "datamodule", None)
         checkpoint[CHECKPOINT_KEY] = {**self._metadata, "exif": getattr(datamodule, "exif", None)}
+        checkpoint[_SCORES_KEY] = None if self.scores is None else asdict(self.scores)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the configuration decide how a training goes on, see ``deta.engine.continuation``.
@@ -192,6 +198,8 @@ class DetectionModule(pl.LightningModule):
         """
         continue_weights(checkpoint, self, self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
         continue_optimization(checkpoint, *self._optimization(), interval=self._interval)
+        scores = checkpoint.get(_SCORES_KEY)
+        self.scores = None if scores is None else Scores(**scores)
 
     def _optimization(self) -> tuple[Optimizer, LRScheduler | None]:
         if self._make_optimizer is None:

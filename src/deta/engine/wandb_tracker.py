@@ -148,6 +148,10 @@ class WandbTracker(Logger):
             if self._checkpoints == "all":
                 self._send(self._best, "best")
 
+    def note_best(self, path: Path) -> None:
+        """Note the best checkpoint of an earlier part of the run."""
+        self._best = path
+
     @_harmless
     def finish(self, *, exit_code: int = 0, is_preempted: bool = False) -> None:
         """End this part of the run; what was not uploaded in ``SECONDS_TO_FINISH`` stays on disk.
@@ -156,9 +160,10 @@ class WandbTracker(Logger):
             exit_code: Other than 0 is a failure.
             is_preempted: The run comes back: W&B does not call it failed, and a W&B sweep gives it out again.
         """
-        if self._run is None:
+        is_worth_a_start = exit_code == 0 and self._best is not None and self._checkpoints != "none"
+        if self._run is None and not is_worth_a_start:
             return
-        run, self._run = self._run, None
+        run, self._run = self._started(), None
         try:
             if self._best is not None and self._checkpoints == "best":
                 self._send(self._best, "best", run)

@@ -2,6 +2,7 @@
 
 from deta.engine.callbacks.assignment import AssignmentStatistics
 from deta.engine.callbacks.averaging import WeightAveraging
+from deta.engine.callbacks.best import BestCheckpoint
 from deta.engine.callbacks.class_table import ClassTable
 from deta.engine.callbacks.data_wait import DataWait
 from deta.engine.callbacks.instability import AssignmentInstability
@@ -13,6 +14,7 @@ from deta.engine.callbacks.resume import ResumeCheckpoint
 __all__ = [
     "AssignmentInstability",
     "AssignmentStatistics",
+    "BestCheckpoint",
     "ClassTable",
     "DataWait",
     "NonFiniteGuard",

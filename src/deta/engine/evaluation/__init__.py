@@ -8,7 +8,7 @@ from deta.engine.evaluation.lvis_result import LvisResult
 from deta.engine.evaluation.matching import ImageMatches, match_images
 from deta.engine.evaluation.metric import CocoEvaluator, DetectionEvaluator
 from deta.engine.evaluation.resampling import average_precision
-from deta.engine.evaluation.result import ClassResult, CocoResult, DetectionResult
+from deta.engine.evaluation.result import ClassResult, CocoResult, DetectionResult, Scores
 from deta.engine.evaluation.rules import CocoRules, Evaluation, LvisRules, Rules
 from deta.engine.evaluation.storage import EVALUATIONS, StoredEvaluation, read_evaluation, write_evaluation
 
@@ -31,6 +31,7 @@ __all__ = [
     "LvisResult",
     "LvisRules",
     "Rules",
+    "Scores",
     "StoredEvaluation",
     "average_precision",
     "evaluate",

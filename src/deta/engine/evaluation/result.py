@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -36,6 +37,19 @@ class ClassResult:
     ap: float
     ap50: float
     num_objects: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is told of a result at the end of a run, which may come from an earlier process.
+
+    Attributes:
+        metrics: As of ``DetectionResult``.
+        table: As of ``DetectionResult``.
+    """
+
+    metrics: Mapping[str, float]
+    table: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +110,10 @@ class DetectionResult(ABC):
         names = [*metrics, *counts]
         values = [*(_text(value) for value in metrics.values()), *(str(count) for count in counts.values())]
         return _aligned([[name, value] for name, value in zip(names, values, strict=True)])
+
+    def scores(self) -> Scores:
+        """What a run tells of it at its end."""
+        return Scores({name: float(value) for name, value in self.metrics().items()}, self.table())
 
     def class_table(self) -> str:
         """One row per category: name, objects, AP and AP50; "-" for a category without an object."""
