@@ -10,7 +10,8 @@ import pytest
 import torch
 from scripts.resume.kill_and_continue import differences
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "resume" / "kill_and_continue.py"
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "scripts" / "resume" / "kill_and_continue.py"
 
 
 def checkpoint(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -69,3 +70,11 @@ def test_killed_trainings_end_as_the_one_that_was_not(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("2 of 2 identical")
+
+
+@pytest.mark.slow
+def test_trainings_killed_as_they_change_a_record_end_as_the_one_that_was_not(tmp_path: Path) -> None:
+    only = r"(running|done|queued)\.json|metrics\.jsonl|\.hydra|config|environment|best\.ckpt"
+    command = [sys.executable, "-m", "scripts.resume.kill_at_changes", "--output", str(tmp_path), "--only", only]
+    done = subprocess.run([*command, "trainer.max_epochs=2"], check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
