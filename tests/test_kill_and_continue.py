@@ -1,5 +1,6 @@
 """The script that kills trainings, and its comparison, which must see every bit."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from scripts.resume.kill_and_continue import differences
+from scripts.resume.kill_and_continue import Fault, differences
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "resume" / "kill_and_continue.py"
 
@@ -63,9 +64,26 @@ def test_a_changed_metric_is_a_difference(tmp_path: Path) -> None:
     assert differences(first, write(tmp_path / "b", {"loss": 2.0000000000000004}, checkpoint())) == ["metrics.jsonl"]
 
 
+def test_writes_are_counted_by_event_and_file_and_one_of_them_fails(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    fault = Fault("full", "open a.N.json", 2)
+    code = (
+        "import os, sys; from pathlib import Path; from scripts.resume.kill_and_continue import Fault, Writes;"
+        f"run = Path({str(run)!r}); writes = Writes(run, {fault!r}); writes.watch();"
+        "(run.parent / 'outside').write_text('');"
+        "(run / 'a.11.json').write_text('1'); (run / 'a.11.json').read_text(); (run / 'a.11.json').rename(run / 'a');"
+        "(run / 'a').unlink(); print(dict(writes.counts)); (run / 'a.12.json').write_text('2')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert ast.literal_eval(done.stdout) == {"open a.N.json": 1, "rename a": 1, "remove a": 1}
+    assert done.stderr.rstrip().endswith(f"No space left on device: '{run}/a.12.json'")
+
+
 @pytest.mark.slow
-def test_killed_trainings_end_as_the_one_that_was_not(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--times", "2", "--output", str(tmp_path), "trainer.max_epochs=2"]
+@pytest.mark.parametrize("kind", ["--random=3", "--group=2"])
+def test_killed_trainings_end_as_the_one_that_was_not(tmp_path: Path, kind: str) -> None:
+    command = [sys.executable, str(SCRIPT), kind, "--output", str(tmp_path), "trainer.max_epochs=2"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.rstrip().endswith("2 of 2 identical")
+    assert done.stdout.rstrip().endswith(f"{kind[-1]} of {kind[-1]} identical")
