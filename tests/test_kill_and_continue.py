@@ -1,7 +1,8 @@
 """The script that kills trainings, and its comparison, which must see every bit."""
 
-import ast
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from scripts.resume.kill_and_continue import Fault, differences
+from scripts.resume.kill_and_continue import Fault, Writes, differences
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "resume" / "kill_and_continue.py"
 
@@ -67,17 +68,35 @@ def test_a_changed_metric_is_a_difference(tmp_path: Path) -> None:
 def test_writes_are_counted_by_event_and_file_and_one_of_them_fails(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    fault = Fault("full", "open a.N.json", 2)
-    code = (
-        "import os, sys; from pathlib import Path; from scripts.resume.kill_and_continue import Fault, Writes;"
-        f"run = Path({str(run)!r}); writes = Writes(run, {fault!r}); writes.watch();"
-        "(run.parent / 'outside').write_text('');"
-        "(run / 'a.11.json').write_text('1'); (run / 'a.11.json').read_text(); (run / 'a.11.json').rename(run / 'a');"
-        "(run / 'a').unlink(); print(dict(writes.counts)); (run / 'a.12.json').write_text('2')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert ast.literal_eval(done.stdout) == {"open a.N.json": 1, "rename a": 1, "remove a": 1}
-    assert done.stderr.rstrip().endswith(f"No space left on device: '{run}/a.12.json'")
+    child = os.fork()  # an audit hook stays as long as its process
+    if child == 0:
+        writes = Writes(run, Fault("full", "open a.N.json", 2))
+        writes.watch()
+        (tmp_path / "outside").write_text("")
+        (run / "a.11.json").write_text("1")
+        (run / "a.11.json").read_text()
+        (run / "a.11.json").rename(run / "a")
+        (run / "a").unlink()
+        (tmp_path / "counts").write_text(json.dumps(writes.counts))
+        try:
+            (run / "a.12.json").write_text("2")
+        except OSError as error:
+            (tmp_path / "error").write_text(str(error))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert json.loads((tmp_path / "counts").read_text()) == {"open a.N.json": 1, "rename a": 1, "remove a": 1}
+    assert (tmp_path / "error").read_text() == f"[Errno 28] No space left on device: '{run}/a.12.json'"
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("kill", None), ("half", "{")])
+def test_a_process_is_killed_before_or_within_a_write(tmp_path: Path, kind: str, expected: str | None) -> None:
+    child = os.fork()
+    if child == 0:
+        Writes(tmp_path, Fault(kind, "open a", 1)).watch()
+        (tmp_path / "a").write_text("{}")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert ((tmp_path / "a").read_text() if (tmp_path / "a").exists() else None) == expected
 
 
 @pytest.mark.slow

@@ -1,14 +1,18 @@
 """How errors are told."""
 
+import os
+import signal
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
-from deta.commands.console import describe
+from deta.commands.console import describe, reports_errors
 from deta.data import ImageError
 
 
@@ -62,3 +66,29 @@ def test_an_error_of_a_reading_process_is_told_without_its_trace() -> None:
         list(DataLoader(_Broken(), num_workers=1))
     assert "Traceback" in str(caught.value)
     assert describe(caught.value) == "image 5: cannot be used\nof 9"
+
+
+class Killed(Dataset[int]):
+    """Its reading process is gone at the third sample, as where the memory is full."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
+    @reports_errors
+    def read(_: DictConfig) -> None:
+        list(DataLoader(Killed(), num_workers=1))
+
+    out = StringIO()
+    with redirect_stderr(out), pytest.raises(SystemExit) as left:
+        read(OmegaConf.create())
+    assert left.value.code == 1
+    assert "a process that reads images was killed, most often because the memory was full" in out.getvalue()
+    assert "data.num_workers or data.batch_size lower" in out.getvalue()
+    assert "Traceback" not in out.getvalue()

@@ -73,7 +73,7 @@ elif place == "log":
     assert first.is_broken
 tracker.finish()
 assert tracker.is_broken
-print(time.monotonic() - begin, flush=True)
+print(time.monotonic() - begin, time.time(), flush=True)
 """
 
 
@@ -81,10 +81,10 @@ print(time.monotonic() - begin, flush=True)
 @pytest.mark.parametrize("place", ["init", "log", "finish"])
 def test_a_frozen_process_of_wandb_ends_no_later_than_promised(tmp_path: Path, place: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    begin = time.monotonic()
     command = [sys.executable, "-c", FROZEN, place, str(tmp_path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=500)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "W&B failed (TimeoutError: its process did not answer within 5 s and was killed)" in done.stderr
-    assert float(done.stdout) < 15
-    assert time.monotonic() - begin < 200
+    seconds, end = map(float, done.stdout.split())
+    assert seconds < 20
+    assert time.time() - end < 20  # nothing waits for it while Python ends, either

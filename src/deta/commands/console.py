@@ -22,6 +22,7 @@ USER_ERRORS = (
 WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process")
 ERROR_LINE = re.compile(r"^[\w.]*(?:Error|Exception)\w*: ", re.MULTILINE)
 """The last line of a stack trace names the class of the error before its message."""
+DEAD_READER = re.compile(r"DataLoader worker \(pid.*\) (is killed by signal|exited unexpectedly)")
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
 LIBRARY_NOISE = (
     ".*LeafSpec.*",  # Lightning 2.6 with torch 2.12 or newer
@@ -62,6 +63,11 @@ def describe(error: BaseException) -> str:
         name = key.removeprefix("full_key: ")
         return f"{name} has no value yet: give {name}=<value>"
     text = _own_message(str(cause).strip()) or type(cause).__name__
+    if DEAD_READER.match(text):
+        text = (
+            "a process that reads images was killed, most often because the memory was full: give the job more "
+            f"memory, or set data.num_workers or data.batch_size lower; the run can be continued ({text})"
+        )
     if isinstance(cause, TypeError) and "unexpected keyword" in text:
         text += "; see the keys with --cfg job"
     where = key.removeprefix("full_key: ")
@@ -75,7 +81,7 @@ def _own_message(text: str) -> str:
 
 
 def _is_for_the_user(error: Exception) -> bool:
-    if isinstance(error, USER_ERRORS):
+    if isinstance(error, USER_ERRORS) or DEAD_READER.match(str(error)):
         return True
     if "lightning" not in sys.modules:
         return False  # not to import PyTorch for a command that did without
