@@ -59,7 +59,7 @@ def _train(number: int, spin_count: str, overrides: list[str]) -> float:
         codes = [process.wait() for process in processes]
         if any(codes):
             raise RuntimeError("a training failed")
-        times = [[row["time"] for row in read_metrics(folder / "metrics.jsonl")] for folder in folders]
+        times = [[float(row["time"]) for row in read_metrics(folder / "metrics.jsonl")] for folder in folders]
         return max(max(each) - min(each) for each in times)
 
 

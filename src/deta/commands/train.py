@@ -30,7 +30,7 @@ from deta.engine.processes import (
     starts_own_ranks,
     tell_threads,
 )
-from deta.engine.ranks import mark_rank_failed, root_cause
+from deta.engine.ranks import ElsewhereError, mark_rank_failed, root_cause
 from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
 from deta.studies import settings
@@ -89,7 +89,7 @@ def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None
         pass  # the first rank tells; a failure here would have SLURM kill it before
     except Exception as error:  # of any kind: the first rank knows only that this one is gone
         cause = root_cause(error, folder)
-        if cause is error:
+        if not isinstance(cause, ElsewhereError):
             mark_rank_failed(folder, trainer.global_rank, describe(error))
         raise cause from error.__cause__
 
