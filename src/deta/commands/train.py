@@ -23,6 +23,7 @@ from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
 from deta.engine.processes import (
+    SECONDS_OF_PATIENCE,
     choose_environment,
     limit_waits,
     require_one_rank_per_process,
@@ -144,7 +145,7 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
     arguments = cfg.trainer.copy()
     with open_dict(arguments):
-        patience = require_number("trainer.seconds_of_patience", arguments.pop("seconds_of_patience"), low=1)
+        patience = arguments.pop("seconds_of_patience", SECONDS_OF_PATIENCE)
     trainer: pl.Trainer = make(
         arguments,
         callbacks=callbacks,
@@ -152,7 +153,7 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
         plugins=[AtomicCheckpointIO(), environment],
     )
     require_one_rank_per_process(trainer, environment)
-    limit_waits(trainer, seconds=patience)
+    limit_waits(trainer, seconds=require_number("trainer.seconds_of_patience", patience, low=1))
     share_cpus(trainer)
     return trainer
 
