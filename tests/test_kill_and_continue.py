@@ -1,6 +1,8 @@
 """The script that kills trainings, and its comparison, which must see every bit."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from scripts.resume.kill_and_continue import differences
+from scripts.resume.kill_and_continue import Fault, Writes, differences
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "resume" / "kill_and_continue.py"
@@ -64,17 +66,44 @@ def test_a_changed_metric_is_a_difference(tmp_path: Path) -> None:
     assert differences(first, write(tmp_path / "b", {"loss": 2.0000000000000004}, checkpoint())) == ["metrics.jsonl"]
 
 
+def test_writes_are_counted_by_event_and_file_and_one_of_them_fails(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    child = os.fork()  # an audit hook stays as long as its process
+    if child == 0:
+        writes = Writes(run, Fault("full", "open a.N.json", 2))
+        writes.watch()
+        (tmp_path / "outside").write_text("")
+        (run / "a.11.json").write_text("1")
+        (run / "a.11.json").read_text()
+        (run / "a.11.json").rename(run / "a")
+        (run / "a").unlink()
+        (tmp_path / "counts").write_text(json.dumps(writes.counts))
+        try:
+            (run / "a.12.json").write_text("2")
+        except OSError as error:
+            (tmp_path / "error").write_text(str(error))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert json.loads((tmp_path / "counts").read_text()) == {"open a.N.json": 1, "rename a": 1, "remove a": 1}
+    assert (tmp_path / "error").read_text() == f"[Errno 28] No space left on device: '{run}/a.12.json'"
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("kill", None), ("half", "{")])
+def test_a_process_is_killed_before_or_within_a_write(tmp_path: Path, kind: str, expected: str | None) -> None:
+    child = os.fork()
+    if child == 0:
+        Writes(tmp_path, Fault(kind, "open a", 1)).watch()
+        (tmp_path / "a").write_text("{}")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert ((tmp_path / "a").read_text() if (tmp_path / "a").exists() else None) == expected
+
+
 @pytest.mark.slow
-def test_killed_trainings_end_as_the_one_that_was_not(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--times", "2", "--output", str(tmp_path), "trainer.max_epochs=2"]
+@pytest.mark.parametrize("kind", ["--random=3", "--group=2"])
+def test_killed_trainings_end_as_the_one_that_was_not(tmp_path: Path, kind: str) -> None:
+    command = [sys.executable, str(SCRIPT), kind, "--output", str(tmp_path), "trainer.max_epochs=2"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.rstrip().endswith("2 of 2 identical")
-
-
-@pytest.mark.slow
-def test_trainings_killed_as_they_change_a_record_end_as_the_one_that_was_not(tmp_path: Path) -> None:
-    only = r"(running|done|queued)\.json|metrics\.jsonl|\.hydra|config|environment|best\.ckpt"
-    command = [sys.executable, "-m", "scripts.resume.kill_at_changes", "--output", str(tmp_path), "--only", only]
-    done = subprocess.run([*command, "trainer.max_epochs=2"], check=False, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith(f"{kind[-1]} of {kind[-1]} identical")

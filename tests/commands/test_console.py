@@ -1,5 +1,9 @@
 """How errors are told."""
 
+import os
+import signal
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -64,13 +68,27 @@ def test_an_error_of_a_reading_process_is_told_without_its_trace() -> None:
     assert describe(caught.value) == "image 5: cannot be used\nof 9"
 
 
-def test_a_reading_process_that_was_killed_is_told_with_advice_wherever_it_is_noticed(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    @reports_errors
-    def command(_: DictConfig) -> None:
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+class Killed(Dataset[int]):
+    """Its reading process is gone at the third sample, as where the memory is full."""
 
-    with pytest.raises(SystemExit):
-        command(OmegaConf.create())
-    assert "deta: a reading process was killed, most often because the memory was full" in capsys.readouterr().err
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
+    @reports_errors
+    def read(_: DictConfig) -> None:
+        list(DataLoader(Killed(), num_workers=1))
+
+    out = StringIO()
+    with redirect_stderr(out), pytest.raises(SystemExit) as left:
+        read(OmegaConf.create())
+    assert left.value.code == 1
+    assert "deta: a reading process was killed, most often because the memory was full" in out.getvalue()
+    assert "use fewer data.num_workers" in out.getvalue()
+    assert "Traceback" not in out.getvalue()

@@ -7,7 +7,7 @@ import pytest
 import torch.distributed as dist
 
 from deta.engine import ranks
-from deta.engine.ranks import LostRankError, mark_rank_failed, root_cause
+from deta.engine.ranks import ElsewhereError, LostRankError, mark_rank_failed, root_cause
 from deta.engine.runs import FAILED, failure, mark_failed, mark_running
 
 GLOO = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:544] Connection closed by peer [127.0.0.1]")
@@ -20,6 +20,17 @@ def test_a_broken_connection_is_told_as_the_reason_of_the_other_rank(tmp_path: P
     cause = root_cause(error, tmp_path)
     assert isinstance(cause, LostRankError)
     assert str(cause) == "rank 1: images/7.jpg is damaged"
+
+
+def test_who_knows_only_that_another_rank_failed_tells_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "SECONDS_UNTIL_A_REASON", 0.0)
+    error = ElsewhereError("the loss of another rank is not finite")
+    assert root_cause(error, tmp_path) is error
+    mark_running(tmp_path)
+    mark_rank_failed(tmp_path, 1, "the loss is not finite: layer0/giou")
+    assert str(root_cause(error, tmp_path)) == "rank 1: the loss is not finite: layer0/giou"
 
 
 def test_a_rank_that_was_killed_leaves_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
 from deta.engine.processes import (
+    SECONDS_OF_PATIENCE,
     choose_environment,
     limit_waits,
     require_one_rank_per_process,
@@ -34,7 +35,7 @@ from deta.engine.processes import (
     starts_own_ranks,
     tell_threads,
 )
-from deta.engine.ranks import mark_rank_failed, root_cause
+from deta.engine.ranks import ElsewhereError, mark_rank_failed, root_cause
 from deta.engine.run_claims import claim, release, require_held
 from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
@@ -110,7 +111,7 @@ def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None
         pass  # the first rank tells; a failure here would have SLURM kill it before
     except Exception as error:  # of any kind: the first rank knows only that this one is gone
         cause = root_cause(error, folder)
-        if cause is error:
+        if not isinstance(cause, ElsewhereError):
             mark_rank_failed(folder, trainer.global_rank, describe(error))
         raise cause from error.__cause__
 
@@ -177,7 +178,7 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
     arguments = cfg.trainer.copy()
     with open_dict(arguments):
-        patience = require_number("trainer.seconds_of_patience", arguments.pop("seconds_of_patience"), low=1)
+        patience = arguments.pop("seconds_of_patience", SECONDS_OF_PATIENCE)
     trainer: pl.Trainer = make(
         arguments,
         callbacks=callbacks,
@@ -187,7 +188,7 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     if not isinstance(trainer, pl.Trainer):
         raise ValueError(f"trainer must make a Trainer; {cfg.trainer.get('_target_')} gives {type(trainer).__name__}")
     require_one_rank_per_process(trainer, environment)
-    limit_waits(trainer, seconds=patience)
+    limit_waits(trainer, seconds=require_number("trainer.seconds_of_patience", patience, low=1))
     share_cpus(trainer)
     return trainer
 

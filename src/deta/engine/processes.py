@@ -19,6 +19,8 @@ from deta.utils.cpus import busy_cpus, threads_of_rank, usable_cpus
 
 _log = logging.getLogger(__name__)
 
+SECONDS_OF_PATIENCE = 900.0
+"""How long a rank waits for another one where the trainer's configuration does not say."""
 BUSY_BY_CHANCE = 0.5
 """CPUs that the start of a training keeps busy itself."""
 

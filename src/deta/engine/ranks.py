@@ -25,24 +25,30 @@ def gather(value: Value) -> list[Value]:
     return values  # type: ignore[return-value]  # every None has been replaced
 
 
-class LostRankError(ConnectionError):
+class ElsewhereError(Exception):
+    """The reason lies with another rank, which tells it."""
+
+
+class LostRankError(ElsewhereError, ConnectionError):
     """Another rank of the training is gone, or did not answer in time."""
 
 
 def root_cause(error: Exception, folder: Path) -> Exception:
-    """Why a training on several ranks failed: ``error``, or where it only says that another rank is gone, its reason.
+    """Why a training on several ranks failed: ``error``, or where it only says that another rank has, its reason.
 
     Args:
         error: What ended this rank.
         folder: The run directory, where the other rank leaves its reason.
     """
-    is_consequence = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and GLOO in str(error))
-    if not is_consequence:
+    is_lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and GLOO in str(error))
+    if not is_lost and not isinstance(error, ElsewhereError):
         return error
     end = time.monotonic() + SECONDS_UNTIL_A_REASON
     while (reason := failure(folder)) is None and time.monotonic() < end:
         time.sleep(0.1)
-    return LostRankError(reason or f"another rank was killed or did not answer in time ({error})")
+    if reason is not None:
+        return LostRankError(reason)
+    return LostRankError(f"another rank was killed or did not answer in time ({error})") if is_lost else error
 
 
 def mark_rank_failed(folder: Path, rank: int, message: str) -> None:

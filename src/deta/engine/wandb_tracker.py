@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from deta.engine.preemption import StoppedRun
+from deta.engine.wandb_core import answered_within
 from deta.utils.checks import require_choice
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ _log = logging.getLogger(__name__)
 
 ID_FILE = "wandb_id.txt"
 """In the run directory: the id under which W&B knows the run, so that all its parts are one."""
-SECONDS_TO_FINISH = 600
-"""How long the end of a run may wait for its upload; ``wandb sync`` sends what is left."""
+SECONDS_TO_ANSWER = 60.0
+"""How long a call may take, and the end of a run; ``wandb sync`` sends what is left."""
+SECONDS_TO_UPLOAD = 600.0
+"""How long the end of an online run may take that sends checkpoints."""
+_SECONDS_TO_START = 45.0
+"""For a server that does not answer; shorter than a call may take, since an offline run is then started."""
 PER_EPOCH = ("val/*", "assign/*")
 """Metrics that W&B draws over epochs."""
 _MODES = ("online", "offline", "disabled")
@@ -43,7 +48,10 @@ _Method = TypeVar("_Method", bound=Callable[..., None])
 
 
 def _harmless(method: _Method) -> _Method:
-    """Let nothing that W&B raises reach the training: the first failure is a warning and the last call."""
+    """Let nothing that W&B raises reach the training: the first failure is a warning and the last call.
+
+    A call that gets no answer is such a failure.
+    """
 
     @wraps(method)
     @rank_zero_only
@@ -51,7 +59,8 @@ def _harmless(method: _Method) -> _Method:
         if self.is_broken:
             return
         try:
-            method(self, *args, **kwargs)
+            with answered_within(self.seconds_to_finish if method.__name__ == "finish" else SECONDS_TO_ANSWER):
+                method(self, *args, **kwargs)
         except Exception as error:  # of any kind: a training is worth more than its mirror
             self.is_broken = True
             _log.warning(
@@ -114,6 +123,12 @@ class WandbTracker(Logger):
         """A run directory holds one run."""
         return ""
 
+    @property
+    def seconds_to_finish(self) -> float:
+        """How long the end of the run may take."""
+        is_large = self.mode == "online" and self._checkpoints != "none"
+        return SECONDS_TO_UPLOAD if is_large else SECONDS_TO_ANSWER
+
     @_harmless
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as Lightning declares it
         """Make ``params`` the configuration of the run."""
@@ -154,7 +169,7 @@ class WandbTracker(Logger):
 
     @_harmless
     def finish(self, *, exit_code: int = 0, is_preempted: bool = False) -> None:
-        """End this part of the run; what was not uploaded in ``SECONDS_TO_FINISH`` stays on disk.
+        """End this part of the run; what was not uploaded in ``seconds_to_finish`` stays on disk.
 
         Args:
             exit_code: Other than 0 is a failure.
@@ -222,7 +237,8 @@ class WandbTracker(Logger):
                 console="off",
                 silent=True,
                 x_disable_stats=False,
-                finish_timeout=SECONDS_TO_FINISH,
+                init_timeout=_SECONDS_TO_START,
+                finish_timeout=self.seconds_to_finish,
             ),
         )
 

@@ -39,6 +39,7 @@ WITHOUT_EFFECT = (
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
     "trainer.num_sanity_val_steps",
+    "trainer.seconds_of_patience",
 )
 """Keys that decide where and how a run is done, not what comes out."""
 MISSING = "???"

@@ -6,12 +6,17 @@ import lightning.pytorch as pl
 import torch
 
 from deta.engine.module import DetectionModule
+from deta.engine.ranks import ElsewhereError
 from deta.engine.tensor_files import save_tensors
 from deta.structures import Batch
 
 
 class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite."""
+
+
+class _NonFiniteElsewhereError(NonFiniteLossError, ElsewhereError):
+    """That of another rank did."""
 
 
 class NonFiniteGuard(pl.Callback):
@@ -44,7 +49,7 @@ class NonFiniteGuard(pl.Callback):
             return
         place = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
         if is_finite:
-            raise NonFiniteLossError(f"the loss of another rank is not finite at {place}")
+            raise _NonFiniteElsewhereError(f"the loss of another rank is not finite at {place}")
         assert self._batch is not None
         path = self._dump(trainer, pl_module, self._batch)
         bad = [name for name, value in pl_module.losses.terms.items() if not bool(torch.isfinite(value))]
