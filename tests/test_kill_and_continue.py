@@ -29,6 +29,7 @@ def write(folder: Path, row: dict[str, float], last: dict[str, Any]) -> Path:
     """A finished run."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "done.json").write_text('{"AP": 0.5}')
     torch.save(last, folder / "checkpoints" / "last.ckpt")
     torch.save(checkpoint(), folder / "checkpoints" / "best.ckpt")
     return folder
@@ -61,6 +62,12 @@ def test_a_changed_part_of_the_last_checkpoint_is_named(tmp_path: Path, key: str
 def test_a_changed_metric_is_a_difference(tmp_path: Path) -> None:
     first = write(tmp_path / "a", {"loss": 2.0}, checkpoint())
     assert differences(first, write(tmp_path / "b", {"loss": 2.0000000000000004}, checkpoint())) == ["metrics.jsonl"]
+
+
+def test_a_final_score_that_is_missing_is_a_difference(tmp_path: Path) -> None:
+    first, second = (write(tmp_path / name, {"loss": 2.0}, checkpoint()) for name in ("a", "b"))
+    (second / "done.json").write_text("{}")
+    assert differences(first, second) == ["done.json"]
 
 
 @pytest.mark.slow
