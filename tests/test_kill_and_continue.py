@@ -32,6 +32,7 @@ def write(folder: Path, row: dict[str, float], last: dict[str, Any]) -> Path:
     """A finished run."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "done.json").write_text('{"AP": 0.5}')
     torch.save(last, folder / "checkpoints" / "last.ckpt")
     torch.save(checkpoint(), folder / "checkpoints" / "best.ckpt")
     return folder
@@ -98,6 +99,12 @@ def test_a_process_is_killed_before_or_within_a_write(tmp_path: Path, kind: str,
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert ((tmp_path / "a").read_text() if (tmp_path / "a").exists() else None) == expected
+
+
+def test_a_final_score_that_is_missing_is_a_difference(tmp_path: Path) -> None:
+    first, second = (write(tmp_path / name, {"loss": 2.0}, checkpoint()) for name in ("a", "b"))
+    (second / "done.json").write_text("{}")
+    assert differences(first, second) == ["done.json"]
 
 
 @pytest.mark.slow

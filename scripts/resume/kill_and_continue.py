@@ -279,8 +279,9 @@ def main() -> None:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """What differs between two finished runs: metrics, parts of the last and the best checkpoint; empty if nothing."""
+    """What differs between two finished runs: metrics, final scores, parts of the last and the best checkpoint."""
     names = [] if _rows(first) == _rows(second) else ["metrics.jsonl"]
+    names += [] if (first / DONE).read_bytes() == (second / DONE).read_bytes() else [DONE]
     for name in ("last", "best"):
         contents = [
             torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True, map_location="cpu")
