@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from scripts.resume.kill_and_continue import differences
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "resume" / "kill_and_continue.py"
