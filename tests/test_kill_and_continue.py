@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from scripts.resume.kill_and_continue import Fault, Writes, differences
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
-from scripts.resume.kill_and_continue import differences
 
 from deta.engine.runs import RunState, read_status
+from scripts.resume.kill_and_continue import differences
 from tests.commands.running import QUIET, SMALL_MODEL
 
 TRAINING = (

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts.resume.kill_and_continue import differences
 
 from deta.engine.runs import RunState, find_runs, read_status
+from scripts.resume.kill_and_continue import differences
 from tests.commands.running import deta, succeed
 from tests.slurm.conftest import (
     BRAKE,

@@ -185,7 +185,7 @@ class DetectionModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the latest scores and what it takes to build the detector again and to show it images as it saw them."""
+        """Store the latest scores and what builds the detector again and shows it images as it saw them."""
         datamodule = getattr(self.trainer, "datamodule", None)
         checkpoint[CHECKPOINT_KEY] = {**self._metadata, "exif": getattr(datamodule, "exif", None)}
         checkpoint[_SCORES_KEY] = None if self.scores is None else asdict(self.scores)

@@ -1,0 +1,79 @@
+"""The files beside a checkpoint: what a run tells of itself, garbled."""
+
+import json
+import shutil
+from pathlib import Path
+from random import Random
+
+from deta.commands.console import USER_ERRORS
+from deta.commands.words import recorded_words
+from deta.engine.runs import find_runs, read_statuses, table
+from deta.studies.records import read_record
+from scripts.fuzz.mutations import WEIRD, change_bytes, change_tree, deep, dump
+from scripts.fuzz.trial import Case
+
+_PLACE = {"host": "a", "pid": 1, "start": "1", "job": None, "life": "1", "boot": "x"}
+_SOUND = {
+    "running.json": _PLACE,
+    "done.json": {"step": 4, "epoch": 1, "AP": 0.5},
+    "failed.json": {"message": "it failed"},
+    "queued.json": {"job": "12"},
+    "cells.json": {"other": ["seed=1"]},
+    "environment.json": {"python": "3.11", "git": {"commit": "x", "is_modified": False}, "devices": []},
+    "metrics.jsonl": {"step": 1, "time": 1.0, "val/AP": 0.5},
+    "config.yaml": {"seed": 0, "name": "x", "trainer": {"max_epochs": 1}},
+    ".hydra/hydra.yaml": {"hydra": {"overrides": {"task": ["seed=1"]}}},
+    ".hydra/overrides.yaml": ["seed=1"],
+}
+
+
+class Sides:
+    """Each file as ``{}``, ``[]``, nothing, other bytes, or with a changed value."""
+
+    name = "sides"
+    suffix = ".bin"
+    seconds = 20.0
+
+    def make(self, random: Random) -> Case:
+        """See ``Kind``."""
+        name = random.choice(list(_SOUND))
+        tree = json.loads(json.dumps(_SOUND[name]))
+        how = random.random()
+        if how < 0.3:
+            content, change = (
+                random.choice((b"", b"{}", b"[]", b"null", b"3", b'"x"', b"{", b"\xff\xfe\x00", bytes(64))),
+                "other",
+            )
+        elif how < 0.6:
+            change = change_tree(tree, random)
+            content = dump(tree)
+        elif how < 0.65:
+            change, content = "deep", deep(random)
+        elif how < 0.8:
+            change, content = "value", dump(random.choice(WEIRD))
+        else:
+            change, content = change_bytes(dump(tree), random)
+        return Case(f"{name}|{change}", content, names=(name.rpartition("/")[2],))
+
+    def check(self, path: Path, case: Case) -> str | None:
+        """See ``Kind``."""
+        folder = path.with_name("runs")
+        shutil.rmtree(folder, ignore_errors=True)
+        for run in ("good", "bad"):
+            (folder / run / ".hydra").mkdir(parents=True)  # by which a run is known
+            for name in ("metrics.jsonl", "config.yaml", "environment.json"):
+                file = folder / run / name
+                file.write_bytes(dump(_SOUND[name]) + b"\n")
+        file = folder / "bad" / case.title.partition("|")[0]
+        if file.name == "cells.json":
+            file = folder / file.name
+        file.write_bytes(case.content)
+        try:
+            shown = table(read_statuses(find_runs(folder)), folder)
+        except USER_ERRORS as error:
+            return f"the table of the whole folder ended: {error}"
+        if "good" not in shown:
+            return "the sound run is missing in the table"
+        recorded_words(folder / "bad")
+        read_record(folder / "bad", factors={})
+        return None

@@ -1,0 +1,83 @@
+"""The judge of hostile inputs sees what it is there to see."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from deta.data import read_coco
+from scripts.fuzz.annotations import Annotations, disagreement, document, lvis_document
+from scripts.fuzz.mutations import dump
+from scripts.fuzz.runner import report, verdicts
+from scripts.fuzz.trial import Case, Outcome, draw, judge
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+
+class EveryOutcome:
+    """Cases that end as they say."""
+
+    name = "every"
+    suffix = ".bin"
+    seconds = 3.0
+
+    def make(self, random: Random) -> Case:
+        """Draw an end."""
+        outcome = random.choice(list(Outcome))
+        return Case(outcome, outcome.encode())
+
+    def check(self, path: Path, case: Case) -> str | None:
+        """End so."""
+        outcome = Outcome(case.content.decode())
+        if outcome == Outcome.CLEAN:
+            raise ValueError(f"{path} is wrong")
+        if outcome == Outcome.NAMELESS:
+            raise OSError("something is wrong")
+        if outcome == Outcome.UNCAUGHT:
+            raise KeyError("x")
+        if outcome == Outcome.HANG:
+            time.sleep(60)
+        if outcome == Outcome.DIED:
+            os._exit(9)
+        return "wrong" if outcome == Outcome.NONSENSE else None
+
+
+def test_every_case_is_told_as_what_it_is_also_after_one_that_hangs_or_dies() -> None:
+    kind, seed, number = EveryOutcome(), 3, 16
+    expected = [draw(kind, seed, index).title for index in range(number)]
+    assert {Outcome.HANG, Outcome.DIED, Outcome.NAMELESS} <= set(expected[:-1])
+    found = dict(verdicts(kind, seed=seed, numbers=range(number)))
+    assert [found[index].outcome for index in range(number)] == expected
+
+
+def test_bad_inputs_are_kept_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = report(EveryOutcome(), seed=5, number=6, output=tmp_path)
+    assert sum(counts.values()) == 6
+    kept = {path.name for path in (tmp_path / "every").glob("*.txt")}
+    assert len(kept) == 6 - counts[Outcome.CLEAN] - counts[Outcome.ACCEPTED]
+    assert "every: 6 cases of seed 5" in capsys.readouterr().out
+
+
+def test_equal_seeds_draw_equal_inputs() -> None:
+    kind = Annotations()
+    assert [draw(kind, 1, k) for k in range(20)] == [draw(kind, 1, k) for k in range(20)]
+    assert [draw(kind, 1, k) for k in range(20)] != [draw(kind, 2, k) for k in range(20)]
+
+
+@pytest.mark.parametrize("layout", ["coco", "lvis"])
+def test_a_sound_file_is_accepted_and_another_content_is_noticed(tmp_path: Path, layout: str) -> None:
+    tree = document() if layout == "coco" else lvis_document()
+    path = tmp_path / "sound.json"
+    path.write_bytes(dump(tree))
+    assert judge(Annotations(), Case(layout, dump(tree)), tmp_path).outcome == Outcome.ACCEPTED
+    read = read_coco(path, layout=layout)  # type: ignore[arg-type]
+    assert disagreement(read, path.read_bytes(), layout) is None
+    moved = replace(read, boxes=read.boxes + np.float32(1))
+    assert disagreement(moved, path.read_bytes(), layout) == "other boxes"
+    tree["annotations"][0]["iscrowd"] = True
+    assert disagreement(read, json.dumps(tree).encode(), layout) == "accepted iscrowd True"
