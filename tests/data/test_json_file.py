@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deta.data.json_file import elements, kind_of, read_elements, read_members
+from deta.data.json_file import elements, kind_of, read_elements, read_members, require_lists
 
 BROKEN = [
     '{"rows": [\n  {"id": 1,,}',
@@ -100,3 +100,11 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_depth_without_end_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.json cannot be used: it is nested"):
         read_elements(write(tmp_path, "[" * 100_000))
+
+
+def test_keys_are_shown_short_and_printable(tmp_path: Path) -> None:
+    path = write(tmp_path, json.dumps({"\x1b[2J": 1, "\ue000": 2, "x" * 10_000: 3}))
+    with pytest.raises(ValueError, match="non-empty list 'images'") as error:
+        require_lists(path, read_members(path), ["images"])
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000

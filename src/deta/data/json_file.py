@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw
 
+from deta.data.problems import shortened
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PLACE = re.compile(r" \(byte (\d+)\)$")
 _NO_NUMBER = re.compile(rb"-?(?:NaN|nan|Infinity|inf)")
@@ -45,7 +47,9 @@ def read_members(path: Path) -> dict[str, Raw]:
     members: dict[str, Raw] = {}
     for key, value in pairs.items():
         if key.text in members:
-            raise ValueError(f"{path} has the key {key.text!r} more than once, which of them counts is not defined")
+            raise ValueError(
+                f"{path} has the key {shortened(key.text)!r} more than once, which of them counts is not defined"
+            )
         members[key.text] = value
     return members
 
@@ -75,7 +79,8 @@ def require_lists(path: Path, members: Mapping[str, Raw], keys: Sequence[str]) -
     found = [elements(members[key]) if key in members else None for key in keys]
     for key, rows in zip(keys, found, strict=True):
         if not rows:
-            raise ValueError(f"{path} must have a non-empty list {key!r}; keys found: {', '.join(members) or 'none'}")
+            found_keys = shortened(", ".join(members)) or "none"
+            raise ValueError(f"{path} must have a non-empty list {key!r}; keys found: {found_keys}")
     return [rows for rows in found if rows is not None]
 
 

@@ -30,7 +30,7 @@ class Problems:
         self._counts[kind] += 1
         examples = self._examples.setdefault(kind, [])
         if len(examples) < MAX_EXAMPLES:
-            examples.append(_shortened(example))
+            examples.append(shortened(example))
 
     def lines(self) -> list[str]:
         """One line for each kind: count, kind, first examples."""
@@ -46,7 +46,7 @@ class Problems:
         return ", ".join(self._examples[kind]) + (f" and {hidden} more" if hidden else "")
 
 
-def _shortened(example: str) -> str:
+def shortened(example: str) -> str:
     """One short line, whatever the file holds: characters that a terminal would obey are written out."""
     start = example[:_LONGEST_EXAMPLE]
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in start)
