@@ -48,7 +48,7 @@ class Images:
                 return f"accepted {image.format}"
             image.load()
             expected = max(image.size), min(image.size)
-        height, width = read.shape[1:]
+        height, width = read.pixels.shape[1:]
         return None if (max(height, width), min(height, width)) == expected else "another size"
 
 
