@@ -6,7 +6,8 @@ from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
 from deta.data.collate import Collate
 from deta.data.datamodule import CocoDataModule
 from deta.data.dataset import CocoDataset
-from deta.data.images import ImageError, read_image
+from deta.data.decoding import ImageError
+from deta.data.images import read_image
 from deta.data.loaders import EvalLoader, TrainLoader
 from deta.data.sample import Sample, SampleKey, unlabelled_sample
 from deta.data.samplers import EvalSampler, TrainSampler
