@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deta.data.images import FORMATS, ImageError, ImageRules, decode_image
+from deta.data.decoding import FORMATS, ImageError
+from deta.data.images import ImageRules, decode_image
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns of what it overlooks
 NAMES = tuple(name for name in FORMATS if name != "ICNS")  # Pillow writes that with a million pixels

@@ -17,8 +17,9 @@ from deta.commands.build import make_postprocess, restore_detector, trust_in
 from deta.commands.console import reports_errors
 from deta.commands.stored import build, section
 from deta.data.collate import Collate
+from deta.data.decoding import ImageError
 from deta.data.image_search import find_images
-from deta.data.images import EXIF_CHOICES, ImageError, ImageRules, decode_image
+from deta.data.images import EXIF_CHOICES, ImageRules, decode_image
 from deta.data.sample import Sample, unlabelled_sample
 from deta.data.transforms import Transform
 from deta.engine.checkpoint import Checkpoint, read_checkpoint

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from deta.data.collate import Collate
     from deta.data.datamodule import CocoDataModule
     from deta.data.dataset import CocoDataset
-    from deta.data.images import ImageError, read_image
+    from deta.data.decoding import ImageError
+    from deta.data.images import read_image
     from deta.data.loaders import EvalLoader, TrainLoader
     from deta.data.sample import Sample, SampleKey, unlabelled_sample
     from deta.data.samplers import EvalSampler, TrainSampler
@@ -67,7 +68,8 @@ _NAMES_BY_MODULE = {
     "collate": ("Collate",),
     "datamodule": ("CocoDataModule",),
     "dataset": ("CocoDataset",),
-    "images": ("ImageError", "read_image"),
+    "decoding": ("ImageError",),
+    "images": ("read_image",),
     "loaders": ("EvalLoader", "TrainLoader"),
     "sample": ("Sample", "SampleKey", "unlabelled_sample"),
     "samplers": ("EvalSampler", "TrainSampler"),

@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from deta.data.categories import Categories
 from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
+from deta.data.decoding import ImageError
 from deta.data.files import missing_files, path_inside, with_similar
 from deta.data.image_rows import Layout
-from deta.data.images import DecodedImage, ImageError, ImageRules, decode_image
+from deta.data.images import DecodedImage, ImageRules, decode_image
 from deta.data.problems import Problems
 from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
 from deta.utils.files import write_text

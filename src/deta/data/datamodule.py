@@ -20,8 +20,7 @@ from deta.data.loaders import DEFAULT_TIMEOUT, EvalLoader, TrainLoader
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.samplers import EvalSampler, ShuffleGroups, TrainSampler
 from deta.data.sources import FolderSplit, Split
-from deta.data.streaming.split import ShardedSplit
-from deta.data.streaming.store import below
+from deta.data.streaming.split import sharded_splits
 from deta.data.transforms import Transform
 from deta.utils.checks import require_bool, require_callable, require_choice, require_int, require_number
 
@@ -125,7 +124,7 @@ class CocoDataModule(LightningDataModule):
             require_int("data.shuffle_window", shuffle_window, low=1)
         self._splits: Mapping[str, Split] = self._folders
         if require_choice("data.source", source, ("folder", "shards")) == "shards":
-            self._splits = _sharded(shards, shard_cache, shard_cache_gb)
+            self._splits = sharded_splits(shards, shard_cache, shard_cache_gb)
         require_callable("data.train_transform", train_transform)
         require_callable("data.val_transform", val_transform)
         self._train_transform = train_transform
@@ -399,16 +398,3 @@ def _require_setup(dataset: CocoDataset | None, stage: str) -> CocoDataset:
     if dataset is None:
         raise RuntimeError(f"call setup({stage!r}) of the data module first")
     return dataset
-
-
-def _sharded(shards: str | Path | None, cache: str | Path | None, cache_gb: float | None) -> Mapping[str, ShardedSplit]:
-    if shards is None:
-        raise ValueError("data.source=shards needs data.shards, the folder or s3:// address of deta data shard")
-    if "://" in str(shards) and cache is None:
-        raise ValueError(f"data.shards={shards} needs data.shard_cache, a folder to keep shards in")
-    num_bytes = None if cache_gb is None else int(1e9 * require_number("data.shard_cache_gb", cache_gb, low=0))
-    folder = Path() if cache is None else Path(cache)
-    return {
-        name: ShardedSplit(address=below(shards, name), cache=folder, cache_bytes=num_bytes)
-        for name in ("train", "val")
-    }

@@ -8,8 +8,9 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from deta.data.coco import CocoAnnotations
+from deta.data.decoding import ImageError
 from deta.data.federated import FederatedAnnotations
-from deta.data.images import ORIENTATIONS, ImageError, ImageRules, Orientation, decode_image
+from deta.data.images import ORIENTATIONS, ImageRules, Orientation, decode_image
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.sample import Sample, SampleKey
 from deta.data.sources import ImageSource

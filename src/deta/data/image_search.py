@@ -9,8 +9,8 @@ from typing import NoReturn
 
 from PIL import Image
 
+from deta.data.decoding import FORMATS, is_image
 from deta.data.files import path_inside, with_similar
-from deta.data.images import FORMATS, is_image
 from deta.data.problems import MAX_EXAMPLES
 
 

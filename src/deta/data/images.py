@@ -1,59 +1,22 @@
 """Image files to uint8 RGB tensors, without silent surprises."""
 
-import errno
 import functools
-import re
-import stat
-import struct
 import warnings
-import zlib
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
+from deta.data.decoding import DECODER_FAILURES, ImageError, LoadedImage, load_image, undecodable
 from deta.utils.checks import require_bool, require_choice, require_int
-from deta.utils.files import named
 
-# fmt: off
-FORMATS = (
-    "JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "BLP", "CUR", "DCX", "DDS", "DIB", "FITS",
-    "FLI", "FTEX", "GBR", "ICNS", "ICO", "IM", "IMT", "MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI",
-    "SPIDER", "SUN", "TGA", "XBM", "XPM", "XVTHUMB",
-)
-# fmt: on
-"""What is read, by Pillow's names, tried in this order: all that Pillow 13 decodes by itself.
-
-Left out are EPS, which starts Ghostscript, IPTC, which opens whatever lies in it, EPS included, and formats that Pillow
-recognises without a decoder of its own (BUFR, GRIB, HDF5, MPEG, WMF).
-"""
-DECODER_FAILURES = (
-    OSError,  # what most decoders report: unknown, truncated, unreadable
-    EOFError,
-    SyntaxError,  # what Pillow raises where the structure of a file is broken
-    ValueError,
-    struct.error,
-    zlib.error,
-    RuntimeError,  # the libraries of AVIF and WebP; NotImplementedError of DDS and BLP
-    AttributeError,  # the others: Python decoders on values that they take unchecked out of the file
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    MemoryError,  # of a part inside, larger than any memory
-)
-"""How Pillow's decoders end on a broken or hostile file. They are caught around calls of Pillow alone."""
-_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 EXIF_CHOICES = ("auto", "apply", "ignore")
 Orientation = Literal["none", "applied", "ignored", "undecided"]
 ORIENTATIONS: tuple[Orientation, ...] = get_args(Orientation)
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Failures to open a file that say nothing of the file."""
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _UNSUPPORTED_MODES = ("I", "F")
 _TURNS = {
@@ -67,10 +30,6 @@ _TURNS = {
 }
 """From the stored to the upright image, by EXIF orientation."""
 _TURNS_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
-
-
-class ImageError(ValueError):
-    """An image file that cannot be used; the message names the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,96 +113,6 @@ def decode_image(
     return DecodedImage(F.pil_to_tensor(rgb), image.mode, loaded.has_transparency, orientation)
 
 
-@dataclass(frozen=True, eq=False)
-class LoadedImage:
-    """Pixels as a decoder gives them.
-
-    Attributes:
-        image: The first frame.
-        orientation: 2..8 as EXIF numbers them, 1 for none.
-        is_upright: Whether the decoder has applied the orientation, which Pillow does for TIFF.
-        has_transparency: Whether it has.
-    """
-
-    image: Image.Image
-    orientation: int
-    is_upright: bool
-    has_transparency: bool
-
-
-def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedImage:
-    """Decode the first frame of an image, see ``decode_image``.
-
-    Raises:
-        ImageError: It cannot be decoded, or has more than ``max_pixels``.
-        OSError: The system has no memory or handle left to open it.
-    """
-    # Pillow has one limit for the process. It is asked for inner parts of a file too, so it is set, not lifted.
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    try:
-        if isinstance(file, Path) and not stat.S_ISREG(file.stat().st_mode):
-            raise ImageError(f"image {name} is a folder or device, not a file")  # opening a pipe would wait for ever
-        # Of a file that Pillow opens itself it maps uncompressed pixels, which mixes up those of a turned TIFF (13.0).
-        opened = file.open("rb") if isinstance(file, Path) else nullcontext(file)
-        with opened as content, Image.open(content, formats=_formats()) as image:
-            if image.width * image.height > max_pixels:
-                raise _too_large(name, image.width * image.height, max_pixels)
-            is_upright = image.format == "TIFF"
-            orientation = _orientation(image) if is_upright else 1
-            image.load()
-            orientation = orientation if is_upright else _orientation(image)
-            return LoadedImage(image, orientation, is_upright, image.has_transparency_data)
-    except ImageError:
-        raise
-    except _BOMBS as error:
-        number = re.search(r"\d+", str(error))  # the first is the size of the image
-        raise _too_large(name, None if number is None else int(number[0]), max_pixels) from error
-    except FileNotFoundError as error:
-        raise ImageError(f"image {name} does not exist") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"image {name} cannot be decoded: it is of no format that is read, such as JPEG or PNG"
-        ) from error
-    except DECODER_FAILURES as error:
-        if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
-            raise named(error, Path(name)) from error
-        raise _undecodable(name, error) from error
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Those of ``FORMATS`` that the installed Pillow has."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def is_image(path: Path) -> bool:
-    """Whether the beginning of a file is that of an image in one of ``FORMATS``; the pixels may be broken."""
-    try:
-        with Image.open(path, formats=_formats()):
-            return True
-    except _BOMBS:
-        return True
-    except DECODER_FAILURES:
-        return False
-
-
-def _too_large(name: str, num_pixels: int | None, max_pixels: int) -> ImageError:
-    return ImageError(
-        f"image {name} has {'too many' if num_pixels is None else num_pixels} pixels, at most {max_pixels} are "
-        "accepted: if it is honest and the memory suffices, raise max_image_pixels (of a data set "
-        "data.max_image_pixels)"
-    )
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except DECODER_FAILURES:
-        return 1  # of a damaged EXIF block, which no program can apply; the pixels are whole
-    return int(value) if value in _TURNS else 1
-
-
 def _oriented(
     loaded: LoadedImage, name: str, expected_size: tuple[int, int] | None, exif: str
 ) -> tuple[Image.Image, Orientation]:
@@ -287,11 +156,7 @@ def _to_rgb(image: Image.Image, name: str, *, has_transparency: bool, scale_16bi
     try:
         return (image.convert("RGBA") if has_transparency else image).convert("RGB")
     except DECODER_FAILURES as error:  # such as a broken palette
-        raise _undecodable(name, error) from error
-
-
-def _undecodable(name: str, error: Exception) -> ImageError:
-    return ImageError(f"image {name} cannot be decoded: {str(error) or type(error).__name__}")
+        raise undecodable(name, error) from error
 
 
 @functools.cache

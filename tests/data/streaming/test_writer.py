@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deta.data.images import ImageError
+from deta.data.decoding import ImageError
 from deta.data.streaming.layout import read_item
 from deta.data.streaming.store import FolderStore
 from tests.data.folders import write_image

@@ -3,7 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from deta.data.coco import CocoAnnotations
-from deta.data.images import ImageError, ImageRules, decode_image
+from deta.data.decoding import ImageError
+from deta.data.images import ImageRules, decode_image
 from deta.data.problems import Problems
 from deta.data.streaming.layout import ShardError
 from deta.data.streaming.split import ShardedSplit

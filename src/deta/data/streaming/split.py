@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +17,8 @@ from deta.data.sources import EncodedImage
 from deta.data.streaming.cache import ShardCache, alone
 from deta.data.streaming.layout import REMEDY, ShardError, read_item
 from deta.data.streaming.manifest import ANNOTATIONS, MANIFEST, Manifest, Shard
-from deta.data.streaming.store import FolderStore, Store, file_sha256, open_store
+from deta.data.streaming.store import FolderStore, Store, below, file_sha256, open_store
+from deta.utils.checks import require_number
 from deta.utils.files import replacing
 
 
@@ -189,3 +191,23 @@ class ShardedSplit:
         if not self._has_annotations(manifest):
             with replacing(self.annotation_file) as unfinished:
                 self._store.fetch(ANNOTATIONS, unfinished)
+
+
+def sharded_splits(
+    shards: str | Path | None, cache: str | Path | None, cache_gb: float | None
+) -> Mapping[str, ShardedSplit]:
+    """``train`` and ``val`` below the address of ``deta data shard``, as the keys of a data module describe them.
+
+    Raises:
+        ValueError: If a key is missing or out of its range.
+    """
+    if shards is None:
+        raise ValueError("data.source=shards needs data.shards, the folder or s3:// address of deta data shard")
+    if "://" in str(shards) and cache is None:
+        raise ValueError(f"data.shards={shards} needs data.shard_cache, a folder to keep shards in")
+    num_bytes = None if cache_gb is None else int(1e9 * require_number("data.shard_cache_gb", cache_gb, low=0))
+    folder = Path() if cache is None else Path(cache)
+    return {
+        name: ShardedSplit(address=below(shards, name), cache=folder, cache_bytes=num_bytes)
+        for name in ("train", "val")
+    }

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deta.data.coco import CocoAnnotations
-from deta.data.images import ImageError, ImageRules, load_image
+from deta.data.decoding import ImageError, load_image
+from deta.data.images import ImageRules
 from deta.data.sources import FolderSplit
 from deta.data.streaming.layout import MAX_SHARD_BYTES, ShardError, read_item, shard_item, write_shard
 from deta.data.streaming.manifest import ANNOTATIONS, INDEX, MANIFEST, Manifest, Shard

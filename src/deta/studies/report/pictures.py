@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from deta.data.images import ImageRules, load_image
+from deta.data.decoding import load_image
+from deta.data.images import ImageRules
 from deta.studies.report.trainings import Training
 from deta.studies.results import Run
 
