@@ -85,6 +85,7 @@ def _watch(folder: Path, log: Path, change: str | None) -> None:
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal is_open
         if is_open:
+            is_open = False  # the kill is an event, too
             os.kill(os.getpid(), signal.SIGKILL)
         is_written = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         if not is_written and event not in _CHANGES:
