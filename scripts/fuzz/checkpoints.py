@@ -59,12 +59,12 @@ class Checkpoints:
         """See ``Kind``."""
         how = random.random()
         if how < 0.5:
-            title, content = change_bytes(_bytes(sound()), random)
+            title, content = change_bytes(saved(sound()), random)
         elif how < 0.6:
-            title, content = "swapped entries", _swap_entries(_bytes(sound()), random)
+            title, content = "swapped entries", _swap_entries(saved(sound()), random)
         elif how < 0.75:
             title, tree = _other_content(random)
-            content = _bytes(tree)
+            content = saved(tree)
         elif how < 0.85:
             title, content = random.choice(list(_STRANGERS.items()))
         else:
@@ -74,7 +74,7 @@ class Checkpoints:
             tree[CHECKPOINT_KEY] = copy.deepcopy(tree[CHECKPOINT_KEY])
             config = tree[CHECKPOINT_KEY]["config"]
             (config if place == "model" else config["model"])[place] = node
-            title, content = f"attack in {place}: {json.dumps(node)}", _bytes(tree)
+            title, content = f"attack in {place}: {json.dumps(node)}", saved(tree)
         return Case(title, content)
 
     def check(self, path: Path, case: Case) -> str | None:
@@ -120,7 +120,8 @@ def _is_same(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tenso
     return all(torch.equal(first[name], second[name]) and first[name].dtype == second[name].dtype for name in second)
 
 
-def _bytes(content: object) -> bytes:
+def saved(content: object) -> bytes:
+    """A file as a training writes it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sound.ckpt"
         AtomicCheckpointIO().save_checkpoint(content, path)  # type: ignore[arg-type]
@@ -159,10 +160,10 @@ _STRANGERS = {
     "pickle": pickle.dumps({"state_dict": {}}),
     "deep": deep(Random(0)),
     "empty zip": b"PK\x05\x06" + bytes(18),
-    "saved {}": _bytes({}),
-    "saved list": _bytes([1]),
-    "saved number": _bytes(3),
-    "saved tensor": _bytes(torch.zeros(3)),
+    "saved {}": saved({}),
+    "saved list": saved([1]),
+    "saved number": saved(3),
+    "saved tensor": saved(torch.zeros(3)),
 }
 
 

@@ -18,7 +18,11 @@ _EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n{} lo
 
 
 class Images:
-    """Bit flips, truncation, swapped parts, and content that starts another program."""
+    """Bit flips, truncation, swapped parts, and content that starts another program.
+
+    Attributes:
+        sound: Files that nothing is wrong with, by format and mode.
+    """
 
     name = "images"
     suffix = ".jpg"
@@ -26,15 +30,15 @@ class Images:
 
     def __init__(self) -> None:
         Image.init()
-        self._sound = dict(_sound_files())
+        self.sound = dict(_sound_files())
 
     def make(self, random: Random) -> Case:
         """See ``Kind``."""
         if random.random() < 0.02:
             return Case("EPS", _EPS)
-        name = random.choice(list(self._sound))
+        name = random.choice(list(self.sound))
         changes = []
-        content = self._sound[name]
+        content = self.sound[name]
         for _ in range(random.choice((0, 1, 1, 1, 2, 8))):
             change, content = change_bytes(content, random)
             changes.append(change)

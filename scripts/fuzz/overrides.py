@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -62,8 +63,7 @@ class Overrides:
                 f"{random.choice(('', '', '', '+', '++', '~'))}{self._key(random)}={random.choice(_VALUES)}"
                 for _ in range(random.choice((1, 1, 2)))
             ]
-        keys = [word.partition("=")[0].lstrip("+~").rpartition(".")[2] for word in words]
-        return Case(" ".join(words), "\n".join(words).encode(), names=tuple(filter(None, keys)) or tuple(words[:1]))
+        return Case(" ".join(words), "\n".join(words).encode(), names=tuple(_names(words)))
 
     def check(self, path: Path, case: Case) -> str | None:
         """See ``Kind``."""
@@ -95,6 +95,14 @@ class Overrides:
         number = self._values.get(key)
         is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
         return is_number and value in ("nan", "inf", "-inf", "{}", "{a:1}", "abc", "true", "[]", "[1,2]", "[null]")
+
+
+def _names(words: list[str]) -> Iterator[str]:
+    """What tells a user which word is meant: the word, its key, the node of the key, or the value."""
+    for word in words:
+        key, _, value = word.lstrip("+~").partition("=")
+        names = (word, key, key.rpartition(".")[0], key.rpartition(".")[2], value, value.strip("${}'\""))
+        yield from filter(None, names)
 
 
 def _leaves(tree: object, path: str = "") -> list[tuple[str, object]]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from deta.commands.console import USER_ERRORS
 from deta.commands.words import recorded_words
@@ -13,18 +14,32 @@ from scripts.fuzz.mutations import WEIRD, change_bytes, change_tree, deep, dump
 from scripts.fuzz.trial import Case
 
 _PLACE = {"host": "a", "pid": 1, "start": "1", "job": None, "life": "1", "boot": "x"}
-_SOUND = {
+SOUND: dict[str, Any] = {
     "running.json": _PLACE,
     "done.json": {"step": 4, "epoch": 1, "AP": 0.5},
     "failed.json": {"message": "it failed"},
     "queued.json": {"job": "12"},
     "cells.json": {"other": ["seed=1"]},
-    "environment.json": {"python": "3.11", "git": {"commit": "x", "is_modified": False}, "devices": []},
-    "metrics.jsonl": {"step": 1, "time": 1.0, "val/AP": 0.5},
-    "config.yaml": {"seed": 0, "name": "x", "trainer": {"max_epochs": 1}},
-    ".hydra/hydra.yaml": {"hydra": {"overrides": {"task": ["seed=1"]}}},
+    "environment.json": {
+        "started": 1.0,
+        "command": ["deta", "train"],
+        "seed": 0,
+        "git": {"commit": "c0ffee", "is_modified": False},
+        "versions": {"torch": "2"},
+        "devices": ["cpu: x86_64"],
+        "num_threads": 1,
+    },
+    "metrics.jsonl": {"step": 1, "time": 2.0, "epoch": 0.0, "val/AP": 0.5},
+    "config.yaml": {
+        "seed": 0,
+        "name": "x",
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "devices": 1},
+        "postprocess": {"_target_": "deta.models.postprocess.NMS"},
+    },
+    ".hydra/hydra.yaml": {"hydra": {"overrides": {"task": ["seed=1"]}, "runtime": {"config_sources": []}}},
     ".hydra/overrides.yaml": ["seed=1"],
 }
+"""What a run writes, by name."""
 
 
 class Sides:
@@ -36,8 +51,8 @@ class Sides:
 
     def make(self, random: Random) -> Case:
         """See ``Kind``."""
-        name = random.choice(list(_SOUND))
-        tree = json.loads(json.dumps(_SOUND[name]))
+        name = random.choice(list(SOUND))
+        tree = json.loads(json.dumps(SOUND[name]))
         how = random.random()
         if how < 0.3:
             content, change = (
@@ -63,7 +78,7 @@ class Sides:
             (folder / run / ".hydra").mkdir(parents=True)  # by which a run is known
             for name in ("metrics.jsonl", "config.yaml", "environment.json"):
                 file = folder / run / name
-                file.write_bytes(dump(_SOUND[name]) + b"\n")
+                file.write_bytes(dump(SOUND[name]) + b"\n")
         file = folder / "bad" / case.title.partition("|")[0]
         if file.name == "cells.json":
             file = folder / file.name

@@ -12,11 +12,14 @@ import pytest
 
 from deta.data import read_coco
 from scripts.fuzz.annotations import Annotations, disagreement, document, lvis_document
+from scripts.fuzz.checkpoints import Checkpoints, saved, sound
+from scripts.fuzz.images import Images
 from scripts.fuzz.mutations import dump
 from scripts.fuzz.runner import report, verdicts
+from scripts.fuzz.sides import SOUND, Sides
 from scripts.fuzz.trial import Case, Outcome, draw, judge
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class EveryOutcome:
@@ -67,6 +70,21 @@ def test_equal_seeds_draw_equal_inputs() -> None:
     kind = Annotations()
     assert [draw(kind, 1, k) for k in range(20)] == [draw(kind, 1, k) for k in range(20)]
     assert [draw(kind, 1, k) for k in range(20)] != [draw(kind, 2, k) for k in range(20)]
+
+
+def test_a_sound_checkpoint_is_accepted(tmp_path: Path) -> None:
+    assert judge(Checkpoints(), Case("sound", saved(sound())), tmp_path).outcome == Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_the_sound_files_of_a_run_are_accepted(tmp_path: Path, name: str) -> None:
+    assert judge(Sides(), Case(f"{name}|sound", dump(SOUND[name])), tmp_path).outcome == Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("name", ["JPEG RGB", "PNG P", "WEBP RGB", "TIFF CMYK", "BMP L", "GIF P"])
+def test_a_sound_image_is_accepted(tmp_path: Path, name: str) -> None:
+    images = Images()
+    assert judge(images, Case(name, images.sound[name]), tmp_path).outcome == Outcome.ACCEPTED
 
 
 @pytest.mark.parametrize("layout", ["coco", "lvis"])
