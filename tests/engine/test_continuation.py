@@ -110,7 +110,9 @@ def warm_up(optimizer: Optimizer) -> LRScheduler:
 @pytest.mark.parametrize("num_steps", [2, 3, 7, 9])
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 @pytest.mark.parametrize(
-    "schedule", [None, step_schedule(1, 2), warm_up, partial(OneCycleLR, max_lr=0.3, total_steps=12)], ids=str
+    "schedule",
+    [None, step_schedule(1, 2), warm_up, partial(OneCycleLR, max_lr=0.3, total_steps=12)],
+    ids=["constant", "milestones", "warm-up", "one-cycle"],
 )
 def test_an_unchanged_configuration_changes_nothing(num_steps: int, interval: str, schedule: Schedule | None) -> None:
     checkpoint = train(num_steps, interval=interval, schedule=schedule)
