@@ -82,8 +82,8 @@ class Overrides:
         is_taken = _DATA_IS_MISSING in shown and "does not exist" in shown
         if is_taken and any(self._is_nonsense(word) for word in words):
             return "a number was replaced by something else"
-        if not is_taken and not any(name in shown for name in case.names):
-            raise ValueError(shown.strip()[-300:])
+        if not is_taken:
+            raise ValueError(shown.strip())
         return None
 
     def _key(self, random: Random) -> str:
