@@ -32,6 +32,8 @@ WITHOUT_EFFECT = (
     "data.shard_cache",
     "data.shard_cache_gb",
     "data.check_files",
+    "data.follow_links",
+    "data.read_timeout",
     "evaluator.engine",
     "trainer.accelerator",
     "trainer.benchmark",
