@@ -106,7 +106,10 @@ def disagreement(read: CocoAnnotations, content: bytes, layout: str) -> str | No
     if doubled:
         return "accepted a doubled key at the top"
     names = [row["file_name"] if layout == "coco" else row["coco_url"] for row in tree["images"]]
-    faults = [*_bad_names(tree["categories"], names), *_bad_numbers(tree, read.report.summary())]
+    faults = [
+        *_bad_names(tree["categories"], names),
+        *_bad_numbers(tree, " ".join((read.report.summary(), *read.report.doubts))),
+    ]
     return faults[0] if faults else _other_content(read, tree)
 
 
@@ -123,7 +126,7 @@ def _bad_names(categories: list[Any], file_names: list[Any]) -> list[str]:
     return faults
 
 
-def _bad_numbers(tree: dict[str, Any], summary: str) -> list[str]:
+def _bad_numbers(tree: dict[str, Any], told: str) -> list[str]:
     faults = [
         f"accepted an image of {row['height']!r:.20} x {row['width']!r:.20}"
         for row in tree["images"]
@@ -134,7 +137,11 @@ def _bad_numbers(tree: dict[str, Any], summary: str) -> list[str]:
         if type(crowd) is not int or crowd not in (0, 1):
             faults.append(f"accepted iscrowd {crowd!r:.20}")
         _, _, width, height = row["bbox"]
-        if row.get("area") is not None and row["area"] > _MAX_AREA * width * height > 0 and "area" not in summary:
+        if (
+            row.get("area") is not None
+            and row["area"] > _MAX_AREA * width * height > 0
+            and "have an area of more than" not in told
+        ):
             faults.append(f"accepted an area of {row['area']!r:.20} for a box of {width!r:.20} x {height!r:.20}")
     return faults
 

@@ -1,14 +1,15 @@
 """The words of a command line that make a training what it is."""
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import yaml
 from omegaconf import OmegaConf
 
-from deta.utils.files import write_json
+from deta.utils.files import read_json, write_json
 
 AUTO = "auto"
 """Value of ``ckpt``: continue the run in this directory if there is one, and leave it alone if it is done."""
@@ -20,6 +21,31 @@ _REMEDY = "remove it and give all words of the run, with ckpt=auto and hydra.run
 _WHERE_AND_HOW = ("cluster", "ckpt", "hydra", "trusted")
 _FROM_COMMAND_LINE = ("command-line", "hydra.searchpath in command-line")
 """Hydra's names for ``--config-dir`` and for the override of its search path."""
+
+
+class _Source(msgspec.Struct):
+    provider: str
+    schema: str
+    path: str
+
+
+class _Runtime(msgspec.Struct):
+    config_sources: list[_Source]
+
+
+class _Overrides(msgspec.Struct):
+    task: list[str]
+
+
+class _Hydra(msgspec.Struct):
+    runtime: _Runtime
+    overrides: _Overrides
+
+
+class _HydraRecord(msgspec.Struct):
+    """The part of Hydra's record of a run that tells its words."""
+
+    hydra: _Hydra
 
 
 def given_words(overrides: Any) -> list[str]:  # noqa: ANN401 - Hydra types its lists of words in several ways
@@ -60,14 +86,21 @@ def recorded_words(run: Path) -> list[str] | None:
     record = run / WORDS
     if not record.is_file():
         older = run / ".hydra" / "hydra.yaml"
-        return complete_words(OmegaConf.load(older).hydra) if older.is_file() else None
+        return _hydras_words(older) if older.is_file() else None
     try:
-        words = json.loads(record.read_text(encoding="utf-8"))
+        return read_json(record, list[str])
     except ValueError as error:
-        raise ValueError(f"{record} is damaged ({error}): {_REMEDY}") from error
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"{record} must hold a list of the words of a command line: {_REMEDY}")
-    return words
+        raise ValueError(f"{error}: {_REMEDY}") from error
+
+
+def _hydras_words(record: Path) -> list[str]:
+    """``complete_words`` of what Hydra has written down."""
+    try:
+        found = msgspec.convert(yaml.safe_load(record.read_bytes()), _HydraRecord).hydra
+    except (yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{record} is damaged ({reason}): {_REMEDY}") from error
+    return [*search_path_words(found), *found.overrides.task]
 
 
 def training_words(words: Iterable[str]) -> list[str]:

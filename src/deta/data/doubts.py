@@ -12,6 +12,8 @@ _FEWEST_PER_CENT = 10
 """Boxes from which it is no chance that all lie within 0..100."""
 _EXCESS = 2
 """An area is larger than its box by far from this multiple on, a pixel of rounding on each side allowed for."""
+_EXCESS_ROUNDED = 4
+"""And from this multiple on, which no rounding explains."""
 
 
 def box_doubts(
@@ -69,7 +71,8 @@ def _form_doubt(boxes: NDArray[np.float64], sizes: NDArray[np.float64], areas: N
 
 
 def _area_doubts(boxes: NDArray[np.float64], areas: NDArray[np.float64]) -> tuple[str, ...]:
-    num_large = int((areas > _EXCESS * (boxes[:, 2:] + 1).prod(axis=1)).sum())
+    own = boxes[:, 2:].prod(axis=1)
+    num_large = int((areas > np.minimum(_EXCESS * (boxes[:, 2:] + 1).prod(axis=1), _EXCESS_ROUNDED * own)).sum())
     num_zero = int((areas == 0).sum())
     return (
         f"{num_large} annotations have an area of more than {_EXCESS} times their box" if num_large else "",

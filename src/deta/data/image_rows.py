@@ -25,7 +25,7 @@ _RULES = {
     "id": "id is not an integer",
     "height": f"height is not an integer from 1 to {MAX_SIDE:,}",
     "width": f"width is not an integer from 1 to {MAX_SIDE:,}",
-    "file_name": "file_name is not a text with at least one character",
+    "file_name": "file_name is not a text with at least one character that is not blank",
     "coco_url": "coco_url does not end in folder and file name",
     NEGATIVE: f"{NEGATIVE} is not a list of integers",
     NOT_EXHAUSTIVE: f"{NOT_EXHAUSTIVE} is not a list of integers",
@@ -78,7 +78,7 @@ class _Image(Struct, gc=False):
     id: Id
     height: Side
     width: Side
-    file_name: Annotated[str, Meta(min_length=1)]
+    file_name: Annotated[str, Meta(pattern=r"\S")]
 
 
 class _LvisImage(Struct, gc=False):

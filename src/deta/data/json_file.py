@@ -2,6 +2,7 @@
 
 import mmap
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ _HALF_PAIR = re.compile(rb"(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]..|\\u[dD][89abA
 _NOT_BLANK = re.compile(rb"[^ \t\r\n]")
 _EXCERPT = 60
 """Bytes before an error that the message shows."""
+_UTF8_BLOCK = 2**24
 _BLOCK = 2**20
 """Bytes in which lines are counted at once."""
 _Content = TypeVar("_Content")
@@ -92,6 +94,7 @@ def _decode(path: Path, kind: type[_Content], *, wanted: str) -> _Content:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if content[:3] == _BYTE_ORDER_MARK:
         content = content[3:]
+    _require_utf8(path, content)
     try:
         return msgspec.json.decode(content, type=kind, dec_hook=lambda _, text: _Key(text))
     except RecursionError as error:
@@ -104,6 +107,19 @@ def _decode(path: Path, kind: type[_Content], *, wanted: str) -> _Content:
         raise ValueError(f"{path} is not valid JSON: a key is not text in UTF-8, {error.reason}") from error
     except msgspec.DecodeError as error:
         raise ValueError(f"{path} is not valid JSON: {_explained(error, content)}") from error
+
+
+def _require_utf8(path: Path, content: "memoryview[Any]") -> None:
+    """Look at all of the text: values that nobody wants are skipped without being decoded."""
+    decoder = getincrementaldecoder("utf-8")()
+    for start in range(0, len(content), _UTF8_BLOCK):
+        try:
+            decoder.decode(content[start : start + _UTF8_BLOCK], final=start + _UTF8_BLOCK >= len(content))
+        except UnicodeDecodeError as error:
+            at = start + error.start
+            raise ValueError(
+                f"{path} is not valid JSON: it is not text in UTF-8 near byte {at} ({error.reason})"
+            ) from error
 
 
 def _explained(error: msgspec.DecodeError, content: "memoryview[Any]") -> str:
