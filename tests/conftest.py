@@ -1,14 +1,24 @@
 """Fixtures that many tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from deta.engine import run_claims
 
 ROOT = Path(__file__).resolve().parents[1]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes: threads of each would wait for those of the others
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_claims() -> Iterator[None]:
+    """No test's claim on a run outlives it: where another process has taken a run, its holder ends itself."""
+    yield
+    run_claims.forget()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,12 @@ def environment(workplace: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else this machine does, such as other tests, is no matter of these commands' messages."""
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
 @pytest.fixture(scope="session")
 def trained(workplace: Path) -> Run:
     """A run of one epoch; tests read it and change nothing."""

@@ -125,7 +125,7 @@ def test_help_explains_the_keys_of_the_command(command: str) -> None:
     assert f"usage: deta {command} [key=value ...]" in text
     keys = {
         "train": "  seed=0                                      of weights, data order, augmentation and assignment",
-        "predict": "  source=???                                  image file, folder or quoted glob",
+        "predict": "  source=???                                  image file, folder (with those below it) or ",
         "study": "  parallel=1                                  trainings at once on this machine",
         "data assign": "  anchors.scale=0.05                          side of an anchor on the finest level",
     }

@@ -122,7 +122,8 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
     [
         (["source=nothing.jpg"], "source=nothing.jpg: no such file or folder, and no image fits it as a glob"),
         (["source=empty"], "source=empty: the folder holds no image"),
-        (["source="], "source must name an image file, a folder or a quoted glob, got ''"),
+        (["source="], "source=: it has no value: give source=<value>"),
+        (["source=null"], "source must name an image file, a folder or a quoted glob, got "),
         (["source=a.png", "device=gpu"], "device must be one of auto, cpu, cuda, got 'gpu'"),
         (["source=a.png", "min_score=30"], "min_score must be in [0, 1], got 30"),
         (["source=a.png", "batch_size=0"], "batch_size must be at least 1, got 0"),

@@ -218,8 +218,8 @@ def test_compile_reaches_the_detector(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "trainer.max_epoch=3": r"Key 'max_epoch' is not in struct",
-    "experiment=deta_shape": "Could not find 'experiment/deta_shape'",
+    "trainer.max_epoch=3": "trainer has no key max_epoch; did you mean trainer.max_epochs?",
+    "experiment=deta_shape": "experiment=deta_shape: did you mean experiment=deta_shapes?",
     "seed=x": "deta: seed must be an integer, got 'x'",
     "seed=-1": "deta: seed must be in [0, 4294967295], got -1",
     "optimizer.lr=fast": "deta: optimizer.lr must be a number, got 'fast'",
@@ -232,7 +232,7 @@ MISTAKES = {
     "model.num_classes=3": "deta: model.num_classes must be null or 6, the number of categories",
     "model.encoder.num_levels=7": "deta: model: encoder.num_levels must equal neck.num_levels 3, got 7",
     "schedule.interval=steps": "deta: schedule.interval must be one of epoch, step, got 'steps'",
-    "trainer.precision=fp16": "deta: trainer: Precision 'fp16' is invalid",
+    "trainer.precision=fp16": "deta: trainer.precision must be one of ",
     "trainer.log_every_n_steps=0": "deta: trainer.log_every_n_steps must be at least 1, got 0",
     "trainer.deterministic=maybe": "deta: trainer.deterministic must be true or false, got 'maybe'",
     "compile=flase": "deta: compile must be true or false, got 'flase'",
@@ -243,8 +243,8 @@ MISTAKES = {
     "evaluator.engine=fast": "deta: engine must be one of faster_coco_eval, hotcoco, pycocotools, got 'fast'",
     "ckpt=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
     "weights=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
-    "criterion=null": "deta: criterion=null: criterion takes the name of a choice: deta, ",
-    "logger=nothing": "Could not find 'logger/nothing'",
+    "criterion=null": "deta: criterion=null: it takes the name of one of its choices: deta, ",
+    "logger=nothing": "deta: logger=nothing: it takes the name of one of its choices: file, wandb",
     "data=coco": "annotations/instances_train2017.json does not exist; check data.root",
 }
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from deta.commands.console import reports_errors
 from deta.commands.datasets import require_same_data
@@ -36,42 +34,51 @@ def run(cfg: DictConfig) -> None:
     outside = [path for path in open_runs if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts]
     if outside:
         raise ValueError(f"{folder} lists {outside[0]}, which lies outside of it: a sweep trains in its own folder")
-    commands = _commands(statuses, further_words(cfg), cfg.trusted)
-    others = _trained_with_other_data(status.folder for status in statuses if status.state == RunState.DONE)
+    commands, num_wrong = _commands(statuses, further_words(cfg), cfg.trusted)
+    num_wrong += _trained_with_other_data(status.folder for status in statuses if status.state == RunState.DONE)
     if not commands or cfg.dry_run:
         if commands and cluster == "sbatch":
             submit(commands, folder, dry_run=True)
         for words in commands.values():
             print("deta train", *words)
-        sys.exit(1 if others else 0)
+        sys.exit(1 if num_wrong else 0)
     if cluster == "sbatch":
         submit(commands, folder)
-        return
+        sys.exit(1 if num_wrong else 0)
     trainings = {path: ["train", *words] for path, words in commands.items()}
     log = None if cfg.parallel == 1 else "training.log"
     codes = [ended.code for ended in run_here(trainings, parallel=cfg.parallel, threads=cfg.threads, log=log)]
     print(f"\n{table(read_statuses(find_runs(folder)), folder)}")
-    if any(codes) or others:
+    if any(codes) or num_wrong:
         sys.exit(1)
 
 
-def _commands(statuses: Iterable[RunStatus], extra: list[str], trusted: Any) -> dict[Path, list[str]]:  # noqa: ANN401 - what the command line gave
-    """Run directory to the words of its ``deta train``, where there is something to do; what is left out is told."""
-    commands, left_out = {}, []
+def _commands(
+    statuses: Iterable[RunStatus],
+    extra: list[str],
+    trusted: Any,  # noqa: ANN401 - what the command line gave
+) -> tuple[dict[Path, list[str]], int]:
+    """Run directory to the words of its ``deta train``, where there is something to do.
+
+    What is left out is told; the second value counts those of which no words can be taken.
+    """
+    commands: dict[Path, list[str]] = {}
+    refused, unknown = [], 0
     for status in statuses:
         if status.state in TAKEN:
             continue
         if status.is_refused and not extra:
-            left_out.append(f"{status.folder}: {status.message}")
+            refused.append(f"{status.folder}: {status.message}")
             continue
         try:
             commands[status.folder] = job_words([*_overrides(status.folder, trusted), *extra], status.folder)
-        except (ValueError, OSError, OmegaConfBaseException, YAMLError) as error:
-            left_out.append(f"{status.folder}: no record of its words can be read ({error})")
-    if left_out:
+        except (ValueError, OSError) as error:
+            print(f"deta: {status.folder} is not tried: {error}", file=sys.stderr)
+            unknown += 1
+    if refused:
         print("\nNot tried, since their commands would fail again; overrides=[...] may mend them, or remove them:")
-        print("".join(f"  {line}\n" for line in left_out))
-    return commands
+        print("".join(f"  {line}\n" for line in refused))
+    return commands, unknown
 
 
 def _trained_with_other_data(runs: Iterable[Path]) -> int:
@@ -100,7 +107,7 @@ def _overrides(path: Path, trusted: Any) -> list[str]:  # noqa: ANN401 - what th
     words = find_cell(path)
     try:
         recorded = recorded_words(path)
-    except (ValueError, OSError, OmegaConfBaseException, YAMLError):
+    except (ValueError, OSError):
         if words is None:
             raise
         recorded = None  # damaged, but the sweep knows them

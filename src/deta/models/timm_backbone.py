@@ -1,11 +1,10 @@
 """Backbones of timm: any network whose feature maps follow the image."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
-import timm
 import torch
-from timm.layers.format import Format
 from torch import Tensor, nn
 
 from deta.models.backbone import Backbone, batch_counters, freeze_batch_norms, freeze_parameters
@@ -49,7 +48,7 @@ class TimmBackbone(Backbone):
         frozen_norm: bool = False,
     ) -> None:
         super().__init__()
-        if not timm.is_model(name):
+        if not _timm().is_model(name):
             raise ValueError(f"backbone.name must be a model of timm, got {name!r}")
         indices = tuple(require_int("backbone.out_indices", index, low=0) for index in out_indices)
         if not indices or sorted(set(indices)) != list(indices):
@@ -57,7 +56,7 @@ class TimmBackbone(Backbone):
         options, self.multiple, self.min_side = _sides(name, indices)
         if isinstance(weights, str):
             _check_weights(name, weights)
-        body = timm.create_model(
+        body = _timm().create_model(
             name,
             features_only=True,
             out_indices=indices,
@@ -78,9 +77,14 @@ class TimmBackbone(Backbone):
         return _maps(self.body, images)
 
 
+def _timm() -> Any:  # noqa: ANN401 - a module without types
+    """The package, imported late: that takes seconds and brings wandb along, and few models need it."""
+    return import_module("timm")
+
+
 def _maps(body: nn.Module, images: Tensor) -> list[Tensor]:
     maps = list(body(images))
-    if getattr(body, "output_fmt", Format.NCHW) == Format.NHWC:
+    if getattr(body, "output_fmt", "NCHW") == "NHWC":  # an enumeration of texts
         maps = [level.permute(0, 3, 1, 2) for level in maps]
     return maps
 
@@ -109,7 +113,7 @@ def _without_content(name: str, indices: Sequence[int], options: dict[str, Any])
     """The network on the meta device, None if it does not know the options."""
     try:
         with torch.device("meta"):
-            return timm.create_model(name, features_only=True, out_indices=tuple(indices), **options).eval()
+            return _timm().create_model(name, features_only=True, out_indices=tuple(indices), **options).eval()
     except TypeError:
         if options:
             return None
@@ -151,7 +155,7 @@ def _shapes(body: Any, height: int, width: int) -> list[torch.Size] | None:  # n
 def _check_weights(name: str, path: str) -> None:
     """Compare the file with the whole network; timm overlooks differences when it returns feature maps."""
     with torch.device("meta"):
-        network = timm.create_model(name)
+        network = _timm().create_model(name)
     config: Any = network.pretrained_cfg
     classifiers = config.get("classifier", ())
     prefixes = tuple(f"{prefix}." for prefix in ([classifiers] if isinstance(classifiers, str) else classifiers))

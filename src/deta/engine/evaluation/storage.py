@@ -72,5 +72,8 @@ def read_evaluation(folder: Path) -> StoredEvaluation | None:
     path = folder / METRICS
     if not path.is_file():
         return None
-    metrics = read_json(path, dict[str, float | None])
+    try:
+        metrics = read_json(path, dict[str, float | None])
+    except ValueError as error:
+        raise ValueError(f"{error}: evaluate again") from error
     return StoredEvaluation(folder, {name: math.nan if value is None else value for name, value in metrics.items()})
