@@ -93,7 +93,9 @@ def test_every_image_of_the_sample_exists(shared: Path) -> None:
     [
         ({"coco_url": None}, "coco_url does not end in folder and file name: image 1: null"),
         ({"coco_url": "1.png"}, "coco_url does not end in folder and file name: image 1"),
-        ({"coco_url": "http://x/../1.png"}, "coco_url leaves the image folder.*'../1.png'"),
+        ({"coco_url": "http://x/../1.png"}, "coco_url leaves the image folder.*'http://x/../1.png'"),
+        ({"coco_url": "/etc/passwd"}, "coco_url leaves the image folder.*'/etc/passwd'"),
+        ({"coco_url": "../../etc/passwd"}, "coco_url leaves the image folder.*'../../etc/passwd'"),
         ({"neg_category_ids": None}, "neg_category_ids is not a list of integers: image 1: null"),
         ({"not_exhaustive_category_ids": ["3"]}, r"not_exhaustive_category_ids is not a list .* image 1: \[\"3\"\]"),
         ({"neg_category_ids": [7, 5, 99]}, "2 x neg_category_ids that is not among .* image 1: 5, image 1: 99"),

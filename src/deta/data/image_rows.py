@@ -140,7 +140,12 @@ def read_images(
 
 
 def name_in_url(url: str) -> str:
-    """The last two parts of an address, folder and name of the image; empty if it does not end in them."""
+    """The last two parts of an address, folder and name of the image; empty if it does not end in them.
+
+    What is a path out of the folder instead comes back whole, for ``name_fault`` to refuse.
+    """
+    if name_fault(url) is not None:
+        return url
     parts = url.split("/")[-2:]
     return "/".join(parts) if len(parts) == 2 and all(parts) else ""
 
