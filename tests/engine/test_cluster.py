@@ -122,3 +122,9 @@ def test_a_queue_that_does_not_answer_says_nothing(tmp_path: Path) -> None:
     put_into_path(tmp_path, "echo 'Unable to contact slurm controller' >&2; exit 1")
     assert jobs_in_queue(["7"]) is None
     assert jobs_in_queue([]) == {}
+
+
+@pytest.mark.parametrize("job", ["a\0b", "\ud800", "--help", "7,8", "", "\u0663"])
+def test_what_is_no_number_of_a_job_is_in_no_queue_and_nobody_is_asked(tmp_path: Path, job: str) -> None:
+    put_into_path(tmp_path, "exit 1")
+    assert jobs_in_queue([job]) == {}

@@ -76,9 +76,9 @@ def has_tasks_for_ranks(*, devices: object, num_nodes: int) -> bool:
 def jobs_in_queue(jobs: Iterable[str]) -> Mapping[str, QueuedJob] | None:
     """Those of ``jobs`` that wait or run; None where SLURM cannot be asked.
 
-    It needs no accounting: ``squeue`` is asked, once.
+    It needs no accounting: ``squeue`` is asked, once. What is no number of a job is in no queue.
     """
-    numbers = sorted({job.partition("_")[0] for job in jobs})
+    numbers = sorted({number for job in jobs if (number := job.partition("_")[0]).isascii() and number.isdigit()})
     if not numbers:
         return {}
     fields = "JobArrayID:64,State:32,RestartCnt:16,Reason:256"
