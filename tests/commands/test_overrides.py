@@ -85,6 +85,9 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
         ("--wat", "unrecognized arguments: --wat"),
         ("=3", "an override is key=value"),
         ("oops", "an override is key=value"),
+        ("", "'': an override is key=value"),
+        ("run_dir=null", "run_dir=null: it follows the directory of the run: hydra.run.dir=<folder>"),
+        ("~trainer.max_epochs", "trainer.max_epochs cannot be removed (~): give it a value"),
         ("x.\x1b[31m=3", r"x.\x1b[31m"),
     ],
 )

@@ -113,7 +113,7 @@ def _unreadable(word: str) -> str:
     """What to do where Hydra's grammar has no way to read an override."""
     key, equals, value = word.partition("=")
     if not key or not equals:
-        return f"{word}: an override is key=value"
+        return f"{word!r}: an override is key=value" if not word.strip() else f"{word}: an override is key=value"
     if value.startswith("[") and value.endswith("]"):
         return (
             f"{word}: in a list, texts with letters that mean something else stand in quotes: \"{key}=['a=b','c d']\""

@@ -68,6 +68,8 @@ def _require_fitting(override: Override, cfg: DictConfig) -> None:
     *_, last = split_key(override.key_or_group)
     if last in HOW_BUILT:
         raise _refusal(override, f"{last} says how a part is built, which is no setting")
+    if override.key_or_group == "run_dir":
+        raise _refusal(override, "it follows the directory of the run: hydra.run.dir=<folder>")
     if last == "_target_" and override.is_delete():
         raise _refusal(override, "without the name of its class a part cannot be built; null in place of the part")
     for value in _values(override):

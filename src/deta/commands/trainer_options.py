@@ -32,6 +32,18 @@ _OFF: Mapping[str, tuple[tuple[object, ...], str]] = {
     "plugins": ((), "the run has its own for checkpoints and processes"),
 }
 """Options with the values at which they do nothing, and what to do instead."""
+_NEEDED = (
+    *(
+        "max_epochs",
+        "max_steps",
+        "accumulate_grad_batches",
+        "num_nodes",
+        "check_val_every_n_epoch",
+        "log_every_n_steps",
+    ),
+    *("benchmark", "enable_progress_bar", "deterministic", "strategy", "precision", "devices", "seconds_of_patience"),
+)
+"""Options without which a run does not know what to do."""
 _PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16")
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
@@ -45,6 +57,9 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: An option that a run cannot have, or a value that makes no sense.
     """
+    removed = [name for name in _NEEDED if name not in options]
+    if removed:
+        raise ValueError(f"trainer.{removed[0]} cannot be removed (~): give it a value")
     for name, (harmless, remedy) in _OFF.items():
         if name in options and options[name] not in harmless:
             raise ValueError(f"trainer.{name}={options[name]} is no option of a run: {remedy}")

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from deta.data.sample import Sample
-from deta.utils.checks import require_callable, require_int, require_number
+from deta.utils.checks import require_callable, require_int, require_list, require_number
 
 _MIN_SIDE = 2
 """Smallest side of a resized image, in pixels: torch resizes uint8 to a width of 1 wrongly (2.15)."""
@@ -63,7 +63,7 @@ class RandomChoice:
 
 
 def _require_transforms(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
-    for index, transform in enumerate(transforms):
+    for index, transform in enumerate(require_list("transforms", transforms)):
         require_callable(f"transforms[{index}]", transform)
     return tuple(transforms)
 
@@ -94,7 +94,7 @@ class ResizeShortSide:
     """
 
     def __init__(self, *, short_sides: Sequence[int], max_long_side: int | None = None) -> None:
-        if not short_sides:
+        if not require_list("short_sides", short_sides):
             raise ValueError("short_sides must name at least one length, got none")
         self._short_sides = tuple(require_int("short_sides", side, low=_MIN_SIDE) for side in short_sides)
         self._max_long_side = (

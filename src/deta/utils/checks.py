@@ -1,7 +1,7 @@
 """Checks of constructor arguments; each failure names the argument, the rule and the value."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 
 def require_int(name: str, value: object, *, low: int | None = None, high: int | None = None) -> int:
@@ -26,6 +26,13 @@ def require_bool(name: str, value: object) -> bool:
     """Return ``value`` if it is a boolean, else raise ``ValueError``."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
+def require_list(name: str, value: object) -> Sequence[object]:
+    """Return ``value`` if it is a list or tuple, else raise ``ValueError``."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} must be a list, got {value!r}")
     return value
 
 
