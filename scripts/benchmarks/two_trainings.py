@@ -53,7 +53,12 @@ def _train(number: int, spin_count: str, overrides: list[str]) -> float:
         command = [sys.executable, "-m", "deta", "train", *TRAINING, *overrides]
         environment = {**os.environ, "GOMP_SPINCOUNT": spin_count}
         processes = [
-            subprocess.Popen([*command, f"hydra.run.dir={folder}"], env=environment, stdout=subprocess.DEVNULL)
+            subprocess.Popen(
+                [*command, f"hydra.run.dir={folder}"],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             for folder in folders
         ]
         codes = [process.wait() for process in processes]
