@@ -113,6 +113,8 @@ def continue_run(arguments: list[str]) -> list[str]:
     if not given or given[-1] in ("", "null", "auto") or any(word.startswith("hydra.run.dir=") for word in arguments):
         return arguments
     path = Path(unquoted(given[-1]))
+    if not path.exists() and "${" not in given[-1]:
+        raise FileNotFoundError(f"{path} does not exist: give ckpt=<run directory or checkpoint file>")
     folder = path.parent.parent if path.is_file() else path
     from deta.commands.word_trust import require_trusted
     from deta.commands.words import WORDS, record_words, recorded_words, training_words

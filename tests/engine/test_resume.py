@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -190,6 +191,7 @@ def test_a_signal_ends_the_training_at_a_safe_point(
     with pytest.raises(StoppedRun) as stopped:
         train(cache, tmp_path, Reaper(strike_at, number), every_n_steps=1000)
     assert stopped.value.signal == number
+    assert "deta-watchdog" not in [thread.name for thread in threading.enumerate()]  # nothing kills what follows
     preemption.forget()
     assert signal.getsignal(number) == earlier
     assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path, every_n_steps=1000))

@@ -1,5 +1,6 @@
 """``deta eval``: evaluate a checkpoint on a data set, or stored predictions."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def _evaluator(cfg: DictConfig, checkpoint: Checkpoint) -> Factory:
 
 
 def _trainer(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> pl.Trainer:
-    stored: Any = checkpoint.config.get("trainer", {}).get("precision", "32-true")
+    options = checkpoint.config.get("trainer")
+    stored: Any = options.get("precision", "32-true") if isinstance(options, Mapping) else "32-true"
     callbacks: list[pl.Callback] = [
         PredictionPictures(folder=folder / "pictures", num_images=cfg.num_pictures, min_score=cfg.min_score)
     ]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from deta.engine.run_config import read_config
+
 
 def num_parts(folder: Path) -> int:
     """How often a run has begun to train."""
@@ -11,10 +13,13 @@ def num_parts(folder: Path) -> int:
 
 
 def last_config(folder: Path) -> DictConfig | None:
-    """Resolved settings with which a run has trained last; None if it has not."""
+    """Resolved settings with which a run has trained last; None if it has not.
+
+    Raises:
+        OSError: They cannot be read.
+        ValueError: They are damaged, see ``read_config``.
+    """
     last = num_parts(folder) - 1
     if last < 0:
         return None
-    config = OmegaConf.load(folder / f"config{f'-{last}' if last else ''}.yaml")
-    assert isinstance(config, DictConfig)
-    return config
+    return OmegaConf.create(read_config(folder / f"config{f'-{last}' if last else ''}.yaml"))

@@ -4,6 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -18,6 +19,7 @@ class RequirePlace(Callback):
 
     def on_run_start(self, config: DictConfig, **_: object) -> None:
         """Check the directory of a run."""
+        HydraConfig.instance().set_config(config)  # its name is made of choices; Hydra itself does so later
         _require(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:

@@ -22,7 +22,7 @@ from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
-from deta.engine.data_record import read_data
+from deta.engine.data_record import DATA, read_data
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
@@ -56,8 +56,8 @@ def run(cfg: DictConfig) -> None:
     pl.seed_everything(require_int("seed", cfg.seed, low=0, high=2**32 - 1), workers=True, verbose=False)
     try:
         resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
-        if resume_path is not None and last_config(folder) is not None:
-            require_same_data(cfg, [folder])
+        if resume_path is not None:
+            require_same_data(cfg, _origins(folder, resume_path))
         trainer = make_trainer(cfg, PartRecord(cfg, folder, is_continued=resume_path is not None))
         _require_processes(trainer)
     except Exception as error:  # of any kind: the run tells its state
@@ -133,6 +133,12 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
     evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)
     return module
+
+
+def _origins(folder: Path, resume_path: Path) -> list[Path]:
+    """Run directories whose data a continued training must have: its own and that of its checkpoint."""
+    places = list(dict.fromkeys((folder, resume_path.resolve().parent.parent)))
+    return [place for place in places if (place / DATA).is_file()] or places[-1:]
 
 
 def _require_own_weights(cfg: DictConfig) -> None:

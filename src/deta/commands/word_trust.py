@@ -72,7 +72,10 @@ def _reason(word: str, trust: Trust) -> str | None:
     if "${" in word:
         return "interpolates"
     targets = [value for path, value in values.items() if path.endswith("._target_")]
-    if any(part.startswith("_") and part not in ("_target_", "_global_", "_here_") for part in parts):
+    inner = [part for path in values for part in re.split(r"[./@]", path)[:-1]]
+    if "_target_" in inner or any(
+        part.startswith("_") and part not in ("_target_", "_global_", "_here_") for part in parts
+    ):
         return "changes how objects are built"
     if not all(isinstance(target, str) and may_be_of_the_user(target) and trust.covers(target) for target in targets):
         return "builds an object"
@@ -102,4 +105,4 @@ def _is_shipped_choice(group: str, choice: Any) -> bool:  # noqa: ANN401 - a par
         return "/" not in group
     choices = choice if isinstance(choice, list) else [choice]
     shipped = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
-    return all(name is None or name in shipped for name in choices)
+    return all(name is None or (isinstance(name, str) and name in shipped) for name in choices)

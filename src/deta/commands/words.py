@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 from omegaconf import OmegaConf
 
-from deta.utils.files import read_json, write_json
+from deta.utils.files import read_json, read_yaml, write_json
 
 AUTO = "auto"
 """Value of ``ckpt``: continue the run in this directory if there is one, and leave it alone if it is done."""
@@ -96,10 +95,9 @@ def recorded_words(run: Path) -> list[str] | None:
 def _hydras_words(record: Path) -> list[str]:
     """``complete_words`` of what Hydra has written down."""
     try:
-        found = msgspec.convert(yaml.safe_load(record.read_bytes()), _HydraRecord).hydra
-    except (yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{record} is damaged ({reason}): {_REMEDY}") from error
+        found = msgspec.convert(read_yaml(record), _HydraRecord).hydra
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ValueError(f"{record} is of no use ({error}): {_REMEDY}") from error
     return [*search_path_words(found), *found.overrides.task]
 
 

@@ -1,13 +1,12 @@
 """The data set of a run, on record in its directory; nothing here needs PyTorch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from deta.data.fingerprint import DataFingerprint
-from deta.utils.files import write_json
+from deta.utils.files import read_json, write_json
 
 DATA = "data.json"
 SPLITS: Final[tuple[Literal["train"], Literal["val"]]] = ("train", "val")
@@ -82,6 +81,6 @@ def read_data(folder: Path) -> DataRecord | None:
     if not path.is_file():
         return None
     try:
-        return DataRecord.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return DataRecord.from_dict(read_json(path, dict[str, Any]))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}): remove it to go on without a comparison of data") from error

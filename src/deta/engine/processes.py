@@ -77,11 +77,11 @@ def tell_threads() -> None:
     busy = busy_cpus()
     if busy + threads > total + BUSY_BY_CHANCE:
         _log.warning(
-            "Other programs keep %.1f of the %d CPUs of this machine busy, and this training wants %d: all will be "
-            "slow; OMP_NUM_THREADS=<number> limits its threads",
+            "The load of this machine is %.1f on %d CPUs, and this training wants %d more: all will be slow%s",
             busy,
             total,
             threads,
+            "; OMP_NUM_THREADS=<number> limits its threads" if threads > 1 else "",
         )
 
 

@@ -41,12 +41,13 @@ def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping
     """
     environments = read_environments(folder)
     trained = [row for row in history if row.get("step") is not None]
-    if not environments or not trained:
+    times = [float(row["time"]) for row in history if isinstance(row.get("time"), (int, float))]
+    if not environments or not trained or not times:
         return None
     starts = sorted(environment["started"] for environment in environments if "started" in environment)
     device, num_devices = _devices(environments[0], config["trainer"])
     return Cost(
-        seconds=time_in_parts(starts, [float(row["time"]) for row in history]),
+        seconds=time_in_parts(starts, times),
         num_devices=num_devices,
         device=device,
         num_steps=max(int(row["step"]) for row in trained) + 1,

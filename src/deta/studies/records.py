@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from deta.engine.data_record import DataRecord, read_data
 from deta.engine.evaluation import EVALUATIONS, StoredEvaluation, read_evaluation
+from deta.engine.run_config import read_config
 from deta.engine.runs import DONE, read_status
 from deta.engine.tracking import read_metrics
 from deta.studies.costs import read_cost, read_environments
@@ -22,8 +21,6 @@ Content = TypeVar("Content")
 _VALIDATION = "val/"
 _NO_METRICS = ("step", "epoch", "data")
 """Keys of ``done.json`` that are no score."""
-_SECTIONS = ("data", "postprocess", "trainer")
-"""What a configuration has that was written to its end, beside its seed."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
         seed: Its seed; None takes that of its configuration.
     """
     damage: list[str] = []
-    configs = _read(lambda: [_load_yaml(path) for path in sorted(folder.glob("config*.yaml"))], damage) or []
+    configs = _read(lambda: [read_config(path) for path in sorted(folder.glob("config*.yaml"))], damage) or []
     metrics = folder / "metrics.jsonl"
     history = (_read(lambda: read_metrics(metrics), damage) if metrics.is_file() else None) or []
     environments = _read(lambda: read_environments(folder), damage)
@@ -82,7 +79,7 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
     if run.is_done:
         run = replace(run, scores={name: evaluation.metrics for name, evaluation in evaluations.items()})
     own = _selection(configs[-1]) if configs else None
-    parts, data = tuple(effective(config) for config in configs), read_data(folder)
+    parts, data = tuple(effective(config) for config in configs), _read(lambda: read_data(folder), damage)
     return Record(run, parts, own, evaluations, data, tuple(environments or ()), tuple(damage))
 
 
@@ -105,12 +102,13 @@ def with_own_scores(record: Record) -> Record:
     if not metrics:  # a run continued at its very end did not validate again
         last: Mapping[str, Any] = next((row for row in reversed(run.history) if f"{_VALIDATION}AP" in row), {})
         metrics = {name.removeprefix(_VALIDATION): value for name, value in last.items() if name.startswith("val/A")}
-    scores = {name: float("nan") if value is None else float(value) for name, value in metrics.items()}
+    numbers = {name: value for name, value in metrics.items() if value is None or isinstance(value, (int, float))}
+    scores = {name: float("nan") if value is None else float(value) for name, value in numbers.items()}
     return replace(record, run=replace(run, scores={**run.scores, own: scores}))
 
 
 def _selection(config: Mapping[str, Any]) -> str:
-    return str(config["postprocess"]["_target_"]).rpartition(".")[2].lower()
+    return str(config["postprocess"].get("_target_")).rpartition(".")[2].lower()
 
 
 def _read(read: Callable[[], Content], damage: list[str]) -> Content | None:
@@ -120,16 +118,3 @@ def _read(read: Callable[[], Content], damage: list[str]) -> Content | None:
     except (OSError, ValueError) as error:
         damage.append(str(error))
         return None
-
-
-def _load_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: no YAML ({type(error).__name__})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("seed"), int):
-        raise ValueError(f"{path} is damaged: it holds no seed")
-    missing = [name for name in _SECTIONS if not isinstance(content.get(name), dict)]
-    if missing:
-        raise ValueError(f"{path} is damaged: it holds no {missing[0]}")
-    return content

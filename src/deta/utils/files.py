@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
+import yaml
 
 Content = TypeVar("Content")
 
@@ -74,6 +75,31 @@ def decode_json(content: bytes, path: Path, kind: type[Content]) -> Content:
         return msgspec.convert(json.loads(content), kind)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise ValueError(f"{path} is damaged: {str(error) or type(error).__name__}") from error
+
+
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """YAML without aliases, by which a short file becomes endless."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """See PyYAML."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    """The content of a YAML file, plain values.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, or has aliases.
+    """
+    content = path.read_bytes()
+    try:
+        return yaml.load(content, Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML's constructors raise any of these where a value does not fit its tag.
+        raise ValueError(f"{path} is damaged: no plain YAML ({type(error).__name__})") from error
 
 
 def remove_unfinished(folder: Path) -> None:

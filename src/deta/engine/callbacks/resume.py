@@ -140,10 +140,12 @@ class ResumeCheckpoint(Checkpoint):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let the user's signals end the process again."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
-            self._watchdog = None
+        self._end_watch()
         preemption.leave(preemption.STOPS)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Watch no more: the training is over, and what follows, such as telling it to W&B, takes its time."""
+        self._end_watch()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -172,6 +174,11 @@ class ResumeCheckpoint(Checkpoint):
             if trainer.is_global_zero and last.exists():
                 last.replace(self._folder / PREVIOUS)  # a death between here and there leaves this one
             trainer.save_checkpoint(last, weights_only=False)
+
+    def _end_watch(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
 
     def _moved(self) -> None:
         if self._watchdog is not None:

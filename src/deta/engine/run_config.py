@@ -1,0 +1,33 @@
+"""The settings of a run as they lie in its directory: data, whoever has written them; nothing here needs PyTorch."""
+
+from pathlib import Path
+from typing import Any
+
+from deta.utils.files import read_yaml
+
+_SECTIONS = ("data", "postprocess", "trainer")
+"""What a configuration has that was written to its end, beside its seed."""
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A resolved configuration of a run.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is damaged, or holds references, of which a resolved one has none.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not isinstance(content.get("seed"), int):
+        raise ValueError(f"{path} is damaged: it holds no seed")
+    missing = [name for name in _SECTIONS if not isinstance(content.get(name), dict)]
+    if missing:
+        raise ValueError(f"{path} is damaged: it holds no {missing[0]}")
+    if _refers(content):
+        raise ValueError(f"{path} is damaged: it refers to other values by ${{...}}, which no record of a run does")
+    return content
+
+
+def _refers(value: Any) -> bool:  # noqa: ANN401 - plain containers
+    if isinstance(value, dict):
+        return any(map(_refers, (*value.keys(), *value.values())))
+    return any(map(_refers, value)) if isinstance(value, list) else "${" in str(value)
