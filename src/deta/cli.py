@@ -39,7 +39,7 @@ VALUE_OPTIONS = ("cfg", "config-dir", "config-name", "info", "package")
 """Options that take a value; every other ``--name=value`` is an override with dashes by mistake."""
 SWEEP_WORDS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 """Words of a command line that sweeps, beside those of a named sweep."""
-FIRST_WORDS = {"report": "folder"}
+FIRST_WORDS = {"report": "folder", "runs": "folder", "runs resume": "folder"}
 """Commands whose first word may be the bare value of a key."""
 _OF_ALL = ("folder", "overrides", "parallel", "threads", "paths", "cluster", "hydra")
 OWN_KEYS = {
@@ -113,7 +113,8 @@ def continue_run(arguments: list[str]) -> list[str]:
     if not given or given[-1] in ("", "null", "auto") or any(word.startswith("hydra.run.dir=") for word in arguments):
         return arguments
     path = Path(unquoted(given[-1]))
-    if not path.exists() and "${" not in given[-1]:
+    is_shown = any(word.partition("=")[0] in ("--cfg", "-c") for word in arguments)  # nothing is to be trained
+    if not path.exists() and not is_shown and "${" not in given[-1]:
         raise FileNotFoundError(f"{path} does not exist: give ckpt=<run directory or checkpoint file>")
     folder = path.parent.parent if path.is_file() else path
     from deta.commands.word_trust import require_trusted

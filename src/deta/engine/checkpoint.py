@@ -97,6 +97,8 @@ def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
     for candidate in dict.fromkeys((f"{name}.ckpt", LAST, PREVIOUS)):
         if (folder / candidate).is_file():
             return folder / candidate
+    if (path / "metrics.jsonl").is_file():
+        raise FileNotFoundError(f"{path} has saved nothing yet: deta runs resume folder={path} starts it again")
     what = f"holds no checkpoints/{name}.ckpt" if path.is_dir() else "does not exist"
     raise FileNotFoundError(f"{path} {what}: give a checkpoint file or the directory of a run")
 
