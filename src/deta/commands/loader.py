@@ -108,9 +108,7 @@ def _unknown_key(override: Override, name: str, passed: list[str], known: Iterab
     found = nearest(name, keys)
     meant = f"did you mean {'.'.join([*passed, found])}? Its keys: " if found else "its keys: "
     added = f" (+{override.key_or_group}=... adds one)" if passed else ""  # at the top nothing would read it
-    return (
-        f"{where or 'the configuration'} has no key {shown(name)}; {meant}{', '.join(keys) or 'none'}{added}"
-    )
+    return f"{where or 'the configuration'} has no key {shown(name)}; {meant}{', '.join(keys) or 'none'}{added}"
 
 
 def _require_mapping(override: Override, node: DictConfig) -> None:
