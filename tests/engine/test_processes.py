@@ -50,7 +50,7 @@ def test_a_machine_that_others_keep_busy_is_a_warning(
         tell_threads()
     assert caplog.messages[0].startswith("2 threads, ")
     assert [record.levelname for record in caplog.records[1:]] == (["WARNING"] if is_warned else [])
-    assert ("keep 3.0 of the 4 CPUs of this machine busy" in caplog.text) == is_warned
+    assert ("The load of this machine is 3.0 on 4 CPUs" in caplog.text) == is_warned
 
 
 def test_importing_the_command_changes_no_environment() -> None:
