@@ -13,7 +13,8 @@ from deta.studies.records import read_record
 from scripts.fuzz.mutations import WEIRD, change_bytes, change_tree, deep, dump
 from scripts.fuzz.trial import Case
 
-_PLACE = {"host": "a", "pid": 1, "start": "1", "job": None, "life": "1", "boot": "x"}
+_PLACE = {"host": "a", "pid": 1, "started": "1", "job": None, "life": 1, "lease": 60.0}
+_SPLIT = {"annotations": "a.json", "digest": "c0ffee", "num_images": 1, "num_boxes": 2, "num_classes": 1}
 SOUND: dict[str, Any] = {
     "running.json": _PLACE,
     "done.json": {"step": 4, "epoch": 1, "AP": 0.5},
@@ -29,10 +30,13 @@ SOUND: dict[str, Any] = {
         "devices": ["cpu: x86_64"],
         "num_threads": 1,
     },
+    "words.json": ["seed=1"],
+    "data.json": {"train": _SPLIT, "val": _SPLIT},
     "metrics.jsonl": {"step": 1, "time": 2.0, "epoch": 0.0, "val/AP": 0.5},
     "config.yaml": {
         "seed": 0,
         "name": "x",
+        "data": {"root": "data"},
         "trainer": {"max_epochs": 1, "accelerator": "cpu", "devices": 1},
         "postprocess": {"_target_": "deta.models.postprocess.NMS"},
     },

@@ -99,7 +99,7 @@ def test_a_run_continues_after_an_unfinished_line(tmp_path: Path) -> None:
 def test_a_damaged_line_inside_the_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 0}\n{"step"\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: not valid JSON"):
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: no row of numbers"):
         read_metrics(path)
 
 
@@ -122,7 +122,7 @@ def test_a_directory_that_was_removed_is_an_error_even_where_a_checkpoint_has_ma
 def test_a_damaged_line_is_named_with_its_file(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"{path}, line 1: not valid JSON"):
+    with pytest.raises(ValueError, match=f"{path}, line 1: no row of numbers"):
         read_metrics(path)
 
 

@@ -126,16 +126,21 @@ class MetricsLogger(Logger):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``metrics.jsonl``; a last line that a killed process left unfinished is dropped."""
+    """Rows of a ``metrics.jsonl``: numbers and nulls by name; a last line that a kill left unfinished is dropped.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line is damaged, or holds something else.
+    """
     rows = []
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(msgspec.convert(json.loads(line), dict[str, Any]))
+            rows.append(msgspec.convert(json.loads(line), dict[str, int | float | None]))
         except (ValueError, RecursionError, msgspec.ValidationError) as error:
             if number == len(lines):
                 break
-            raise ValueError(f"{path}, line {number}: not valid JSON ({error})") from error
+            raise ValueError(f"{path}, line {number}: no row of numbers ({error})") from error
     return rows
 
 
