@@ -328,7 +328,7 @@ def require_no_other_results(folder: Path) -> None:
 def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) -> str:
     """One line for each run, with what its sweep varies, and a line of counts; ``width`` as ``aligned`` takes it."""
     runs = list(runs)
-    names = [str(run.folder.relative_to(root)) if run.folder != root else run.folder.name for run in runs]
+    names = [_name(run.folder, root) for run in runs]
     words = {name: find_cell(run.folder) for name, run in zip(names, runs, strict=True)}
     columns = swept_columns({name: given for name, given in words.items() if given is not None})
     rows = [["run", "state", "steps", "saved", "AP", *columns, ""]]
@@ -340,6 +340,13 @@ def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) ->
     counts = {state: sum(run.state == state for run in runs) for state in RunState}
     total = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no runs"
     return "\n".join([*aligned(rows, numbers=(2, 3, 4), width=width), total])
+
+
+def _name(run: Path, root: Path) -> str:
+    """What a run is called in a table; a damaged list may name one outside of the folder."""
+    if run == root:
+        return run.name
+    return str(run.relative_to(root) if run.is_relative_to(root) else run)
 
 
 def _runs_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """What a run took, told by its directory."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ def read_environments(folder: Path) -> list[dict[str, Any]]:
     """
     environments = []
     for path in sorted(folder.glob("environment*.json")):
-        environments.append(read_json(path, dict[str, Any]))
-        if not isinstance(environments[-1].get("devices"), list):
+        environment = read_json(path, dict[str, Any])
+        if not isinstance(environment.get("devices"), list) or not environment["devices"]:
             raise ValueError(f"{path} is damaged: it holds no devices")
+        if "started" in environment and not _is_finite(environment["started"]):
+            raise ValueError(f"{path} is damaged: started is no time")
+        environments.append(environment)
     return environments
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Cost | None:
@@ -37,11 +45,11 @@ def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping
         The cost; None before the first row.
 
     Raises:
-        ValueError: A record of the environment is damaged.
+        ValueError: A record of the environment is damaged, or the settings of the trainer are.
     """
     environments = read_environments(folder)
-    trained = [row for row in history if row.get("step") is not None]
-    times = [float(row["time"]) for row in history if isinstance(row.get("time"), (int, float))]
+    trained = [row for row in history if _is_finite(row.get("step"))]
+    times = [float(row["time"]) for row in history if _is_finite(row.get("time"))]
     if not environments or not trained or not times:
         return None
     starts = sorted(environment["started"] for environment in environments if "started" in environment)
@@ -51,7 +59,7 @@ def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping
         num_devices=num_devices,
         device=device,
         num_steps=max(int(row["step"]) for row in trained) + 1,
-        num_epochs=max((int(row["epoch"]) for row in trained if row.get("epoch") is not None), default=0) + 1,
+        num_epochs=max((int(row["epoch"]) for row in trained if _is_finite(row.get("epoch"))), default=0) + 1,
     )
 
 
@@ -77,5 +85,5 @@ def _devices(environment: Mapping[str, Any], trainer: Mapping[str, Any]) -> tupl
     if trainer.get("accelerator", "auto") == "cpu" or not gpus:
         threads = environment.get("num_threads")
         return (names[0] if threads is None else f"{names[0]}, {threads} threads"), 1
-    count = len(gpus) if asked in ("auto", -1, "-1") else len(asked) if isinstance(asked, list) else int(asked)
-    return gpus[0].partition(": ")[2], count * int(trainer.get("num_nodes", 1))
+    count = len(gpus) if asked in ("auto", -1, "-1") else len(asked) if isinstance(asked, list) else int(str(asked))
+    return gpus[0].partition(": ")[2], count * int(str(trainer.get("num_nodes", 1)))

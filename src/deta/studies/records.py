@@ -74,7 +74,7 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
         seed=seed,
         scores={},
         history=tuple(history),
-        cost=read_cost(folder, configs[0], history) if configs and environments else None,
+        cost=_read(lambda: read_cost(folder, configs[0], history), damage) if configs and environments else None,
     )
     if run.is_done:
         run = replace(run, scores={name: evaluation.metrics for name, evaluation in evaluations.items()})
