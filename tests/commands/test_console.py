@@ -80,6 +80,25 @@ class Killed(Dataset[int]):
         return index
 
 
+class _InterruptedError(ConnectionResetError):
+    """While its message is made, PyTorch's handler of signals tells of the reading process that was killed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
+
+
+def test_a_killed_reading_process_is_told_even_in_the_middle_of_another_error() -> None:
+    @reports_errors
+    def read(_: DictConfig) -> None:
+        raise _InterruptedError
+
+    out = StringIO()
+    with redirect_stderr(out), pytest.raises(SystemExit) as left:
+        read(OmegaConf.create())
+    assert left.value.code == 1
+    assert "deta: a reading process was killed, most often because the memory was full" in out.getvalue()
+
+
 def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
     @reports_errors
     def read(_: DictConfig) -> None:

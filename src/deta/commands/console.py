@@ -46,12 +46,13 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
     def guarded(cfg: DictConfig) -> None:
         _calm_lightning()
         try:
-            command(cfg)
-        except user_errors() as error:
-            if wants_trace():
-                raise
-            exit_with(error)
-        except (RuntimeError, EOFError) as error:
+            try:
+                command(cfg)
+            except user_errors() as error:
+                if wants_trace():
+                    raise
+                exit_with(error)
+        except (RuntimeError, EOFError) as error:  # PyTorch tells of a killed reader anywhere, even while we tell
             failure = _reader_failure(error)
             if failure is None or wants_trace():
                 raise
@@ -131,7 +132,7 @@ def _own_message(text: str) -> str:
 
 def _reader_failure(error: BaseException) -> Exception | None:
     """The error in words for a user if it tells of a reading process, which PyTorch does at any point of a training."""
-    if not isinstance(error, (RuntimeError, ConnectionError, EOFError)) or "lightning" not in sys.modules:
+    if not isinstance(error, (RuntimeError, ConnectionError, EOFError)) or "torch" not in sys.modules:
         return None
     from deta.data.reader_errors import reader_failure
 
