@@ -1,18 +1,34 @@
-"""Label assignment: which candidate box answers for which object."""
+"""Label assignment: which candidate box answers for which object, and all that a rule of your own needs."""
 
-from deta.assign.base import Assigner
+from deta.assign.base import Assigner, Problem, assign, background, prior_iou, solve
+from deta.assign.given import GivenAssigner
 from deta.assign.hungarian import HungarianAssigner
 from deta.assign.ignored import ignore_covered
 from deta.assign.iou import IoUAssigner
-from deta.assign.jobs import Job, assign_all
 from deta.assign.release import ReleaseAssigner
+from deta.assign.sampling import keep_random
+from deta.assign.statistics import statistics
+from deta.ops.random import Draw
+from deta.structures import BACKGROUND, IGNORED, Matches, Prediction, Targets
 
 __all__ = [
+    "BACKGROUND",
+    "IGNORED",
     "Assigner",
+    "Draw",
+    "GivenAssigner",
     "HungarianAssigner",
     "IoUAssigner",
-    "Job",
+    "Matches",
+    "Prediction",
+    "Problem",
     "ReleaseAssigner",
-    "assign_all",
+    "Targets",
+    "assign",
+    "background",
     "ignore_covered",
+    "keep_random",
+    "prior_iou",
+    "solve",
+    "statistics",
 ]

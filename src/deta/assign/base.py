@@ -1,112 +1,79 @@
-"""What an assigner is, and what every assigner shares."""
+"""What an assignment rule is, and what rules share."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from deta.ops.iou import box_iou, pairwise_iou
-from deta.structures import (
-    BACKGROUND,
-    IGNORED,
-    SIZE_NAMES,
-    Candidates,
-    ExtraPairs,
-    Matches,
-    MatchStatistics,
-    Targets,
-)
+from deta.ops.assignment import solve_assignments
+from deta.ops.iou import pairwise_iou
+from deta.ops.random import Draw
+from deta.structures import BACKGROUND, Matches, Prediction, Targets
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An assignment of least total cost, to be solved together with all others of a step.
+
+    Attributes:
+        cost: ``[B, N, T]`` of every pair; padding of T may hold anything.
+        is_object: ``[B, T]`` bool.
+        finish: Turns the ``[B, N]`` solution into the answer of the rule.
+    """
+
+    cost: Tensor
+    is_object: Tensor
+    finish: Callable[[Tensor], Matches] = Matches
+
+    def then(self, function: Callable[[Matches], Matches]) -> "Problem":
+        """The same problem, with ``function`` applied to its answer; see ``Matches.then``."""
+        return replace(self, finish=lambda target: function(self.finish(target)))
 
 
 class Assigner(Protocol):
-    """Decides which candidate answers for which object. Third-party strategies implement this."""
+    """Decides which candidate answers for which object. Rules from other packages implement this."""
 
-    def __call__(self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None) -> Matches:
+    def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches | Problem:
         """Assign every candidate of a batch to an object, to the background, or to nothing.
 
         Args:
-            candidates: Boxes to choose from; those that are not valid must not become positive.
+            prediction: Detached. Candidates that ``can_match`` excludes must not become positive.
             targets: Objects, padded; padding must not receive a candidate.
-            generator: Source of randomness on the device of the candidates; None is the global one.
+            draw: Source of randomness.
 
         Returns:
-            Matches without gradient.
+            The answer, or a problem of which it is the solution.
         """
         ...
 
 
-def candidate_iou(candidates: Candidates, targets: Targets) -> Tensor:
-    """IoU of objects and reference boxes, ``[B, T, Q]`` float32; -1 for padding and candidates not valid."""
-    objects = box_convert(targets.boxes.float(), "cxcywh", "xyxy")
-    references = box_convert(candidates.references.float(), "cxcywh", "xyxy")
-    is_pair = targets.is_object[:, :, None] & candidates.is_valid[:, None, :]
-    return pairwise_iou(objects, references).masked_fill(~is_pair, -1.0)
-
-
-def background(candidates: Candidates) -> Tensor:
-    """``[B, Q]`` target in which every candidate is background."""
-    return torch.full_like(candidates.is_valid, BACKGROUND, dtype=torch.int64)
-
-
-def statistics(
-    target: Tensor,
-    candidates: Candidates,
-    targets: Targets,
-    *,
-    extra: ExtraPairs | None = None,
-    is_rescued: Tensor | None = None,
-    num_contested: Tensor | None = None,
-    is_cut: Tensor | None = None,
-) -> MatchStatistics:
-    """Count what an assignment did.
-
-    Args:
-        target: ``[B, Q]`` as in ``Matches.target``.
-        candidates: What was assigned.
-        targets: To what.
-        extra: Pairs beyond ``target``.
-        is_rescued: ``[B, Q]`` bool, positive by the closest-box rule alone; None means none.
-        num_contested: Scalar; None means none.
-        is_cut: ``[B]`` bool, image in which sampling dropped positives; None means none.
-    """
-    num_images, num_objects = targets.is_object.shape
-    query = torch.arange(target.shape[1], device=target.device).expand_as(target)
-    pairs = [(query, target, target >= 0)]
-    if extra is not None:
-        pairs.append((extra.query, extra.target, extra.is_pair))
-    query, owner, is_pair = (torch.cat(column, dim=1) for column in zip(*pairs, strict=True))
-    per_object = torch.zeros(num_images, num_objects, device=target.device)
-    sum_iou = torch.zeros_like(per_object)
-    rescued = torch.zeros_like(per_object)
-    if num_objects > 0:
-        slot = owner.clamp(min=0)
-        overlap = box_iou(
-            _gather(box_convert(candidates.references.float(), "cxcywh", "xyxy"), query),
-            _gather(box_convert(targets.boxes.float(), "cxcywh", "xyxy"), slot),
-        )
-        per_object = per_object.scatter_add(1, slot, is_pair.float())
-        sum_iou = sum_iou.scatter_add(1, slot, overlap * is_pair)
-        if is_rescued is not None:
-            rescued = rescued.scatter_add(1, target.clamp(min=0), (is_rescued & (target >= 0)).float())
-    by_size = torch.stack([targets.is_object & (targets.size_class() == k) for k in range(len(SIZE_NAMES))])
-
-    def per_size(values: Tensor) -> Tensor:
-        return (by_size * values).sum((1, 2)).float()  # [3]
-
-    zero = torch.zeros((), device=target.device)
-    return MatchStatistics(
-        num_images=torch.full_like(zero, num_images),
-        num_objects=per_size(torch.ones_like(per_object)),
-        num_positives=per_size(per_object),
-        num_unmatched=per_size(per_object == 0),
-        sum_iou=per_size(sum_iou),
-        num_rescued=per_size(rescued),
-        num_contested=zero if num_contested is None else num_contested.float(),
-        num_ignored=(target == IGNORED).sum().float(),
-        num_cut_images=zero if is_cut is None else is_cut.sum().float(),
+@torch.no_grad()
+def solve(answers: Sequence[Matches | Problem]) -> list[Matches]:
+    """The answers with every problem among them solved, all in one transfer from the device."""
+    problems = [answer for answer in answers if isinstance(answer, Problem)]
+    solved = iter(
+        solve_assignments([problem.cost for problem in problems], [problem.is_object for problem in problems])
     )
+    return [answer.finish(next(solved)) if isinstance(answer, Problem) else answer for answer in answers]
 
 
-def _gather(boxes: Tensor, index: Tensor) -> Tensor:
-    return boxes.gather(1, index[..., None].expand(-1, -1, 4))
+def assign(assigner: Assigner, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
+    """The answer of one rule alone."""
+    return solve([assigner(prediction.detach(), targets, draw)])[0]
+
+
+def prior_iou(prediction: Prediction, targets: Targets) -> Tensor:
+    """IoU of objects and priors, ``[B, T, N]`` float32; -1 for padding and candidates that cannot match."""
+    objects = box_convert(targets.boxes.float(), "cxcywh", "xyxy")
+    priors = box_convert(prediction.priors.float(), "cxcywh", "xyxy")
+    is_pair = targets.is_object[:, :, None] & prediction.can_match()[:, None, :]
+    return pairwise_iou(objects, priors).masked_fill(~is_pair, -1.0)
+
+
+def background(prediction: Prediction) -> Tensor:
+    """``[B, N]`` target in which every candidate is background."""
+    shape = prediction.logits.shape[:2]
+    return torch.full(shape, BACKGROUND, dtype=torch.int64, device=prediction.logits.device)

@@ -6,28 +6,26 @@ import torch
 from torchvision.ops import box_convert
 
 from deta.ops.iou import pairwise_coverage
-from deta.structures import BACKGROUND, IGNORED, Candidates, Matches, Targets
+from deta.structures import BACKGROUND, IGNORED, Matches, Prediction, Targets
 
 
 @torch.no_grad()
-def ignore_covered(matches: Matches, candidates: Candidates, targets: Targets, min_coverage: float) -> Matches:
+def ignore_covered(matches: Matches, prediction: Prediction, targets: Targets, min_coverage: float) -> Matches:
     """Turn background candidates inside an ignored area (a crowd) into ``IGNORED``.
 
     Args:
         matches: Any assignment of the candidates.
-        candidates: Their reference boxes are compared.
+        prediction: Its priors are compared; what cannot match stays as it is.
         targets: Holds the ignored areas.
-        min_coverage: Share of a reference box that must lie inside one area, 0..1.
+        min_coverage: Share of a prior that must lie inside one area, 0..1.
 
     Returns:
-        The assignment with its statistics brought up to date; the same object if no image has such an area.
+        The new assignment; the same object if no image has such an area.
     """
     if targets.is_ignore.shape[1] == 0:
         return matches
     areas = box_convert(targets.ignore_boxes.float(), "cxcywh", "xyxy")
-    references = box_convert(candidates.references.float(), "cxcywh", "xyxy")
-    coverage = pairwise_coverage(references, areas).masked_fill(~targets.is_ignore[:, None, :], -1.0)
-    is_ignored = (matches.target == BACKGROUND) & candidates.is_valid & (coverage.amax(-1) >= min_coverage)
-    target = torch.where(is_ignored, IGNORED, matches.target)
-    stats = replace(matches.stats, num_ignored=(target == IGNORED).sum().float())
-    return replace(matches, target=target, stats=stats)
+    priors = box_convert(prediction.priors.float(), "cxcywh", "xyxy")
+    coverage = pairwise_coverage(priors, areas).masked_fill(~targets.is_ignore[:, None, :], -1.0)  # [B, N, I]
+    is_ignored = (matches.target == BACKGROUND) & prediction.can_match() & (coverage.amax(-1) >= min_coverage)
+    return replace(matches, target=torch.where(is_ignored, IGNORED, matches.target))

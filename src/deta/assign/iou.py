@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from deta.assign.base import background, candidate_iou, statistics
+from deta.assign.base import background, prior_iou
 from deta.assign.sampling import keep_random
-from deta.structures import IGNORED, Candidates, Matches, Targets
+from deta.ops.random import Draw
+from deta.structures import IGNORED, Matches, Prediction, Targets
 from deta.utils.checks import require_bool, require_int, require_number
 
 
@@ -53,13 +54,12 @@ class IoUAssigner:
         )
 
     @torch.no_grad()
-    def __call__(self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None) -> Matches:
+    def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
         """See ``Assigner``."""
-        if 0 in (targets.is_object.shape[1], candidates.is_valid.shape[1]):
-            target = background(candidates)
-            return Matches(target, statistics(target, candidates, targets))
-        iou = candidate_iou(candidates, targets)  # [B, T, Q]
-        best, owner = iou.max(dim=1)  # [B, Q]: overlap with k(i), and k(i)
+        if 0 in (targets.is_object.shape[1], prediction.num_candidates):
+            return Matches(background(prediction))
+        iou = prior_iou(prediction, targets)  # [B, T, N]
+        best, owner = iou.max(dim=1)  # [B, N]: overlap with k(i), and k(i)
         passes = iou >= self._thresholds(iou)[:, :, None]
         is_over = passes.gather(1, owner[:, None])[:, 0]
         is_positive = is_over
@@ -68,19 +68,16 @@ class IoUAssigner:
             is_positive = is_over | (is_closest & (best > 0))
         is_kept = is_positive
         if self.gamma is not None:
-            is_kept = keep_random(is_positive, int(self.gamma * best.shape[1]), generator)
-        target = torch.where(is_kept, owner, background(candidates))
+            is_kept = keep_random(is_positive, int(self.gamma * best.shape[1]), draw)
+        target = torch.where(is_kept, owner, background(prediction))
         if self.ignore_above is not None:
             target = torch.where(~is_positive & (best >= self.ignore_above), IGNORED, target)
-        stats = statistics(
-            target,
-            candidates,
-            targets,
-            is_rescued=is_kept & ~is_over,
-            num_contested=((passes.sum(1) > 1) & is_kept).sum(),
-            is_cut=(is_positive & ~is_kept).any(1),
-        )
-        return Matches(target, stats)
+        notes = {
+            "rescued": is_kept & ~is_over,
+            "contested": (passes.sum(1) > 1) & is_kept,
+            "cut": (is_positive & ~is_kept).any(1),
+        }
+        return Matches(target, notes=notes)
 
     def _thresholds(self, iou: Tensor) -> Tensor:
         """``[B, T]``: the larger of tau and the object's n-th highest IoU, never 0 (a box must overlap)."""

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from deta.assign.base import background, candidate_iou, statistics
+from deta.assign.base import background, prior_iou
 from deta.assign.sampling import keep_random
-from deta.structures import BACKGROUND, Candidates, ExtraPairs, Matches, Targets
+from deta.ops.random import Draw
+from deta.structures import BACKGROUND, ExtraPairs, Matches, Prediction, Targets
 from deta.utils.checks import require_bool, require_int, require_number
 
 BETWEEN = -1
@@ -53,34 +54,26 @@ class ReleaseAssigner:
         self.low_quality = require_bool("low_quality", low_quality)
 
     @torch.no_grad()
-    def __call__(self, candidates: Candidates, targets: Targets, generator: torch.Generator | None = None) -> Matches:
+    def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
         """See ``Assigner``."""
-        if 0 in (targets.is_object.shape[1], candidates.is_valid.shape[1]):
-            target = background(candidates)
-            return Matches(target, statistics(target, candidates, targets))
-        iou = candidate_iou(candidates, targets)  # [B, T, Q]
+        if 0 in (targets.is_object.shape[1], prediction.num_candidates):
+            return Matches(background(prediction))
+        iou = prior_iou(prediction, targets)  # [B, T, N]
         owner, label = match_by_threshold(
             iou, targets.is_object, low=self.tau, high=self.tau, low_quality=self.low_quality
         )
-        is_positive = (label == 1) & candidates.is_valid
+        is_positive = (label == 1) & prediction.can_match()
         is_sampled = is_positive
         if self.positive_fraction is not None:
             limit = int((self.num_samples or iou.shape[2]) * self.positive_fraction)
-            is_sampled = keep_random(is_positive, limit, generator)
+            is_sampled = keep_random(is_positive, limit, draw)
+        cut = (is_positive & ~is_sampled).any(1)
         if self.max_per_target is None:
-            target, extra = torch.where(is_sampled, owner, background(candidates)), None
-        else:
-            pairs = highest_per_object(iou, owner, is_sampled, self.max_per_target)
-            target, extra = _split_pairs(pairs, background(candidates))
-        stats = statistics(
-            target,
-            candidates,
-            targets,
-            extra=extra,
-            num_contested=None if extra is None else extra.is_pair.sum(),
-            is_cut=(is_positive & ~is_sampled).any(1),
-        )
-        return Matches(target, stats, extra)
+            return Matches(torch.where(is_sampled, owner, background(prediction)), notes={"cut": cut})
+        pairs = highest_per_object(iou, owner, is_sampled, self.max_per_target)
+        target, extra = _split_pairs(pairs, background(prediction))
+        contested = torch.zeros_like(target).scatter_add(1, extra.query, extra.is_pair.long()) > 0
+        return Matches(target, extra=extra, notes={"contested": contested, "cut": cut})
 
 
 def match_by_threshold(

@@ -1,6 +1,19 @@
-"""Loss terms and the criterion that applies an assignment."""
+"""From predictions and ground truth to losses."""
 
-from deta.losses.criterion import Criterion, stage_candidates
+from deta.losses.criterion import Criterion, QueryCriterion
 from deta.losses.diagnostics import cardinality_error, class_error
+from deta.losses.rules import Rule
+from deta.losses.terms import FocalLoss, GIoULoss, L1Loss, Sum, Term
 
-__all__ = ["Criterion", "cardinality_error", "class_error", "stage_candidates"]
+__all__ = [
+    "Criterion",
+    "FocalLoss",
+    "GIoULoss",
+    "L1Loss",
+    "QueryCriterion",
+    "Rule",
+    "Sum",
+    "Term",
+    "cardinality_error",
+    "class_error",
+]

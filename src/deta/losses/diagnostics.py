@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from deta.losses.terms import take_rows
+from deta.ops.rows import take_rows
 from deta.structures import Matches, Targets
 
 

@@ -3,9 +3,9 @@
 from deta.structures.base import TensorStruct
 from deta.structures.batch import Batch
 from deta.structures.detections import Detections
-from deta.structures.losses import Losses
-from deta.structures.matches import BACKGROUND, IGNORED, Candidates, ExtraPairs, Matches, MatchStatistics
-from deta.structures.predictions import DetectionOutput, GroupSlice, LayerPrediction, Proposals
+from deta.structures.losses import Losses, StageMatches
+from deta.structures.matches import BACKGROUND, IGNORED, ExtraPairs, Matches, MatchStatistics
+from deta.structures.prediction import DetectionOutput, Prediction, StageKey
 from deta.structures.targets import LARGE_AREA, SIZE_NAMES, SMALL_AREA, FederatedLabels, Targets
 
 __all__ = [
@@ -15,17 +15,16 @@ __all__ = [
     "SIZE_NAMES",
     "SMALL_AREA",
     "Batch",
-    "Candidates",
     "DetectionOutput",
     "Detections",
     "ExtraPairs",
     "FederatedLabels",
-    "GroupSlice",
-    "LayerPrediction",
     "Losses",
     "MatchStatistics",
     "Matches",
-    "Proposals",
+    "Prediction",
+    "StageKey",
+    "StageMatches",
     "Targets",
     "TensorStruct",
 ]

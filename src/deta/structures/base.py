@@ -1,6 +1,6 @@
 """Common behaviour of the dataclasses that carry tensors between modules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TensorStruct:
-    """A frozen dataclass of tensors, nested structs and plain values that moves as one.
+    """A frozen dataclass of tensors, nested structs, mappings and plain values that moves as one.
 
     Lightning and ``DataLoader`` find ``to`` and ``pin_memory`` by name, so a batch built from these is
     transferred without further code.
@@ -39,6 +39,8 @@ def _map_value(value: object, function: Callable[[Tensor], Tensor]) -> object:
         return function(value)
     if isinstance(value, TensorStruct):
         return value.map(function)
+    if isinstance(value, Mapping):
+        return {key: _map_value(item, function) for key, item in value.items()}
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return tuple(_map_value(item, function) for item in value)
     return value

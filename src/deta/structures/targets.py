@@ -43,6 +43,8 @@ class Targets(TensorStruct):
         ignore_boxes: ``[B, I, 4]`` float32 ``cxcywh`` of areas whose content is not annotated (crowds), in
             the same unit; zero in padding.
         is_ignore: ``[B, I]`` bool, False in padding.
+        sizes: ``[B, 2]`` float32 ``(height, width)`` in pixels of the unpadded images as the network sees them.
+        most_objects: Largest number of objects in an image, known on the host; T is at least that.
         federated: Which classes were looked for in each image; None where all were, as in COCO.
     """
 
@@ -52,6 +54,8 @@ class Targets(TensorStruct):
     areas: Tensor
     ignore_boxes: Tensor
     is_ignore: Tensor
+    sizes: Tensor
+    most_objects: int
     federated: FederatedLabels | None = None
 
     def __post_init__(self) -> None:
@@ -63,14 +67,19 @@ class Targets(TensorStruct):
             ("areas", (num_images, num_objects)),
             ("ignore_boxes", (num_images, num_areas, 4)),
             ("is_ignore", (num_images, num_areas)),
+            ("sizes", (num_images, 2)),
         ):
             if tuple(getattr(self, name).shape) != shape:
                 found = tuple(getattr(self, name).shape)
                 raise ValueError(f"Targets.{name} must have shape {shape}, got {found}")
 
     def num_objects(self) -> Tensor:
-        """Number of objects in the batch, a float32 scalar."""
-        return self.is_object.sum(dtype=torch.float32)
+        """``[B]`` float32 number of objects in every image."""
+        return self.is_object.sum(1, dtype=torch.float32)
+
+    def frame(self) -> Tensor:
+        """``[B, 4]`` pixels of the unit box, ``(width, height, width, height)``."""
+        return self.sizes.flip(1).repeat(1, 2)
 
     def size_class(self) -> Tensor:
         """``[B, T]`` int64: 0 small, 1 medium, 2 large by COCO's area limits."""
@@ -80,6 +89,22 @@ class Targets(TensorStruct):
         """The same objects, all of class 0, as the first stage sees them."""
         return replace(self, labels=torch.zeros_like(self.labels), federated=None)
 
+    def without_federated(self) -> Self:
+        """The same, as if all classes had been looked for."""
+        return self if self.federated is None else replace(self, federated=None)
+
     def repeat_batch(self, times: int) -> Self:
         """The batch ``times`` times over along the image dimension."""
+        if times == 1:
+            return self
         return self.map(lambda tensor: tensor.repeat(times, *[1] * (tensor.dim() - 1)))
+
+    def repeat_objects(self, times: int) -> Self:
+        """Every object ``times`` times; object ``t`` of this is also ``t + k * T`` of the result."""
+        if times == 1:
+            return self
+        copies = {
+            name: getattr(self, name).repeat(1, times, *[1] * (getattr(self, name).dim() - 2))
+            for name in ("boxes", "labels", "is_object", "areas")
+        }
+        return replace(self, **copies, most_objects=self.most_objects * times)

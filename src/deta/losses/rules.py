@@ -1,0 +1,89 @@
+"""What trains one kind of candidates: who answers for which object, and what is measured of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from deta.assign import Assigner
+from deta.losses.terms import Term
+from deta.structures import Matches, Targets
+from deta.utils.checks import require_bool, require_choice, require_int, require_number
+
+NORMALIZERS = ("num_targets", "num_positives")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Assignment and losses of all stages with one role.
+
+    Attributes:
+        assigner: Which candidate answers for which object.
+        class_terms: Losses that take the assignment of classes, by name.
+        box_terms: Losses that take the assignment of boxes, by name; the names of both differ.
+        box_assigner: Assignment for ``box_terms``; None takes that of classes.
+        on: Role whose candidates the assigner sees, of which those of this role were made (``Prediction.source``);
+            None is its own.
+        pool: Role to whose stages the losses of this one add, layer by layer, before the division; None is its own.
+        unmatched: Whether a candidate that may not match is trained as ``background`` or ``ignored``.
+        rematch: ``once``: all layers use the assignment of the first one; ``per_layer``: each has its own.
+        repeat: How often every object is offered (arXiv:2207.13080, sec. 4.2).
+        sees: ``classes``, or ``objects`` as one class.
+        weight: Factor on all terms, at least 0.
+        normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects) or ``num_positives``.
+        ignore_coverage: Background candidates with at least this share of their prior inside a crowd area are ignored,
+            0..1; None trains them as background, as the release does.
+        federated: Whether only classes that were looked for in an image count (LVIS), see ``penalised_classes``.
+
+    Raises:
+        ValueError: A value lies outside its range, or a name stands in both kinds of terms.
+    """
+
+    assigner: Assigner
+    class_terms: Mapping[str, Term] = field(default_factory=dict)
+    box_terms: Mapping[str, Term] = field(default_factory=dict)
+    box_assigner: Assigner | None = None
+    on: str | None = None
+    pool: str | None = None
+    unmatched: Literal["background", "ignored"] = "background"
+    rematch: Literal["once", "per_layer"] = "once"
+    repeat: int = 1
+    sees: Literal["classes", "objects"] = "classes"
+    weight: float = 1.0
+    normalizer: Literal["num_targets", "num_positives"] = "num_targets"
+    ignore_coverage: float | None = 0.5
+    federated: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("unmatched", self.unmatched, ("background", "ignored"))
+        require_choice("rematch", self.rematch, ("once", "per_layer"))
+        require_int("repeat", self.repeat, low=1)
+        require_choice("sees", self.sees, ("classes", "objects"))
+        require_number("weight", self.weight, low=0)
+        require_choice("normalizer", self.normalizer, NORMALIZERS)
+        if self.ignore_coverage is not None:
+            require_number("ignore_coverage", self.ignore_coverage, low=0, high=1)
+        require_bool("federated", self.federated)
+        both = sorted(set(self.class_terms) & set(self.box_terms))
+        if both:
+            raise ValueError(f"class_terms and box_terms both have a term named {', '.join(both)}: rename one")
+
+    def seen(self, targets: Targets) -> Targets:
+        """The objects as this rule sees them.
+
+        Raises:
+            ValueError: The rule is federated, and the targets do not say what was looked for.
+        """
+        if self.sees == "objects":
+            return targets.class_agnostic()
+        if self.federated and targets.federated is None:
+            raise ValueError(
+                "criterion.federated=true needs images with lists of classes that were looked for, such as those of "
+                "data=lvis"
+            )
+        return targets if self.federated else targets.without_federated()
+
+    def divisor(self, matches: Matches, targets: Targets) -> Tensor:
+        """``[B]`` share of every image in the divisor of terms that have none of their own."""
+        return targets.num_objects() if self.normalizer == "num_targets" else matches.num_pairs()

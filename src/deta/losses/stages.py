@@ -1,0 +1,196 @@
+"""All stages that share a rule, as one batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from deta.assign import Assigner, ignore_covered, statistics
+from deta.losses.rules import Rule
+from deta.ops.rows import take_rows
+from deta.structures import (
+    BACKGROUND,
+    IGNORED,
+    DetectionOutput,
+    Matches,
+    Prediction,
+    StageKey,
+    StageMatches,
+    Targets,
+    TensorStruct,
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One term of one stage: scalars, see ``Losses``."""
+
+    sum: Tensor
+    divisor: Tensor
+    floor: Tensor
+    weight: Tensor
+    is_global: bool
+    has_own_divisor: bool
+
+    def pooled(self, other: Self) -> Self:
+        """Sums and divisors of both together."""
+        return replace(self, sum=self.sum + other.sum, divisor=self.divisor + other.divisor)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The K stages of one role, stacked along the batch.
+
+    Attributes:
+        role: Their role.
+        rule: Theirs.
+        keys: The K stages.
+        leaders: Positions in ``keys`` of the stages that are assigned.
+        followed: For every stage, the place in ``leaders`` of the one whose assignment it has.
+        prediction: ``[K * B, N, ...]``.
+        base: What the assigner sees instead, for rules that are ``on`` another role; else None.
+        targets: The objects of the B images, as the rule sees them.
+    """
+
+    role: str
+    rule: Rule
+    keys: tuple[StageKey, ...]
+    leaders: tuple[int, ...]
+    followed: tuple[int, ...]
+    prediction: Prediction
+    base: Prediction | None
+    targets: Targets
+
+    @classmethod
+    def of(cls, role: str, rule: Rule, output: DetectionOutput, targets: Targets) -> Self:
+        """Those of ``role`` in ``output``; at least one."""
+        found = output.of_role(role)
+        keys = tuple(found)
+        is_shared = rule.rematch == "once" and rule.on is None
+        first = {key.copy: place for place, key in reversed(tuple(enumerate(keys)))}
+        leaders = tuple(sorted(first.values())) if is_shared else tuple(range(len(keys)))
+        followed = tuple(leaders.index(first[key.copy] if is_shared else place) for place, key in enumerate(keys))
+        base = None if rule.on is None else next(iter(output.of_role(rule.on).values()))
+        prediction = Prediction.stack(list(found.values()))
+        return cls(role, rule, keys, leaders, followed, prediction, base, rule.seen(targets))
+
+    def assigners(self) -> dict[str, Assigner]:
+        """By what they assign."""
+        boxes = {} if self.rule.box_assigner is None else {"boxes": self.rule.box_assigner}
+        return {"classes": self.rule.assigner, **boxes}
+
+    @cached_property
+    def assigned(self) -> tuple[Prediction, Targets]:
+        """What the assigners see: the stages that are assigned, without gradient, and every object as often as it is
+        offered."""
+        offered = self.targets.repeat_objects(self.rule.repeat)
+        if self.base is not None:
+            return self.base.detach(), offered
+        return self._led.detach(), offered.repeat_batch(len(self.leaders))
+
+    def complete(self, answer: Matches) -> Matches:
+        """The answer of an assigner as the assignment of the stages that are assigned."""
+        matches = self._unrepeated(answer)
+        if self.base is not None:
+            matches = self._followed_from_source(matches)
+        if self.rule.ignore_coverage is not None:
+            targets = self.targets.repeat_batch(len(self.leaders))
+            matches = ignore_covered(matches, self._led, targets, self.rule.ignore_coverage)
+        target = matches.target
+        if self.rule.unmatched == "ignored" and self._led.may_match is not None:
+            target = torch.where(~self._led.may_match & (target == BACKGROUND), IGNORED, target)
+        if self._led.exists is not None:
+            target = torch.where(self._led.exists, target, IGNORED)
+        return replace(matches, target=target)
+
+    def report(self, classes: Matches, boxes: Matches) -> dict[StageKey, StageMatches]:
+        """Every assignment; one that serves all layers has no layer in its key."""
+        count = len(self.leaders)
+        figures = statistics(
+            classes, self._led.detach(), self.targets.repeat_batch(count), num_parts=count
+        )
+        parts = {}
+        for place, leader in enumerate(self.leaders):
+            key = self.keys[leader]
+            if len(self.leaders) < len(self.keys):
+                key = replace(key, layer=None)
+            own = _part(classes, count, place)
+            parts[key] = StageMatches(own, own if boxes is classes else _part(boxes, count, place), figures[place])
+        return parts
+
+    def measure(self, classes: Matches, boxes: Matches) -> dict[tuple[StageKey, str], Measured]:
+        """All terms of all stages."""
+        rule, targets = self.rule, self.targets.repeat_batch(len(self.keys))
+        measured = {}
+        for matches, terms in ((classes, rule.class_terms), (boxes, rule.box_terms)):
+            spread = self._spread(matches)
+            for name, term in terms.items():
+                of_images = term(self.prediction, spread, targets)
+                divisor = of_images.divisor
+                if divisor is None:
+                    divisor = rule.divisor(spread, targets)
+                sums, divisors = self._per_stage(of_images.value), self._per_stage(divisor)
+                floors = torch.full_like(sums, of_images.floor)
+                weights = torch.full_like(sums, rule.weight * term.weight)
+                columns = (column.unbind() for column in (sums, divisors, floors, weights))
+                for key, *scalars in zip(self.keys, *columns, strict=True):
+                    pooled = key if rule.pool is None else replace(key, role=rule.pool, copy=None)
+                    entry = Measured(*scalars, of_images.is_global, of_images.divisor is not None)
+                    place = (pooled, name)
+                    measured[place] = measured[place].pooled(entry) if place in measured else entry
+        return measured
+
+    @property
+    def _led(self) -> Prediction:
+        """The stages that are assigned."""
+        if len(self.leaders) == len(self.keys):
+            return self.prediction
+        return Prediction.stack([_part(self.prediction, len(self.keys), leader) for leader in self.leaders])
+
+    def _spread(self, matches: Matches) -> Matches:
+        """The assignments of all K stages."""
+        count = len(self.leaders)
+        if count == len(self.keys):
+            return matches
+        return matches.map(lambda tensor: torch.cat([tensor.chunk(count)[place] for place in self.followed]))
+
+    def _unrepeated(self, matches: Matches) -> Matches:
+        num_objects = self.targets.is_object.shape[1]
+        if self.rule.repeat == 1 or num_objects == 0:
+            return matches
+        target = torch.where(matches.target >= 0, matches.target % num_objects, matches.target)
+        extra = matches.extra
+        if extra is not None:
+            extra = replace(extra, target=extra.target % num_objects)
+        return replace(matches, target=target, extra=extra)
+
+    def _followed_from_source(self, matches: Matches) -> Matches:
+        """Every candidate answers for the object of the one that it was made of; one that was made of none, for none.
+
+        Raises:
+            ValueError: The candidates do not say what they were made of.
+        """
+        source = self.prediction.source
+        if source is None:
+            raise ValueError(f"the rule of {self.role!r} is on {self.rule.on!r}, of which these queries are not made")
+
+        def follow(values: Tensor) -> Tensor:
+            return take_rows(values.repeat(len(self.keys), 1), source)  # [K * B, N]
+
+        target = torch.where(source >= 0, follow(matches.target), BACKGROUND)
+        notes = {
+            name: follow(note) & (source >= 0) if note.dim() == 2 else note.repeat(len(self.keys))
+            for name, note in matches.notes.items()
+        }
+        return Matches(target, notes=notes)
+
+    def _per_stage(self, values: Tensor) -> Tensor:
+        return values.view(len(self.keys), -1).sum(1)  # [K]
+
+
+def _part[Struct: TensorStruct](stacked: Struct, count: int, place: int) -> Struct:
+    """One of ``count`` equal parts along the batch."""
+    return stacked if count == 1 else stacked.map(lambda tensor: tensor.chunk(count)[place])

@@ -1,0 +1,66 @@
+"""Losses of the boxes, summed over all (candidate, object) pairs."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_convert
+
+from deta.losses.terms.base import Sum
+from deta.ops.iou import box_giou
+from deta.ops.rows import take_rows
+from deta.structures import Matches, Prediction, Targets
+from deta.utils.checks import require_number
+
+
+class _PairLoss(ABC):
+    """A loss of every pair of a box and its object, computed in float32.
+
+    Args:
+        weight: Of this term, at least 0.
+
+    Raises:
+        ValueError: The weight is negative.
+    """
+
+    def __init__(self, *, weight: float) -> None:
+        self.weight = require_number("weight", weight, low=0)
+
+    def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
+        """See ``Term``."""
+        label = take_rows(targets.labels, matches.target)
+        boxes = prediction.boxes_of(label).float()
+        objects = take_rows(targets.boxes, matches.target)
+        # Not a product with the flag: what a row that is no pair holds may be infinite.
+        value = torch.where(matches.is_positive(), self.of_pairs(boxes, objects), 0.0).sum(1)
+        if matches.extra is not None:
+            extra = matches.extra
+            boxes, objects = take_rows(boxes, extra.query), take_rows(targets.boxes, extra.target)
+            value = value + torch.where(extra.is_pair, self.of_pairs(boxes, objects), 0.0).sum(1)
+        return Sum(value)
+
+    @abstractmethod
+    def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
+        """``[B, N]`` loss of ``[B, N, 4]`` predicted and true ``cxcywh`` boxes."""
+
+
+class L1Loss(_PairLoss):
+    """Sum of the distances of centre, width and height. Source: arXiv:2005.12872, sec. 3.2."""
+
+    def __init__(self, *, weight: float = 5.0) -> None:
+        super().__init__(weight=weight)
+
+    def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
+        """See the base class."""
+        return (boxes - objects).abs().sum(-1)
+
+
+class GIoULoss(_PairLoss):
+    """One minus the generalised IoU. Source: arXiv:1902.09630; arXiv:2005.12872, sec. 3.2."""
+
+    def __init__(self, *, weight: float = 2.0) -> None:
+        super().__init__(weight=weight)
+
+    def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
+        """See the base class."""
+        return 1 - box_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))

@@ -1,0 +1,45 @@
+"""Losses of the class logits."""
+
+import torch
+from torchvision.ops import sigmoid_focal_loss
+
+from deta.losses.federated import penalised_classes
+from deta.losses.terms.base import Sum
+from deta.ops.rows import take_rows
+from deta.structures import IGNORED, Matches, Prediction, Targets
+from deta.utils.checks import require_number
+
+
+class FocalLoss:
+    """Sigmoid focal loss, summed over candidates and classes; computed in float32.
+
+    A candidate with two objects has the class of the one in ``Matches.target``. Where the targets say which classes
+    were looked for in an image, only those count, see ``penalised_classes``; a positive counts its own in any case.
+
+    Source: arXiv:1708.02002, eq. 5.
+
+    Args:
+        weight: Of this term, at least 0.
+        alpha: Weight of the positive label, 0..1.
+        gamma: Focusing exponent, at least 0.
+
+    Raises:
+        ValueError: An argument lies outside its range.
+    """
+
+    def __init__(self, *, weight: float = 1.0, alpha: float = 0.25, gamma: float = 2.0) -> None:
+        self.weight = require_number("weight", weight, low=0)
+        self.alpha = require_number("alpha", alpha, low=0, high=1)
+        self.gamma = require_number("gamma", gamma, low=0)
+
+    def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
+        """See ``Term``."""
+        logits = prediction.logits
+        num_classes = logits.shape[2]
+        label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), -1)  # [B, N]
+        one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)  # [B, N, C]
+        loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=self.alpha, gamma=self.gamma)
+        is_used = (matches.target != IGNORED)[..., None]
+        if targets.federated is not None:
+            is_used = is_used & (penalised_classes(targets, num_classes)[:, None] | one_hot)
+        return Sum((loss * is_used).sum((1, 2)))

@@ -1,0 +1,155 @@
+"""What the detector returns for a batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from deta.structures.base import TensorStruct
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """Which stage of a detector a prediction, an assignment or a loss belongs to; holds no tensor.
+
+    Attributes:
+        role: Of the queries or positions, the name of the rule that trains them: ``first`` (the first stage),
+            ``layers`` (the queries that detect), or that of a further group of queries.
+        layer: Decoder layer; None where there are no layers, or for what all of them share.
+        copy: Which one of several groups with the same role; None where there is one.
+    """
+
+    role: str
+    layer: int | None = None
+    copy: int | None = None
+
+
+@dataclass(frozen=True)
+class Prediction(TensorStruct):
+    """Boxes and classes of N candidates in each of B images, as one stage predicts them.
+
+    Boxes are ``cxcywh`` in one unit for ``boxes`` and ``priors``: relative to the unpadded image where ``frame`` is
+    given, else pixels of the image as the network sees it.
+
+    Attributes:
+        logits: ``[B, N, C]``.
+        boxes: ``[B, N, 4]``, or ``[B, N, C, 4]`` with a box for every class; see ``boxes_of``.
+        priors: ``[B, N, 4]`` boxes before refinement: anchors, references of the decoder, or the detached ``boxes``
+            where there is no box before it.
+        frame: ``[B, 4]`` pixels of the unit box, ``(width, height, width, height)``; None where boxes are in pixels.
+        exists: ``[B, N]`` bool; False is a place without a candidate, in no loss, divisor or figure. None is all True.
+        may_match: ``[B, N]`` bool; False must not become positive, but is trained as background and detects. None is
+            all True.
+        grid: ``(height, width, candidates of a cell)`` of every level where candidates lie on a grid, finest first.
+        levels: ``[N]`` or ``[B, N]`` int64 feature level of a candidate; None where it has none.
+        strides: ``[N]`` or ``[B, N]`` float32 pixels between neighbours of its level; None where it has none.
+        quality: ``[B, N]`` logit of how good the box is (centerness, objectness); None without such an output.
+        code: ``[B, N, K]`` what the box was decoded of; None where losses do not need it.
+        given: ``[B, N]`` int64 object that a candidate was made for, as in ``Matches.target``; None where it is to be
+            assigned.
+        source: ``[B, N]`` int64 candidate of the first stage that this one was made of, -1 for none; None where there
+            is no first stage.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    priors: Tensor
+    frame: Tensor | None = None
+    exists: Tensor | None = None
+    may_match: Tensor | None = None
+    grid: tuple[tuple[int, int, int], ...] | None = None
+    levels: Tensor | None = None
+    strides: Tensor | None = None
+    quality: Tensor | None = None
+    code: Tensor | None = None
+    given: Tensor | None = None
+    source: Tensor | None = None
+
+    @property
+    def num_candidates(self) -> int:
+        """N."""
+        return self.logits.shape[1]
+
+    def can_match(self) -> Tensor:
+        """``[B, N]`` bool, True for a candidate that exists and may become positive."""
+        flags = [flag for flag in (self.exists, self.may_match) if flag is not None]
+        if not flags:
+            return torch.ones(self.logits.shape[:2], dtype=torch.bool, device=self.logits.device)
+        return flags[0] if len(flags) == 1 else flags[0] & flags[1]
+
+    def boxes_of(self, labels: Tensor) -> Tensor:
+        """``[B, N, 4]`` boxes for the class ``labels[b, n]`` of every candidate; a negative label reads class 0."""
+        if self.boxes.dim() == 3:
+            return self.boxes
+        index = labels.clamp(min=0)[..., None, None].expand(*labels.shape, 1, 4)
+        return self.boxes.gather(2, index)[:, :, 0]  # [B, N, 4]
+
+    def in_pixels(self) -> Self:
+        """The same with ``boxes`` and ``priors`` in pixels, for rules with distances, radii or exact ties."""
+        if self.frame is None:
+            return self
+        frame = self.frame[:, None]  # [B, 1, 4]
+        boxes = self.boxes * (frame if self.boxes.dim() == 3 else frame[:, None])
+        return self._with(boxes=boxes, priors=self.priors * frame, frame=None)
+
+    def slice(self, start: int, stop: int) -> Self:
+        """The candidates ``start:stop``; ``grid`` is dropped."""
+        parts = {
+            name: value[..., start:stop] if name in _PER_CANDIDATE and value.dim() == 1 else value[:, start:stop]
+            for name, value in self._tensors()
+            if name != "frame"
+        }
+        return self._with(**parts, grid=None)
+
+    @classmethod
+    def stack(cls, parts: Sequence[Self]) -> Self:
+        """Several predictions of one shape along the batch, ``[K * B, N, ...]``, in their order.
+
+        Raises:
+            ValueError: One has a part that another lacks.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        columns: dict[str, object] = {"grid": parts[0].grid}
+        for field in fields(cls):
+            values = [getattr(part, field.name) for part in parts]
+            if field.name == "grid" or all(value is None for value in values):
+                continue
+            if any(value is None for value in values):
+                raise ValueError(f"Prediction.{field.name} must be given by every stage of a role or by none")
+            if field.name in _PER_CANDIDATE and values[0].dim() == 1:
+                columns[field.name] = values[0]
+            else:
+                columns[field.name] = torch.cat(values)
+        return cls(**columns)  # type: ignore[arg-type]
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        values = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return [(name, value) for name, value in values if isinstance(value, Tensor)]
+
+    def _with(self, **changes: object) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(**{**values, **changes})
+
+
+_PER_CANDIDATE = ("levels", "strides")
+"""May be ``[N]``, the same for every image."""
+
+
+@dataclass(frozen=True)
+class DetectionOutput(TensorStruct):
+    """Predictions of every stage.
+
+    Attributes:
+        stages: By stage, in the order in which the detector makes them.
+        final: The prediction that detects; one of ``stages``.
+    """
+
+    stages: Mapping[StageKey, Prediction]
+    final: Prediction
+
+    def of_role(self, role: str) -> Mapping[StageKey, Prediction]:
+        """The stages of one role, in their order."""
+        return {key: prediction for key, prediction in self.stages.items() if key.role == role}
