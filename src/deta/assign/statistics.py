@@ -49,7 +49,7 @@ def statistics(
 
     def per_size(values: Tensor) -> Tensor:
         """``[P, 3]`` sums over the images of a part."""
-        return (by_size * values).unflatten(1, (num_parts, -1)).sum((2, 3)).float().T
+        return (by_size * values).view(len(SIZE_NAMES), num_parts, -1).sum(2).float().T
 
     def per_part(values: Tensor) -> Tensor:
         """``[P]`` sums over the images of a part."""
@@ -59,9 +59,7 @@ def statistics(
     if prediction.exists is not None:
         is_ignored = is_ignored & prediction.exists
     noted = {
-        name: per_part(note)
-        if note.dim() == 1
-        else per_size(per_object(target.clamp(min=0), note & (target >= 0)))
+        name: per_part(note) if note.dim() == 1 else per_size(per_object(target.clamp(min=0), note & (target >= 0)))
         for name, note in matches.notes.items()
     }
     sums = MatchStatistics(

@@ -140,7 +140,7 @@ def _make_transform(cfg: DictConfig, checkpoint: Checkpoint) -> Transform:
 @torch.inference_mode()
 def _detect(detector: nn.Module, postprocess: Postprocess, batch: Batch) -> Detections:
     output: DetectionOutput = detector(batch.images, batch.is_padding)
-    return postprocess(output.layers[-1], batch.original_sizes).to("cpu")
+    return postprocess(output.final, batch.original_sizes).to("cpu")
 
 
 def _draw(

@@ -128,7 +128,7 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     elif cfg.weights is not None:
         start_from(module.detector, read_checkpoint(cfg.weights))
     if is_compiled:
-        module.detector.compile()
+        module.compile_step()
     with finishing(trainer.loggers):
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
     evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)

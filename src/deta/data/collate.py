@@ -9,9 +9,12 @@ from deta.data.sample import Sample
 from deta.structures import Batch, FederatedLabels, Targets
 from deta.utils.checks import require_int
 
+WIDTH_CLASS = 8
+"""The columns of padded ground truth are a multiple of this."""
+
 
 class Collate:
-    """Pads images at the bottom and right, and ground truth to the largest number of objects.
+    """Pads images at the bottom and right, and ground truth to a common number of objects.
 
     Args:
         pad_to: ``(height, width)`` in pixels to which every batch is padded, for static shapes. None pads to
@@ -49,8 +52,9 @@ class Collate:
 
 
 def _targets(samples: Sequence[Sample]) -> Targets:
-    num_objects = max(1, *(len(sample.boxes) for sample in samples))
-    num_areas = max(0, *(len(sample.ignore_boxes) for sample in samples))
+    most_objects = max(len(sample.boxes) for sample in samples)
+    num_objects = _width(max(most_objects, 1))
+    num_areas = _width(max(len(sample.ignore_boxes) for sample in samples))
     return Targets(
         boxes=_padded([_normalised(sample.boxes, sample.size) for sample in samples], num_objects),
         labels=_padded([sample.labels for sample in samples], num_objects),
@@ -58,8 +62,15 @@ def _targets(samples: Sequence[Sample]) -> Targets:
         areas=_padded([sample.areas for sample in samples], num_objects),
         ignore_boxes=_padded([_normalised(sample.ignore_boxes, sample.size) for sample in samples], num_areas),
         is_ignore=_is_filled([len(sample.ignore_boxes) for sample in samples], num_areas),
+        sizes=torch.tensor([sample.size for sample in samples], dtype=torch.float32),
+        most_objects=most_objects,
         federated=_federated([sample.federated for sample in samples if sample.federated is not None]),
     )
+
+
+def _width(count: int) -> int:
+    """Columns for ``count`` values: in few classes, so that a compiled step meets few shapes; 0 for none."""
+    return -(-count // WIDTH_CLASS) * WIDTH_CLASS
 
 
 def _federated(labels: Sequence[FederatedLabels]) -> FederatedLabels | None:

@@ -26,7 +26,7 @@ class AccumulatedBatch:
         """Add a batch.
 
         Args:
-            counts: Its divisors of all stages, equal ones: mean over ranks, not yet raised to 1.
+            counts: Its divisors of all terms, equal ones: mean over ranks, not yet raised to 1.
 
         Returns:
             Those of all batches so far.
@@ -59,11 +59,26 @@ def require_one_divisor(criterion: Criterion | None, num_batches: int) -> None:
     Raises:
         ValueError: Gradients that were summed over such stages cannot be divided anew.
     """
-    if num_batches > 1 and criterion is not None and criterion.normalizer != "num_targets":
+    rules = {} if criterion is None else criterion.rules
+    normalizers = {rule.normalizer for rule in rules.values()} - {"num_targets"}
+    if num_batches > 1 and normalizers:
         raise ValueError(
-            f"criterion.normalizer={criterion.normalizer} divides every stage by a number of its own, which is known "
+            f"criterion.normalizer={normalizers.pop()} divides every stage by a number of its own, which is known "
             f"only after all batches of a step, but trainer.accumulate_grad_batches is {num_batches}: use "
             "criterion.normalizer=num_targets, or trainer.accumulate_grad_batches=1 and a larger data.batch_size"
+        )
+
+
+def require_shared_divisors(num_batches: int) -> None:
+    """Refuse a step of several batches where a term has a divisor of its own.
+
+    Raises:
+        ValueError: See ``require_one_divisor``.
+    """
+    if num_batches > 1:
+        raise ValueError(
+            f"a term of the criterion has a divisor of its own, but trainer.accumulate_grad_batches is {num_batches}: "
+            "use trainer.accumulate_grad_batches=1 and a larger data.batch_size"
         )
 
 

@@ -7,17 +7,17 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.engine.pictures import draw_boxes, unpadded
-from deta.structures import Batch, Candidates, Matches
+from deta.structures import Batch, Matches, Prediction
 
 
 def draw_assigned(
-    batch: Batch, candidates: Candidates, matches: Matches, index: int, *, names: Sequence[str], title: str
+    batch: Batch, prediction: Prediction, matches: Matches, index: int, *, names: Sequence[str], title: str
 ) -> Tensor:
     """One image of a batch with its objects and, in thin lines of the same colour, the reference boxes of each.
 
     Args:
         batch: What the detector saw; padding is cut off.
-        candidates: Among which the assignment chose.
+        prediction: Among whose candidates the assignment chose.
         matches: The assignment.
         index: Of the image in the batch.
         names: Name of every class index.
@@ -33,7 +33,7 @@ def draw_assigned(
     objects = batch.targets.boxes[index, is_object]
     numbers = owner.bincount(minlength=len(objects)).tolist()
     labels = batch.targets.labels[index, is_object].tolist()
-    boxes = torch.cat((objects.float(), candidates.references[index, candidate].float()))
+    boxes = torch.cat((objects.float(), prediction.priors[index, candidate].float()))
     return draw_boxes(
         image,
         box_convert(boxes, "cxcywh", "xyxy") * size,

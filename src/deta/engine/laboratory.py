@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from multiprocessing import get_context
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from deta.assign import Assigner
+from deta.assign import Assigner, Draw, assign, statistics
 from deta.data.coco import CocoAnnotations
 from deta.models.anchors import encoder_anchors
 from deta.models.tokens import FeatureTokens
 from deta.ops.iou import box_iou, pairwise_iou
-from deta.structures import SIZE_NAMES, Candidates, Matches, MatchStatistics, Targets
+from deta.structures import SIZE_NAMES, Matches, MatchStatistics, Prediction, Targets
 from deta.utils.checks import require_int, require_number
 
 Size = tuple[int, int]
@@ -61,7 +60,8 @@ class Outcome:
     def rows(self) -> list[dict[str, object]]:
         """One row per object size and one for all; a share or mean of nothing is None."""
         stats, shared = self.statistics, self.shared
-        columns = (stats.num_objects, stats.num_positives, stats.num_unmatched, stats.sum_iou, stats.num_rescued)
+        rescued = stats.noted.get("rescued", torch.zeros(len(SIZE_NAMES)))
+        columns = (stats.num_objects, stats.num_positives, stats.num_unmatched, stats.sum_iou, rescued)
         vectors = [vector.double() for vector in (*columns, shared.num, shared.sum_own, shared.sum_other)]
         table = torch.stack([torch.cat((vector, vector.sum(0, keepdim=True))) for vector in vectors], dim=1)
         rows: list[dict[str, object]] = []
@@ -166,15 +166,12 @@ class Laboratory:
                 made[size] = self.anchors(size)
             references, is_valid = made[size]
             logits = references.new_zeros(*references.shape[:2], 1)
-            candidates = Candidates(references, references, logits, is_valid)
+            prediction = Prediction(logits, references, references, may_match=is_valid)
             targets = _targets(self.annotations, index)
             for k, assigner in enumerate(self.assigners):
-                generator = torch.Generator().manual_seed(
-                    int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
-                )
-                matches = assigner(candidates, targets, generator)
-                shared = _shared(matches, candidates, targets, self._limit(assigner))
-                totals[k] += Outcome(matches.stats, shared)
+                matches = assign(assigner, prediction, targets, Draw.of(self.seed, index))
+                shared = _shared(matches, prediction, targets, self._limit(assigner))
+                totals[k] += Outcome(statistics(matches, prediction, targets)[0], shared)
         return totals
 
     def _limit(self, assigner: Assigner) -> float:
@@ -202,13 +199,15 @@ def _targets(annotations: CocoAnnotations, index: int) -> Targets:
         areas=areas[~is_crowd][None],
         ignore_boxes=crowds[None],
         is_ignore=torch.ones(1, len(crowds), dtype=torch.bool),
+        sizes=torch.tensor([[height, width]], dtype=torch.float32),
+        most_objects=len(objects),
     )
 
 
-def _shared(matches: Matches, candidates: Candidates, targets: Targets, limit: float) -> SharedBoxes:
+def _shared(matches: Matches, prediction: Prediction, targets: Targets, limit: float) -> SharedBoxes:
     """Of one image."""
     _, query, target = matches.pairs().unbind(1)
-    boxes = box_convert(candidates.references[0, query], "cxcywh", "xyxy")
+    boxes = box_convert(prediction.priors[0, query], "cxcywh", "xyxy")
     objects = box_convert(targets.boxes[0], "cxcywh", "xyxy")
     own = box_iou(boxes, objects[target])
     others = pairwise_iou(boxes, objects).scatter(1, target[:, None], -1.0)
@@ -230,10 +229,7 @@ def _nothing() -> Outcome:
         num_positives=vector,
         num_unmatched=vector,
         sum_iou=vector,
-        num_rescued=vector,
-        num_contested=scalar,
         num_ignored=scalar,
-        num_cut_images=scalar,
     )
     empty = vector.double()
     return Outcome(statistics, SharedBoxes(empty, empty, empty))

@@ -1,24 +1,31 @@
 """The LightningModule: detector, criterion, post-processing and evaluation wired together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from deta.engine.accumulation import AccumulatedBatch, require_one_divisor, require_validation_between_steps
+from deta.engine.accumulation import (
+    AccumulatedBatch,
+    require_one_divisor,
+    require_shared_divisors,
+    require_validation_between_steps,
+)
 from deta.engine.continuation import continue_optimization, continue_weights
 from deta.engine.evaluation import DetectionEvaluator, DetectionResult, Scores
 from deta.engine.optim import parameter_groups
+from deta.engine.stage_names import term_name
+from deta.engine.step import Step, StepResult, step
 from deta.engine.validation_loss import ValidationLoss
 from deta.losses import Criterion, class_error
-from deta.structures import Batch, DetectionOutput, Detections, LayerPrediction, Losses
+from deta.ops.random import Draw
+from deta.structures import Batch, DetectionOutput, Detections, Prediction
 from deta.utils.checks import require_choice
 
 CHECKPOINT_KEY = "deta"
@@ -29,7 +36,7 @@ _SCORES_KEY = "deta_scores"
 class Postprocess(Protocol):
     """Turns the last decoder layer into final boxes."""
 
-    def __call__(self, prediction: LayerPrediction, original_sizes: Tensor) -> Detections:
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
         """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
         ...
 
@@ -51,9 +58,7 @@ class DetectionModule(pl.LightningModule):
         metadata: Stored in every checkpoint, see ``make_metadata``.
 
     Attributes:
-        losses: Of the latest training or, with a criterion, validation step, for callbacks.
-        output: Of the latest validation batch, for callbacks; None outside of a validation.
-        detections: Of the latest validation batch, for callbacks.
+        last: Result of the latest training or validation step, detached, for callbacks; None outside of an epoch.
         result: Of the latest validation, for callbacks and commands.
         scores: Of the latest validation, also of one in an earlier process of this run; None before the first.
     """
@@ -78,13 +83,12 @@ class DetectionModule(pl.LightningModule):
         self.criterion = criterion
         self.postprocess = postprocess
         self.evaluator = evaluator
-        self.losses: Losses | None = None
-        self.output: DetectionOutput | None = None
-        self.detections: Detections | None = None
+        self.last: StepResult | None = None
         self.result: DetectionResult | None = None
         self.scores: Scores | None = None
         self._accumulated = AccumulatedBatch()
         self._validation_loss = ValidationLoss()
+        self._step: Step = step
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
         self._interval = require_choice("schedule.interval", scheduler_interval, ("epoch", "step"))
@@ -104,6 +108,10 @@ class DetectionModule(pl.LightningModule):
         names: Sequence[str] = self._metadata["category_names"]
         return names
 
+    def compile_step(self) -> None:
+        """Let ``torch.compile`` build the detector and the criterion together, backward pass included."""
+        self._step = torch.compile(step)
+
     def forward(self, batch: Batch) -> DetectionOutput:
         """Predictions of every stage for a batch."""
         output: DetectionOutput = self.detector(batch.images, batch.is_padding)
@@ -111,7 +119,7 @@ class DetectionModule(pl.LightningModule):
 
     def detect(self, batch: Batch) -> Detections:
         """Final boxes of a batch, in pixels of the original images."""
-        return self.postprocess(last_layer(self(batch)), batch.original_sizes)
+        return self.postprocess(self(batch).final, batch.original_sizes)
 
     def on_train_start(self) -> None:
         """Refuse settings under which gradients of several batches would not be those of a larger one."""
@@ -126,18 +134,23 @@ class DetectionModule(pl.LightningModule):
         num_batches = self.trainer.accumulate_grad_batches
         if batch_idx % num_batches == 0:
             self._accumulated = AccumulatedBatch()
-        output = self(batch)
-        losses = self._losses(output, batch, (self.current_epoch, batch_idx), self._accumulated_mean)
-        last = f"layer{len(output.layers) - 1}"
-        error = class_error(output.layers[-1].logits, losses.matches[last], batch.targets)
-        names = [*(f"train/{name}" for name in losses.terms), "train/loss"]
-        values = torch.stack([value.detach().float() for value in (*losses.terms.values(), losses.total, error)])
+        result = self._step(self.detector, self.criterion, batch, self._draw(self.current_epoch, batch_idx))
+        assert result.losses is not None
+        if result.losses.has_own_divisors:
+            require_shared_divisors(num_batches)
+        losses = result.losses.averaged(self._accumulated_mean)
+        total = losses.total()
+        matches = losses.matches_of(result.output.last).classes
+        error = class_error(result.output.final.logits, matches, batch.targets)
+        values = torch.cat((losses.terms().detach(), torch.stack((total.detach(), error))))
         values = self._mean_over_ranks(values)
         *terms, loss = self._accumulated.losses(values[:-1]).unbind()
-        self.log_dict({**dict(zip(names, terms, strict=False)), "train/class_error": values[-1]}, batch_size=len(batch))
+        names = [f"train/{term_name(*name)}" for name in losses.names]
+        logged = {**dict(zip(names, terms, strict=True)), "train/class_error": values[-1]}
+        self.log_dict(logged, batch_size=len(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        self.losses = losses
-        return losses.total * num_batches  # Lightning divides by it
+        self.last = replace(result, losses=losses).detach()
+        return total * num_batches  # Lightning divides by it
 
     def on_before_backward(self, loss: Tensor) -> None:
         """Make the gradients of earlier batches of the step those of a larger batch."""
@@ -149,14 +162,12 @@ class DetectionModule(pl.LightningModule):
         Random choices of the assignment are the same in every validation, and ranks do not talk to each other: one
         may have a batch more.
         """
-        output = self(batch)
-        self.output = output
-        if self.criterion is not None:
-            self.losses = self._validation_loss.update(
-                self.criterion, lambda average: self._losses(output, batch, (0, batch_idx), average)
-            )
-        self.detections = self.postprocess(last_layer(output), batch.original_sizes)
-        self.evaluator.update(self.detections, batch.image_ids)
+        result = self._step(self.detector, self.criterion, batch, self._draw(0, batch_idx))
+        if result.losses is not None:
+            self._validation_loss.update(result.losses)
+        detections = self.postprocess(result.output.final, batch.original_sizes)
+        self.last = replace(result, detections=detections).detach()
+        self.evaluator.update(detections, batch.image_ids)
 
     def on_validation_epoch_end(self) -> None:
         """Compute loss and metric over all images of all ranks, which may have had different numbers of batches."""
@@ -175,7 +186,7 @@ class DetectionModule(pl.LightningModule):
             metrics = {f"val/{name}": value for name, value in self.scores.metrics.items()}
             self.log_dict(metrics, sync_dist=True)
         self.evaluator.reset()
-        self.output = None
+        self.last = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the parameter groups and, if there is one, its schedule."""
@@ -213,15 +224,9 @@ class DetectionModule(pl.LightningModule):
         limit = self.trainer.limit_val_batches
         return isinstance(limit, float) and limit == 1.0
 
-    def _losses(
-        self, output: DetectionOutput, batch: Batch, place: tuple[int, int], average: Callable[[Tensor], Tensor]
-    ) -> Losses:
-        """Assign with random numbers that depend on the seed, the place and the rank alone."""
-        assert self.criterion is not None
-        generator = torch.Generator(self.device)
-        sequence = np.random.SeedSequence((self._seed, *place, self.global_rank))
-        generator.manual_seed(int(sequence.generate_state(1)[0]))
-        return self.criterion(output, batch.targets, generator=generator, average=average)
+    def _draw(self, *place: int) -> Draw:
+        """Random numbers that depend on the seed, the place and the rank alone."""
+        return Draw.of(self._seed, *place, self.global_rank, epoch=self.current_epoch)
 
     def _accumulated_mean(self, counts: Tensor) -> Tensor:
         return self._accumulated.divisors(self._mean_over_ranks(counts))
@@ -229,9 +234,3 @@ class DetectionModule(pl.LightningModule):
     def _mean_over_ranks(self, values: Tensor) -> Tensor:
         mean: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="mean")
         return mean
-
-
-def last_layer(output: DetectionOutput) -> LayerPrediction:
-    """The final prediction of the queries that detect."""
-    main = next(group for group in output.groups if group.name == "main")
-    return output.group(main)[-1]

@@ -1,17 +1,9 @@
 """The loss of a whole validation, however its images are spread over batches and ranks."""
 
-from collections import defaultdict
-from collections.abc import Callable
-
-import torch
-from torch import Tensor
+from dataclasses import replace
 
 from deta.engine.ranks import gather
-from deta.losses import Criterion
 from deta.structures import Losses
-
-Measure = Callable[[Callable[[Tensor], Tensor]], Losses]
-"""Calls the criterion with a function that is given the divisors of the batch and returns those to use."""
 
 
 class ValidationLoss:
@@ -22,47 +14,27 @@ class ValidationLoss:
     """
 
     def __init__(self) -> None:
-        self._losses: dict[str, Tensor] = {}
-        self._divisors: dict[str, Tensor] = {}
+        self._sum: Losses | None = None
 
-    def update(self, criterion: Criterion, measure: Measure) -> Losses:
-        """Add a batch, without communication between ranks.
-
-        Returns:
-            The losses of the batch by its own divisors.
-        """
-        counts: list[Tensor] = []
-
-        def keep(divisors: Tensor) -> Tensor:
-            counts.append(divisors)
-            return torch.ones_like(divisors)
-
-        losses = measure(keep)
-        divisors = dict(zip(losses.matches, counts[0].unbind(), strict=True))
-        for stage, count in divisors.items():
-            kinds = {name.rpartition("/")[2]: value for name, value in losses.terms.items() if _stage(name) == stage}
-            total = torch.stack([criterion.weights[kind] * value for kind, value in kinds.items()]).sum().double()
-            self._losses[stage] = self._losses.get(stage, 0.0) + total
-            self._divisors[stage] = self._divisors.get(stage, 0.0) + count.double()
-        terms = {name: value / divisors[_stage(name)].clamp(min=1) for name, value in losses.terms.items()}
-        total = torch.stack([criterion.weights[name.rpartition("/")[2]] * value for name, value in terms.items()]).sum()
-        return Losses(total, terms, losses.matches)
+    def update(self, losses: Losses) -> None:
+        """Add a batch, without communication between ranks."""
+        sums, divisors = losses.sums.detach().double(), losses.divisors.double()
+        if self._sum is not None:
+            sums, divisors = self._sum.sums + sums, self._sum.divisors + divisors
+        self._sum = replace(losses.detach(), sums=sums, divisors=divisors, matches={})
 
     def compute(self) -> float | None:
         """The loss over all ranks, every one of which must call this; None if no rank had a batch."""
-        losses: dict[str, float] = defaultdict(float)
-        divisors: dict[str, float] = defaultdict(float)
-        own = {stage: (float(loss), float(self._divisors[stage])) for stage, loss in self._losses.items()}
-        for rank in gather(own):
-            for stage, (loss, divisor) in rank.items():
-                losses[stage] += loss
-                divisors[stage] += divisor
-        return sum(losses[stage] / max(1.0, divisors[stage]) for stage in losses) if losses else None
+        ranks = [rank for rank in gather(None if self._sum is None else self._sum.to("cpu")) if rank is not None]
+        if not ranks:
+            return None
+        total = replace(
+            ranks[0],
+            sums=sum(rank.sums for rank in ranks[1:]) + ranks[0].sums,
+            divisors=sum(rank.divisors for rank in ranks[1:]) + ranks[0].divisors,
+        )
+        return float(total.total())
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._losses, self._divisors = {}, {}
-
-
-def _stage(term: str) -> str:
-    return term.rpartition("/")[0]
+        self._sum = None

@@ -40,7 +40,7 @@ class Criterion:
         self._require_rules(output)
         parts = [Stages.of(role, rule, output, targets) for role, rule in self.rules.items()]
         answers = [
-            assigner(*stages.assigned, draw.within(stages.role).within(name))
+            assigner(*stages.assigned(), draw.within(stages.role).within(name))
             for stages in parts
             for name, assigner in stages.assigners().items()
         ]

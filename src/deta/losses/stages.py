@@ -1,9 +1,7 @@
 """All stages that share a rule, as one batch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +20,8 @@ from deta.structures import (
     Targets,
     TensorStruct,
 )
+
+Struct = TypeVar("Struct", bound=TensorStruct)
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Stages:
         leaders: Positions in ``keys`` of the stages that are assigned.
         followed: For every stage, the place in ``leaders`` of the one whose assignment it has.
         prediction: ``[K * B, N, ...]``.
+        led: Those of the leaders, ``[len(leaders) * B, N, ...]``.
         base: What the assigner sees instead, for rules that are ``on`` another role; else None.
         targets: The objects of the B images, as the rule sees them.
     """
@@ -61,6 +62,7 @@ class Stages:
     leaders: tuple[int, ...]
     followed: tuple[int, ...]
     prediction: Prediction
+    led: Prediction
     base: Prediction | None
     targets: Targets
 
@@ -74,22 +76,22 @@ class Stages:
         leaders = tuple(sorted(first.values())) if is_shared else tuple(range(len(keys)))
         followed = tuple(leaders.index(first[key.copy] if is_shared else place) for place, key in enumerate(keys))
         base = None if rule.on is None else next(iter(output.of_role(rule.on).values()))
-        prediction = Prediction.stack(list(found.values()))
-        return cls(role, rule, keys, leaders, followed, prediction, base, rule.seen(targets))
+        predictions = list(found.values())
+        prediction = Prediction.stack(predictions)
+        led = prediction if len(leaders) == len(keys) else Prediction.stack([predictions[place] for place in leaders])
+        return cls(role, rule, keys, leaders, followed, prediction, led, base, rule.seen(targets))
 
     def assigners(self) -> dict[str, Assigner]:
         """By what they assign."""
         boxes = {} if self.rule.box_assigner is None else {"boxes": self.rule.box_assigner}
         return {"classes": self.rule.assigner, **boxes}
 
-    @cached_property
     def assigned(self) -> tuple[Prediction, Targets]:
-        """What the assigners see: the stages that are assigned, without gradient, and every object as often as it is
-        offered."""
+        """What the assigners see: stages without gradient, and every object as often as it is offered."""
         offered = self.targets.repeat_objects(self.rule.repeat)
         if self.base is not None:
             return self.base.detach(), offered
-        return self._led.detach(), offered.repeat_batch(len(self.leaders))
+        return self.led.detach(), offered.repeat_batch(len(self.leaders))
 
     def complete(self, answer: Matches) -> Matches:
         """The answer of an assigner as the assignment of the stages that are assigned."""
@@ -98,20 +100,18 @@ class Stages:
             matches = self._followed_from_source(matches)
         if self.rule.ignore_coverage is not None:
             targets = self.targets.repeat_batch(len(self.leaders))
-            matches = ignore_covered(matches, self._led, targets, self.rule.ignore_coverage)
+            matches = ignore_covered(matches, self.led, targets, self.rule.ignore_coverage)
         target = matches.target
-        if self.rule.unmatched == "ignored" and self._led.may_match is not None:
-            target = torch.where(~self._led.may_match & (target == BACKGROUND), IGNORED, target)
-        if self._led.exists is not None:
-            target = torch.where(self._led.exists, target, IGNORED)
+        if self.rule.unmatched == "ignored" and self.led.may_match is not None:
+            target = torch.where(~self.led.may_match & (target == BACKGROUND), IGNORED, target)
+        if self.led.exists is not None:
+            target = torch.where(self.led.exists, target, IGNORED)
         return replace(matches, target=target)
 
     def report(self, classes: Matches, boxes: Matches) -> dict[StageKey, StageMatches]:
         """Every assignment; one that serves all layers has no layer in its key."""
         count = len(self.leaders)
-        figures = statistics(
-            classes, self._led.detach(), self.targets.repeat_batch(count), num_parts=count
-        )
+        figures = statistics(classes, self.led.detach(), self.targets.repeat_batch(count), num_parts=count)
         parts = {}
         for place, leader in enumerate(self.leaders):
             key = self.keys[leader]
@@ -124,7 +124,7 @@ class Stages:
     def measure(self, classes: Matches, boxes: Matches) -> dict[tuple[StageKey, str], Measured]:
         """All terms of all stages."""
         rule, targets = self.rule, self.targets.repeat_batch(len(self.keys))
-        measured = {}
+        measured: dict[tuple[StageKey, str], Measured] = {}
         for matches, terms in ((classes, rule.class_terms), (boxes, rule.box_terms)):
             spread = self._spread(matches)
             for name, term in terms.items():
@@ -135,20 +135,18 @@ class Stages:
                 sums, divisors = self._per_stage(of_images.value), self._per_stage(divisor)
                 floors = torch.full_like(sums, of_images.floor)
                 weights = torch.full_like(sums, rule.weight * term.weight)
-                columns = (column.unbind() for column in (sums, divisors, floors, weights))
-                for key, *scalars in zip(self.keys, *columns, strict=True):
-                    pooled = key if rule.pool is None else replace(key, role=rule.pool, copy=None)
-                    entry = Measured(*scalars, of_images.is_global, of_images.divisor is not None)
-                    place = (pooled, name)
+                for index, key in enumerate(self.keys):
+                    entry = Measured(
+                        sum=sums[index],
+                        divisor=divisors[index],
+                        floor=floors[index],
+                        weight=weights[index],
+                        is_global=of_images.is_global,
+                        has_own_divisor=of_images.divisor is not None,
+                    )
+                    place = (key if rule.pool is None else replace(key, role=rule.pool, copy=None), name)
                     measured[place] = measured[place].pooled(entry) if place in measured else entry
         return measured
-
-    @property
-    def _led(self) -> Prediction:
-        """The stages that are assigned."""
-        if len(self.leaders) == len(self.keys):
-            return self.prediction
-        return Prediction.stack([_part(self.prediction, len(self.keys), leader) for leader in self.leaders])
 
     def _spread(self, matches: Matches) -> Matches:
         """The assignments of all K stages."""
@@ -191,6 +189,6 @@ class Stages:
         return values.view(len(self.keys), -1).sum(1)  # [K]
 
 
-def _part[Struct: TensorStruct](stacked: Struct, count: int, place: int) -> Struct:
+def _part(stacked: Struct, count: int, place: int) -> Struct:
     """One of ``count`` equal parts along the batch."""
     return stacked if count == 1 else stacked.map(lambda tensor: tensor.chunk(count)[place])

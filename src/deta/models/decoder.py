@@ -10,7 +10,7 @@ from deta.models.feedforward import FeedForward, xavier_uniform_matrices
 from deta.models.heads import PredictionHead
 from deta.models.tokens import FeatureTokens, Queries
 from deta.ops.logit import inverse_sigmoid
-from deta.structures import LayerPrediction
+from deta.structures import Prediction
 from deta.utils.checks import require_choice, require_int
 
 
@@ -61,7 +61,7 @@ class Decoder(nn.Module):
         memory: FeatureTokens,
         heads: Sequence[PredictionHead],
         is_blocked: Tensor | None = None,
-    ) -> tuple[LayerPrediction, ...]:
+    ) -> tuple[Prediction, ...]:
         """Predictions of every layer.
 
         Args:
@@ -80,7 +80,9 @@ class Decoder(nn.Module):
             scale = ratios if references.shape[-1] == 2 else torch.cat((ratios, ratios), dim=-1)
             content = layer(content, queries.position, references[:, :, None] * scale[:, None], memory, is_blocked)
             boxes = head.boxes(content, inverse_sigmoid(references))
-            predictions.append(LayerPrediction(head.logits(content), boxes, references.detach()))
+            # A point has no overlap with anything: in its place stands the box predicted from it.
+            priors = references.detach() if references.shape[-1] == 4 else boxes.detach()
+            predictions.append(Prediction(head.logits(content), boxes, priors))
             if self.refine == "iterative":
                 references = boxes.detach()
         return tuple(predictions)

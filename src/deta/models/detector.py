@@ -1,6 +1,7 @@
 """The detector: images in, predictions of every stage out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +10,18 @@ from torch.nn import functional
 from deta.models.backbone import Backbone
 from deta.models.decoder import Decoder
 from deta.models.encoder import Encoder
-from deta.models.groups import consecutive_groups, group_mask
+from deta.models.groups import QueryGroup, attention_mask, join
 from deta.models.heads import PredictionHead
 from deta.models.neck import Neck
+from deta.models.position import valid_size
 from deta.models.proposals import QuerySource
 from deta.models.tokens import FeatureTokens
-from deta.structures import DetectionOutput
+from deta.ops.random import Draw
+from deta.structures import DetectionOutput, StageKey, Targets
 from deta.utils.checks import require_int, require_number
 
+MAIN = "layers"
+"""Role of the queries that detect."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -36,6 +41,7 @@ class Detector(nn.Module):
         encoder: Levels to memory.
         proposals: Memory to queries.
         decoder: Queries and memory to predictions.
+        groups: Further groups of queries for training, by the role of their rule.
         pixel_mean: Mean of R, G, B in 0..1.
         pixel_std: Standard deviation of R, G, B in 0..1.
     """
@@ -53,6 +59,7 @@ class Detector(nn.Module):
         encoder: Encoder,
         proposals: QuerySource,
         decoder: Decoder,
+        groups: Mapping[str, QueryGroup] | None = None,
         pixel_mean: Sequence[float] = IMAGENET_MEAN,
         pixel_std: Sequence[float] = IMAGENET_STD,
     ) -> None:
@@ -65,6 +72,7 @@ class Detector(nn.Module):
         self.encoder = encoder
         self.proposals = proposals
         self.decoder = decoder
+        self.groups = nn.ModuleDict(groups or {})
         num_heads = 1 if decoder.refine == "none" else decoder.num_layers
         heads = [PredictionHead(hidden_dim=hidden_dim, num_classes=num_classes) for _ in range(num_heads)]
         if proposals.reference_size == 2:
@@ -73,13 +81,17 @@ class Detector(nn.Module):
         self.register_buffer("pixel_mean", _per_channel("pixel_mean", pixel_mean, low=0.0), persistent=False)
         self.register_buffer("pixel_std", _per_channel("pixel_std", pixel_std, low=1e-6), persistent=False)
 
-    def forward(self, images: Tensor, is_padding: Tensor) -> DetectionOutput:
+    def forward(
+        self, images: Tensor, is_padding: Tensor, targets: Targets | None = None, draw: Draw | None = None
+    ) -> DetectionOutput:
         """Detect objects.
 
         Args:
             images: ``[B, 3, H, W]`` RGB, uint8 in 0..255 or floating point in 0..1; of any size: what the
                 backbone does not take as it is is padded.
             is_padding: ``[B, H, W]`` bool, True on padding, which lies at the bottom and right.
+            targets: The objects, of which further groups of queries are made; None leaves these groups out.
+            draw: Randomness of these groups; None leaves them out.
 
         Returns:
             Predictions of every stage, float32.
@@ -88,15 +100,37 @@ class Detector(nn.Module):
         if below or right:
             images = functional.pad(images, (0, right, 0, below))
             is_padding = functional.pad(is_padding, (0, right, 0, below), value=True)
-        return self.forward_features(self.backbone(self.normalise(images, is_padding)), is_padding)
+        return self.forward_features(self.backbone(self.normalise(images, is_padding)), is_padding, targets, draw)
 
-    def forward_features(self, features: Sequence[Tensor], is_padding: Tensor) -> DetectionOutput:
+    def forward_features(
+        self,
+        features: Sequence[Tensor],
+        is_padding: Tensor,
+        targets: Targets | None = None,
+        draw: Draw | None = None,
+    ) -> DetectionOutput:
         """The part behind the backbone; ``features`` are ``[B, C, h, w]``, finest first."""
         memory = self.encode(features, is_padding)
-        queries, proposals = self.proposals(memory)
-        groups = consecutive_groups([("main", queries.content.shape[1])])
-        layers = self.decoder(queries, memory, self._layer_heads(), group_mask(groups, queries.content.device))
-        return DetectionOutput(layers, proposals, groups)
+        queries, first = self.proposals(memory)
+        parts = {MAIN: queries}
+        if targets is not None and draw is not None:
+            for role, group in self.groups.items():
+                parts[role] = group(self.proposals, memory, queries, targets, draw.within(role))
+        layers = self.decoder(
+            join(list(parts.values())), memory, self._layer_heads(), attention_mask(parts, dict(self.groups.items()))
+        )
+        frame = valid_size(is_padding).repeat(1, 2)  # [B, 4]
+        stages = {} if first is None else {StageKey("first"): replace(first, frame=frame)}
+        start = 0
+        for role, part in parts.items():
+            stop = start + part.content.shape[1]
+            for index, layer in enumerate(layers):
+                own = layer if len(parts) == 1 else layer.slice(start, stop)
+                stages[StageKey(role, index)] = replace(
+                    own, frame=frame, source=part.source, given=part.given, exists=part.exists
+                )
+            start = stop
+        return DetectionOutput(stages, StageKey(MAIN, len(layers) - 1))
 
     def encode(self, features: Sequence[Tensor], is_padding: Tensor) -> FeatureTokens:
         """The encoded image from backbone maps; masks are resized to the maps' real sizes."""

@@ -1,31 +1,87 @@
-"""Query groups: sets of queries that share the decoder and do not see each other."""
+"""Query groups: sets of queries that share the decoder, each with a rule of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deta.structures import GroupSlice
+from deta.models.proposals import QuerySource
+from deta.models.tokens import FeatureTokens, Queries
+from deta.ops.random import Draw
+from deta.structures import Targets
 
-
-def consecutive_groups(sizes: Sequence[tuple[str, int]]) -> tuple[GroupSlice, ...]:
-    """Slices of the Q dimension, one after the other, for ``(name, number of queries)``."""
-    groups: list[GroupSlice] = []
-    start = 0
-    for name, size in sizes:
-        groups.append(GroupSlice(name, start, start + size))
-        start += size
-    return tuple(groups)
+Sees = Literal["own", "main", "all"]
 
 
-def group_mask(groups: Sequence[GroupSlice], device: torch.device) -> Tensor | None:
-    """Self-attention mask that keeps the groups apart.
+class QueryGroup(nn.Module):
+    """Base class of queries beside the main ones, which detect; they exist where there are targets to train them on.
+
+    Attributes:
+        sees: Queries that its own may attend to: those of their ``own`` group alone, of the ``main`` one too, or ``all``.
+    """
+
+    sees: Sees = "own"
+
+    def forward(
+        self, source: QuerySource, memory: FeatureTokens, main: Queries, targets: Targets, draw: Draw
+    ) -> Queries:
+        """Queries of a batch.
+
+        Args:
+            source: That of the main queries, whose parameters a group may share.
+            memory: The encoded image.
+            main: The main queries.
+            targets: The objects.
+            draw: Source of randomness.
+
+        Returns:
+            ``[B, Q, ...]``; Q may be 0 in any batch, such as one without objects.
+        """
+        raise NotImplementedError
+
+
+def join(parts: Sequence[Queries]) -> Queries:
+    """All queries one after the other along Q.
+
+    Raises:
+        ValueError: Some have boxes as references and others points.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    sizes = {part.references.shape[-1] for part in parts}
+    if len(sizes) > 1:
+        raise ValueError("the references of all query groups must be boxes, or of all points; change model.proposals")
+    content, position, references = (
+        torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("content", "position", "references")
+    )
+    return Queries(content, position, references)
+
+
+def attention_mask(parts: Mapping[str, Queries], groups: Mapping[str, QueryGroup]) -> Tensor | None:
+    """Self-attention mask of all groups.
+
+    Args:
+        parts: Queries by role, the main ones first.
+        groups: The further groups by role.
 
     Returns:
-        ``[Q, Q]`` bool, True where the query of the row must not see the query of the column, or None when
-        one group holds all queries.
+        ``[Q, Q]`` bool, True where the query of the row must not see the query of the column, or None where every
+        query sees all others. A query always sees its own block.
     """
-    if len(groups) == 1:
+    if len(parts) == 1 and all(part.block is None for part in parts.values()):
         return None
-    owner = torch.cat([torch.full((group.stop - group.start,), i, device=device) for i, group in enumerate(groups)])
-    return owner[:, None] != owner[None]
+    owner, block = [], []
+    for place, part in enumerate(parts.values()):
+        own = torch.full_like(part.content[0, :, 0], place, dtype=torch.int64)  # [Q]
+        owner.append(own)
+        block.append(torch.zeros_like(own) if part.block is None else part.block)
+    owners, blocks = torch.cat(owner), torch.cat(block)
+    is_own = owners[:, None] == owners[None]
+    visible = is_own & (blocks[:, None] == blocks[None])
+    for place, role in enumerate(parts):
+        sees = groups[role].sees if role in groups else "own"
+        if sees != "own":
+            is_seen = owners == 0 if sees == "main" else torch.ones_like(owners, dtype=torch.bool)
+            visible = visible | ((owners == place)[:, None] & is_seen[None] & ~is_own)
+    return ~visible

@@ -5,7 +5,8 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.ops.nms import grouped_nms
-from deta.structures import Detections, LayerPrediction
+from deta.ops.rows import take_rows
+from deta.structures import Detections, Prediction
 from deta.utils.checks import require_int, require_number
 
 
@@ -19,7 +20,7 @@ class TopK:
     def __init__(self, *, max_detections: int = 100) -> None:
         self.max_detections = require_int("max_detections", max_detections, low=1)
 
-    def __call__(self, prediction: LayerPrediction, original_sizes: Tensor) -> Detections:
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
         """Final detections.
 
         Args:
@@ -49,7 +50,7 @@ class NMS:
         self.pre_topk = require_int("pre_topk", pre_topk, low=1)
         self.max_detections = require_int("max_detections", max_detections, low=1)
 
-    def __call__(self, prediction: LayerPrediction, original_sizes: Tensor) -> Detections:
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
         """Final detections.
 
         Args:
@@ -63,7 +64,7 @@ class NMS:
         keep = grouped_nms(pairs.boxes, pairs.scores, pairs.labels, self.iou_threshold)
         first_kept = (~keep).byte().argsort(dim=1, stable=True)[:, : self.max_detections]
         is_detection = keep.gather(1, first_kept)
-        boxes = pairs.boxes.gather(1, first_kept[..., None].expand(-1, -1, 4))
+        boxes = take_rows(pairs.boxes, first_kept)
         return Detections(
             boxes=boxes * is_detection[..., None],
             scores=pairs.scores.gather(1, first_kept) * is_detection,
@@ -72,7 +73,7 @@ class NMS:
         )
 
 
-def _best_pairs(prediction: LayerPrediction, original_sizes: Tensor, count: int) -> Detections:
+def _best_pairs(prediction: Prediction, original_sizes: Tensor, count: int) -> Detections:
     """The ``count`` best (query, class) pairs as detections, all of them real."""
     num_classes = prediction.logits.shape[-1]
     scores, pairs = _top(prediction.logits.detach().float().sigmoid().flatten(1), count)
@@ -80,7 +81,7 @@ def _best_pairs(prediction: LayerPrediction, original_sizes: Tensor, count: int)
     height, width = original_sizes.to(scores).unbind(1)
     scale = torch.stack((width, height, width, height), dim=1)[:, None]  # [B, 1, 4]
     boxes = box_convert(prediction.boxes.detach().float(), "cxcywh", "xyxy") * scale
-    boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
+    boxes = take_rows(boxes, query)
     return Detections(boxes, scores, pairs % num_classes, torch.ones_like(pairs, dtype=torch.bool))
 
 

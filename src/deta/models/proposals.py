@@ -8,7 +8,8 @@ from deta.models.heads import Float32Linear, PredictionHead
 from deta.models.position import box_embedding
 from deta.models.selection import Selection
 from deta.models.tokens import FeatureTokens, Queries
-from deta.structures import Proposals
+from deta.ops.rows import take_rows
+from deta.structures import Prediction
 from deta.utils.checks import require_callable, require_choice, require_int, require_number
 
 
@@ -23,7 +24,7 @@ class QuerySource(nn.Module):
     hidden_dim: int
     reference_size: int
 
-    def forward(self, memory: FeatureTokens) -> tuple[Queries, Proposals | None]:
+    def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction | None]:
         """Queries for every image and, with a first stage, its output."""
         raise NotImplementedError
 
@@ -51,7 +52,7 @@ class LearnedQueries(QuerySource):
         nn.init.xavier_uniform_(self.reference_points.weight)
         nn.init.zeros_(self.reference_points.bias)
 
-    def forward(self, memory: FeatureTokens) -> tuple[Queries, Proposals | None]:
+    def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction | None]:
         """See ``QuerySource``; there is no first stage."""
         position, content = self.query_embed.weight.expand(len(memory.tokens), -1, -1).chunk(2, dim=-1)
         references = self.reference_points(position).sigmoid()
@@ -110,7 +111,7 @@ class EncoderProposals(QuerySource):
         xavier_uniform_matrices(self)
         self.head = PredictionHead(hidden_dim=hidden_dim, num_classes=num_classes)
 
-    def forward(self, memory: FeatureTokens) -> tuple[Queries, Proposals]:
+    def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction]:
         """See ``QuerySource``."""
         anchors, is_valid = encoder_anchors(memory, self.anchor_scale, self.anchor_growth)
         features = self.project(memory.tokens, is_valid)
@@ -123,8 +124,9 @@ class EncoderProposals(QuerySource):
             memory.level_sizes(),
             min(self.num_queries, anchors.shape[1]),
         )
-        proposals = Proposals(logits, boxes, anchors, is_valid, memory.levels(), selected)
-        return self._queries(_gather(features, selected).detach(), _gather(boxes, selected).detach()), proposals
+        first = Prediction(logits, boxes, anchors, may_match=is_valid, levels=memory.levels())
+        features, references = take_rows(features, selected).detach(), take_rows(boxes, selected).detach()
+        return self._queries(features, references, selected), first
 
     def project(self, tokens: Tensor, is_valid: Tensor) -> Tensor:
         """``[B, S, D]`` features of the first stage; tokens that are not valid count as zero."""
@@ -132,14 +134,9 @@ class EncoderProposals(QuerySource):
         features: Tensor = self.memory_norm(self.memory_projection(known))
         return features
 
-    def _queries(self, features: Tensor, references: Tensor) -> Queries:
+    def _queries(self, features: Tensor, references: Tensor, source: Tensor) -> Queries:
         embedding = box_embedding(references, self.hidden_dim // 2)
         position, content = self.position_norm(self.position_projection(embedding)).chunk(2, dim=-1)
         if self.content == "features":
             content = content + self.content_norm(self.content_projection(features))
-        return Queries(content, position, references)
-
-
-def _gather(values: Tensor, positions: Tensor) -> Tensor:
-    """``[B, Q, K]`` of ``[B, S, K]`` at ``[B, Q]``."""
-    return values.gather(1, positions[..., None].expand(-1, -1, values.shape[-1]))
+        return Queries(content, position, references, source)

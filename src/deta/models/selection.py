@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.ops.nms import grouped_nms
+from deta.ops.rows import take_rows
 from deta.utils.checks import require_int, require_number
 
 
@@ -97,7 +98,7 @@ class TopKPerLevel:
         is_candidate = is_valid.gather(1, candidates)
         if self.nms_threshold is None:
             return is_candidate, candidates, levels
-        boxes = boxes.gather(1, candidates[..., None].expand(-1, -1, 4))
+        boxes = take_rows(boxes, candidates)
         corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1)
         scores = scores.gather(1, candidates)
         survives = grouped_nms(corners, scores, levels, self.nms_threshold, is_candidate)

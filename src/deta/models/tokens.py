@@ -48,8 +48,16 @@ class Queries(TensorStruct):
         position: ``[B, Q, D]`` added to the content wherever attention looks at it.
         references: ``[B, Q, 4]`` ``cxcywh`` boxes or ``[B, Q, 2]`` points, float32, relative to the unpadded
             image.
+        source: ``[B, Q]`` int64 position of the first stage that each was made of; None for learned queries.
+        block: ``[Q]`` int64; queries of one group see those of their own block alone. None is one block.
+        given: ``[B, Q]`` int64 object that each was made for, see ``Prediction.given``.
+        exists: ``[B, Q]`` bool, see ``Prediction.exists``.
     """
 
     content: Tensor
     position: Tensor
     references: Tensor
+    source: Tensor | None = None
+    block: Tensor | None = None
+    given: Tensor | None = None
+    exists: Tensor | None = None

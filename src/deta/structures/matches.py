@@ -109,6 +109,7 @@ class MatchStatistics(TensorStruct):
             for part in fields(self)
             if part.name != "noted"
         }
-        names = {**self.noted, **other.noted}
-        noted = {name: self.noted.get(name, 0) + other.noted.get(name, 0) for name in names}
+        noted = dict(self.noted)
+        for name, count in other.noted.items():
+            noted[name] = noted[name] + count if name in noted else count
         return replace(self, **sums, noted=noted)

@@ -144,12 +144,23 @@ class DetectionOutput(TensorStruct):
 
     Attributes:
         stages: By stage, in the order in which the detector makes them.
-        final: The prediction that detects; one of ``stages``.
+        last: The stage that detects.
     """
 
     stages: Mapping[StageKey, Prediction]
-    final: Prediction
+    last: StageKey
+
+    @property
+    def final(self) -> Prediction:
+        """The prediction that detects."""
+        return self.stages[self.last]
 
     def of_role(self, role: str) -> Mapping[StageKey, Prediction]:
         """The stages of one role, in their order."""
         return {key: prediction for key, prediction in self.stages.items() if key.role == role}
+
+    def assigned(self, key: StageKey) -> Prediction:
+        """What was assigned under ``key``: that stage, or the first of those that share the assignment."""
+        if key in self.stages:
+            return self.stages[key]
+        return next(part for stage, part in self.stages.items() if (stage.role, stage.copy) == (key.role, key.copy))

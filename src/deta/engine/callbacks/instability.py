@@ -11,7 +11,8 @@ from torch import Tensor
 from deta.assign.instability import num_changed_candidates, set_distance
 from deta.engine.module import DetectionModule
 from deta.engine.ranks import gather
-from deta.structures import SIZE_NAMES, Batch, DetectionOutput
+from deta.engine.stage_names import assignment_names
+from deta.structures import SIZE_NAMES, Batch, DetectionOutput, StageKey
 from deta.utils.checks import require_int
 
 _KEY = "deta_instability"
@@ -71,7 +72,7 @@ class AssignmentInstability(pl.Callback):
 
     The validation assigns these images anyway, without augmentation and with the same random numbers every time, so
     nothing is computed twice. From the second validation on, for every assignment ``<stage>`` (see
-    ``Losses.assignments``):
+    ``assignment_names``):
 
     - ``assign/<stage>/changed_queries_per_image``: queries whose object changed, the published score where the
       assignment is one-to-one (``num_changed_candidates``);
@@ -159,13 +160,14 @@ class AssignmentInstability(pl.Callback):
 
 def _assigned(module: DetectionModule, batch: Batch) -> list[dict[str, _Assigned]]:
     """Every assignment of every image of a validation batch."""
-    assert module.output is not None
-    assert module.losses is not None
+    assert module.last is not None
+    assert module.last.losses is not None
     images: list[dict[str, _Assigned]] = [{} for _ in range(len(batch))]
     num_objects = batch.targets.is_object.sum(1).tolist()
-    for name, stage in module.losses.assignments().items():
-        matches = module.losses.matches[stage]
-        numbers, num_candidates = _numbers(module.output, stage, matches.target.shape[1])
+    made = module.last.losses.matches
+    for name, key in assignment_names(made).items():
+        matches = made[key].classes
+        numbers, num_candidates = _numbers(module.last.output, key, matches.target.shape[1])
         image, candidate, owner = matches.pairs().unbind(1)
         if numbers is not None:
             candidate = numbers[image, candidate]
@@ -175,16 +177,10 @@ def _assigned(module: DetectionModule, batch: Batch) -> list[dict[str, _Assigned
     return images
 
 
-def _numbers(output: DetectionOutput, stage: str, num_candidates: int) -> tuple[Tensor | None, int]:
-    """By which number a candidate is known, ``[B, Q]`` or None for its own, and how many numbers there are."""
-    name = stage.rpartition("/")[0] or "main"
-    group = next((group for group in output.groups if group.name == name), None)
-    if stage == "proposals" or output.proposals is None or group is None:
-        return None, num_candidates
-    selected = output.proposals.selected[:, group.start : group.stop]
-    if selected.shape[1] != num_candidates:
-        return None, num_candidates  # a group whose queries were not selected
-    return selected, output.proposals.boxes.shape[1]
+def _numbers(output: DetectionOutput, key: StageKey, num_candidates: int) -> tuple[Tensor | None, int]:
+    """By which number a candidate is known, ``[B, N]`` or None for its own, and how many numbers there are."""
+    source, first = output.assigned(key).source, output.stages.get(StageKey("first"))
+    return (None, num_candidates) if source is None or first is None else (source, first.num_candidates)
 
 
 def _change(before: _Assigned, after: _Assigned, sizes: Tensor) -> _Sum:

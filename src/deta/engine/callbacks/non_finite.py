@@ -1,5 +1,6 @@
 """Stops a diverged run on all ranks, with what is needed to look into it."""
 
+import math
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -7,8 +8,9 @@ import torch
 
 from deta.engine.module import DetectionModule
 from deta.engine.ranks import ElsewhereError
+from deta.engine.stage_names import term_name
 from deta.engine.tensor_files import save_tensors
-from deta.structures import Batch
+from deta.structures import Batch, Losses
 
 
 class NonFiniteLossError(RuntimeError):
@@ -43,8 +45,8 @@ class NonFiniteGuard(pl.Callback):
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the loss of this step on all ranks."""
         assert isinstance(pl_module, DetectionModule)
-        assert pl_module.losses is not None
-        is_finite = bool(torch.isfinite(pl_module.losses.total))
+        losses = _losses(pl_module)
+        is_finite = bool(torch.isfinite(losses.total()))
         if trainer.strategy.reduce_boolean_decision(is_finite, all=True):
             return
         place = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
@@ -52,14 +54,13 @@ class NonFiniteGuard(pl.Callback):
             raise _NonFiniteElsewhereError(f"the loss of another rank is not finite at {place}")
         assert self._batch is not None
         path = self._dump(trainer, pl_module, self._batch)
-        bad = [name for name, value in pl_module.losses.terms.items() if not bool(torch.isfinite(value))]
+        bad = [name for name, value in _terms(losses).items() if not math.isfinite(value)]
         raise NonFiniteLossError(
             f"the loss is not finite at {place}: {', '.join(bad)}; image ids {self._batch.image_ids.tolist()}. "
             f"Weights and batch lie in {path}"
         )
 
     def _dump(self, trainer: pl.Trainer, module: DetectionModule, batch: Batch) -> Path:
-        assert module.losses is not None
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"non_finite_step{trainer.global_step}_rank{trainer.global_rank}.pt"
         dump = {
@@ -67,9 +68,19 @@ class NonFiniteGuard(pl.Callback):
             "global_step": trainer.global_step,
             "rank": trainer.global_rank,
             "image_ids": batch.image_ids.tolist(),
-            "terms": {name: value.item() for name, value in module.losses.terms.items()},
+            "terms": _terms(_losses(module)),
             "batch": batch.to("cpu"),
             "state_dict": module.state_dict(),
         }
         save_tensors(dump, path)
         return path
+
+
+def _losses(module: DetectionModule) -> Losses:
+    assert module.last is not None
+    assert module.last.losses is not None
+    return module.last.losses
+
+
+def _terms(losses: Losses) -> dict[str, float]:
+    return {term_name(*name): value for name, value in zip(losses.names, losses.terms().tolist(), strict=True)}

@@ -8,10 +8,10 @@ from torch import Tensor
 from deta.engine.assignment_pictures import draw_assigned
 from deta.engine.module import DetectionModule
 from deta.engine.pictures import compare, contact_sheet, save_picture, to_pil
+from deta.engine.stage_names import assignment_names
 from deta.engine.tracking import logged_step
 from deta.engine.wandb_tracker import WandbTracker
-from deta.losses import stage_candidates
-from deta.structures import Batch, Detections
+from deta.structures import Batch
 from deta.utils.checks import require_int, require_number
 
 _TITLES = {"proposals": "first stage: assigned anchors", "layers": "decoder: assigned references"}
@@ -53,9 +53,8 @@ class PredictionPictures(pl.Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, DetectionModule)
-        assert pl_module.detections is not None
         for index in range(min(len(batch), self._num_images - len(self._pictures))):
-            self._pictures.append(self._draw(pl_module, pl_module.detections, batch, index))
+            self._pictures.append(self._draw(pl_module, batch, index))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what was drawn."""
@@ -69,23 +68,25 @@ class PredictionPictures(pl.Callback):
                 sheet = to_pil(contact_sheet(self._pictures, columns=1))
                 logger.log_pictures("val/pictures", [sheet], step=logged_step(trainer))
 
-    def _draw(self, module: DetectionModule, detections: Detections, batch: Batch, index: int) -> Tensor:
-        rows = [compare(batch, detections, index, names=module.class_names, min_score=self._min_score)]
-        if module.criterion is not None:
-            assert module.output is not None
-            assert module.losses is not None
-            candidates, stages = stage_candidates(module.output), module.losses.assignments()
+    def _draw(self, module: DetectionModule, batch: Batch, index: int) -> Tensor:
+        last = module.last
+        assert last is not None
+        assert last.detections is not None
+        rows = [compare(batch, last.detections, index, names=module.class_names, min_score=self._min_score)]
+        if last.losses is not None:
+            made = last.losses.matches
+            keys = assignment_names(made)
             panels = [
                 draw_assigned(
                     batch,
-                    candidates[stages[name]],
-                    module.losses.matches[stages[name]],
+                    last.output.assigned(keys[name]),
+                    made[keys[name]].classes,
                     index,
                     names=module.class_names,
                     title=title,
                 )
                 for name, title in _TITLES.items()
-                if name in stages
+                if name in keys
             ]
             rows.append(contact_sheet(panels, columns=2))
         return contact_sheet(rows, columns=1)

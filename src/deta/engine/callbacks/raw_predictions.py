@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 
 from deta.engine.evaluation.gather import gather_to_first_rank
 from deta.engine.evaluation.raw import RawPredictions
-from deta.engine.module import DetectionModule, last_layer
+from deta.engine.module import DetectionModule
 from deta.structures import Batch
 from deta.utils.checks import require_int
 
@@ -42,9 +42,9 @@ class RawPredictionWriter(pl.Callback):
     ) -> None:
         """Keep the best pairs of the batch on the host."""
         assert isinstance(pl_module, DetectionModule)
-        assert pl_module.output is not None
+        assert pl_module.last is not None
         part = RawPredictions.from_prediction(
-            last_layer(pl_module.output),
+            pl_module.last.output.final,
             batch.original_sizes,
             batch.image_ids,
             category_ids=self._category_ids,

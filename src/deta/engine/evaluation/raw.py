@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deta.engine.evaluation.arrays import read_arrays
 from deta.engine.evaluation.detections import FlatDetections
-from deta.structures import Detections, LayerPrediction
+from deta.structures import Detections, Prediction
 from deta.utils.files import replacing
 
 _VERSION = 1
@@ -29,7 +29,7 @@ _NO_CATEGORY = -1
 class Selection(Protocol):
     """Turns the last decoder layer into final boxes."""
 
-    def __call__(self, prediction: LayerPrediction, original_sizes: Tensor) -> Detections:
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
         """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
         ...
 
@@ -68,7 +68,7 @@ class RawPredictions:
     @classmethod
     def from_prediction(
         cls,
-        prediction: LayerPrediction,
+        prediction: Prediction,
         original_sizes: Tensor,
         image_ids: Tensor,
         *,
@@ -126,7 +126,7 @@ class RawPredictions:
             logits = torch.full((1, boxes.shape[1], len(self.category_ids)), -torch.inf)
             place = torch.from_numpy(self.queries[pairs]).long(), torch.from_numpy(self.labels[pairs]).long()
             logits[0, place[0], place[1]] = torch.from_numpy(self.logits[pairs])
-            found = selection(LayerPrediction(logits, boxes, boxes), torch.from_numpy(self.sizes[index])[None])
+            found = selection(Prediction(logits, boxes, boxes), torch.from_numpy(self.sizes[index])[None])
             is_detection = found.is_detection & (found.scores > 0)
             num_uncertain += int(self.is_cut[index]) * int(not bool(is_detection.all()))
             found = Detections(found.boxes, found.scores, found.labels, is_detection)
