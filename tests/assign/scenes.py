@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deta.structures import Candidates, Targets
+from deta.assign import Assigner, Draw, assign
+from deta.assign import statistics as count
+from deta.structures import Matches, MatchStatistics, Prediction, Targets
 
 Box = tuple[float, float, float, float]
 
@@ -26,18 +28,25 @@ def objects(*images: Sequence[Box], areas: float = 50.0**2) -> Targets:
         areas=areas * is_object,
         ignore_boxes=torch.zeros(len(images), 0, 4),
         is_ignore=torch.zeros(len(images), 0, dtype=torch.bool),
+        sizes=torch.full((len(images), 2), 100.0),
+        most_objects=most,
     )
 
 
-def candidates(*images: Sequence[Box], num_classes: int = 8) -> Candidates:
-    """Candidates with the given ``cxcywh`` references, which are also the predictions; all are valid."""
+def assigned(rule: Assigner, prediction: Prediction, targets: Targets, seed: int = 0) -> Matches:
+    """The answer of a rule alone."""
+    return assign(rule, prediction, targets, Draw.of(seed))
+
+
+def statistics(matches: Matches, prediction: Prediction, targets: Targets) -> MatchStatistics:
+    """What the assignment of a whole batch did."""
+    return count(matches, prediction, targets)[0]
+
+
+def candidates(*images: Sequence[Box], num_classes: int = 8) -> Prediction:
+    """Candidates with the given ``cxcywh`` priors, which are also the predictions; all may match."""
     boxes = torch.tensor(images).view(len(images), -1, 4)
-    return Candidates(
-        references=boxes,
-        boxes=boxes,
-        logits=torch.zeros(*boxes.shape[:2], num_classes),
-        is_valid=torch.ones(boxes.shape[:2], dtype=torch.bool),
-    )
+    return Prediction(logits=torch.zeros(*boxes.shape[:2], num_classes), boxes=boxes, priors=boxes)
 
 
 def random_boxes(generator: torch.Generator, *shape: int) -> Tensor:
@@ -49,7 +58,7 @@ def random_boxes(generator: torch.Generator, *shape: int) -> Tensor:
 
 def random_scene(
     seed: int, *, num_queries: int = 60, sizes: Sequence[int] = (5, 0, 1, 9), num_classes: int = 12
-) -> tuple[Candidates, Targets]:
+) -> tuple[Prediction, Targets]:
     """Random objects, and candidates half of which lie near an object."""
     generator = torch.Generator().manual_seed(seed)
     targets = objects(*[[(0.5, 0.5, 0.1, 0.1)] * size for size in sizes])
@@ -62,11 +71,11 @@ def random_scene(
             jitter = 1 + 0.15 * torch.randn(num_queries // 2, 4, generator=generator)
             queries[image, : num_queries // 2] = boxes[image, near] * jitter
     return (
-        Candidates(
-            references=queries,
-            boxes=queries,
+        Prediction(
             logits=torch.randn(*queries.shape[:2], num_classes, generator=generator),
-            is_valid=torch.rand(queries.shape[:2], generator=generator) > 0.1,
+            boxes=queries,
+            priors=queries,
+            may_match=torch.rand(queries.shape[:2], generator=generator) > 0.1,
         ),
         targets,
     )

@@ -6,8 +6,8 @@ from itertools import permutations
 import pytest
 import torch
 
-from deta.assign import Assigner, HungarianAssigner, IoUAssigner, Job, assign_all
-from tests.assign.scenes import candidates, objects, random_scene
+from deta.assign import Assigner, Draw, HungarianAssigner, IoUAssigner, solve
+from tests.assign.scenes import assigned, candidates, objects, random_scene, statistics
 
 CENTRE = (0.5, 0.5, 0.2, 0.2)
 
@@ -15,10 +15,10 @@ CENTRE = (0.5, 0.5, 0.2, 0.2)
 @pytest.mark.parametrize("seed", range(4))
 def test_total_cost_is_the_least_of_all_permutations(seed: int) -> None:
     scene, targets = random_scene(seed, num_queries=5, sizes=(3,))
-    scene = replace(scene, is_valid=torch.ones_like(scene.is_valid))
+    scene = replace(scene, may_match=None)
     assigner = HungarianAssigner()
     cost = assigner.cost(scene, targets)[0]
-    pairs = assigner(scene, targets).pairs()
+    pairs = assigned(assigner, scene, targets).pairs()
     found = sum(float(cost[query, k]) for _, query, k in pairs.tolist())
     best = min(sum(float(cost[q, k]) for k, q in enumerate(choice)) for choice in permutations(range(5), 3))
     assert found == pytest.approx(best, abs=1e-5)
@@ -26,33 +26,35 @@ def test_total_cost_is_the_least_of_all_permutations(seed: int) -> None:
 
 def test_every_object_gets_one_query() -> None:
     scene, targets = random_scene(0)
-    pairs = HungarianAssigner()(scene, targets).pairs()
+    pairs = assigned(HungarianAssigner(), scene, targets).pairs()
     assert len(pairs) == targets.is_object.sum()
     assert len(pairs[:, [0, 2]].unique(dim=0)) == len(pairs)
 
 
 def test_more_objects_than_queries_leaves_the_rest_unmatched() -> None:
-    matches = HungarianAssigner()(candidates([CENTRE] * 2), objects([CENTRE] * 5))
+    scene, targets = candidates([CENTRE] * 2), objects([CENTRE] * 5)
+    matches = assigned(HungarianAssigner(), scene, targets)
     assert (matches.target >= 0).sum() == 2
-    assert matches.stats.num_unmatched.sum() == 3
+    assert statistics(matches, scene, targets).num_unmatched.sum() == 3
 
 
 def test_invalid_candidates_are_left_out() -> None:
-    scene = replace(candidates([CENTRE, (0.1, 0.1, 0.1, 0.1)]), is_valid=torch.tensor([[False, True]]))
-    assert HungarianAssigner()(scene, objects([CENTRE])).target.tolist() == [[-1, 0]]
+    scene = replace(candidates([CENTRE, (0.1, 0.1, 0.1, 0.1)]), may_match=torch.tensor([[False, True]]))
+    assert assigned(HungarianAssigner(), scene, objects([CENTRE])).target.tolist() == [[-1, 0]]
 
 
 def test_prediction_that_is_not_finite_does_not_stop_the_assignment() -> None:
     scene = candidates([(float("nan"),) * 4, CENTRE])
-    assert HungarianAssigner()(scene, objects([CENTRE])).target.tolist() == [[-1, 0]]
+    assert assigned(HungarianAssigner(), scene, objects([CENTRE])).target.tolist() == [[-1, 0]]
 
 
 def test_assigning_together_equals_assigning_one_by_one() -> None:
     assigners: tuple[Assigner, ...] = (HungarianAssigner(), IoUAssigner(gamma=None), HungarianAssigner())
     scenes = [random_scene(seed, num_queries=20 + seed) for seed in range(3)]
-    jobs = [Job(assigner, *scene) for assigner, scene in zip(assigners, scenes, strict=True)]
-    for job, matches in zip(jobs, assign_all(jobs), strict=True):
-        assert torch.equal(matches.target, job.assigner(job.candidates, job.targets).target)
+    pairs = list(zip(assigners, scenes, strict=True))
+    together = solve([assigner(*scene, Draw.of(0)) for assigner, scene in pairs])
+    for (assigner, scene), matches in zip(pairs, together, strict=True):
+        assert torch.equal(matches.target, assigned(assigner, *scene).target)
 
 
 def test_all_weights_zero_is_refused() -> None:

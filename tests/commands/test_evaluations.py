@@ -13,7 +13,7 @@ from deta.engine.evaluation import read_evaluation
 from deta.engine.runs import RunState, read_status
 from deta.engine.tracking import read_metrics
 from deta.models.postprocess import TopK
-from deta.structures import Detections, LayerPrediction
+from deta.structures import Detections, Prediction
 from tests.commands.running import TINY_TRAINING, deta, succeed
 from tests.commands.test_sweep import name_of
 
@@ -103,7 +103,7 @@ class Alarm(TopK):
         super().__init__(max_detections=7)
         self._mark = Path(mark)
 
-    def __call__(self, prediction: LayerPrediction, original_sizes: Tensor) -> Detections:
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
         """Select."""
         if not self._mark.exists():
             self._mark.touch()

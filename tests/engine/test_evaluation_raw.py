@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from deta.engine.evaluation import FlatDetections
 from deta.engine.evaluation.raw import RawPredictions, Selection
 from deta.models.postprocess import NMS, TopK
-from deta.structures import LayerPrediction
+from deta.structures import Prediction
 
 IDS = torch.tensor([4, 9])
 SIZES = torch.tensor([[480, 640], [300, 200]])
 CATEGORIES = (3, None, 90)
 
 
-def prediction(num_queries: int = 30, seed: int = 0) -> LayerPrediction:
+def prediction(num_queries: int = 30, seed: int = 0) -> Prediction:
     """Two images of boxes that overlap in part, three classes."""
     generator = torch.Generator().manual_seed(seed)
     centres = 0.3 + 0.2 * torch.rand(2, num_queries, 2, generator=generator)
     sides = 0.2 + 0.2 * torch.rand(2, num_queries, 2, generator=generator)
     boxes = torch.cat((centres, sides), dim=-1)
-    return LayerPrediction(3 * torch.randn(2, num_queries, 3, generator=generator), boxes, boxes)
+    return Prediction(3 * torch.randn(2, num_queries, 3, generator=generator), boxes, boxes)
 
 
 def raw(max_pairs: int | None, num_queries: int = 30) -> RawPredictions:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from deta.structures import Candidates, Matches, Targets
+from deta.structures import Matches, Prediction, Targets
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase
@@ -23,6 +23,8 @@ def make_targets(boxes: Tensor, labels: Tensor, sizes: list[int]) -> Targets:
         areas=is_object.float(),
         ignore_boxes=torch.zeros(len(sizes), 0, 4),
         is_ignore=torch.zeros(len(sizes), 0, dtype=torch.bool),
+        sizes=torch.full((len(sizes), 2), 100.0),
+        most_objects=max(sizes),
     )
 
 
@@ -31,11 +33,11 @@ def case_targets(case: "GoldenCase") -> Targets:
     return make_targets(case.inputs["boxes"], case.inputs["labels"], case.inputs["sizes"].tolist())
 
 
-def make_candidates(boxes: Tensor, logits: Tensor | None = None) -> Candidates:
-    """Candidates that are all valid; references and predictions are the same ``[B, Q, 4]`` boxes."""
+def make_prediction(boxes: Tensor, logits: Tensor | None = None) -> Prediction:
+    """Candidates that may all match; priors and predictions are the same ``[B, N, 4]`` boxes."""
     if logits is None:
         logits = torch.zeros(*boxes.shape[:2], 1)
-    return Candidates(boxes, boxes, logits, torch.ones(boxes.shape[:2], dtype=torch.bool))
+    return Prediction(logits, boxes, boxes)
 
 
 def assert_pairs(matches: Matches, pairs: Tensor, pair_counts: Tensor) -> None:

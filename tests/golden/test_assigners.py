@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from deta.assign import HungarianAssigner, ReleaseAssigner
-from deta.assign.base import candidate_iou
+from deta.assign.base import prior_iou
 from deta.assign.release import BETWEEN, highest_per_object, match_by_threshold
-from tests.golden.scenes import assert_pairs, case_targets, make_candidates
+from tests.assign.scenes import assigned
+from tests.golden.scenes import assert_pairs, case_targets, make_prediction
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase
@@ -56,7 +57,7 @@ def test_first_stage_of_the_release_equals_reference(case: "GoldenCase") -> None
         num_samples=case.config["batch_size_per_image"],
         positive_fraction=case.config["positive_fraction"],
     )
-    matches = assigner(make_candidates(case.inputs["anchors"]), case_targets(case))
+    matches = assigned(assigner, make_prediction(case.inputs["anchors"]), case_targets(case))
     assert_pairs(matches, case.outputs["pairs"], case.outputs["pair_counts"])
 
 
@@ -67,9 +68,9 @@ def test_second_stage_of_the_release_equals_reference(case: "GoldenCase") -> Non
         max_per_target=case.config["k"],
         positive_fraction=case.config["positive_fraction"],
     )
-    candidates, targets = make_candidates(case.inputs["init_reference"]), case_targets(case)
-    assert_pairs(assigner(candidates, targets), case.outputs["pairs"], case.outputs["pair_counts"])
-    iou = candidate_iou(candidates, targets)
+    prediction, targets = make_prediction(case.inputs["init_reference"]), case_targets(case)
+    assert_pairs(assigned(assigner, prediction, targets), case.outputs["pairs"], case.outputs["pair_counts"])
+    iou = prior_iou(prediction, targets)
     for image, count in enumerate(targets.is_object.sum(1).tolist()):
         if f"iou_{image}" in case.outputs:
             expected = case.outputs[f"iou_{image}"]
@@ -83,10 +84,10 @@ def test_hungarian_equals_reference(case: "GoldenCase") -> None:
         l1_weight=case.config["cost_bbox"],
         giou_weight=case.config["cost_giou"],
     )
-    candidates = make_candidates(case.inputs["pred_boxes"], case.inputs["pred_logits"])
+    prediction = make_prediction(case.inputs["pred_boxes"], case.inputs["pred_logits"])
     targets = case_targets(case)
-    cost = assigner.cost(candidates, targets)
+    cost = assigner.cost(prediction, targets)
     for image, count in enumerate(targets.is_object.sum(1).tolist()):
         expected = case.outputs[f"cost_{image}"]
         torch.testing.assert_close(cost[image, :, :count], expected, rtol=1e-4, atol=1e-5)
-    assert_pairs(assigner(candidates, targets), case.outputs["pairs"], case.outputs["pair_counts"])
+    assert_pairs(assigned(assigner, prediction, targets), case.outputs["pairs"], case.outputs["pair_counts"])

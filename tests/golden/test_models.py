@@ -34,17 +34,17 @@ def test_detector_equals_reference(case: "GoldenCase", backend: str, monkeypatch
     _assert_close(memory.tokens[:, ::16], expected["memory_every16"])
     _assert_close(queries.position[:num_queries], expected["query_embed"])
     _assert_close(queries.content[:num_queries], expected["tgt"])
-    _assert_close(output.layers[0].references, expected["init_reference"])
-    names = [f"aux{layer}_pred" for layer in range(len(output.layers) - 1)] + ["pred"]
-    for layer, name in zip(output.layers, names, strict=True):
+    _assert_close(layers[0].priors, expected["init_reference"])
+    names = [f"aux{layer}_pred" for layer in range(len(layers) - 1)] + ["pred"]
+    for layer, name in zip(layers, names, strict=True):
         _assert_close(layer.logits, expected[f"{name}_logits"])
         _assert_close(layer.boxes, expected[f"{name}_boxes"])
     assert (output.proposals is not None) == case.config["two_stage"]
     if output.proposals is not None:
-        assert torch.equal(output.proposals.selected.cpu(), expected["topk_proposals"])
-        _assert_close(output.proposals.logits, expected["enc_pred_logits"])
-        _assert_close(output.proposals.boxes, expected["enc_pred_boxes"])
-        _assert_close(output.proposals.anchors, expected["anchors"])
+        assert torch.equal(layers[0].source.cpu(), expected["topk_proposals"])
+        _assert_close(first.logits, expected["enc_pred_logits"])
+        _assert_close(first.boxes, expected["enc_pred_boxes"])
+        _assert_close(first.priors, expected["anchors"])
 
 
 @pytest.mark.golden("model")

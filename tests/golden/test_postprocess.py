@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deta.models.postprocess import NMS, TopK
-from deta.structures import LayerPrediction
+from deta.structures import Prediction
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase
@@ -22,7 +22,7 @@ def test_detections_equal_reference(case: "GoldenCase") -> None:
             pre_topk=config["pre_topk"],
             max_detections=config["max_detections"],
         )
-    prediction = LayerPrediction(case.inputs["pred_logits"], boxes, boxes)
+    prediction = Prediction(case.inputs["pred_logits"], boxes, boxes)
     detections = postprocess(prediction, case.inputs["target_sizes"])
     for image, is_detection in enumerate(detections.is_detection):
         expected = {name: case.outputs[f"{name}_{image}"] for name in ("scores", "labels", "boxes")}

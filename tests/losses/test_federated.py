@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from deta.assign import IoUAssigner
-from deta.losses import Criterion
+from deta.losses import QueryCriterion
 from deta.losses.federated import penalised_classes
 from deta.structures import FederatedLabels, Targets
 from tests.assign.scenes import objects
-from tests.losses.test_criterion import CENTRE, make_output
+from tests.losses.test_criterion import CENTRE, make_output, measure, terms
 
 FAR = (0.1, 0.1, 0.1, 0.1)
 
@@ -38,8 +38,8 @@ def loss_gradient(targets: Targets, *, federated: bool) -> torch.Tensor:
     """``[B, Q, C]`` gradient of the class losses, of a query on the object and one far from it."""
     logits = torch.zeros(2, 2, 8, requires_grad=True)
     output = make_output(torch.tensor([[CENTRE, FAR]] * 2), logits, num_layers=1)
-    criterion = Criterion(layer_assigner=IoUAssigner(gamma=None), federated=federated)
-    criterion(output, targets).terms["layer0/class"].backward()
+    criterion = QueryCriterion(layer_assigner=IoUAssigner(gamma=None), federated=federated)
+    terms(measure(criterion, output, targets))["layer0/class"].backward()
     assert logits.grad is not None
     return logits.grad
 
@@ -64,7 +64,7 @@ def test_of_a_class_that_is_not_annotated_exhaustively_only_positives_count() ->
 
 
 def test_it_is_off_unless_asked_for() -> None:
-    assert not Criterion(layer_assigner=IoUAssigner()).federated
+    assert not QueryCriterion(layer_assigner=IoUAssigner()).rules["layers"].federated
     gradient = loss_gradient(scene(), federated=False)
     assert (gradient != 0).all()
 
@@ -73,13 +73,19 @@ def test_the_first_stage_is_not_affected() -> None:
     logits = torch.zeros(2, 2, 8)
     output = make_output(torch.tensor([[CENTRE, FAR]] * 2), logits, with_proposals=True)
     usual, federated = (
-        Criterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(gamma=None), federated=value)(
-            output, scene()
+        terms(
+            measure(
+                QueryCriterion(
+                    layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(gamma=None), federated=value
+                ),
+                output,
+                scene(),
+            )
         )
         for value in (False, True)
     )
-    assert torch.equal(usual.terms["proposals/class"], federated.terms["proposals/class"])
-    assert federated.terms["layer0/class"] < usual.terms["layer0/class"]
+    assert torch.equal(usual["proposals/class"], federated["proposals/class"])
+    assert federated["layer0/class"] < usual["layer0/class"]
 
 
 def test_data_that_does_not_say_what_was_looked_for_is_refused() -> None:

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from deta.models.postprocess import NMS, TopK
-from deta.structures import LayerPrediction
+from deta.structures import Prediction
 
 SIZES = torch.tensor([[100, 200]])  # height, width
 
 
-def prediction(boxes: list[list[float]], scores: list[list[float]]) -> LayerPrediction:
+def prediction(boxes: list[list[float]], scores: list[list[float]]) -> Prediction:
     tensor = torch.tensor([boxes])
-    return LayerPrediction(torch.tensor([scores]).logit(), tensor, tensor)
+    return Prediction(torch.tensor([scores]).logit(), tensor, tensor)
 
 
 def test_boxes_become_corners_in_pixels_of_the_original_image() -> None:

@@ -1,6 +1,6 @@
 """The detector: images in, predictions of every stage out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -114,11 +114,10 @@ class Detector(nn.Module):
         queries, first = self.proposals(memory)
         parts = {MAIN: queries}
         if targets is not None and draw is not None:
-            for role, group in self.groups.items():
+            for role, group in self._groups():
                 parts[role] = group(self.proposals, memory, queries, targets, draw.within(role))
-        layers = self.decoder(
-            join(list(parts.values())), memory, self._layer_heads(), attention_mask(parts, dict(self.groups.items()))
-        )
+        sees = {role: group.sees for role, group in self._groups()}
+        layers = self.decoder(join(list(parts.values())), memory, self._layer_heads(), attention_mask(parts, sees))
         frame = valid_size(is_padding).repeat(1, 2)  # [B, 4]
         stages = {} if first is None else {StageKey("first"): replace(first, frame=frame)}
         start = 0
@@ -149,6 +148,9 @@ class Detector(nn.Module):
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
         normalised = ((scaled - self.pixel_mean) / self.pixel_std).masked_fill(is_padding[:, None], 0.0)
         return normalised.contiguous(memory_format=torch.channels_last)
+
+    def _groups(self) -> Iterator[tuple[str, QueryGroup]]:
+        return ((role, group) for role, group in self.groups.items() if isinstance(group, QueryGroup))
 
     def _layer_heads(self) -> list[PredictionHead]:
         heads = [head for head in self.heads if isinstance(head, PredictionHead)]

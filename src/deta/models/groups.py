@@ -18,7 +18,7 @@ class QueryGroup(nn.Module):
     """Base class of queries beside the main ones, which detect; they exist where there are targets to train them on.
 
     Attributes:
-        sees: Queries that its own may attend to: those of their ``own`` group alone, of the ``main`` one too, or ``all``.
+        sees: Queries that its own may attend to: of their ``own`` group, of the ``main`` one too, or ``all``.
     """
 
     sees: Sees = "own"
@@ -58,12 +58,12 @@ def join(parts: Sequence[Queries]) -> Queries:
     return Queries(content, position, references)
 
 
-def attention_mask(parts: Mapping[str, Queries], groups: Mapping[str, QueryGroup]) -> Tensor | None:
+def attention_mask(parts: Mapping[str, Queries], sees: Mapping[str, Sees]) -> Tensor | None:
     """Self-attention mask of all groups.
 
     Args:
         parts: Queries by role, the main ones first.
-        groups: The further groups by role.
+        sees: What the queries of a further group see, by its role.
 
     Returns:
         ``[Q, Q]`` bool, True where the query of the row must not see the query of the column, or None where every
@@ -80,8 +80,8 @@ def attention_mask(parts: Mapping[str, Queries], groups: Mapping[str, QueryGroup
     is_own = owners[:, None] == owners[None]
     visible = is_own & (blocks[:, None] == blocks[None])
     for place, role in enumerate(parts):
-        sees = groups[role].sees if role in groups else "own"
-        if sees != "own":
-            is_seen = owners == 0 if sees == "main" else torch.ones_like(owners, dtype=torch.bool)
+        seen = sees.get(role, "own")
+        if seen != "own":
+            is_seen = owners == 0 if seen == "main" else torch.ones_like(owners, dtype=torch.bool)
             visible = visible | ((owners == place)[:, None] & is_seen[None] & ~is_own)
     return ~visible
