@@ -19,6 +19,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from deta.assign import Draw
 from deta.cli import config_dir
 from deta.engine.environment import device_names, package_versions
 from deta.engine.optim import parameter_groups
@@ -65,10 +66,10 @@ def main() -> None:
                 with clock(spent["forward"], device):
                     output = detector(images, is_padding)
                 with clock(spent["losses"], device):
-                    losses = criterion(output, targets)
+                    losses = criterion(output, targets, Draw.of(0))
                 with clock(spent["backward"], device):
                     optimizer.zero_grad()
-                    losses.total.backward()
+                    losses.total().backward()
                 with clock(spent["optimizer"], device):
                     optimizer.step()
     for backend in backends:
@@ -96,6 +97,8 @@ def random_targets(num_images: int) -> Targets:
         areas=boxes[..., 2:].prod(-1) * 640 * 480,
         ignore_boxes=torch.zeros(num_images, 0, 4),
         is_ignore=torch.zeros(num_images, 0, dtype=torch.bool),
+        sizes=torch.tensor([[480.0, 640.0]]).repeat(num_images, 1),
+        most_objects=NUM_OBJECTS,
     )
 
 

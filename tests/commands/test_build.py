@@ -28,7 +28,7 @@ def test_a_detector_is_restored_from_its_checkpoint_alone(trained: Run) -> None:
     stored = read_checkpoint(trained.folder).weights
     assert all(torch.equal(value, stored[name]) for name, value in first.state_dict().items())
     with torch.no_grad():
-        outputs = [detector(*images(128, 128)).layers[-1] for detector in (first, second)]
+        outputs = [detector(*images(128, 128)).final for detector in (first, second)]
     assert torch.equal(outputs[0].logits, outputs[1].logits)
     assert torch.equal(outputs[0].boxes, outputs[1].boxes)
 

@@ -20,23 +20,35 @@ def test_boxes_are_relative_to_the_unpadded_image() -> None:
     assert batch.targets.boxes[0, 0].tolist() == pytest.approx([0.5, 0.4, 0.5, 0.4])
 
 
-def test_ground_truth_is_padded_to_the_fullest_image() -> None:
+def test_ground_truth_is_padded_to_a_common_width() -> None:
     crowd = torch.tensor([[0.0, 0, 10, 10]])
     full, other = sample(10, 10, [[0, 0, 5, 5], [1, 1, 2, 3]]), sample(10, 10, [[2, 2, 4, 4]], ignore_boxes=crowd)
     targets = Collate()([full, other]).targets
-    assert targets.is_object.tolist() == [[True, True], [True, False]]
-    assert targets.labels.tolist() == [[0, 1], [0, 0]]
-    assert targets.areas.tolist() == [[100, 101], [100, 0]]
+    assert targets.most_objects == 2
+    assert targets.is_object.tolist() == [[True, True, *[False] * 6], [True, *[False] * 7]]
+    assert targets.labels[:, :3].tolist() == [[0, 1, 0], [0, 0, 0]]
+    assert targets.areas[:, :3].tolist() == [[100, 101, 0], [100, 0, 0]]
     assert targets.boxes[1, 1].tolist() == [0, 0, 0, 0]
-    assert targets.is_ignore.tolist() == [[False], [True]]
+    assert targets.is_ignore[:, :2].tolist() == [[False, False], [True, False]]
     assert targets.ignore_boxes[1, 0].tolist() == [0.5, 0.5, 1, 1]
 
 
-def test_batch_without_any_object_keeps_one_empty_place() -> None:
-    targets = Collate()([sample(), sample()]).targets
-    assert targets.boxes.shape == (2, 1, 4)
-    assert not targets.is_object.any()
-    assert targets.ignore_boxes.shape == (2, 0, 4)
+@pytest.mark.parametrize(("count", "width"), [(0, 8), (1, 8), (8, 8), (9, 16), (93, 96)])
+def test_widths_come_in_few_classes(count: int, width: int) -> None:
+    boxes = [[0.0, 0, 5, 5]] * count
+    targets = Collate()([sample(10, 10, boxes), sample(10, 10)]).targets
+    assert targets.boxes.shape == (2, width, 4)
+    assert (int(targets.is_object.sum()), targets.most_objects) == (count, count)
+
+
+def test_batch_without_any_crowd_has_no_place_for_one() -> None:
+    assert Collate()([sample(), sample()]).targets.ignore_boxes.shape == (2, 0, 4)
+
+
+def test_targets_say_the_size_of_the_unpadded_images() -> None:
+    targets = Collate()([sample(10, 20), sample(40, 30)]).targets
+    assert targets.sizes.tolist() == [[10, 20], [40, 30]]
+    assert targets.frame()[0].tolist() == [20, 10, 20, 10]
 
 
 def test_ids_and_original_sizes_follow_the_samples() -> None:

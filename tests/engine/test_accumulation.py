@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import spawn
 from deta.assign import IoUAssigner
 from deta.data import CocoDataModule
 from deta.engine.tracking import MetricsLogger
-from deta.losses import Criterion
+from deta.losses import Criterion, QueryCriterion
 from tests.data.folders import annotation, data_module, document, image, write_image, write_json
 from tests.engine.tiny import detection_module, logged, make_trainer
 
@@ -71,7 +71,7 @@ class GradientsOfSteps(pl.Callback):
 def criterion(**changes: Any) -> Criterion:  # noqa: ANN401
     """Rules that decide nothing at random, since random numbers belong to the place of a batch."""
     rules = {"layer_assigner": IoUAssigner(gamma=None), "proposal_assigner": IoUAssigner(tau=0.7, gamma=None)}
-    return Criterion(**{**rules, **changes})
+    return QueryCriterion(**{**rules, **changes})
 
 
 def train(folder: Path, logs: Path, *, batch_size: int, **options: Any) -> list[Gradients]:  # noqa: ANN401

@@ -4,7 +4,7 @@ import torch
 
 from deta.engine.assignment_pictures import draw_assigned
 from deta.engine.pictures import class_colour
-from deta.structures import Candidates, Matches, MatchStatistics
+from deta.structures import Matches, Prediction
 from tests.engine.test_pictures import pixel, scene
 
 REFERENCES = torch.tensor([[[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.6, 0.6], [0.2, 0.2, 0.1, 0.1]]])
@@ -13,9 +13,9 @@ REFERENCES = torch.tensor([[[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.6, 0.6], [0.2, 0.
 def draw(owners: list[int]) -> torch.Tensor:
     """The scene with its one object, in the middle, and three references, as drawn below the title."""
     batch, _ = scene()
-    candidates = Candidates(REFERENCES, REFERENCES, torch.zeros(1, 3, 1), torch.ones(1, 3, dtype=torch.bool))
-    matches = Matches(torch.tensor([owners]), MatchStatistics(*[torch.zeros(())] * 9))
-    picture = draw_assigned(batch, candidates, matches, 0, names=["cat", "dog"], title="stage")
+    prediction = Prediction(torch.zeros(1, 3, 1), REFERENCES, REFERENCES)
+    matches = Matches(torch.tensor([owners]))
+    picture = draw_assigned(batch, prediction, matches, 0, names=["cat", "dog"], title="stage")
     return picture[:, picture.shape[1] - 400 :]
 
 

@@ -54,8 +54,8 @@ def test_restored_weights_give_identical_outputs(trained: tuple[Path, torch.nn.M
     assert load_weights(other, read_checkpoint(folder)) == []
     with torch.no_grad():
         expected, found = (network.eval()(*images()) for network in (detector, other))
-    assert torch.equal(expected.layers[-1].logits, found.layers[-1].logits)
-    assert torch.equal(expected.layers[-1].boxes, found.layers[-1].boxes)
+    assert torch.equal(expected.final.logits, found.final.logits)
+    assert torch.equal(expected.final.boxes, found.final.boxes)
 
 
 def test_a_run_directory_means_its_best_checkpoint_and_else_its_last(tmp_path: Path) -> None:

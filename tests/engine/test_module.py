@@ -1,7 +1,6 @@
 """Training and validation of a small detector, as Lightning runs them."""
 
 import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
+from deta.assign import Draw
 from deta.data import ShapesDataModule
 from deta.engine.module import DetectionModule
 from deta.engine.tracking import read_metrics
@@ -28,24 +28,15 @@ class Recorder(Criterion):
     """A criterion that keeps what it was given."""
 
     def __init__(self) -> None:
-        rules = criterion()
-        super().__init__(layer_assigner=rules.layer_assigner, proposal_assigner=rules.proposal_assigner)
+        super().__init__(criterion().rules)
         self.outputs: list[DetectionOutput] = []
-        self.draws: list[int] = []
+        self.draws: list[float] = []
 
-    def __call__(
-        self,
-        output: DetectionOutput,
-        targets: Targets,
-        *,
-        generator: torch.Generator | None = None,
-        average: Callable[[Tensor], Tensor] | None = None,
-    ) -> Losses:
-        """Record the output and the seed of the random choices."""
-        assert generator is not None
+    def __call__(self, output: DetectionOutput, targets: Targets, draw: Draw) -> Losses:
+        """Record the output and a first random number."""
         self.outputs.append(output.detach())
-        self.draws.append(generator.initial_seed())
-        return super().__call__(output, targets, generator=generator, average=average)
+        self.draws.append(float(draw.uniform("first", (), torch.device("cpu"))))
+        return super().__call__(output, targets, draw)
 
 
 def fit(module: DetectionModule, data: ShapesDataModule, folder: Path, **options: Any) -> pl.Trainer:  # noqa: ANN401
@@ -148,9 +139,7 @@ def test_half_precision_reaches_the_network_and_not_the_losses(cache: Path, tmp_
     assert set(inside) == {torch.bfloat16}
     assert len(recorder.outputs) == 2  # a training and a validation batch
     for output in recorder.outputs:
-        assert output.proposals is not None
-        tensors = [output.proposals.logits, output.proposals.boxes, output.proposals.anchors]
-        tensors += [tensor for layer in output.layers for tensor in (layer.logits, layer.boxes, layer.references)]
+        tensors = [tensor for part in output.stages.values() for tensor in (part.logits, part.boxes, part.priors)]
         assert {tensor.dtype for tensor in tensors} == {torch.float32}
     assert all(math.isfinite(loss) for loss in logged(tmp_path, "train/loss"))
 

@@ -43,6 +43,8 @@ def scene() -> tuple[Batch, Detections]:
         areas=torch.tensor([[8000.0, 0]]),
         ignore_boxes=torch.tensor([[[0.1, 0.85, 0.2, 0.3]]]),
         is_ignore=torch.tensor([[True]]),
+        sizes=torch.tensor([[400.0, 500.0]]),
+        most_objects=1,
     )
     batch = Batch(images, is_padding, targets, torch.tensor([7]), torch.tensor([[800, 1000]]))
     boxes = torch.tensor([[[400.0, 320, 600, 480], [20, 20, 60, 60], [0, 0, 0, 0]]])

@@ -14,7 +14,7 @@ from deta.engine.checkpoint import make_metadata
 from deta.engine.evaluation import CocoEvaluator
 from deta.engine.module import DetectionModule
 from deta.engine.tracking import MetricsLogger, read_metrics
-from deta.losses import Criterion
+from deta.losses import Criterion, QueryCriterion
 from deta.models.postprocess import NMS
 from tests.models.tiny import tiny_detector
 
@@ -37,7 +37,7 @@ def shapes(cache: Path, *, num_train: int = 4, num_val: int = 2, **changes: Any)
 
 def criterion() -> Criterion:
     """The paper's rule in both stages."""
-    return Criterion(layer_assigner=IoUAssigner(tau=0.6), proposal_assigner=IoUAssigner(tau=0.7, gamma=None))
+    return QueryCriterion(layer_assigner=IoUAssigner(tau=0.6), proposal_assigner=IoUAssigner(tau=0.7, gamma=None))
 
 
 def detection_module(data: CocoDataModule, *, model_seed: int = 0, **changes: Any) -> DetectionModule:  # noqa: ANN401

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deta.models.attention import use_backend
 from deta.models.checkpoint import to_release
+from deta.structures import StageKey
 from tests.golden.detectors import reference_detector
 
 if TYPE_CHECKING:
@@ -29,18 +30,20 @@ def test_detector_equals_reference(case: "GoldenCase", backend: str, monkeypatch
         memory = detector.encode(features, is_padding)
         queries, _ = detector.proposals(memory)
         output = detector.forward_features(features, is_padding)
+    layers, first = list(output.of_role("layers").values()), output.stages.get(StageKey("first"))
     expected = case.outputs
     num_queries = len(expected["query_embed"])  # learned queries are stored for one image
     _assert_close(memory.tokens[:, ::16], expected["memory_every16"])
     _assert_close(queries.position[:num_queries], expected["query_embed"])
     _assert_close(queries.content[:num_queries], expected["tgt"])
-    _assert_close(layers[0].priors, expected["init_reference"])
+    _assert_close(queries.references, expected["init_reference"])
     names = [f"aux{layer}_pred" for layer in range(len(layers) - 1)] + ["pred"]
     for layer, name in zip(layers, names, strict=True):
         _assert_close(layer.logits, expected[f"{name}_logits"])
         _assert_close(layer.boxes, expected[f"{name}_boxes"])
-    assert (output.proposals is not None) == case.config["two_stage"]
-    if output.proposals is not None:
+    assert (first is not None) == case.config["two_stage"]
+    if first is not None:
+        assert layers[0].source is not None
         assert torch.equal(layers[0].source.cpu(), expected["topk_proposals"])
         _assert_close(first.logits, expected["enc_pred_logits"])
         _assert_close(first.boxes, expected["enc_pred_boxes"])

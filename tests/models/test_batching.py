@@ -13,10 +13,9 @@ def test_images_of_one_size_are_detected_alike_in_any_batch() -> None:
     sizes = torch.tensor([[480, 640]] * 3)
     postprocess = NMS(max_detections=20)
     with torch.no_grad():
-        together = postprocess(detector(pixels, is_padding).layers[-1], sizes)
+        together = postprocess(detector(pixels, is_padding).final, sizes)
         alone = [
-            postprocess(detector(pixels[k : k + 1], is_padding[k : k + 1]).layers[-1], sizes[k : k + 1])
-            for k in range(3)
+            postprocess(detector(pixels[k : k + 1], is_padding[k : k + 1]).final, sizes[k : k + 1]) for k in range(3)
         ]
     for name in ("boxes", "scores", "labels", "is_detection"):
         found = torch.cat([getattr(detections, name) for detections in alone])
@@ -28,6 +27,6 @@ def test_content_of_padding_does_not_matter() -> None:
     pixels, is_padding = images()
     noisy = torch.where(is_padding[:, None], torch.randint_like(pixels, 256), pixels)
     with torch.no_grad():
-        clean, disturbed = (detector(batch, is_padding).layers[-1] for batch in (pixels, noisy))
+        clean, disturbed = (detector(batch, is_padding).final for batch in (pixels, noisy))
     assert torch.equal(clean.boxes, disturbed.boxes)
     assert torch.equal(clean.logits, disturbed.logits)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from deta.models import Decoder
-from deta.models.groups import consecutive_groups, group_mask
+from deta.models.groups import attention_mask
 from deta.models.heads import PredictionHead
 from deta.models.tokens import FeatureTokens, Queries
-from deta.structures import LayerPrediction
+from deta.structures import Prediction
 from tests.models.tiny import HIDDEN_DIM, tokens
 
 
@@ -42,11 +42,11 @@ def heads(count: int) -> list[PredictionHead]:
 def test_every_layer_starts_from_the_boxes_of_the_one_before() -> None:
     queries = start()
     layers = decoder()(queries, memory(), heads(3))
-    assert torch.equal(layers[0].references, queries.references)
+    assert torch.equal(layers[0].priors, queries.references)
     for before, after in itertools.pairwise(layers):
-        assert torch.equal(after.references, before.boxes)
+        assert torch.equal(after.priors, before.boxes)
         assert not torch.equal(after.boxes, before.boxes)
-        assert not after.references.requires_grad
+        assert not after.priors.requires_grad
 
 
 def test_box_of_a_later_layer_does_not_train_an_earlier_head() -> None:
@@ -59,17 +59,22 @@ def test_box_of_a_later_layer_does_not_train_an_earlier_head() -> None:
 def test_without_refinement_every_layer_starts_from_the_first_references() -> None:
     queries = start(reference_size=2)
     layers = decoder(refine="none")(queries, memory(), heads(1) * 3)
-    assert all(torch.equal(layer.references, queries.references) for layer in layers)
+    assert all(torch.equal(layer.priors, layer.boxes) for layer in layers)  # a point is no box
+    again = decoder(refine="none")(queries, memory(), heads(1) * 3)
+    assert all(torch.equal(layer.boxes, other.boxes) for layer, other in zip(layers, again, strict=True))
 
 
-def test_points_become_boxes_after_the_first_layer() -> None:
+def test_the_prior_of_a_point_is_the_box_predicted_from_it() -> None:
     layers = decoder()(start(reference_size=2), memory(), heads(3))
-    assert [layer.references.shape[-1] for layer in layers] == [2, 4, 4]
+    assert torch.equal(layers[0].priors, layers[0].boxes)
+    assert torch.equal(layers[1].priors, layers[0].boxes)
+    assert not layers[0].priors.requires_grad
 
 
 def test_groups_do_not_influence_each_other() -> None:
     queries, made = start(), heads(3)
-    mask = group_mask(consecutive_groups([("first", 4), ("second", 2)]), torch.device("cpu"))
+    part = queries.map(lambda tensor: tensor[:, :4]), queries.map(lambda tensor: tensor[:, 4:])
+    mask = attention_mask({"layers": part[0], "copy": part[1]}, {"copy": "own"})
     content = queries.content.clone()
     content[:, 4:] += 1
     changed = Queries(content, queries.position, queries.references)
@@ -120,6 +125,6 @@ def _memory(pixels: Tensor, mask: Tensor) -> FeatureTokens:
     )
 
 
-def _last(queries: Queries, made: list[PredictionHead]) -> LayerPrediction:
-    layers: tuple[LayerPrediction, ...] = decoder()(queries, memory(), made)
+def _last(queries: Queries, made: list[PredictionHead]) -> Prediction:
+    layers: tuple[Prediction, ...] = decoder()(queries, memory(), made)
     return layers[-1]

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, TorchvisionBackbone
 from deta.models.selection import TopK
+from deta.structures import StageKey
 from tests.models.tiny import HIDDEN_DIM, SMALL, images, tiny_detector
 
 
@@ -16,9 +17,7 @@ def test_every_trained_parameter_receives_a_finite_gradient() -> None:
     for head in detector.heads:
         torch.nn.init.normal_(head.get_parameter("box_deltas.last.weight"))
     output = detector(*images())
-    assert output.proposals is not None
-    loss = output.proposals.logits.sum() + output.proposals.boxes.square().sum()
-    (loss + sum(layer.logits.sum() + layer.boxes.square().sum() for layer in output.layers)).backward()
+    sum(part.logits.sum() + part.boxes.square().sum() for part in output.stages.values()).backward()
     without = [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == []
 
@@ -29,8 +28,7 @@ def test_tiny_images_work(train: bool, learned: bool) -> None:
     detector = tiny_detector(learned=learned, num_queries=300).train(train)
     output = detector(*images(64, 64))
     num_queries = 300 if learned else 64 + 16 + 4 + 1
-    assert output.layers[-1].boxes.shape == (2, num_queries, 4)
-    assert output.groups[0].stop == num_queries
+    assert output.final.boxes.shape == (2, num_queries, 4)
 
 
 def test_an_image_too_narrow_for_the_backbone_is_padded() -> None:
@@ -41,7 +39,7 @@ def test_an_image_too_narrow_for_the_backbone_is_padded() -> None:
     with pytest.raises(RuntimeError):
         detector.backbone(detector.normalise(narrow, is_padding))
     padded = functional.pad(narrow, (0, 0, 0, 12)), functional.pad(is_padding, (0, 0, 0, 12), value=True)
-    found, expected = (detector.eval()(*batch).layers[-1] for batch in ((narrow, is_padding), padded))
+    found, expected = (detector.eval()(*batch).final for batch in ((narrow, is_padding), padded))
     assert torch.equal(found.boxes, expected.boxes)
     assert torch.equal(found.logits, expected.logits)
 
@@ -51,23 +49,23 @@ def test_pixels_under_padding_do_not_matter() -> None:
     pixels, is_padding = images()
     first = detector(pixels, is_padding)
     second = detector(pixels.masked_fill(is_padding[:, None], 255), is_padding)
-    assert torch.equal(first.layers[-1].logits, second.layers[-1].logits)
-    assert torch.equal(first.layers[-1].boxes, second.layers[-1].boxes)
+    assert torch.equal(first.final.logits, second.final.logits)
+    assert torch.equal(first.final.boxes, second.final.boxes)
 
 
 def test_order_of_images_does_not_matter() -> None:
     detector = tiny_detector().eval()
     pixels, is_padding = images()
-    first = detector(pixels, is_padding).layers[-1]
-    second = detector(pixels.flip(0), is_padding.flip(0)).layers[-1]
+    first = detector(pixels, is_padding).final
+    second = detector(pixels.flip(0), is_padding.flip(0)).final
     torch.testing.assert_close(second.boxes.flip(0), first.boxes)
 
 
 def test_bytes_and_fractions_are_the_same_image() -> None:
     detector = tiny_detector().eval()
     pixels, is_padding = images()
-    fractions = detector(pixels.float() / 255, is_padding).layers[-1]
-    assert torch.equal(detector(pixels, is_padding).layers[-1].boxes, fractions.boxes)
+    fractions = detector(pixels.float() / 255, is_padding).final
+    assert torch.equal(detector(pixels, is_padding).final.boxes, fractions.boxes)
 
 
 def test_mean_colour_becomes_zero() -> None:
@@ -81,10 +79,7 @@ def test_output_is_float32_under_autocast() -> None:
     detector = tiny_detector()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = detector(*images())
-    assert output.proposals is not None
-    tensors = [output.proposals.logits, output.proposals.boxes, output.proposals.anchors]
-    for layer in output.layers:
-        tensors += [layer.logits, layer.boxes, layer.references]
+    tensors = [tensor for part in output.stages.values() for tensor in (part.logits, part.boxes, part.priors)]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
 
 
@@ -96,12 +91,12 @@ def test_selection_can_be_swapped_without_changing_a_weight() -> None:
 def test_without_refinement_there_is_one_head() -> None:
     detector = tiny_detector(learned=True, refine="none")
     assert len(detector.heads) == 1
-    assert len(detector(*images()).layers) == 2
+    assert len(detector(*images()).of_role("layers")) == 2
 
 
 def test_points_without_size_start_as_small_boxes() -> None:
     output = tiny_detector(learned=True)(*images())
-    torch.testing.assert_close(output.layers[0].boxes[..., 2:], torch.full((2, 20, 2), 0.1192029))
+    torch.testing.assert_close(output.stages[StageKey("layers", 0)].boxes[..., 2:], torch.full((2, 20, 2), 0.1192029))
 
 
 def test_parameters_with_their_own_learning_rate_are_known_by_name() -> None:
@@ -126,7 +121,7 @@ def test_compiled_detector_equals_eager_detector() -> None:
     detector = tiny_detector()
     batch = images()
     compiled = torch.compile(detector, backend="aot_eager", fullgraph=True)
-    expected, found = (model(*batch).layers[-1] for model in (detector, compiled))
+    expected, found = (model(*batch).final for model in (detector, compiled))
     torch.testing.assert_close(found.boxes, expected.boxes)
     gradients = []
     for layer in (expected, found):

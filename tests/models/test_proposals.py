@@ -27,27 +27,27 @@ def stage(**options: object) -> EncoderProposals:
 def test_references_are_the_boxes_of_the_chosen_positions(memory: FeatureTokens) -> None:
     queries, proposals = stage()(memory)
     for image in range(2):
-        chosen = proposals.boxes[image, proposals.selected[image]]
+        chosen = proposals.boxes[image, queries.source[image]]
         assert torch.equal(queries.references[image], chosen)
-        scores = proposals.logits[image, :, 0].masked_fill(~proposals.is_valid[image], -torch.inf)
-        assert torch.equal(proposals.selected[image], scores.topk(6).indices)
+        scores = proposals.logits[image, :, 0].masked_fill(~proposals.may_match[image], -torch.inf)
+        assert torch.equal(queries.source[image], scores.topk(6).indices)
 
 
 def test_untrained_proposals_are_the_anchors(memory: FeatureTokens) -> None:
     _, proposals = stage()(memory)
-    torch.testing.assert_close(proposals.boxes, proposals.anchors)
+    torch.testing.assert_close(proposals.boxes, proposals.priors)
 
 
 def test_positions_on_padding_are_neither_valid_nor_chosen(memory: FeatureTokens) -> None:
-    _, proposals = stage()(memory)
-    assert torch.equal(proposals.is_valid, ~memory.is_padding)
-    assert proposals.is_valid.gather(1, proposals.selected).all()
+    queries, proposals = stage()(memory)
+    assert torch.equal(proposals.may_match, ~memory.is_padding)
+    assert proposals.may_match.gather(1, queries.source).all()
 
 
 def test_fewer_positions_than_queries_give_one_query_each(memory: FeatureTokens) -> None:
-    queries, proposals = stage(num_queries=100)(memory)
+    queries, _ = stage(num_queries=100)(memory)
     assert queries.content.shape == (2, 20, HIDDEN_DIM)
-    assert proposals.selected.sort(dim=1).values.tolist() == [list(range(20))] * 2
+    assert queries.source.sort(dim=1).values.tolist() == [list(range(20))] * 2
 
 
 def test_queries_carry_no_gradient_to_the_first_stage(memory: FeatureTokens) -> None:
@@ -71,24 +71,24 @@ def test_content_from_position_alone_ignores_the_features(memory: FeatureTokens)
     other = FeatureTokens(
         memory.tokens.flip(-1), memory.is_padding, memory.valid_sizes, memory.valid_ratios, memory.spatial_shapes
     )
-    references = torch.full((2, 6, 4), 0.5)
+    references, source = torch.full((2, 6, 4), 0.5), torch.zeros(2, 6, dtype=torch.int64)
     features = [first.project(m.tokens, ~m.is_padding)[:, :6] for first in [by_features] for m in (memory, other)]
     assert torch.equal(
-        by_position._queries(features[0], references).content,
-        by_position._queries(features[1], references).content,
+        by_position._queries(features[0], references, source).content,
+        by_position._queries(features[1], references, source).content,
     )
     assert not torch.equal(
-        by_features._queries(features[0], references).content,
-        by_features._queries(features[1], references).content,
+        by_features._queries(features[0], references, source).content,
+        by_features._queries(features[1], references, source).content,
     )
     assert not hasattr(by_position, "content_projection")
 
 
 def test_more_class_outputs_are_possible_as_in_the_release(memory: FeatureTokens) -> None:
-    _, proposals = stage(num_classes=7)(memory)
+    queries, proposals = stage(num_classes=7)(memory)
     assert proposals.logits.shape == (2, 20, 7)
     scores = proposals.logits[0, :, 0]
-    assert torch.equal(proposals.selected[0], scores.topk(6).indices)
+    assert torch.equal(queries.source[0], scores.topk(6).indices)
 
 
 def test_learned_queries_are_equal_for_every_image(memory: FeatureTokens) -> None:

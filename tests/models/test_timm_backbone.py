@@ -63,7 +63,7 @@ def test_a_detector_pads_images_to_what_the_network_takes() -> None:
     detector.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
     output = detector(*images(48, 80))
     assert seen == [(48, 96)]
-    assert output.layers[-1].boxes.isfinite().all()
+    assert output.final.boxes.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["beit_base_patch16_224", "crossvit_tiny_240"])

@@ -11,27 +11,33 @@ from deta.engine.callbacks import AssignmentStatistics
 from deta.engine.callbacks.assignment import summary
 from deta.engine.module import DetectionModule
 from deta.engine.tracking import read_metrics
-from deta.losses import Criterion
-from deta.structures import SIZE_NAMES, Batch, Matches, MatchStatistics, Targets
+from deta.losses import QueryCriterion
+from deta.structures import SIZE_NAMES, Batch, Matches, MatchStatistics, StageKey, Targets
 from tests.engine.tiny import detection_module, logged, make_trainer, shapes
+
+Step = tuple[Targets, dict[StageKey, Matches]]
 
 
 class Recorder(pl.Callback):
     """Keeps objects and assignments of every training step."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[Targets, dict[str, Matches]]] = []
+        self.steps: list[tuple[Targets, dict[StageKey, Matches]]] = []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
         """Record."""
         assert isinstance(pl_module, DetectionModule)
-        assert pl_module.losses is not None
-        self.steps.append((batch.targets, dict(pl_module.losses.matches)))
+        assert pl_module.last is not None
+        assert pl_module.last.losses is not None
+        matches = {key: made.classes for key, made in pl_module.last.losses.matches.items()}
+        self.steps.append((batch.targets, matches))
 
 
-def positives_of_objects(steps: list[tuple[Targets, dict[str, Matches]]], stage: str) -> list[tuple[int, int]]:
+def positives_of_objects(
+    steps: list[tuple[Targets, dict[StageKey, Matches]]], stage: StageKey
+) -> list[tuple[int, int]]:
     """Object size and number of positives of every object."""
     counts = []
     for targets, matches in steps:
@@ -50,7 +56,7 @@ def test_the_logged_figures_of_an_epoch_are_those_of_a_count_by_hand(cache: Path
     trainer.fit(detection_module(data), datamodule=data)
     assert len(recorder.steps) == 8
     for epoch, steps in enumerate((recorder.steps[:4], recorder.steps[4:])):
-        for name, stage in (("proposals", "proposals"), ("layers", "layer1")):
+        for name, stage in (("proposals", StageKey("first")), ("layers", StageKey("layers"))):
             counts = positives_of_objects(steps, stage)
             for suffix, sizes in {"": {0, 1, 2}, "_small": {0}, "_medium": {1}, "_large": {2}}.items():
                 chosen = [positives for size, positives in counts if size in sizes]
@@ -64,7 +70,7 @@ def test_the_logged_figures_of_an_epoch_are_those_of_a_count_by_hand(cache: Path
 
 def test_one_to_one_assignment_shows_one_positive_per_object(cache: Path, tmp_path: Path) -> None:
     data = shapes(cache)
-    one_to_one = Criterion(
+    one_to_one = QueryCriterion(
         layer_assigner=HungarianAssigner(), proposal_assigner=HungarianAssigner(), rematch="per_layer"
     )
     trainer = make_trainer(tmp_path, callbacks=[AssignmentStatistics()], limit_val_batches=0)
@@ -78,20 +84,23 @@ def test_every_layer_with_an_assignment_of_its_own_is_logged(cache: Path, tmp_pa
     stages: dict[str, set[str]] = {}
     for rematch in ("once", "per_layer"):
         data, folder = shapes(cache), tmp_path / rematch
-        rule = Criterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(), rematch=rematch)
+        rule = QueryCriterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(), rematch=rematch)
         callbacks: list[pl.Callback] = [AssignmentStatistics(), recorder := Recorder()]
         trainer = make_trainer(folder, callbacks=callbacks, limit_val_batches=0)
         trainer.fit(detection_module(data, criterion=rule), datamodule=data)
         keys = {key for row in read_metrics(folder / "metrics.jsonl") for key in row if key.startswith("assign/")}
         stages[rematch] = {key.split("/")[1] for key in keys}
-        for name, stage in (("layer0", "layer0"), ("layers", "layer1")):
-            counts = [positives for _, positives in positives_of_objects(recorder.steps, stage)]
+        keys_of = {"layer0": StageKey("layers", 0), "layers": StageKey("layers", 1)}
+        for name, key in keys_of.items():
+            if rematch == "once":
+                key = StageKey("layers")
+            counts = [positives for _, positives in positives_of_objects(recorder.steps, key)]
             expected = [] if name not in stages[rematch] else [pytest.approx(sum(counts) / len(counts))]
             assert logged(folder, f"assign/{name}/positives_per_object") == expected
     assert stages == {"once": {"proposals", "layers"}, "per_layer": {"proposals", "layer0", "layers"}}
 
 
-def statistics(**changes: object) -> MatchStatistics:
+def statistics(*, noted: dict[str, object] | None = None, **changes: object) -> MatchStatistics:
     """Four images: four small objects with three positives of IoU 0.2, 0.3, 0.4; one large one with five of 0.9."""
     values: dict[str, object] = {
         "num_images": 4,
@@ -99,13 +108,14 @@ def statistics(**changes: object) -> MatchStatistics:
         "num_positives": (3, 0, 5),
         "num_unmatched": (1, 0, 0),
         "sum_iou": (0.9, 0, 4.5),
-        "num_rescued": (3, 0, 1),
-        "num_contested": 6,
         "num_ignored": 2,
-        "num_cut_images": 1,
         **changes,
     }
-    return MatchStatistics(**{name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()})
+    notes = {"rescued": (3, 0, 1), "contested": (2, 0, 4), "cut": 1} if noted is None else noted
+    return MatchStatistics(
+        **{name: torch.tensor(value, dtype=torch.float32) for name, value in values.items()},
+        noted={name: torch.tensor(value, dtype=torch.float32) for name, value in notes.items()},
+    )
 
 
 def test_sums_become_shares_and_means() -> None:
@@ -123,6 +133,10 @@ def test_sums_become_shares_and_means() -> None:
             "rescued_share": 4 / 8,
             "rescued_share_small": 1.0,
             "rescued_share_large": 1 / 5,
+            "rescued_per_image": 4 / 4,
+            "contested_share": 6 / 8,
+            "contested_share_small": 2 / 3,
+            "contested_share_large": 4 / 5,
             "contested_per_image": 6 / 4,
             "ignored_per_image": 2 / 4,
             "cut_images_share": 1 / 4,
@@ -132,10 +146,15 @@ def test_sums_become_shares_and_means() -> None:
 
 def test_figures_without_anything_behind_them_are_left_out() -> None:
     nothing = (0, 0, 0)
-    unmatched = statistics(num_positives=nothing, num_unmatched=(4, 0, 1), sum_iou=nothing, num_rescued=nothing)
+    unmatched = statistics(num_positives=nothing, num_unmatched=(4, 0, 1), sum_iou=nothing)
     names = set(summary(unmatched))
     assert {f"unmatched_share{size}" for size in ("", "_small", "_large")} <= names
     assert not {name for name in names if name.startswith(("mean_iou", "rescued_share"))}
     assert not {name for name in names if name.endswith(f"_{SIZE_NAMES[1]}")}
     empty = statistics(num_objects=nothing, num_positives=nothing)
-    assert set(summary(empty)) == {"contested_per_image", "ignored_per_image", "cut_images_share"}
+    assert set(summary(empty)) == {
+        "rescued_per_image",
+        "contested_per_image",
+        "ignored_per_image",
+        "cut_images_share",
+    }

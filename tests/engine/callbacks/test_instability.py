@@ -11,9 +11,10 @@ import torch
 from deta.assign import HungarianAssigner, IoUAssigner
 from deta.engine.callbacks import AssignmentInstability
 from deta.engine.module import DetectionModule
+from deta.engine.stage_names import assignment_names
 from deta.engine.tracking import read_metrics
-from deta.losses import Criterion
-from deta.structures import Batch
+from deta.losses import Criterion, QueryCriterion
+from deta.structures import Batch, StageKey
 from tests.engine.tiny import detection_module, logged, make_trainer, shapes
 from tests.models.tiny import tiny_detector
 
@@ -38,19 +39,20 @@ class Recorder(pl.Callback):
     ) -> None:
         """Record."""
         assert isinstance(pl_module, DetectionModule)
-        assert pl_module.losses is not None
-        assert pl_module.output is not None
-        proposals = pl_module.output.proposals
+        last = pl_module.last
+        assert last is not None
+        assert last.losses is not None
         for index, identity in enumerate(batch.image_ids.tolist()):
             seen = self.validations[-1].setdefault(identity, {})
-            for stage, matches in pl_module.losses.matches.items():
-                owners = matches.target[index].clamp(min=-1).tolist()
-                if proposals is not None and stage != "proposals":
-                    dense = [-1] * proposals.boxes.shape[1]
-                    for query, position in enumerate(proposals.selected[index].tolist()):
+            for name, key in assignment_names(last.losses.matches).items():
+                owners = last.losses.matches[key].classes.target[index].clamp(min=-1).tolist()
+                source = last.output.final.source
+                if key.role != "first" and source is not None:
+                    dense = [-1] * last.output.stages[StageKey("first")].num_candidates
+                    for query, position in enumerate(source[index].tolist()):
                         dense[position] = owners[query]
                     owners = dense
-                seen[stage] = tuple(owners)
+                seen[name] = tuple(owners)
 
 
 def train(cache: Path, folder: Path, *callbacks: pl.Callback, **module_options: Any) -> Recorder:  # noqa: ANN401
@@ -64,7 +66,7 @@ def train(cache: Path, folder: Path, *callbacks: pl.Callback, **module_options: 
 
 def one_to_one(*, is_two_stage: bool) -> Criterion:
     proposals = HungarianAssigner() if is_two_stage else None
-    return Criterion(layer_assigner=HungarianAssigner(), proposal_assigner=proposals, rematch="per_layer")
+    return QueryCriterion(layer_assigner=HungarianAssigner(), proposal_assigner=proposals, rematch="per_layer")
 
 
 def expected(recorder: Recorder, stage: str, num_images: int) -> list[tuple[float, float]]:
@@ -93,28 +95,28 @@ def test_one_to_one_assignment_gives_the_published_score(cache: Path, tmp_path: 
     options = {"detector": tiny_detector(num_classes=6, learned=learned)}
     rule = one_to_one(is_two_stage=not learned)
     recorder = train(cache, tmp_path, AssignmentInstability(num_images=9), criterion=rule, lr=1e-2, **options)
-    stages = {"layer0": "layer0", "layers": "layer1"} | ({} if learned else {"proposals": "proposals"})
-    for name, stage in stages.items():
-        values = expected(recorder, stage, NUM_IMAGES)
+    names = ["layer0", "layers"] if learned else ["layer0", "layers", "proposals"]
+    for name in names:
+        values = expected(recorder, name, NUM_IMAGES)
         assert logged_figures(tmp_path, name) == [pytest.approx(value) for value in values]
         assert len(values) == NUM_EPOCHS - 1
         assert any(changed > 0 for changed, _ in values)
 
 
 def test_one_to_many_assignment_gives_the_overlap_of_sets_of_the_first_images(cache: Path, tmp_path: Path) -> None:
-    rule = Criterion(layer_assigner=IoUAssigner(tau=0.2), proposal_assigner=IoUAssigner(tau=0.2, gamma=None))
+    rule = QueryCriterion(layer_assigner=IoUAssigner(tau=0.2), proposal_assigner=IoUAssigner(tau=0.2, gamma=None))
     recorder = train(cache, tmp_path, AssignmentInstability(num_images=1), criterion=rule, lr=1e-2)
-    for name, stage in {"layers": "layer0", "proposals": "proposals"}.items():
-        assert logged_figures(tmp_path, name) == [pytest.approx(value) for value in expected(recorder, stage, 1)]
+    for name in ("layers", "proposals"):
+        assert logged_figures(tmp_path, name) == [pytest.approx(value) for value in expected(recorder, name, 1)]
     assert logged_figures(tmp_path, "proposals") == [(0, 0)] * (NUM_EPOCHS - 1)  # anchors stay where they are
     assert any(distance > 0 for _, distance in logged_figures(tmp_path, "layers"))
 
 
 def test_weights_that_stay_give_no_instability_even_where_sampling_cuts(cache: Path, tmp_path: Path) -> None:
     rule = IoUAssigner(tau=0.0, max_per_target=None, gamma=0.1)
-    options = {"criterion": Criterion(layer_assigner=rule, proposal_assigner=IoUAssigner()), "lr": 0.0}
+    options = {"criterion": QueryCriterion(layer_assigner=rule, proposal_assigner=IoUAssigner()), "lr": 0.0}
     recorder = train(cache, tmp_path, AssignmentInstability(), **options)
-    assert all(vectors["layer0"].count(-1) < len(vectors["layer0"]) for vectors in recorder.validations[0].values())
+    assert all(vectors["layers"].count(-1) < len(vectors["layers"]) for vectors in recorder.validations[0].values())
     assert logged_figures(tmp_path, "layers") == [(0, 0)] * (NUM_EPOCHS - 1)
 
 
@@ -130,20 +132,23 @@ class Renumber(pl.Callback):
     ) -> None:
         """Reverse matches and selection together."""
         assert isinstance(pl_module, DetectionModule)
-        losses, output = pl_module.losses, pl_module.output
-        assert losses is not None
-        assert output is not None
-        assert output.proposals is not None
+        last = pl_module.last
+        assert last is not None
+        assert last.losses is not None
         if self._is_reversed:
-            shared = replace(losses.matches["layer0"], target=losses.matches["layer0"].target.flip(1))
-            matches = {**losses.matches, "layer0": shared, "layer1": shared}
-            pl_module.losses = replace(losses, matches=matches)
-            selected = output.proposals.selected.flip(1)
-            pl_module.output = replace(output, proposals=replace(output.proposals, selected=selected))
+            key = StageKey("layers")
+            made = last.losses.matches[key]
+            made = replace(made, classes=replace(made.classes, target=made.classes.target.flip(1)))
+            stages = {
+                stage: part if part.source is None else replace(part, source=part.source.flip(1))
+                for stage, part in last.output.stages.items()
+            }
+            losses = replace(last.losses, matches={**last.losses.matches, key: made})
+            pl_module.last = replace(last, losses=losses, output=replace(last.output, stages=stages))
 
 
 def test_another_ranking_of_the_same_positions_is_no_change(cache: Path, tmp_path: Path) -> None:
-    rule = Criterion(layer_assigner=IoUAssigner(tau=0.2), proposal_assigner=IoUAssigner())
+    rule = QueryCriterion(layer_assigner=IoUAssigner(tau=0.2), proposal_assigner=IoUAssigner())
     train(cache, tmp_path, Renumber(), AssignmentInstability(), criterion=rule, lr=0.0)
     assert logged_figures(tmp_path, "layers") == [(0, 0)] * (NUM_EPOCHS - 1)
 
