@@ -77,7 +77,7 @@ def main() -> None:
         except (OSError, ValueError) as error:
             print(f"deta: {error}", file=sys.stderr)
             sys.exit(1)
-        if "dry_run=true" in sys.argv:
+        if "dry_run=true" in (word.lower() for word in sys.argv):
             sys.argv[1:] = [*LEAVING_NO_FILES, *sys.argv[1:]]
     sys.argv[1:] = name_first_word(command, sys.argv[1:])
     from deta.commands.application import run_application

@@ -196,7 +196,10 @@ class RecordCells(Callback):
         with read_write(config), open_dict(config):
             config.hydra.callbacks.cells.names = list(cells)
         HydraConfig.instance().set_config(config)  # Hydra gives TrainLauncher.finish no other word of this sweep
-        if config.cluster.submit == "sbatch":
+        if config.dry_run and config.hydra.runtime.choices.get("cluster") == "submitit":
+            print("deta: dry_run=true cannot hold back cluster=submitit: take cluster=sbatch or none", file=sys.stderr)
+            sys.exit(1)
+        if config.cluster.submit == "sbatch" or config.dry_run:
             logging.getLogger(BasicLauncher.__module__).addFilter(_is_no_launch)
         if not config.dry_run:
             add_cells(Path(config.hydra.sweep.dir), cells)
