@@ -3,10 +3,10 @@
     python -m scripts.reference record --commit COMMIT --output DIR      # or --code CHECKOUT
     python -m scripts.reference compare DIR
 
-``record`` runs 50 steps of the demo, its one-to-one twin and the rule of the release with the code of a checkout, once
-as they are and with relative noise of 1e-7 on all gradients, three seeds. ``compare`` makes the same steps with the code
-beside this script, from the recorded weights and with the recorded random numbers of the rules: every loss of steps 1 to
-8 must agree to 1e-5 of its value, later ones to ten times what the noise has done. It prints a table; exit status 1
+``record`` runs 50 steps of the demo, its one-to-one twin and the rule of the release with the code of a checkout, as
+they are and with relative noise of 1e-7 on all gradients, three seeds. ``compare`` makes the same steps with the code
+beside this script, from the recorded weights and with the recorded random numbers of the rules: every loss of steps 1
+to 8 must agree to 1e-5 of its value, later ones to ten times what the noise has done. It prints a table; exit status 1
 if they do not. The record holds for one kind of machine and version of PyTorch; one thread is used.
 """
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("action", choices=("record", "compare"))
     parser.add_argument("folder", type=Path, nargs="?", help="of the record, for compare")
     parser.add_argument("--output", type=Path, help="new folder of the record")
-    parser.add_argument("--code", type=Path, help="checkout whose code makes the steps; default: the one of this script")
+    parser.add_argument("--code", type=Path, help="checkout whose code makes the steps; default: that of this script")
     parser.add_argument("--commit", help="of a checkout that is made for the time being")
     parser.add_argument("--names", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--summary", type=Path, help="file for all recorded losses and spreads")
@@ -56,7 +56,9 @@ def checkout(code: Path | None, commit: str | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "code"
-        subprocess.run(["git", "-C", ROOT, "worktree", "add", "--detach", tree, commit], check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-C", ROOT, "worktree", "add", "--detach", tree, commit], check=True, capture_output=True
+        )
         try:
             yield tree
         finally:
@@ -73,8 +75,8 @@ def run_with(code: Path, module: str, *words: str) -> None:
 
 
 def _compare(folder: Path, names: list[str]) -> bool:
-    from scripts.reference.steps import recorded
     from deta.utils.files import read_json
+    from scripts.reference.steps import recorded
 
     is_fine = True
     print(f"{'':<12} {'steps 1-8: relative':>20} {'steps 9-50: spreads':>20}  worst")
@@ -93,7 +95,7 @@ def _compare(folder: Path, names: list[str]) -> bool:
 def _differences(
     losses: list[dict[str, float]], spread: list[dict[str, float]], found: list[dict[str, float]]
 ) -> tuple[float, float, str]:
-    """Largest relative difference of the first steps, largest in spreads of the later ones, and the place of the latter.
+    """Largest relative difference of the first steps, of the later ones in spreads, and the place of the latter.
 
     A spread below what is granted to the first steps, a tenth of it, counts as that.
     """
@@ -114,8 +116,8 @@ def _differences(
 
 
 def _summarise(folder: Path, path: Path) -> None:
-    from scripts.reference.steps import recorded
     from deta.utils.files import write_json
+    from scripts.reference.steps import recorded
 
     content = {}
     for name in NAMES:

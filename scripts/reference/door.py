@@ -4,6 +4,8 @@ Where a name has moved, this file is what changes; it has to serve both sides, t
 """
 
 import hashlib
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +15,8 @@ from unittest import mock
 import lightning.pytorch as pl
 import torch
 from hydra import compose, initialize_config_dir
-from lightning.pytorch.utilities.types import STEP_OUTPUT
 from omegaconf import DictConfig, open_dict
-from torch import Tensor
+from torch import Tensor, nn
 
 Uniform = Callable[[Sequence[int], Callable[[], Tensor]], Tensor]
 """From the shape of a draw, and what draws it, to the numbers that the rule gets."""
@@ -85,60 +86,51 @@ def uniform_draws(replace: Uniform) -> Iterator[None]:
         yield
 
 
-class Noise(pl.Callback):
-    """Changes every gradient by a random part of itself.
+@contextmanager
+def stopped_after(step: int) -> Iterator[None]:
+    """Until the end of the block a training receives SIGTERM after this step, before it looks whether to save."""
+    from deta.engine.callbacks import ResumeCheckpoint
 
-    Args:
-        size: Standard deviation of the part.
-        seed: Of the noise.
-    """
+    ends = ResumeCheckpoint.on_train_batch_end
 
-    def __init__(self, size: float, seed: int) -> None:
-        self._size = size
-        self._generator = torch.Generator().manual_seed(seed)
+    def signalled(callback: ResumeCheckpoint, trainer: pl.Trainer, *arguments: Any) -> None:  # noqa: ANN401 - handed on
+        if trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        ends(callback, trainer, *arguments)
 
-    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Before anything clips or averages."""
-        for parameter in pl_module.parameters():
-            if parameter.grad is not None:
-                noise = torch.randn(parameter.grad.shape, generator=self._generator)
-                parameter.grad.mul_(1 + self._size * noise)
+    with mock.patch.object(ResumeCheckpoint, "on_train_batch_end", signalled):
+        yield
 
 
-class Watch(pl.Callback):
-    """Keeps what a training does, step by step.
+def metric_rows(run: Path) -> list[dict[str, Any]]:
+    """All rows of ``metrics.jsonl``, without what tells the time."""
+    from deta.engine.tracking import CLOCK_KEYS, read_metrics
 
-    Args:
-        initial: Where the weights before the first step are saved as a checkpoint; None does not.
+    rows = read_metrics(run / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if name not in CLOCK_KEYS} for row in rows]
 
-    Attributes:
-        step: Of the batch under way, from 0.
-        losses: Of every step by their logged names, the total as ``train/loss``.
-        batches: Digest of every batch.
-    """
 
-    def __init__(self, initial: Path | None = None) -> None:
-        self._initial = initial
-        self.step = 0
-        self.losses: list[dict[str, float]] = []
-        self.batches: list[str] = []
+def make_detector(cfg: DictConfig, num_classes: int) -> nn.Module:
+    """The detector of a configuration."""
+    from deta.commands import build
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save."""
-        if self._initial is not None:
-            trainer.save_checkpoint(self._initial, weights_only=True)
+    return build.make_detector(cfg.model, num_classes)
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int  # noqa: ANN401
-    ) -> None:
-        """Note the batch."""
-        self.step = len(self.losses)
-        self.batches.append(batch_digest(batch))
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
-    ) -> None:
-        """Note the losses; the class error is a count, which no tolerance fits."""
-        metrics = trainer.callback_metrics
-        names = [name for name in metrics if name.startswith("train/") and name != "train/class_error"]
-        self.losses.append({name: float(metrics[name]) for name in names})
+def optimizer_groups(cfg: DictConfig, detector: nn.Module) -> list[tuple[str, float, float, list[str]]]:
+    """Name, rate, weight decay and parameters in their order of each group of the optimizer."""
+    from deta.engine.optim import PARAMETER_NAMES, parameter_groups
+
+    factors = {str(part): float(factor) for part, factor in cfg.optimizer.lr_factors.items()}
+    groups = parameter_groups(detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=factors)
+    decay = float(cfg.optimizer.make.weight_decay)
+    return [(str(group["name"]), float(group["lr"]), decay, list(group[PARAMETER_NAMES])) for group in groups]
+
+
+def published_state(detector: nn.Module) -> dict[str, Tensor]:
+    """Its weights as the publications name them."""
+    from deta.models import Detector
+    from deta.models.checkpoint import to_release
+
+    assert isinstance(detector, Detector)
+    return to_release(detector)

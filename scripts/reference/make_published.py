@@ -5,21 +5,21 @@ from pathlib import Path
 
 import torch
 
-from scripts.reference.door import compose_training
+from scripts.reference.door import compose_training, make_detector, published_state
 from scripts.reference.make_stored import SMALL, round_to_bits
-from deta.commands.build import make_detector
-from deta.models.checkpoint import to_release
 
-WORDS = ("experiment=deta_shapes", *SMALL, "model.backbone.channels=[16,16,16]", "model.proposals.num_classes=6")
+NUM_CLASSES = 91
+"""Of publications for COCO, in both stages."""
+WORDS = ("experiment=deta_shapes", *SMALL, f"model.proposals.num_classes={NUM_CLASSES}")
 
 
 def main(path: Path) -> None:
     """Write it; heads that the publications repeat are one tensor."""
     torch.manual_seed(0)
-    detector = make_detector(compose_training(WORDS, path.parent).model, 6)
-    state = to_release(detector)
+    detector = make_detector(compose_training(WORDS, path.parent), NUM_CLASSES)
+    state = published_state(detector)
     for value in detector.state_dict().values():
-        round_to_bits(value, 2)
+        round_to_bits(value, 1)
     torch.save({"model": state}, path)
 
 

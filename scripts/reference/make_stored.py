@@ -40,7 +40,7 @@ RUNS = {
     ),
     "release": (
         "experiment=deta_shapes", "criterion=deta_release", "criterion.proposal_assigner.num_samples=32",
-        "criterion.rematch=per_layer",
+        "criterion.rematch=per_layer", "model.decoder.num_points=2",
     ),
     "averaged": (
         "experiment=deta_shapes", "callbacks=ema", "callbacks.ema.decay=.9",
@@ -70,8 +70,8 @@ def main() -> None:
         _predictions(code)
         _published(code)
     _clean(PLACE / "runs")
+    (PLACE / "runs" / "ends.json").write_text(json.dumps(ends))
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "ends.json").write_text(json.dumps(ends, separators=(",", ":")) + "\n")
     _pack(PLACE / "runs", options.output / "stored.tar.xz")
 
 
@@ -88,7 +88,7 @@ def _half_run(code: Path, name: str, words: Sequence[str]) -> dict[str, Any]:
     shutil.copy(run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt")
     shutil.copytree(run, end)
     run_with(code, "deta", "train", f"ckpt={end}")
-    run_with(code, "scripts.reference.make_outcome", str(end), str(end / "outcome.json"))
+    run_with(code, "scripts.reference.outcome", str(end), str(end / "outcome.json"))
     made: dict[str, Any] = json.loads((end / "outcome.json").read_text())
     return made
 
@@ -108,9 +108,7 @@ def _study_and_sweep(code: Path) -> None:
 
 def _predictions(code: Path) -> None:
     folder = PLACE / "runs" / "predictions"
-    run_with(
-        code, "deta", "eval", f"ckpt={PLACE}/ends/deta_shapes", "save_raw=true", f"hydra.run.dir={folder}"
-    )
+    run_with(code, "deta", "eval", f"ckpt={PLACE}/ends/deta_shapes", "save_raw=true", f"hydra.run.dir={folder}")
     annotations = Path(json.loads((folder / "evaluation.json").read_text())["annotations"])
     shutil.copy(annotations, folder / "annotations.json")
 
@@ -121,11 +119,11 @@ def _published(code: Path) -> None:
 
 
 def _round(path: Path) -> None:
-    """Round the numbers of a checkpoint: weights to 4 significant bits, moments of the optimizer to powers of two."""
+    """Round the numbers of a checkpoint: weights to 2 significant bits, moments of the optimizer to powers of two."""
     content = torch.load(path, weights_only=True)
     for part in ("state_dict", "current_model_state"):
         for value in content.get(part, {}).values():
-            round_to_bits(value, 4)
+            round_to_bits(value, 2)
     for optimizer in content["optimizer_states"]:
         for state in optimizer["state"].values():
             for name in ("exp_avg", "exp_avg_sq"):
@@ -166,8 +164,6 @@ def _pack(folder: Path, path: Path) -> None:
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
     print(f"{path}: {path.stat().st_size} bytes")
-
-
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Names by which what is stored finds its place: ``python -m scripts.reference.names FILE``, with the code beside it."""
+"""Names by which what is stored finds its place: ``python -m scripts.reference.names FILE RUNS``."""
 
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -7,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from scripts.reference.door import compose_training
-from deta.commands.build import make_detector
-from deta.engine.optim import PARAMETER_NAMES, parameter_groups
-from deta.utils.files import write_json
+from deta.utils.files import write_text
+from scripts.reference.door import compose_training, make_detector, optimizer_groups
 
 DETECTORS = {
     "deta_shapes": ("experiment=deta_shapes",),
@@ -23,19 +21,21 @@ NUM_CLASSES = {"deta_shapes": 6, "one_to_one": 6, "deta_r50": 80}
 
 
 def names_of(name: str) -> dict[str, Any]:
-    """Keys of the state dict with shapes, and the groups of the optimizer with the order of their parameters."""
+    """Keys of the state dict with shapes, and the groups of the optimizer.
+
+    The parameters of a group stand in their order, as their places among the keys of the state dict.
+    """
     with tempfile.TemporaryDirectory() as folder:
         cfg = compose_training(DETECTORS[name], Path(folder))
     with torch.device("meta"):
-        detector: nn.Module = make_detector(cfg.model, NUM_CLASSES[name])
-    factors = {str(part): float(factor) for part, factor in cfg.optimizer.lr_factors.items()}
-    groups = parameter_groups(detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=factors)
-    optimizer = torch.optim.AdamW(groups, weight_decay=cfg.optimizer.make.weight_decay)
+        detector = make_detector(cfg, NUM_CLASSES[name])
+    state = {key: list(value.shape) for key, value in detector.state_dict().items()}
+    places = {key: place for place, key in enumerate(state)}
     return {
-        "state": {key: list(value.shape) for key, value in detector.state_dict().items()},
+        "state": state,
         "groups": [
-            {key: group[key] for key in ("name", "lr", "weight_decay", PARAMETER_NAMES)}
-            for group in optimizer.param_groups
+            {"name": group, "lr": lr, "weight_decay": decay, "places": [places[key] for key in parameters]}
+            for group, lr, decay, parameters in optimizer_groups(cfg, detector)
         ],
     }
 
@@ -54,7 +54,8 @@ def keys_of(checkpoint: Path) -> dict[str, Any]:
 def main(path: Path, runs: Sequence[Path]) -> None:
     """Write the names of all detectors, and the keys of the checkpoints of these runs."""
     keys = {run.name: keys_of(run / "checkpoints" / "last.ckpt") for run in runs}
-    write_json(path, {**{name: names_of(name) for name in DETECTORS}, "checkpoints": keys})
+    content = {**{name: names_of(name) for name in DETECTORS}, "checkpoints": keys}
+    write_text(path, json.dumps(content, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

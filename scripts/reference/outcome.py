@@ -1,6 +1,8 @@
 """What a finished training has come to, in a form that does not depend on the names of its parts."""
 
 import hashlib
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,27 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CLOCKS = ("time", "images_per_second", "data_wait", "seconds")
-"""Parts of the names of metrics that no two runs share."""
+from scripts.reference.door import metric_rows
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """Final weights as a hash and a norm, and all rows of metrics that do not tell the time."""
-    from deta.engine.tracking import CLOCK_KEYS, read_metrics
-
+    """Steps, final weights as ``describe`` tells them, and all rows of metrics, in 8 digits."""
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
-    rows = [
-        {name: value for name, value in row.items() if name not in CLOCK_KEYS and not any(c in name for c in CLOCKS)}
-        for row in read_metrics(run / "metrics.jsonl")
-    ]
+    rows = [{name: _short(value) for name, value in row.items()} for row in metric_rows(run)]
     return {"step": content["global_step"], **describe(content["state_dict"]), "rows": rows}
 
 
 def describe(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Hash of all tensors, in whatever order and under whatever names they lie there, and their norm."""
+    """Hash of all tensors, in whatever order and under whatever names they lie there, and their norms, sorted."""
     digests = sorted(
         hashlib.sha256(f"{tuple(value.shape)}".encode() + value.contiguous().numpy().tobytes()).hexdigest()
         for value in state.values()
     )
-    norm = float(torch.stack([value.double().square().sum() for value in state.values()]).sum().sqrt())
-    return {"weights": hashlib.sha256("".join(digests).encode()).hexdigest(), "norm": norm}
+    norms = sorted(_short(float(value.double().norm())) for value in state.values())
+    return {"weights": hashlib.sha256("".join(digests).encode()).hexdigest(), "norms": norms}
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401 - a value of a row
+    return float(f"{value:.8g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":  # RUN FILE
+    Path(sys.argv[2]).write_text(json.dumps(outcome(Path(sys.argv[1]))))

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scripts.reference.door import Noise, Watch, compose_training, load_initial, make_training, uniform_draws
 from deta.utils.files import read_json, write_json
+from scripts.reference.door import compose_training, load_initial, make_training, uniform_draws
+from scripts.reference.watch import Noise, Watch
 
 NUM_STEPS = 50
 NOISE = 1e-7
@@ -76,7 +77,7 @@ def recorded(folder: Path) -> tuple[list[dict[str, float]], list[dict[str, float
 
 
 def spread(losses: Sequence[dict[str, float]], noisy: Sequence[Sequence[dict[str, float]]]) -> list[dict[str, float]]:
-    """Largest difference that noise has made to each loss up to each step: trajectories part, they do not meet again."""
+    """Largest difference that noise has made to each loss up to each step: trajectories part for good."""
     widest = dict.fromkeys(losses[0], 0.0)
     result = []
     for step, values in enumerate(losses):
@@ -127,4 +128,6 @@ def _take(left: list[Tensor], shape: Sequence[int], where: str) -> Tensor:
     for index, value in enumerate(left):
         if tuple(value.shape) == tuple(shape):
             return left.pop(index)
-    raise ValueError(f"{where}: a rule asks for a draw of shape {tuple(shape)}, left are {[tuple(d.shape) for d in left]}")
+    raise ValueError(
+        f"{where}: a rule asks for a draw of shape {tuple(shape)}, left are {[tuple(d.shape) for d in left]}"
+    )
