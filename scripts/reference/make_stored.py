@@ -49,8 +49,11 @@ RUNS = {
 }  # fmt: skip
 """Words of each, of the kinds that users type."""
 LENGTH = ("logger=file", "trainer.max_epochs=3", "schedule.make.milestones=[2]")
+SEARCH = ("logger=file", "trainer.max_epochs=1", "search.num_trials=2")
 STOP = 3
 """Steps of 6 after which a run is stopped, inside its second epoch."""
+_FINISHED = ("study", "sweep", "search")
+"""Folders of runs that are done: nothing reads their checkpoints."""
 _LARGE = ("figures", "pictures", ".matplotlib")
 
 
@@ -67,6 +70,7 @@ def main() -> None:
     with checkout(options.code, options.commit) as code:
         ends = {name: _half_run(code, name, words) for name, words in RUNS.items()}
         _study_and_sweep(code)
+        _search(code)
         _predictions(code)
         _published(code)
     _clean(PLACE / "runs")
@@ -106,6 +110,11 @@ def _study_and_sweep(code: Path) -> None:
     )  # fmt: skip
 
 
+def _search(code: Path) -> None:
+    words = ("search=tau_n", "experiment=deta_shapes", *SMALL, *SEARCH, "search.seconds_between_looks=1")
+    run_with(code, "deta", "search", *words, f"hydra.run.dir={PLACE}/runs/search")
+
+
 def _predictions(code: Path) -> None:
     folder = PLACE / "runs" / "predictions"
     run_with(code, "deta", "eval", f"ckpt={PLACE}/ends/deta_shapes", "save_raw=true", f"hydra.run.dir={folder}")
@@ -143,7 +152,7 @@ def _clean(folder: Path) -> None:
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and path.name in _LARGE:
             shutil.rmtree(path)
-        elif path.name == "previous.ckpt" or (path.suffix == ".ckpt" and path.parts[-4] in ("study", "sweep")):
+        elif path.name == "previous.ckpt" or (path.suffix == ".ckpt" and path.parts[-4] in _FINISHED):
             path.unlink()
         elif path.is_file() and path.suffix in (".json", ".yaml", ".log", ".txt", ".jsonl", ".md"):
             text = path.read_text()

@@ -21,6 +21,12 @@ CONFIGURATIONS = {
     "deta_shapes": ("experiment=deta_shapes",),
     "one_to_one": ("experiment=deta_shapes_one_to_one",),
     "release": ("experiment=deta_shapes", "criterion=deta_release"),
+    "sampled": (  # so few positives that the draws decide from the first step on
+        "experiment=deta_shapes",
+        "criterion.layer_assigner.gamma=.03",
+        "assigner@criterion.proposal_assigner=release_proposals",
+        "criterion.proposal_assigner.num_samples=16",
+    ),
 }
 """Words of each; none has dropout, so that the rules alone draw numbers."""
 _WORDS = (

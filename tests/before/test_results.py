@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deta.engine.runs import RunState, read_status
-from scripts.reference.make_stored import SMALL
+from scripts.reference.make_stored import SEARCH, SMALL
 from tests.before.stored import unpack
 from tests.commands.running import succeed
 
@@ -50,6 +50,7 @@ def test_a_stored_folder_of_runs_is_listed_and_reported(name: str, tmp_path: Pat
     assert any((tmp_path / "report").glob("*.html")), report.out
 
 
+@pytest.mark.slow
 def test_a_stored_sweep_given_again_skips_every_run(tmp_path: Path) -> None:
     folder = unpack("sweep", tmp_path)
     runs = sorted(path.parent for path in folder.glob("*/words.json"))
@@ -60,6 +61,17 @@ def test_a_stored_sweep_given_again_skips_every_run(tmp_path: Path) -> None:
     assert {path.parent for path in folder.glob("*/words.json")} == set(runs)
     assert all(read_status(run).state == RunState.DONE for run in runs)
     assert {run: (run / "done.json").stat().st_mtime_ns for run in runs} == times
+
+
+def test_a_stored_search_given_again_has_all_of_its_trials(tmp_path: Path) -> None:
+    folder = unpack("search", tmp_path)
+    trials = folder / "trials.csv"
+    expected = trials.read_bytes()
+    words = ("search=tau_n", "experiment=deta_shapes", *SMALL, *SEARCH, f"hydra.run.dir={folder}")
+    shown = succeed("search", *words).out
+    assert "2 complete" in shown
+    assert "trial 2" not in shown
+    assert trials.read_bytes() == expected
 
 
 def test_published_weights_are_converted_to_the_last_bit(tmp_path: Path) -> None:
