@@ -1,5 +1,6 @@
 """From a stored configuration back to objects."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,3 +47,22 @@ def test_fine_tuning_on_other_classes_says_which_weights_start_fresh() -> None:
     source = replace(CHECKPOINT, weights=tiny_detector(num_classes=7).state_dict())
     with pytest.warns(UserWarning, match=r"4 class-head weights of run.ckpt have another size and start fresh: heads"):
         start_from(tiny_detector(num_classes=3), source)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["hidden_dim", "num_classes", "encoder.num_layers", "decoder.num_layers", "encoder.ffn_dim", "neck.num_levels"],
+)
+def test_a_stored_model_larger_than_its_weights_is_refused_before_there_is_memory_for_it(
+    trained: Run, key: str
+) -> None:
+    checkpoint = read_checkpoint(trained.folder)
+    model = deepcopy(dict(checkpoint.config["model"]))
+    *sections, name = key.split(".")
+    shared = name in ("hidden_dim", "num_levels")
+    for part in ([], ["neck"], ["encoder"], ["decoder"], ["proposals"]) if shared else [sections]:
+        node = model[part[0]] if part else model
+        if not shared or name in node:
+            node[name] = 12_000_000
+    with pytest.raises(ValueError, match=r"of another shape|asks for more than .* and the file holds|missing"):
+        restore_detector(replace(checkpoint, config={**checkpoint.config, "model": model}))

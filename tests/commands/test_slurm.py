@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -51,6 +52,26 @@ def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
         assert f"seed={seed}" in given
         assert not any(word.startswith(("cluster", "+cluster", "hydra.sweep")) for word in given)
         assert read_status(run).state == RunState.QUEUED
+
+
+@pytest.mark.parametrize("sweep", [(), ("-m",)])
+def test_a_dry_run_says_what_would_be_submitted_and_does_nothing(
+    sweep: tuple[str, ...], commands: Path, tmp_path: Path
+) -> None:
+    place = f"hydra.sweep.dir={tmp_path / 'runs'}" if sweep else f"hydra.run.dir={tmp_path / 'runs' / 'a b'}"
+    seeds = ("seed=0,1",) if sweep else ("seed=7",)
+    words = (*sweep, *TINY_TRAINING, *seeds, "cluster=sbatch", "cluster.options.partition=night", place)
+    outcome = succeed("train", *words, "dry_run=true")
+    (options, *lines) = [shlex.split(line) for line in outcome.out.splitlines() if line.startswith(("sbatch", "deta "))]
+    assert {"sbatch", "--partition=night", "--signal=USR1@180"} <= set(options)
+    assert ("--array=0-1" in options) == bool(sweep)
+    assert [sum(word.startswith("seed=") for word in line) for line in lines] == [1] * len(lines)
+    assert len(lines) == (2 if sweep else 1)
+    assert all(line[:2] == ["deta", "train"] and line[-2] == "ckpt=auto" for line in lines)
+    assert not any(word.startswith(("dry_run", "cluster")) for line in lines for word in line)
+    assert not (commands / "words").exists()
+    assert find_runs(tmp_path) == []
+    assert not (tmp_path / "runs" / "a b").exists()
 
 
 @pytest.mark.parametrize(

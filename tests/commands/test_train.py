@@ -150,7 +150,7 @@ def test_epochs_that_are_not_evaluated_are_saved_and_announced(tmp_path: Path) -
 def test_a_second_run_in_the_same_directory_is_refused(trained: Run) -> None:
     before = (trained.folder / "metrics.jsonl").read_bytes()
     message = fail("train", *TINY_TRAINING, f"hydra.run.dir={trained.folder}")
-    assert f"{trained.folder} holds another run: continue it with ckpt={trained.folder}" in message
+    assert f"{trained.folder} holds a run already: continue it with ckpt={trained.folder}" in message
     assert (trained.folder / "metrics.jsonl").read_bytes() == before
 
 

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from deta.engine.cells import add_cells
-from deta.engine.run_columns import aligned, swept_columns
+from deta.engine.run_columns import aligned, swept_columns, terminal_width
 from deta.engine.runs import RunState, RunStatus, table
 
 TAU = "criterion.layer_assigner.tau"
@@ -37,11 +39,41 @@ def test_lines_fit_the_terminal_and_names_keep_their_end() -> None:
     assert aligned(rows, numbers=(), width=None)[1].startswith("x" * 60)
 
 
-def test_columns_that_do_not_fit_are_left_out_from_the_right() -> None:
+def test_columns_that_do_not_fit_continue_below_beside_the_same_names() -> None:
     rows = [["run", "state", "first", "second", ""], ["r" * 20, "done", "1" * 10, "2" * 10, "why"]]
-    lines = aligned(rows, numbers=(), width=40)
-    assert "first" in lines[0]
-    assert "second" not in lines[0]
+    assert aligned(rows, numbers=(), width=40) == [
+        "run                   state  first",
+        f"{'r' * 20}  done   {'1' * 10}",
+        "",
+        "run                   second",
+        f"{'r' * 20}  {'2' * 10}  why",
+    ]
+
+
+def test_headings_are_folded_before_columns_continue_below() -> None:
+    rows = [["tau", "positives_per_object", "mean iou", ""], ["0.5", "2.250", "0.413", ""]]
+    assert aligned(rows, numbers=(0, 1, 2), width=24) == [
+        "     positives_",
+        "           per_   mean",
+        "tau      object    iou",
+        "0.5       2.250  0.413",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 33, 40, 57, 80])
+def test_no_cell_and_no_word_of_a_message_is_lost(width: int) -> None:
+    titles = [f"title_{number}" for number in range(9)]
+    rows = [["run", *titles, ""], ["r1", *(f"cell{number}" for number in range(9)), "no such file or folder " * 6]]
+    lines = aligned(rows, numbers=(), width=width)
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    assert [word for word in words if word.startswith("cell")] == [f"cell{number}" for number in range(9)]
+    assert words.count("folder") == 6
+
+
+def test_columns_asked_for_by_the_environment_count_in_a_pipe_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "77")
+    assert terminal_width() == 77
 
 
 def test_letters_that_a_terminal_obeys_are_shown() -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,13 +15,19 @@ from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
 from deta.data.datamodule import CocoDataModule
 from deta.engine.accumulation import require_one_divisor
-from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata
+from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
 from deta.engine.evaluation import DetectionEvaluator
 from deta.engine.module import DetectionModule, Postprocess
 from deta.engine.optim import parameter_groups
 from deta.losses import Criterion
+from deta.models.limits import limited_parts
 
 Factory = Callable[..., Any]
+
+_PARTS_BESIDE, _PARTS_FOR_WEIGHT = 10_000, 100
+"""A stored model may register so many parts: it is built several times, and backbones of timm are tried before."""
+_MOST_PARTS = 1_000_000
+"""Of a model that a command line describes."""
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -107,7 +114,8 @@ def _try_detector(config: Mapping[str, Any]) -> None:
     """Make the detector for one class without content, as a large data set takes long to read."""
     named = OmegaConf.create({"model": without_pretrained(config)})
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        limit = limited_parts(_MOST_PARTS, "more than fit a training")
+        with limit, torch.random.fork_rng(devices=[]), torch.device("meta"):
             make_detector(named.model, num_classes=1)
     except InstantiationException as error:
         if not isinstance(error.__cause__, RuntimeError):  # which may be of that device, and comes again if it is not
@@ -161,11 +169,28 @@ def restore_detector(checkpoint: Checkpoint, trusted: Any = ()) -> nn.Module:  #
     config = without_pretrained(section(checkpoint, "model"))
     chosen = config.get("num_classes")
     num_classes = len(checkpoint.category_ids) if chosen is None else chosen
-    detector = build(config, "model", trust_in(checkpoint, trusted), num_classes=num_classes)
+    make_stored = partial(build, config, "model", trust_in(checkpoint, trusted), num_classes=num_classes)
+    num_weights = len(checkpoint.weights)
+    with limited_parts(_PARTS_BESIDE + _PARTS_FOR_WEIGHT * num_weights, f"and the file holds {num_weights} weights"):
+        _try_stored(make_stored, checkpoint)
+        detector = make_stored()
     if not isinstance(detector, nn.Module):
         raise ValueError(f"{checkpoint.path}: model is no module but {type(detector).__name__}")
     load_weights(detector, checkpoint)
     return detector.eval()
+
+
+def _try_stored(make_stored: Factory, checkpoint: Checkpoint) -> None:
+    """Compare the shapes of a stored detector with its weights before there is memory for it."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            detector = make_stored()
+    except ValueError as error:
+        if isinstance(error.__cause__, RuntimeError):  # which may be of that device, and comes again if it is not
+            return
+        raise
+    if isinstance(detector, nn.Module):
+        require_fitting_weights(detector, checkpoint)
 
 
 def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:

@@ -19,6 +19,7 @@ from deta.data.sample import unlabelled_sample
 from deta.engine.figure_style import draw
 from deta.engine.laboratory import AnchorGrid, Laboratory, Size
 from deta.engine.laboratory_figures import laboratory_figure
+from deta.engine.run_columns import aligned, terminal_width
 from deta.engine.tracking import write_csv
 from deta.utils.checks import require_int, require_number
 
@@ -89,9 +90,8 @@ def _input_sizes(cfg: DictConfig, annotations: CocoAnnotations) -> dict[Size, Si
 def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
     """One line per setting and object size."""
     columns = [*names, "size", *_SHOWN]
-    cells = [columns, *([_cell(row[name]) for name in columns] for row in rows)]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+    cells = [[*columns, ""], *([*(_cell(row[name]) for name in columns), ""] for row in rows)]
+    return "\n".join(aligned(cells, range(len(columns)), terminal_width(), num_names=len(names) + 1))
 
 
 def _cell(value: object) -> str:

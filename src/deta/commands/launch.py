@@ -4,9 +4,11 @@ Nothing here imports PyTorch: a finished run of a sweep costs no more than its c
 """
 
 import logging
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from deta.engine.runs import (
     require_no_other_results,
     table,
 )
+from deta.utils.checks import require_bool
 
 
 class TrainLauncher:
@@ -53,6 +56,7 @@ class TrainLauncher:
         self._cluster: Mapping[str, Any] = {}
         self._has_failed = False
         self._is_explicit = False
+        self._is_dry = False
 
     def run(self, cfg: DictConfig) -> None:
         """Train, submit or skip one run."""
@@ -66,7 +70,8 @@ class TrainLauncher:
         if is_sweep and cfg.ckpt is None:
             cfg.ckpt = AUTO
         try:
-            if cfg.cluster.submit == "sbatch":
+            self._is_dry = require_bool("dry_run", cfg.dry_run)
+            if cfg.cluster.submit == "sbatch" or self._is_dry:
                 self._wait_for_submission(cfg, folder)
                 return
             if cfg.ckpt == AUTO and not _prepare(cfg, folder):
@@ -80,7 +85,13 @@ class TrainLauncher:
             release(folder)
 
     def finish(self) -> None:
-        """Submit what waits; after a sweep print the table of its folder and exit with 1 if a run failed."""
+        """Submit what waits, or say with which words.
+
+        After a sweep print the table of its folder and exit with 1 if a run failed.
+        """
+        if self._is_dry:
+            self._tell_what_waits()
+            return
         if self._waiting:
             folder = _sweep_folder() or next(iter(self._waiting))
             limit = self._cluster["max_parallel"]
@@ -93,6 +104,28 @@ class TrainLauncher:
                 sys.exit(1)
         if self.show_sweep() or self._has_failed:
             sys.exit(1)
+
+    def _tell_what_waits(self) -> None:
+        """Print the options of ``sbatch``, if it is to be asked, and the commands; directories that are empty go."""
+        statuses = read_statuses(self._waiting)
+        for status in statuses:
+            if status.state in TAKEN:
+                slurm.tell_skipped(status)
+        commands = {run.folder: self._waiting[run.folder] for run in statuses if run.state not in TAKEN}
+        if commands and self._cluster["submit"] == "sbatch":
+            folder, limit = _sweep_folder() or next(iter(commands)), self._cluster["max_parallel"]
+            try:
+                options = slurm.sbatch_options(self._cluster["options"], len(commands), folder, max_parallel=limit)
+                slurm.require_time_before_warning(self._cluster["options"])
+            except ValueError as error:
+                print(f"deta: {error}", file=sys.stderr)
+                sys.exit(1)
+            print("sbatch", shlex.join(options))
+        for words in commands.values():
+            print("deta train", shlex.join(words))
+        for folder in self._waiting:
+            with suppress(OSError):  # it holds a run, or was never made
+                folder.rmdir()
 
     def show_sweep(self) -> bool:
         """After a sweep print the table of its cells; returns whether one is neither done nor under way."""
@@ -158,13 +191,18 @@ class RecordCells(Callback):
                 HydraConfig.instance().set_config(composed)
                 name = str(composed.hydra.sweep.subdir)
                 cells[name] = [*search_path, *chosen]
-                remember_words(Path(config.hydra.sweep.dir, name), cells[name])
+                if not config.dry_run:
+                    remember_words(Path(config.hydra.sweep.dir, name), cells[name])
         with read_write(config), open_dict(config):
             config.hydra.callbacks.cells.names = list(cells)
         HydraConfig.instance().set_config(config)  # Hydra gives TrainLauncher.finish no other word of this sweep
-        if config.cluster.submit == "sbatch":
+        if config.dry_run and config.hydra.runtime.choices.get("cluster") == "submitit":
+            print("deta: dry_run=true cannot hold back cluster=submitit: take cluster=sbatch or none", file=sys.stderr)
+            sys.exit(1)
+        if config.cluster.submit == "sbatch" or config.dry_run:
             logging.getLogger(BasicLauncher.__module__).addFilter(_is_no_launch)
-        add_cells(Path(config.hydra.sweep.dir), cells)
+        if not config.dry_run:
+            add_cells(Path(config.hydra.sweep.dir), cells)
 
 
 def _is_no_launch(record: logging.LogRecord) -> bool:

@@ -16,6 +16,7 @@ from deta.commands.word_trust import require_trusted
 from deta.commands.words import job_words, recorded_words, training_words
 from deta.engine.cells import find_cell
 from deta.engine.data_record import DATA
+from deta.engine.run_columns import terminal_width
 from deta.engine.runs import TAKEN, RunState, RunStatus, find_runs, read_statuses, table
 from deta.utils.checks import require_choice
 
@@ -29,7 +30,7 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.folder)
     cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
     statuses = read_statuses(find_runs(folder))
-    print(table(statuses, folder))
+    print(table(statuses, folder, width=terminal_width()))
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
     outside = [path for path in open_runs if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts]
     if outside:
@@ -48,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     trainings = {path: ["train", *words] for path, words in commands.items()}
     log = None if cfg.parallel == 1 else "training.log"
     codes = [ended.code for ended in run_here(trainings, parallel=cfg.parallel, threads=cfg.threads, log=log)]
-    print(f"\n{table(read_statuses(find_runs(folder)), folder)}")
+    print(f"\n{table(read_statuses(find_runs(folder)), folder, width=terminal_width())}")
     if any(codes) or num_wrong:
         sys.exit(1)
 

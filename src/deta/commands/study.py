@@ -20,7 +20,7 @@ from deta.engine.runs import TAKEN, RunState, read_status, read_statuses
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text
-from deta.utils.checks import require_choice, require_int
+from deta.utils.checks import require_bool, require_choice, require_int
 
 ACTIONS = ("run", "plan", "collect")
 OF_THE_STUDY = {"seed": "study.seeds=[0,1]", "name": "study.name=<name>"}
@@ -46,8 +46,10 @@ def run(cfg: DictConfig) -> None:
     plan = make_plan(_study(cfg), extra, folder)
     cells, seeds = len(plan.study.cells()), len(plan.study.seeds)
     print(f"{plan.study.name}: {plan.study.title}\n{cells} cells x {seeds} seeds, and they differ as declared")
-    if cfg.action == "plan":
+    if cfg.action == "plan" or require_bool("dry_run", cfg.dry_run):
         _show(plan, folder)
+        if cluster == "sbatch" and (commands := _missing(plan, folder)):
+            submit(commands, folder, dry_run=True)
         return
     _require_same_data(plan, folder)
     plan.write(folder)

@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> None:
     claim(folder)
     if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         release(folder)
-        raise FileExistsError(f"{folder} holds another run: continue it with ckpt={folder}, or name another folder")
+        raise FileExistsError(f"{folder} holds a run already: continue it with ckpt={folder}, or name another folder")
     tell_threads()
     try:
         mark_running(folder)

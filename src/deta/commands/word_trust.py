@@ -17,6 +17,12 @@ ALL_WORDS = "words"
 _GENERATED = ("hydra.mode=RUN",)
 _PLACES = ("run_dir", "dirpath", "folder", "default_root_dir", "save_dir", "cache", "shard_cache", "runs")
 """Last parts of keys that say where a training writes."""
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:|.*://|//|\\\\")
+"""Begin of a text that names a remote store, a page or a hub rather than a path: ``s3://``, ``hf-hub:``, ``//host``."""
+_DEVICES = re.compile(r"/*(dev|proc|sys|net)(/|$)|/+$")
+"""Paths that are no files of anybody."""
+_OF_TRACKER = ("entity", "project", "host", "base_url", "mode", "checkpoints")
+"""Keys of a logger by which something is sent under the name of the reader."""
 
 
 def require_trusted(words: Sequence[str], run: Path, trusted: Any = ()) -> list[str]:  # noqa: ANN401 - what the command line gave
@@ -81,6 +87,12 @@ def _reason(word: str, trust: Trust) -> str | None:
         return "builds an object"
     if any(re.split(r"[./@]", path)[-1] in _PLACES for path in values):
         return "says where to write"
+    if any(isinstance(text, str) and (_ADDRESS.match(text) or _DEVICES.match(text)) for text in values.values()):
+        return "names a remote address or a device"
+    if parts[0] == "logger" and any(re.split(r"[./@]", path)[-1] in _OF_TRACKER for path in values):
+        return "says where the tracker sends to"
+    if any(path.rpartition(".")[2] in ("plugins", "filename") for path in values):
+        return "changes how a training writes"
     is_added = override.is_add() or override.is_force_add()
     if is_added and not targets and parts[0] in ("callbacks", "logger"):
         return "adds a callback or logger"

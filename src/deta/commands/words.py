@@ -17,7 +17,7 @@ SEARCH_PATH = "hydra.searchpath="
 WORDS = "words.json"
 """In a run directory: the words with which the run is continued."""
 _REMEDY = "remove it and give all words of the run, with ckpt=auto and hydra.run.dir"
-_WHERE_AND_HOW = ("cluster", "ckpt", "hydra", "trusted")
+_WHERE_AND_HOW = ("cluster", "ckpt", "dry_run", "hydra", "trusted")
 _FROM_COMMAND_LINE = ("command-line", "hydra.searchpath in command-line")
 """Hydra's names for ``--config-dir`` and for the override of its search path."""
 

@@ -242,6 +242,30 @@ def load_weights(detector: nn.Module, checkpoint: Checkpoint, *, allow_new_class
     Raises:
         ValueError: Names are missing or unexpected, or shapes differ.
     """
+    fresh = require_fitting_weights(detector, checkpoint, allow_new_classes=allow_new_classes)
+    own = detector.state_dict()
+    weights = {name: value for name, value in checkpoint.weights.items() if name not in fresh}
+    _require_none(checkpoint, "not usable", unfit_numbers(own, weights))
+    detector.load_state_dict(weights, strict=False)
+    return fresh
+
+
+def require_fitting_weights(
+    detector: nn.Module, checkpoint: Checkpoint, *, allow_new_classes: bool = False
+) -> list[str]:
+    """Compare names and shapes of a checkpoint's weights with those of a detector, which may be without content.
+
+    Args:
+        detector: Built with the same architecture.
+        checkpoint: Source of the weights.
+        allow_new_classes: See ``load_weights``.
+
+    Returns:
+        Names of class heads of another number of classes.
+
+    Raises:
+        ValueError: Names are missing or unexpected, or shapes differ.
+    """
     own = detector.state_dict()
     missing = sorted(own.keys() - checkpoint.weights.keys())
     unexpected = sorted(checkpoint.weights.keys() - own.keys())
@@ -250,18 +274,13 @@ def load_weights(detector: nn.Module, checkpoint: Checkpoint, *, allow_new_class
     ]
     fresh = [name for name in sorted(other_shape) if allow_new_classes and "class" in name]
     wrong = sorted(set(other_shape) - set(fresh))
-    same = {name: checkpoint.weights[name] for name in own.keys() - {*missing, *other_shape}}
-    unfit = [] if missing or wrong else unfit_numbers(own, same)
-    for what, names in (
-        ("missing", missing),
-        ("unexpected", unexpected),
-        ("of another shape", wrong),
-        ("not usable", unfit),
-    ):
-        if names:
-            some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            raise ValueError(f"{checkpoint.path} does not fit the model: {len(names)} weights {what}: {some}")
-    detector.load_state_dict(
-        {name: value for name, value in checkpoint.weights.items() if name not in fresh}, strict=False
-    )
+    _require_none(checkpoint, "missing", missing)
+    _require_none(checkpoint, "unexpected", unexpected)
+    _require_none(checkpoint, "of another shape", wrong)
     return fresh
+
+
+def _require_none(checkpoint: Checkpoint, what: str, names: list[str]) -> None:
+    if names:
+        some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise ValueError(f"{checkpoint.path} does not fit the model: {len(names)} weights {what}: {some}")

@@ -1,7 +1,10 @@
 """Columns of the table of runs: what a sweep varies, in the width of a terminal."""
 
+import os
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from deta.utils.names import shown
@@ -11,6 +14,10 @@ _NO_AXES = ("ckpt", "cluster", "hydra", "logger", "name", "run_dir")
 _LEAST_NAME = 20
 """Letters that a cut name keeps: the seed and the hash at its end, which identify it."""
 _GAP = "  "
+_INDENT = 4
+"""Letters before a message that stands below its row."""
+_FOLDS = re.compile(r"[^_ .]+[_ .]*|[_ .]+")
+"""Parts of a heading, which may stand below each other."""
 
 
 def swept_columns(words: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
@@ -28,45 +35,87 @@ def swept_columns(words: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str
     }
 
 
-def aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int], width: int | None) -> list[str]:
-    """Rows as lines of aligned columns, the first row being the heading and the first column the names.
+def aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int], width: int | None, num_names: int = 1) -> list[str]:
+    """Rows as lines of aligned columns, the first row being the heading.
 
     Args:
-        rows: Of equal length; the last column holds messages, which may take what is left of the line.
+        rows: Of equal length; the last column holds messages, which go on in lines of their own where the rest of the
+            line is too short.
         numbers: Places of the columns that are set to the right.
-        width: Letters of a line; names are cut at their begin, messages at their end, and columns between them are
-            left out from the right, where they do not fit. None is no limit.
+        width: Letters of a line, or None for no limit. Where the columns do not fit, headings are folded, then names
+            cut at their begin, then columns continue in a further block that repeats the names: none is left out. A
+            cell that alone is wider is cut, which an ellipsis shows.
+        num_names: Leading columns that tell what a row is about.
     """
-    table = [[shown(cell) for cell in row] for row in rows]
-    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
+    heading, *body = [[shown(cell) for cell in row] for row in rows]
+    titles = [[title] for title in heading]
+    if width is not None and sum(_widths(titles, body)[:-1]) + len(_GAP) * (len(titles) - 2) > width:
+        titles = [[part.strip() for part in _FOLDS.findall(title)] or [title] for title in heading]
+    widths = _widths(titles, body)
+    blocks = [list(range(num_names, len(widths) - 1))]
     if width is not None:
-        table, widths = _cut(table, widths, width)
-    lines = []
-    for row in table:
-        cells = [
-            cell.rjust(each) if place in numbers else cell.ljust(each)
-            for place, (cell, each) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(_GAP.join(cells).rstrip())
+        widths[0] = max(
+            min(widths[0], _LEAST_NAME), min(widths[0], width - sum(len(_GAP) + each for each in widths[1:-1]))
+        )
+        blocks = _blocks(widths, width, num_names)
+    height = max(len(title) for title in titles)
+    tops = [[*[""] * (height - len(title)), *title] for title in titles]
+    table = [*([top[line] for top in tops] for line in range(height)), *body]
+    lines: list[str] = []
+    for block in blocks:
+        is_last = block is blocks[-1]
+        for row in table:
+            lines += _lines(row, [*range(num_names), *block], widths, numbers, width, row[-1] if is_last else "")
+        lines += [] if is_last else [""]
     return lines
 
 
 def terminal_width() -> int | None:
-    """Letters of a line of the terminal; None where the output goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    """Letters of a line: what ``COLUMNS`` says, else of the terminal; None where the output goes elsewhere."""
+    is_given = os.environ.get("COLUMNS", "").isdecimal()
+    return shutil.get_terminal_size().columns if is_given or sys.stdout.isatty() else None
 
 
-def _cut(table: list[list[str]], widths: list[int], width: int) -> tuple[list[list[str]], list[int]]:
-    """Table and widths of its columns so that all but the messages fit, and the messages are what room is left."""
-    name, *middle, _ = widths
-    least = min(name, _LEAST_NAME)
-    while len(middle) > 1 and least + sum(len(_GAP) + each for each in middle) > width:
-        middle.pop()
-    taken = sum(len(_GAP) + each for each in middle)
-    name = max(least, min(name, width - taken))
-    room = max(0, width - name - taken - len(_GAP))
-    cut = [[_end(row[0], name), *row[1 : len(middle) + 1], _begin(row[-1], room)] for row in table]
-    return cut, [name, *middle, 0]
+def _widths(titles: Sequence[Sequence[str]], body: Sequence[Sequence[str]]) -> list[int]:
+    """Letters of the widest cell of every column, folded headings included."""
+    cells = ([*title, *(row[place] for row in body)] for place, title in enumerate(titles))
+    return [max(len(cell) for cell in column) for column in cells]
+
+
+def _blocks(widths: list[int], width: int, num_names: int) -> list[list[int]]:
+    """Places of the columns beside the names, in blocks that fit; ``widths`` of columns that never do are reduced."""
+    names = sum(widths[:num_names]) + len(_GAP) * (num_names - 1)
+    blocks: list[list[int]] = [[]]
+    taken = names
+    for place in range(num_names, len(widths) - 1):
+        widths[place] = max(1, min(widths[place], width - names - len(_GAP)))
+        needed = len(_GAP) + widths[place]
+        if blocks[-1] and taken + needed > width:
+            blocks.append([])
+            taken = names
+        blocks[-1].append(place)
+        taken += needed
+    return blocks
+
+
+def _lines(
+    row: Sequence[str],
+    places: Sequence[int],
+    widths: Sequence[int],
+    numbers: Sequence[int],
+    width: int | None,
+    message: str,
+) -> list[str]:
+    """One row: its cells, then its message, beside them or below."""
+    cells = []
+    for place in places:
+        cell = _end(row[place], widths[place]) if place == 0 else _begin(row[place], widths[place])
+        cells.append(cell.rjust(widths[place]) if place in numbers else cell.ljust(widths[place]))
+    line = _GAP.join(cells)
+    if width is None or len(line) + len(_GAP) + len(message) <= width:
+        return [f"{line}{_GAP}{message}".rstrip()]
+    indent = " " * min(_INDENT, width // 2)
+    return [line.rstrip(), *textwrap.wrap(message, width, initial_indent=indent, subsequent_indent=indent)]
 
 
 def _end(text: str, length: int) -> str:
@@ -74,7 +123,7 @@ def _end(text: str, length: int) -> str:
 
 
 def _begin(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: max(0, length - 1)]}…"[:length]
+    return text if len(text) <= length else f"{text[: max(0, length - 1)]}…"
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ WITHOUT_EFFECT = (
     "logger",
     "name",
     "ckpt",
+    "dry_run",
     "trusted",
     "run_dir",
     "evaluations",

@@ -1,0 +1,136 @@
+"""All that these scripts know of the code that they run, which may be that of another checkout.
+
+Where a name has moved, this file is what changes; it has to serve both sides, the recorded one and the present one.
+"""
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import lightning.pytorch as pl
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, open_dict
+from torch import Tensor, nn
+
+Uniform = Callable[[Sequence[int], Callable[[], Tensor]], Tensor]
+"""From the shape of a draw, and what draws it, to the numbers that the rule gets."""
+
+
+def compose_training(words: Sequence[str], folder: Path) -> DictConfig:
+    """Configuration of a training without callbacks and loggers."""
+    from deta.commands.conf import config_dir
+    from deta.commands.naming import register_resolvers
+
+    register_resolvers()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", [*words, f"run_dir={folder}", "name=reference"])
+    with open_dict(cfg):
+        cfg.callbacks, cfg.logger = {}, {}
+    return cfg
+
+
+def make_training(
+    cfg: DictConfig, *callbacks: pl.Callback
+) -> tuple[pl.Trainer, pl.LightningModule, pl.LightningDataModule]:
+    """Trainer, module and data of a configuration."""
+    from deta.commands.build import make_module, make_part
+    from deta.commands.train import make_trainer
+    from deta.data import CocoDataModule
+
+    datamodule = make_part(cfg, "data", CocoDataModule)
+    return make_trainer(cfg, *callbacks), make_module(cfg, datamodule), datamodule
+
+
+def load_initial(module: pl.LightningModule, path: Path) -> None:
+    """Load a checkpoint as ``weights=`` does."""
+    from deta.commands.build import start_from
+    from deta.engine.checkpoint import read_checkpoint
+
+    detector = module.detector
+    assert isinstance(detector, torch.nn.Module)
+    start_from(detector, read_checkpoint(path))
+
+
+def batch_digest(batch: Any) -> str:  # noqa: ANN401 - a batch of either side
+    """A name of pictures, padding and objects of a batch."""
+    targets = batch.targets
+    tensors = (batch.images, batch.is_padding, targets.boxes, targets.labels, targets.is_object)
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def uniform_draws(replace: Uniform) -> Iterator[None]:
+    """Until the end of the block every uniform draw of an assignment rule goes through ``replace``."""
+    from deta.assign import sampling
+
+    class Torch:
+        """PyTorch as that module sees it."""
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever PyTorch has
+            return getattr(torch, name)
+
+        def rand(self, shape: Sequence[int], **options: Any) -> Tensor:  # noqa: ANN401 - handed on
+            return replace(tuple(shape), lambda: torch.rand(shape, **options))
+
+    with mock.patch.object(sampling, "torch", Torch()):
+        yield
+
+
+@contextmanager
+def stopped_after(step: int) -> Iterator[None]:
+    """Until the end of the block a training receives SIGTERM after this step, before it looks whether to save."""
+    from deta.engine.callbacks import ResumeCheckpoint
+
+    ends = ResumeCheckpoint.on_train_batch_end
+
+    def signalled(callback: ResumeCheckpoint, trainer: pl.Trainer, *arguments: Any) -> None:  # noqa: ANN401 - handed on
+        if trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        ends(callback, trainer, *arguments)
+
+    with mock.patch.object(ResumeCheckpoint, "on_train_batch_end", signalled):
+        yield
+
+
+def metric_rows(run: Path) -> list[dict[str, Any]]:
+    """All rows of ``metrics.jsonl``, without what tells the time."""
+    from deta.engine.tracking import CLOCK_KEYS, read_metrics
+
+    rows = read_metrics(run / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if name not in CLOCK_KEYS} for row in rows]
+
+
+def make_detector(cfg: DictConfig, num_classes: int) -> nn.Module:
+    """The detector of a configuration."""
+    from deta.commands import build
+
+    return build.make_detector(cfg.model, num_classes)
+
+
+def optimizer_groups(cfg: DictConfig, detector: nn.Module) -> list[tuple[str, float, float, list[str]]]:
+    """Name, rate, weight decay and parameters in their order of each group of the optimizer."""
+    from deta.engine.optim import PARAMETER_NAMES, parameter_groups
+
+    factors = {str(part): float(factor) for part, factor in cfg.optimizer.lr_factors.items()}
+    groups = parameter_groups(detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=factors)
+    decay = float(cfg.optimizer.make.weight_decay)
+    return [(str(group["name"]), float(group["lr"]), decay, list(group[PARAMETER_NAMES])) for group in groups]
+
+
+def published_state(detector: nn.Module) -> dict[str, Tensor]:
+    """Its weights as the publications name them."""
+    from deta.models import Detector
+    from deta.models.checkpoint import to_release
+
+    assert isinstance(detector, Detector)
+    return to_release(detector)

@@ -1,0 +1,36 @@
+"""What an older state of the code has left, unpacked, and what it has come to there."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+RUNS = ("deta_shapes", "one_to_one", "release", "averaged")
+
+
+def unpack(part: str, folder: Path) -> Path:
+    """The file or folder of this name, in a new place."""
+    with tarfile.open(DATA / "stored.tar.xz") as archive:
+        members = [entry for entry in archive.getmembers() if entry.name.split("/")[0] == part]
+        archive.extractall(folder, members, filter="data")
+    return folder / part
+
+
+def end_of(run: str) -> dict[str, Any]:
+    """What the older code has made of a run that it went on with, see ``scripts.reference.outcome``."""
+    with tarfile.open(DATA / "stored.tar.xz") as archive:
+        file = archive.extractfile("ends.json")
+        assert file is not None
+        ends: dict[str, dict[str, Any]] = json.load(file)
+    return ends[run]
+
+
+def require_same_rows(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Rows of metrics with the same names, and the same numbers to the tolerance of another order of sums."""
+    assert len(found) == len(expected)
+    for row, other in zip(found, expected, strict=True):
+        assert row.keys() == other.keys()
+        assert row == pytest.approx(other, rel=1e-4, abs=1e-6, nan_ok=True), other
