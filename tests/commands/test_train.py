@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from deta.engine.checkpoint import read_checkpoint
+from deta.engine.module import DetectionModule
 from deta.engine.tracking import read_metrics
 from deta.engine.wandb_tracker import ID_FILE
-from deta.models import Detector
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 from tests.engine.tiny import is_same
@@ -210,11 +210,11 @@ def test_gpu_recipe_options_work_on_a_cpu(tmp_path: Path) -> None:
     assert all(math.isfinite(loss) for loss in losses)
 
 
-def test_compile_reaches_the_detector(tmp_path: Path) -> None:
+def test_compile_reaches_the_step(tmp_path: Path) -> None:
     nothing = ("compile=true", "trainer.max_steps=0", "trainer.limit_val_batches=0")
-    with mock.patch.object(Detector, "compile") as compile_detector:
+    with mock.patch.object(DetectionModule, "compile_step") as compile_step:
         succeed("train", *TINY_TRAINING, *nothing, f"hydra.run.dir={tmp_path}")
-    compile_detector.assert_called_once_with()
+    compile_step.assert_called_once_with()
 
 
 MISTAKES = {

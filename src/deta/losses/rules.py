@@ -86,4 +86,6 @@ class Rule:
 
     def divisor(self, matches: Matches, targets: Targets) -> Tensor:
         """``[B]`` share of every image in the divisor of terms that have none of their own."""
-        return targets.num_objects() if self.normalizer == "num_targets" else matches.num_pairs()
+        if self.normalizer == "num_positives":
+            return matches.num_pairs()
+        return targets.num_objects() * self.repeat

@@ -55,19 +55,19 @@ class Draw:
                     f"the recorded draw {path!r} must have shape {tuple(shape)}, got {tuple(values.shape)}"
                 )
             return values.to(device)
-        drawn: Tensor = _uniform(self.key, zlib.crc32(path.encode()), list(shape), device)
+        drawn: Tensor = _uniform(self.key, path, list(shape), device)
         return drawn
 
 
 # An operator of its own: a generator is state, which torch.compile cannot trace.
 @torch.library.custom_op("deta::uniform", mutates_args=())
-def _uniform(key: Tensor, salt: int, shape: Sequence[int], device: torch.device) -> Tensor:
-    (seed,) = np.random.SeedSequence((*key.tolist(), salt)).generate_state(1)
+def _uniform(key: Tensor, path: str, shape: Sequence[int], device: torch.device) -> Tensor:
+    (seed,) = np.random.SeedSequence((*key.tolist(), zlib.crc32(path.encode()))).generate_state(1)
     generator = torch.Generator(device).manual_seed(int(seed))
     return torch.rand(shape, generator=generator, device=device)
 
 
 @_uniform.register_fake
-def _(key: Tensor, salt: int, shape: Sequence[int], device: torch.device) -> Tensor:
-    del key, salt
+def _(key: Tensor, path: str, shape: Sequence[int], device: torch.device) -> Tensor:
+    del key, path
     return torch.empty(shape, device=device)

@@ -113,7 +113,7 @@ class Prediction(TensorStruct):
         if len(parts) == 1:
             return parts[0]
         columns: dict[str, object] = {"grid": parts[0].grid}
-        for field in fields(cls):
+        for field in fields(parts[0]):
             values = [getattr(part, field.name) for part in parts]
             if field.name == "grid" or all(value is None for value in values):
                 continue

@@ -45,6 +45,8 @@ WITHOUT_EFFECT = (
     "trainer.seconds_of_patience",
 )
 """Keys that decide where and how a run is done, not what comes out."""
+FIRST_NAMES = {"deta.losses.QueryCriterion": "deta.losses.Criterion"}
+"""Classes that have moved, by the name they had first: a run keeps its hash, and old and new runs compare."""
 MISSING = "???"
 """A value that must still be given."""
 
@@ -96,6 +98,8 @@ def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: AN
     if isinstance(node, list):
         return [_pruned(item, key, folders) for item in node]
     if isinstance(node, str):
+        if key.endswith("._target_"):
+            return FIRST_NAMES.get(node, node)
         for folder, name in folders.items():
             if node.startswith(f"{folder}/"):
                 return name + node.removeprefix(folder)

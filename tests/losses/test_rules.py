@@ -1,0 +1,163 @@
+"""What a rule can ask for beyond one assignment of its own candidates."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from deta.assign import Draw, HungarianAssigner, IoUAssigner, Matches, Prediction
+from deta.losses import Criterion, FocalLoss, L1Loss, Rule, Sum
+from deta.structures import BACKGROUND, IGNORED, DetectionOutput, Losses, StageKey, Targets
+from tests.assign.scenes import objects
+
+CENTRE, BESIDE, FAR = (0.5, 0.5, 0.2, 0.2), (0.52, 0.5, 0.2, 0.2), (0.1, 0.1, 0.05, 0.05)
+
+
+def rule(assigner: Any = None, **options: Any) -> Rule:  # noqa: ANN401
+    terms = {"class_terms": {"class": FocalLoss()}, "box_terms": {"l1": L1Loss()}}
+    return Rule(**{**terms, "assigner": assigner or IoUAssigner(gamma=None), **options})
+
+
+def prediction(*boxes: tuple[float, ...], **options: Any) -> Prediction:  # noqa: ANN401
+    table = torch.tensor([boxes])
+    return Prediction(torch.zeros(1, len(boxes), 2, requires_grad=True), table + 0.01, table, **options)
+
+
+def measure(rules: dict[str, Rule], stages: dict[StageKey, Prediction], targets: Targets) -> Losses:
+    return Criterion(rules)(DetectionOutput(stages, list(stages)[-1]), targets, Draw.of(0))
+
+
+def value(losses: Losses, key: StageKey, term: str) -> float:
+    return float(losses.terms().detach()[losses.names.index((key, term))])
+
+
+ONE = StageKey("layers", 0)
+
+
+def test_what_may_not_match_is_background_or_ignored_as_the_rule_says() -> None:
+    part = prediction(CENTRE, FAR, may_match=torch.tensor([[False, True]]))
+    for unmatched, expected in (("background", BACKGROUND), ("ignored", IGNORED)):
+        losses = measure({"layers": rule(unmatched=unmatched)}, {ONE: part}, objects([CENTRE]))
+        assert losses.matches[ONE].classes.target.tolist() == [[expected, BACKGROUND]]
+
+
+def test_objects_that_are_offered_twice_get_two_queries_and_count_twice() -> None:
+    stages = {ONE: prediction(CENTRE, BESIDE, FAR)}
+    once, twice = (
+        measure({"layers": rule(HungarianAssigner(), repeat=count)}, stages, objects([CENTRE])) for count in (1, 2)
+    )
+    assert once.matches_of(ONE).classes.target.tolist() == [[0, -1, -1]]
+    assert twice.matches_of(ONE).classes.target.tolist() == [[0, 0, -1]]
+    assert (float(once.divisors[1]), float(twice.divisors[1])) == (1, 2)
+
+
+def test_boxes_may_have_an_assignment_of_their_own() -> None:
+    losses = measure(
+        {"layers": rule(HungarianAssigner(), box_assigner=IoUAssigner(tau=0.5, gamma=None))},
+        {ONE: prediction(CENTRE, BESIDE, FAR)},
+        objects([CENTRE]),
+    )
+    made = losses.matches_of(ONE)
+    assert made.classes.target.tolist() == [[0, -1, -1]]
+    assert made.boxes.target.tolist() == [[0, 0, -1]]
+    assert value(losses, ONE, "l1") == pytest.approx(2 * 4 * 0.01 + 0.02, rel=1e-4)
+
+
+def test_queries_follow_the_positions_that_they_were_made_of() -> None:
+    first = prediction(CENTRE, BESIDE, FAR)
+    layer = prediction(FAR, FAR, FAR, source=torch.tensor([[2, 0, -1]]))
+    stages = {StageKey("first"): first, ONE: layer, StageKey("layers", 1): layer}
+    losses = measure({"first": rule(sees="objects"), "layers": rule(on="first")}, stages, objects([CENTRE]))
+    for layer_index in (0, 1):
+        found = losses.matches_of(StageKey("layers", layer_index)).classes
+        assert found.target.tolist() == [[-1, 0, -1]]
+        assert found.notes["rescued"].shape == (1, 3)
+
+
+def test_learned_queries_cannot_follow_a_first_stage() -> None:
+    stages = {StageKey("first"): prediction(CENTRE), ONE: prediction(CENTRE)}
+    with pytest.raises(ValueError, match="the rule of 'layers' is on 'first', of which these queries are not made"):
+        measure({"first": rule(), "layers": rule(on="first")}, stages, objects([CENTRE]))
+
+
+def test_copies_that_are_pooled_add_sums_and_divisors_before_the_division() -> None:
+    stages = {ONE: prediction(CENTRE, FAR)}
+    stages |= {StageKey("copies", 0, copy): prediction(BESIDE, FAR) for copy in range(2)}
+    rules = {"layers": rule(normalizer="num_positives"), "copies": rule(normalizer="num_positives", pool="layers")}
+    losses = measure(rules, stages, objects([CENTRE]))
+    assert losses.names == ((ONE, "class"), (ONE, "l1"))
+    assert losses.divisors.tolist() == [3, 3]
+    single = measure({"layers": rules["layers"]}, {ONE: stages[ONE]}, objects([CENTRE]))
+    assert float(losses.sums[1].detach()) > float(single.sums[1].detach())
+    assert set(losses.matches) == {ONE, StageKey("copies", 0, 0), StageKey("copies", 0, 1)}
+
+
+def test_every_copy_keeps_the_assignment_of_its_own_first_layer() -> None:
+    stages = {
+        StageKey("copies", layer, copy): prediction(*((CENTRE, FAR) if copy == 0 else (FAR, CENTRE)))
+        for layer in range(2)
+        for copy in range(2)
+    }
+    losses = measure({"copies": rule()}, stages, objects([CENTRE]))
+    assert losses.matches[StageKey("copies", None, 0)].classes.target.tolist() == [[0, -1]]
+    assert losses.matches[StageKey("copies", None, 1)].classes.target.tolist() == [[-1, 0]]
+    assert value(losses, StageKey("copies", 1, 1), "l1") == value(losses, StageKey("copies", 0, 0), "l1")
+
+
+class HalfOfAnImage:
+    """A term with a divisor, a floor and no sharing of its own."""
+
+    weight = 2.0
+
+    def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
+        images = len(prediction.logits)
+        return Sum(prediction.logits.new_full((images,), 3.0), torch.full((images,), 0.25), floor=0.5, is_global=False)
+
+
+def test_a_term_may_have_a_divisor_and_a_floor_that_ranks_do_not_share() -> None:
+    own = rule(class_terms={"half": HalfOfAnImage()}, weight=0.5)
+    losses = measure({"layers": own}, {ONE: prediction(CENTRE)}, objects([CENTRE]))
+    assert losses.has_own_divisors
+    averaged = losses.averaged(lambda counts: 100 * counts)
+    assert averaged.divisors.tolist() == [0.25, 100]
+    assert value(averaged, ONE, "half") == 3 / 0.5
+    l1 = value(averaged, ONE, "l1")
+    assert float(averaged.total().detach()) == pytest.approx(0.5 * (2 * 6 + 5 * l1))
+
+
+def test_a_box_for_every_class_is_read_at_the_class_of_the_object() -> None:
+    boxes = torch.zeros(1, 1, 3, 4)
+    boxes[0, 0, 1] = torch.tensor(CENTRE)
+    part = Prediction(torch.zeros(1, 1, 3), boxes, torch.tensor([[CENTRE]]))
+    targets = replace(objects([CENTRE]), labels=torch.tensor([[1]]))
+    assert value(measure({"layers": rule()}, {ONE: part}, targets), ONE, "l1") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: rule(box_terms={"class": L1Loss()}), "both have a term named class"),
+        (lambda: rule(repeat=0), "repeat"),
+        (lambda: rule(unmatched="nothing"), "unmatched"),
+        (lambda: rule(ignore_coverage=2), "ignore_coverage"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused_by_name(change: Callable[[], Rule], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        change()
+
+
+def test_a_role_without_a_rule_is_refused() -> None:
+    stages = {StageKey("copies", 0): prediction(CENTRE)}
+    with pytest.raises(ValueError, match="the detector has the stage 'copies', for which the criterion has no rule"):
+        measure({}, stages, objects([CENTRE]))
+
+
+def test_pixels_and_relative_boxes_are_one_prediction() -> None:
+    frame = torch.tensor([[200.0, 100, 200, 100]])
+    part = replace(prediction(CENTRE), frame=frame).in_pixels()
+    assert part.frame is None
+    torch.testing.assert_close(part.priors, torch.tensor([[[100.0, 50, 40, 20]]]))
+    assert part.in_pixels() is part
