@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from deta.cli import config_dir
@@ -18,6 +19,7 @@ from deta.engine.cells import read_cells
 from deta.engine.data_record import DATA, DataRecord, read_data, write_data
 from deta.engine.runs import RunState, find_runs, mark_done, read_status
 from deta.studies.plan import Plan, PlannedRun, Study
+from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 from tests.data.folders import write_dataset
 from tests.studies.declared import CONTENT
@@ -97,6 +99,19 @@ def test_a_run_goes_on_where_its_data_were_moved_and_is_refused_where_they_chang
     assert ((run / DATA).read_bytes(), (run / "done.json").read_bytes()) == before
     outcome = deta("runs", "resume", f"folder={tmp_path}")
     assert (outcome.code, "was trained with other data" in outcome.err) == (1, True)
+
+
+def test_the_settings_of_a_done_run_of_somebody_else_lead_to_no_store(trained: Run, tmp_path: Path) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(trained.folder, run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    data = {"root": "/", "train_annotations": "a.json", "val_annotations": "b.json"}
+    config["data"] = {**data, "source": "shards", "shards": "s3://bucket/x", "shard_cache": str(tmp_path / "MARK")}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    outcome = deta("runs", "resume", f"folder={run}")
+    assert outcome.code == 1
+    assert "asks for 'data.root=/', which names a remote address or a device" in outcome.err
+    assert not (tmp_path / "MARK").exists()
 
 
 def test_a_run_without_a_record_of_its_data_goes_on_with_one_line(own_run: Path) -> None:

@@ -11,7 +11,7 @@ from deta.commands.build import plain
 from deta.commands.datasets import configured_data
 from deta.commands.naming import effective
 from deta.commands.parts import last_config, num_parts
-from deta.commands.stored import foreign_targets
+from deta.commands.stored import needs_trust
 from deta.commands.trust import remember
 from deta.commands.word_trust import remember_words
 from deta.commands.words import complete_words, record_words
@@ -73,7 +73,7 @@ class PartRecord(pl.Callback):
         words = complete_words(HydraConfig.get())
         record_words(self._folder, words)
         remember_words(self._folder, words)
-        remember(self._folder, foreign_targets(plain(self._cfg)))
+        remember(self._folder, needs_trust(plain(self._cfg)))
         write_text(self._folder / f"config{suffix}.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
         write_json(self._folder / f"environment{suffix}.json", self._environment)
         data = configured_data(self._cfg)
