@@ -17,6 +17,7 @@ from deta.commands.word_trust import remember_words
 from deta.commands.words import complete_words, record_words
 from deta.engine.data_record import write_data
 from deta.engine.environment import describe_run
+from deta.engine.module import DetectionModule
 from deta.studies import settings
 from deta.studies.settings import differences
 from deta.utils.files import write_json, write_text
@@ -79,6 +80,8 @@ class PartRecord(pl.Callback):
         data = configured_data(self._cfg)
         if data is not None:
             write_data(self._folder, data)
+            if isinstance(trainer.lightning_module, DetectionModule):
+                trainer.lightning_module.add_metadata(data=data.to_dict())
 
     def _tell_changes(self) -> None:
         before = last_config(self._folder)
