@@ -1,7 +1,7 @@
 """The data set that a configuration means, before anything is trained; nothing here imports PyTorch."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -45,7 +45,11 @@ def require_same_data(cfg: DictConfig, runs: Iterable[Path]) -> None:
         OSError: An annotation file is missing.
         ValueError: The data of a run are others; the message names both.
     """
-    known = {run: read_data(run) for run in runs}
+    compare_data(cfg, {run: read_data(run) for run in runs})
+
+
+def compare_data(cfg: DictConfig, known: Mapping[Path, DataRecord | None]) -> None:
+    """``require_same_data`` of what is known of runs, or of checkpoints that lie alone."""
     now = configured_data(cfg) if any(record is not None for record in known.values()) else None
     for run, before in known.items():
         if before is None or now is None:

@@ -14,15 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
-from deta.commands.datasets import require_same_data
+from deta.commands.datasets import compare_data
 from deta.commands.evaluations import evaluate_final_weights, make_selections
 from deta.commands.parts import last_config
 from deta.commands.record import PartRecord
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
-from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
-from deta.engine.data_record import DATA, read_data
+from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint, read_stored_data
+from deta.engine.data_record import DATA, DataRecord, read_data
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> None:
     try:
         resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
         if resume_path is not None:
-            require_same_data(cfg, _origins(folder, resume_path))
+            compare_data(cfg, _known_data(folder, resume_path))
         trainer = make_trainer(cfg, PartRecord(cfg, folder, is_continued=resume_path is not None))
         _require_processes(trainer)
     except Exception as error:  # of any kind: the run tells its state
@@ -135,10 +135,11 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     return module
 
 
-def _origins(folder: Path, resume_path: Path) -> list[Path]:
-    """Run directories whose data a continued training must have: its own and that of its checkpoint."""
-    places = list(dict.fromkeys((folder, resume_path.resolve().parent.parent)))
-    return [place for place in places if (place / DATA).is_file()] or places[-1:]
+def _known_data(folder: Path, resume_path: Path) -> dict[Path, DataRecord | None]:
+    """The data that a continued training must have: of its directory, of that of its checkpoint, or else of this."""
+    places = dict.fromkeys((folder, resume_path.resolve().parent.parent))
+    known = {place: read_data(place) for place in places if (place / DATA).is_file()}
+    return known or {resume_path: read_stored_data(resume_path)}
 
 
 def _require_own_weights(cfg: DictConfig) -> None:

@@ -186,12 +186,17 @@ def has_checkpoint(folder: Path) -> bool:
 
 def is_done(folder: Path) -> bool:
     """Whether the run is finished; a damaged note of that does not count, and the end is done again."""
-    return _read_or_none(folder / DONE, dict[str, Any]) is not None
+    return read_done(folder) is not None
+
+
+def read_done(folder: Path) -> dict[str, Any] | None:
+    """What the end of a run has left: steps, epochs and scores; None if it is not finished or the note is damaged."""
+    return _read_or_none(folder / DONE, dict[str, Any])
 
 
 def is_pruned(folder: Path) -> bool:
     """Whether a search has ended the run early, so that its last scores are not those of a whole training."""
-    return bool((_read_or_none(folder / DONE, dict[str, Any]) or {}).get("is_pruned"))
+    return bool((read_done(folder) or {}).get("is_pruned"))
 
 
 def saved_step(folder: Path) -> int | None:
