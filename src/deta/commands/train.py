@@ -37,6 +37,7 @@ from deta.engine.processes import (
 )
 from deta.engine.ranks import ElsewhereError, mark_rank_failed, root_cause
 from deta.engine.run_claims import claim, release, require_held
+from deta.engine.run_progress import read_progress
 from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
 from deta.utils.checks import require_bool, require_int, require_number
@@ -85,12 +86,13 @@ def run(cfg: DictConfig) -> None:
     except BaseException:
         mark_stopped(folder)
         raise
-    metrics = {} if module.scores is None else module.scores.metrics
-    _report(module, folder)
+    epoch = read_progress(folder / "metrics.jsonl").metric_epoch
+    scores = {} if module.scores is None else {"scores_epoch": epoch, **module.scores.metrics}
+    _report(module, folder, f"after epoch {epoch or 'unknown'} of {trainer.current_epoch}")
     require_held(folder)
     data = read_data(folder)
     known = {} if data is None else {"data": data.to_dict()}
-    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics, **known})
+    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **scores, **known})
 
 
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
@@ -219,10 +221,10 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
         )
 
 
-def _report(module: DetectionModule, folder: Path) -> None:
+def _report(module: DetectionModule, folder: Path, when: str) -> None:
     figures = write_run_figures(folder)
     if module.scores is not None:
-        print(f"\n{module.scores.table}\n")
+        print(f"\nScores {when}:\n{module.scores.table}\n")
     print(f"Run directory: {folder.resolve()}")
     for name in ("config.yaml", "metrics.csv", "classes.csv", "checkpoints", "pictures"):
         if (folder / name).exists():

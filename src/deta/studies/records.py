@@ -19,7 +19,7 @@ from deta.utils.files import read_json
 Content = TypeVar("Content")
 
 _VALIDATION = "val/"
-_NO_METRICS = ("step", "epoch", "data")
+_NO_METRICS = ("step", "epoch", "scores_epoch", "data")
 """Keys of ``done.json`` that are no score."""
 
 
