@@ -14,6 +14,7 @@ from typing import NoReturn
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from deta.commands.quoting import quoted
 from deta.utils.names import shown_lines
@@ -24,6 +25,7 @@ USER_ERRORS = (
     ModuleNotFoundError,
     HydraException,
     OmegaConfBaseException,
+    YAMLError,
 )
 WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process")
 ERROR_LINE = re.compile(r"^[\w.]*(?:Error|Exception)\w*: ", re.MULTILINE)

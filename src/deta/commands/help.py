@@ -43,7 +43,7 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
         for group, choice in sorted(_plain(cfg.hydra.runtime.choices).items())
         if not group.startswith("hydra/")
     ]
-    keys = [_line(key, value, comments.get(key, "")) for key, value in _values(cfg)]
+    keys = [_line(key, value, comments.get(key, "")) for key, value in values_as_written(cfg)]
     parts = [head, *([] if not groups else ["Choices:", *groups, ""]), *(["Keys:", *keys, ""] if keys else []), options]
     return "\n".join(parts)
 
@@ -59,8 +59,8 @@ def _plain(node: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in content.items()}
 
 
-def _values(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values as they are written, the keys of the top first."""
+def values_as_written(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values as they are written, the keys of the top first; those of Hydra are left out."""
     own = {key: value for key, value in _plain(cfg).items() if key != "hydra"}
     yield from ((key, value) for key, value in own.items() if not isinstance(value, Mapping) or not value)
     for key, value in own.items():
