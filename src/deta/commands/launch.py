@@ -76,6 +76,7 @@ class TrainLauncher:
                 return
             if cfg.ckpt == AUTO and not _prepare(cfg, folder):
                 return
+            _require_data(cfg, folder)
         except (OSError, ValueError) as error:
             self._refuse(error, is_sweep=is_sweep)
             return
@@ -241,6 +242,15 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     if is_first and cfg.ckpt is None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)  # it died before the first checkpoint
     return True
+
+
+def _require_data(cfg: DictConfig, folder: Path) -> None:
+    """Fail before packages are imported for seconds where there are no annotations."""
+    try:
+        import_module("deta.commands.datasets").require_data(cfg)
+    except FileNotFoundError as error:
+        mark_failed(folder, str(error))
+        raise
 
 
 def _require_same_data(cfg: DictConfig, status: RunStatus) -> None:
