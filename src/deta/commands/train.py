@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deta.commands.build import make, make_module, make_part, plain, start_from
@@ -17,11 +17,12 @@ from deta.commands.console import describe, reports_errors
 from deta.commands.datasets import require_same_data
 from deta.commands.evaluations import evaluate_final_weights, make_selections
 from deta.commands.parts import last_config
-from deta.commands.record import PartRecord
+from deta.commands.record import PartRecord, told
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
 from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
+from deta.engine.continuation import REMEDY, UnfitModelError
 from deta.engine.data_record import DATA, read_data
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
@@ -40,6 +41,7 @@ from deta.engine.run_claims import claim, release, require_held
 from deta.engine.run_progress import read_progress
 from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
+from deta.studies.settings import differences, leaves
 from deta.utils.checks import require_bool, require_int, require_number
 
 _log = logging.getLogger(__name__)
@@ -132,9 +134,21 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     if is_compiled:
         module.detector.compile()
     with finishing(trainer.loggers):
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
+        except UnfitModelError as error:
+            assert resume_path is not None
+            raise _naming_keys(error, cfg, resume_path) from error
     evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)
     return module
+
+
+def _naming_keys(error: UnfitModelError, cfg: DictConfig, checkpoint: Path) -> UnfitModelError:
+    """The error that names the settings of the model which are others than in the checkpoint, if any are."""
+    changes = differences({"model": read_checkpoint(checkpoint).config.get("model", {})}, {"model": plain(cfg.model)})
+    written = dict(leaves({"model": OmegaConf.to_container(cfg.model, resolve=False)}))
+    own = {key: pair for key, pair in changes.items() if "${" not in str(written.get(key))}  # others follow from them
+    return UnfitModelError(f"{told(own or changes)}. {REMEDY}") if changes else error
 
 
 def _origins(folder: Path, resume_path: Path) -> list[Path]:
