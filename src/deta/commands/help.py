@@ -13,6 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 _COMMENT = re.compile(r"\s*,?\s*# (.+)")
+_BASE = "# For defaults lists: "
+"""So begins a file which is no choice by itself."""
 _WIDTH = 44
 """Letters up to the meaning of a key."""
 
@@ -39,7 +41,7 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
             comments |= _comments(text, (default.package or "").replace("_global_", ""))
             head = _head(text) if default.config_path == name else head
     groups = [
-        f"{_aligned(f'  {group}={_text(choice)}')}{', '.join(sorted(_choices(loader, group)))}"
+        f"{_aligned(f'  {group}={_text(choice)}')}{', '.join(sorted(_choices(loader, group, roots)))}"
         for group, choice in sorted(_plain(cfg.hydra.runtime.choices).items())
         if not group.startswith("hydra/")
     ]
@@ -48,8 +50,13 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
     return "\n".join(parts)
 
 
-def _choices(loader: ConfigLoader, group: str) -> Sequence[str]:
-    return loader.get_group_options(group.partition("@")[0], ObjectType.CONFIG)
+def _choices(loader: ConfigLoader, group: str, roots: Sequence[Path]) -> Iterator[str]:
+    """Names in a group without those on which others are only built."""
+    folder = group.partition("@")[0]
+    for name in loader.get_group_options(folder, ObjectType.CONFIG):
+        path = next((path for root in roots if (path := root / folder / f"{name}.yaml").is_file()), None)
+        if path is None or not path.read_text(encoding="utf-8").startswith(_BASE):
+            yield name
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
