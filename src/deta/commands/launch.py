@@ -80,6 +80,7 @@ class TrainLauncher:
                 return
             if cfg.ckpt == AUTO and not _prepare(cfg, folder):
                 return
+            _require_data(cfg, folder)
         except (OSError, ValueError) as error:
             self._refuse(error, is_sweep=is_sweep)
             return
@@ -259,6 +260,15 @@ def _is_told_finished(cfg: DictConfig, folder: Path) -> bool:
     _require_same_data(cfg, RunStatus(folder, RunState.DONE))
     print(message)
     return True
+
+
+def _require_data(cfg: DictConfig, folder: Path) -> None:
+    """Fail before packages are imported for seconds where there are no annotations."""
+    try:
+        import_module("deta.commands.datasets").require_data(cfg)
+    except FileNotFoundError as error:
+        mark_failed(folder, str(error))
+        raise
 
 
 def _require_same_data(cfg: DictConfig, status: RunStatus) -> None:

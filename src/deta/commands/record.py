@@ -1,6 +1,7 @@
 """What a part of a run leaves in writing: with what words, settings and machine it trained."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -87,8 +88,12 @@ class PartRecord(pl.Callback):
         before = last_config(self._folder)
         changes = {} if before is None else differences(effective(before), effective(self._cfg))
         if changes:
-            told = ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
-            _log.warning("This part of the run has other settings than the one before: %s", told)
+            _log.warning("This part of the run has other settings than the one before: %s", told(changes))
+
+
+def told(changes: Mapping[str, tuple[object, object]]) -> str:
+    """What ``differences`` has found, as words for a message."""
+    return ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
 
 
 def _shown(value: object) -> str:

@@ -20,7 +20,7 @@ from deta.utils.names import shown
 Content = TypeVar("Content")
 
 _VALIDATION = "val/"
-_NO_METRICS = ("step", "epoch", "data", "is_pruned")
+_NO_METRICS = ("step", "epoch", "scores_epoch", "data", "is_pruned")
 """Keys of ``done.json`` that are no score."""
 _LARGEST_EXACT = 2**53
 """Whole numbers beyond it are no counts, and may be too large for a float."""
