@@ -10,6 +10,7 @@ from deta.engine import run_claims
 
 ROOT = Path(__file__).resolve().parents[1]
 
+os.environ.pop("COLUMNS", None)  # of the terminal that the tests run in; tables in tests are as wide as they are
 if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes: threads of each would wait for those of the others
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

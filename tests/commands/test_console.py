@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
+from deta.commands import console
 from deta.commands.console import describe, reports_errors
 from deta.data import ImageError
 
@@ -111,3 +113,12 @@ def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
     assert "deta: a reading process was killed, most often because the memory was full" in out.getvalue()
     assert "use fewer data.num_workers" in out.getvalue()
     assert "Traceback" not in out.getvalue()
+
+
+def test_a_warning_of_our_own_is_told_without_its_place_in_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    reports_errors(lambda _: None)(OmegaConf.create())
+    own = warnings.formatwarning("too wide", UserWarning, console.__file__, 3, None)
+    foreign = warnings.formatwarning("too wide", UserWarning, "/usr/lib/other.py", 3, "x = 1")
+    assert own == "deta: too wide\n"
+    assert foreign == "/usr/lib/other.py:3: UserWarning: too wide\n  x = 1\n"

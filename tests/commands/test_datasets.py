@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from deta.cli import config_dir
@@ -15,9 +16,11 @@ from deta.commands.study import _require_same_data
 from deta.data.fingerprint import recipe_fingerprint
 from deta.data.shapes_recipe import ShapesRecipe
 from deta.engine.cells import read_cells
+from deta.engine.checkpoint import AtomicCheckpointIO, read_training
 from deta.engine.data_record import DATA, DataRecord, read_data, write_data
 from deta.engine.runs import RunState, find_runs, mark_done, read_status
 from deta.studies.plan import Plan, PlannedRun, Study
+from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 from tests.data.folders import write_dataset
 from tests.studies.declared import CONTENT
@@ -99,11 +102,53 @@ def test_a_run_goes_on_where_its_data_were_moved_and_is_refused_where_they_chang
     assert (outcome.code, "was trained with other data" in outcome.err) == (1, True)
 
 
-def test_a_run_without_a_record_of_its_data_goes_on_with_one_line(own_run: Path) -> None:
+def test_the_settings_of_a_done_run_of_somebody_else_lead_to_no_store(trained: Run, tmp_path: Path) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(trained.folder, run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    data = {"root": "/", "train_annotations": "a.json", "val_annotations": "b.json"}
+    config["data"] = {**data, "source": "shards", "shards": "s3://bucket/x", "shard_cache": str(tmp_path / "MARK")}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    outcome = deta("runs", "resume", f"folder={run}")
+    assert outcome.code == 1
+    assert "asks for 'data.root=/', which names a remote address or a device" in outcome.err
+    assert not (tmp_path / "MARK").exists()
+
+
+def test_a_run_whose_record_of_its_data_is_gone_has_that_of_its_checkpoint(own_run: Path) -> None:
     (own_run / DATA).unlink()
-    outcome = succeed("train", f"ckpt={own_run}", "trainer.max_epochs=2")
-    assert outcome.err.count("its data are not on record, so they are not compared with those of today") == 1
+    more = ("train", f"ckpt={own_run}", "trainer.max_epochs=2")
+    assert "last.ckpt was trained with other data: " in fail(*more, "data.num_train=9")
+    outcome = succeed(*more)
+    assert "not compared" not in outcome.err
     assert read_data(own_run) is not None
+
+
+def test_a_checkpoint_that_lies_alone_knows_its_data(trained: Run, tmp_path: Path) -> None:
+    alone = tmp_path / "alone" / "last.ckpt"
+    alone.parent.mkdir()
+    shutil.copy(trained.folder / "checkpoints" / "last.ckpt", alone)
+    words = ["train", *TINY_TRAINING, "trainer.max_epochs=2", f"ckpt={alone}"]
+    message = fail(*words, "data.num_val=5", f"hydra.run.dir={tmp_path}/other")
+    assert f"{alone} was trained with other data: " in message
+    assert "images 4 -> 5" in message
+    outcome = succeed(*words, f"hydra.run.dir={tmp_path}/same")
+    assert "not compared" not in outcome.err
+
+
+def test_a_checkpoint_without_a_record_of_its_data_goes_on_with_one_line_and_a_damaged_one_not(
+    trained: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "last.ckpt"
+    content = read_training(trained.folder / "checkpoints" / "last.ckpt")
+    assert DataRecord.from_dict(content["deta"]["data"]) == read_data(trained.folder)
+    words = ("train", *TINY_TRAINING, "trainer.max_epochs=2", f"ckpt={path}", f"hydra.run.dir={tmp_path}/run")
+    content["deta"]["data"] = {"train": 3}
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    assert f"{path}: a record of data has the keys train, val" in fail(*words)
+    del content["deta"]["data"]
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    assert succeed(*words).err.count(f"{path}: its data are not on record") == 1
 
 
 def test_a_sweep_of_data_sets_trains_all_and_skips_none_of_other_content(made: Path, tmp_path: Path) -> None:

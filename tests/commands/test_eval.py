@@ -102,7 +102,6 @@ def test_a_named_checkpoint_file_is_evaluated_itself(overfitted: Path, tmp_path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "deta: ckpt has no value yet: give ckpt=<value>"),
         (["ckpt=nowhere"], "nowhere does not exist: give a checkpoint file or the directory of a run"),
         (["ckpt=RUN/config.yaml"], "config.yaml cannot be read as a checkpoint"),
         (["ckpt=RUN", "data.root=nowhere"], "data.root is no value of the data set that"),

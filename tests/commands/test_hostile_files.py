@@ -10,7 +10,7 @@ import torch
 
 from deta.engine.checkpoint import AtomicCheckpointIO, read_training
 from tests.commands.conftest import Run
-from tests.commands.running import TINY_TRAINING, fail
+from tests.commands.running import TINY_TRAINING, fail, succeed
 from tests.commands.test_predict import photo
 
 Change = Callable[[dict[str, Any], str], None]
@@ -82,6 +82,22 @@ def test_a_checkpoint_that_wants_to_run_something_is_refused(
     assert "trusted=" not in message
     assert os.environ["HOME"] not in message.replace(str(tmp_path), "")
     assert not (tmp_path / "MARK").exists()
+
+
+def with_remote_shards(config: dict[str, Any], mark: str) -> None:
+    config["data"] |= {"source": "shards", "shards": "s3://bucket/x"}
+
+
+def with_many_readers(config: dict[str, Any], mark: str) -> None:
+    config["data"]["num_workers"] = 1_000_000
+
+
+def test_an_evaluation_reaches_no_further_than_its_user_says(trained: Run, tmp_path: Path) -> None:
+    for change, setting in ((with_remote_shards, "data.shards=s3://"), (with_many_readers, "data.num_workers=1000000")):
+        message = fail("eval", f"ckpt={changed(trained, tmp_path, change)}", f"hydra.run.dir={tmp_path}/out")
+        assert f"evil.ckpt asks for '{setting}" in message
+        assert f"give {setting.partition('=')[0]}=... yourself" in message
+    succeed("eval", f"ckpt={tmp_path}/evil.ckpt", "data.num_workers=0", f"hydra.run.dir={tmp_path}/out")
 
 
 FILES: dict[str, object] = {

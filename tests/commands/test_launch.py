@@ -72,3 +72,13 @@ def test_a_place_that_cannot_be_written_is_one_message(words: tuple[str, ...], k
     assert outcome.err.count("\n") == 1
     assert f"deta: [Errno 20] Not a directory: '{tmp_path}/file/run" in outcome.err
     assert f"the results cannot be written, give another {key}" in outcome.err
+
+
+def test_annotations_that_are_missing_are_told_and_noted_before_packages_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_train", None)
+    message = fail("train", "data.root=nowhere", f"hydra.run.dir={tmp_path}")
+    assert message.startswith("deta: annotation file nowhere/annotations/instances_train2017.json does not exist")
+    assert read_status(tmp_path).state == RunState.FAILED
+    assert not is_held(tmp_path)

@@ -128,7 +128,6 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
         (["source=a.png", "min_score=30"], "min_score must be in [0, 1], got 30"),
         (["source=a.png", "batch_size=0"], "batch_size must be at least 1, got 0"),
         (["source=a.png", "on_bad_image=ignore"], "on_bad_image must be one of error, skip, got 'ignore'"),
-        ([], "source has no value yet: give source=<value>"),
     ],
 )
 def test_a_mistake_is_named(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from deta.commands.build import trust_in
-from deta.commands.stored import PLACES, build, foreign_targets, section
+from deta.commands.reach import require_near
+from deta.commands.stored import PLACES, build, needs_trust, section
 from deta.commands.trust import Trust, remember, remembered, require_names
 from deta.data import Compose
 from deta.engine.checkpoint import Checkpoint
@@ -278,6 +279,39 @@ def test_names_that_say_nothing_or_too_much_are_refused(names: object) -> None:
         require_names(names)
 
 
+FAR: Mapping[str, list[Any]] = {
+    "data.shards": ["s3://bucket/x", "simplecache::s3://bucket/x", "//host/share", "https://example.org"],
+    "data.root": ["/", "/dev", "/data/../proc", "../../dev"],
+    "data.val_annotations": ["/dev/zero", "gs://bucket/a.json"],
+    "data.num_workers": [1_000_000],
+    "data.eval_batch_size": [1e9],
+    "data.max_image_pixels": [10**12],
+    "data.pad_to": [[8, 10**6]],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in FAR.items() for value in values])
+def test_a_stored_value_that_reaches_further_is_refused_unless_its_key_or_the_setting_is_trusted(
+    key: str, value: object
+) -> None:
+    config = {key.removeprefix("data."): value}
+    (setting,) = needs_trust({"data": config})
+    assert setting.startswith(f"{key}=")
+    with pytest.raises(ValueError, match=rf"evil.ckpt asks for .*: give {key}=\.\.\. yourself .* trusted=\[{key}\]"):
+        build({"_target_": "deta.data.CocoDataModule", **config}, "data", NOBODY)
+    for name in (key, setting):
+        require_near(config, "data", Trust(Path("f"), (name,)))
+    with pytest.raises(ValueError, match="asks for"):
+        require_near(config, "data", Trust(Path("f"), ("data.seed", f"{key}=3")))
+
+
+def test_ordinary_stored_values_need_no_trust() -> None:
+    data = {"root": "/data/coco", "val_images": "dev", "shards": None, "num_workers": 16, "pad_to": [800, 1333]}
+    assert (
+        needs_trust({"data": data, "model": {"backbone": {"name": "resnet50.a1_in1k", "weights": "/x/w.pt"}}}) == set()
+    )
+
+
 def checkpoint_of(run: Path, config: Node) -> Checkpoint:
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     return Checkpoint(run / "checkpoints" / "last.ckpt", {}, config, (1,), ("thing",))
@@ -288,11 +322,11 @@ def test_what_a_user_trained_himself_is_trusted_where_it_lies_and_nowhere_else(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     config = {"postprocess": target(MINE, value=5), "model": target("deta.models.Detector")}
-    assert foreign_targets(config) == {MINE}
+    assert needs_trust(config) == {MINE}
     own = checkpoint_of(tmp_path / "run", config)
     with pytest.raises(ValueError, match="wants to build"):
         build(section(own, "postprocess"), "postprocess", trust_in(own, ()))
-    remember(tmp_path / "run", foreign_targets(config))
+    remember(tmp_path / "run", needs_trust(config))
     assert build(section(own, "postprocess"), "postprocess", trust_in(own, ())).value == 5
     copied = checkpoint_of(tmp_path / "copy", config)
     with pytest.raises(ValueError, match="wants to build"):

@@ -125,11 +125,24 @@ def test_a_run_that_was_killed_after_its_last_validation_ends_as_if_it_was_not(o
     assert "\nimages " in outcome.out
 
 
-def test_a_finished_run_that_is_continued_trains_nothing_and_says_so(own_run: Path) -> None:
-    outcome = succeed("train", f"ckpt={own_run}")
+def test_a_finished_run_that_is_continued_says_at_once_that_nothing_is_left(own_run: Path) -> None:
+    score = json.loads((own_run / "done.json").read_text())["AP"]
+    told = f"{own_run} is done (2 steps, AP {score:.4f}): to train it further give trainer.max_epochs above 1\n"
+    script = "import sys; from deta.cli import main; main(); print('torch' in sys.modules)"
+    for words in ((), ("cluster=sbatch",), ("trainer.max_epochs=1", "optimizer.lr=1")):
+        command = [sys.executable, "-c", script, "train", f"ckpt={own_run}", *words]
+        outcome = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert outcome.stdout == f"{told}False\n"
+    further = f"{own_run} is done, and jobs leave done runs alone"
+    assert further in fail("train", f"ckpt={own_run}", "trainer.max_epochs=2", "cluster=sbatch")
+
+
+def test_a_finished_run_is_evaluated_further_under_another_selection(own_run: Path) -> None:
+    words = ("train", f"ckpt={own_run}", "+postprocess@evaluations.topk=topk")
+    succeed(*words)
+    assert (own_run / "evaluations" / "topk" / "metrics.json").is_file()
     assert steps(own_run) == [0, 1]
-    assert "`max_epochs=1` reached" in outcome.err
-    assert "other settings" not in outcome.err
+    assert "is done (2 steps" in succeed(*words).out
 
 
 def test_a_run_that_is_continued_with_other_settings_says_which(own_run: Path) -> None:

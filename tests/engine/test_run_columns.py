@@ -84,8 +84,8 @@ def test_the_table_of_a_sweep_has_what_it_varies(tmp_path: Path) -> None:
     add_cells(tmp_path, {"a": [f"{TAU}=0.5", "seed=1"], "b": [f"{TAU}=0.6", "seed=1"]})
     runs = [RunStatus(tmp_path / name, RunState.MISSING) for name in ("a", "b")]
     assert table(runs, tmp_path).splitlines() == [
-        "run  state    steps  saved  AP  tau",
-        "a    missing      -      -   -  0.5",
-        "b    missing      -      -   -  0.6",
+        "run  state    steps  saved  AP  of epoch  tau",
+        "a    missing      -      -   -         -  0.5",
+        "b    missing      -      -   -         -  0.6",
         "2 missing",
     ]

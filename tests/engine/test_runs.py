@@ -227,16 +227,28 @@ def test_only_folders_of_trainings_are_runs(tmp_path: Path) -> None:
     assert find_runs(tmp_path) == [tmp_path / "train"]
 
 
-def test_the_table_shows_what_is_saved_beside_what_was_logged(tmp_path: Path) -> None:
+def test_a_saved_step_is_a_done_one_whether_or_not_it_was_logged(tmp_path: Path) -> None:
     rows = [{"step": step, "train/loss": 1.0} for step in range(7)]
     (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     save(tmp_path)
     torch.save({"epoch": 1, "global_step": 300, "x": "y"}, tmp_path / "checkpoints" / "last.ckpt")
     status = read_status(tmp_path)
-    assert (status.step, status.saved) == (7, 300)
+    assert (status.step, status.saved) == (300, 300)
     head, line, _ = runs.table([status], tmp_path).splitlines()
     assert head.split()[2:4] == ["steps", "saved"]
-    assert line.split()[2:4] == ["7", "300"]
+    assert line.split()[2:4] == ["300", "300"]
+
+
+def test_the_table_says_after_which_epoch_the_latest_validation_was(tmp_path: Path) -> None:
+    rows = [
+        {"step": 4, "epoch": 0, "val/AP": 0.1},
+        {"step": 9, "epoch": 1, "val/AP": 0.2},
+        {"step": 14, "epoch": 2, "train/loss": 1.0},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    head, line, _ = runs.table([read_status(tmp_path)], tmp_path).splitlines()
+    assert head.endswith("AP  of epoch")
+    assert line.split()[2:] == ["15", "-", "0.2000", "2"]
 
 
 def test_the_reason_of_a_failure_that_cannot_be_written_hides_no_other(

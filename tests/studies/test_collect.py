@@ -317,3 +317,15 @@ def test_a_damaged_file_of_one_run_is_a_note_and_the_others_are_compared(
     comparison = collect(tmp_path, bootstrap=None)
     assert sorted(cell.summary["AP"].mean for cell in comparison.cells if cell.summary)[-2:] == [0.1, 0.2]
     assert any(name.rpartition("/")[2] in note for note in comparison.notes)
+
+
+@pytest.mark.parametrize("value", ['"0.5"', "true", "[0.5]", '{"a": 1}', "1" + "0" * 400, '"\\u001b[2J"'])
+def test_a_score_that_is_no_number_is_a_note_with_file_and_key(value: str, tmp_path: Path) -> None:
+    for number, tau in enumerate((0.5, 0.6)):
+        write_run(tmp_path / f"run{number}", config(tau=tau), ap=0.1 * (number + 1))
+    done = tmp_path / "run0" / "done.json"
+    done.write_text(f'{{"step": 2, "epoch": 1, "AP50": {value}, "AP": 0.1, "APs": null}}')
+    notes = collect(tmp_path, bootstrap=None).notes
+    (note,) = [note for note in notes if "AP50" in note]
+    assert f"{done}: AP50 is no number but " in note
+    assert chr(27) not in note

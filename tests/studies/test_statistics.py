@@ -47,7 +47,9 @@ def test_the_interval_is_where_the_paired_test_turns() -> None:
         ({0: -0.010, 1: -0.012, 2: -0.011}, Verdict.WORSE),
         ({0: 0.010, 1: -0.002, 2: 0.004}, Verdict.NOISE),
         ({0: 0.1}, Verdict.UNKNOWN),
-        ({0: 0.0, 1: 0.0}, Verdict.NOISE),
+        ({0: 0.0, 1: 0.0}, Verdict.SAME),
+        ({0: 0.0}, Verdict.SAME),
+        ({0: 0.0, 1: 0.01}, Verdict.NOISE),
         ({0: 0.01, 1: 0.01}, Verdict.BETTER),  # no spread at all
     ],
 )

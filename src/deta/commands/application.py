@@ -12,13 +12,15 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import MISSING, DictConfig
 
 from deta.commands.console import exit_with, user_errors, wants_trace
-from deta.commands.help import help_text
+from deta.commands.help import help_text, values_as_written
 from deta.commands.loader import Loader
 
 VERSION_BASE = "1.3"
+INSTEAD = {"ckpt": "from_file"}
+"""Keys that need no value where another one has one."""
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -68,7 +70,10 @@ def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], 
 
 def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool) -> None:
     """Run or sweep as the option ``-m`` says, or else the configuration (a named sweep does)."""
-    mode = hydra.get_mode(config_name=name, overrides=words)
+    as_it_is = {"with_log_configuration": False, "validate_sweep_overrides": False}
+    cfg = hydra.compose_config(name, words, RunMode.MULTIRUN, **as_it_is)
+    _require_values(cfg, words)
+    mode = cfg.hydra.mode
     if is_sweep and mode == RunMode.RUN:
         warnings.warn("-m wins over hydra.mode=RUN", stacklevel=1)
     chosen = RunMode.MULTIRUN if is_sweep else mode or RunMode.RUN
@@ -76,6 +81,22 @@ def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: l
         words = [*words, f"hydra.mode={chosen.name}"]
     start = hydra.run if chosen == RunMode.RUN else hydra.multirun
     start(config_name=name, task_function=task, overrides=words)
+
+
+def _require_values(cfg: DictConfig, words: Sequence[str]) -> None:
+    """Find what must still be given before packages are imported for seconds and a directory is made.
+
+    Raises:
+        ValueError: A key has no value, which no word of a sweep gives either.
+    """
+    values = dict(values_as_written(cfg))
+    swept = {word.partition("=")[0].lstrip("+") for word in (*words, *(cfg.hydra.sweeper.get("params") or {}))}
+    missing = [key for key, value in values.items() if value == MISSING and key not in swept]
+    faults = [
+        f"{key} has no value yet: give {key}=<value>" for key in missing if values.get(INSTEAD.get(key, "")) is None
+    ]
+    if faults:
+        raise ValueError("; ".join(faults))
 
 
 def _hydra(configurations: Path, own: str | None) -> Hydra:

@@ -9,11 +9,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import NoReturn
 
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from deta.commands.quoting import quoted
 from deta.utils.names import shown_lines
@@ -24,10 +26,12 @@ USER_ERRORS = (
     ModuleNotFoundError,
     HydraException,
     OmegaConfBaseException,
+    YAMLError,
 )
 WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process")
 ERROR_LINE = re.compile(r"^[\w.]*(?:Error|Exception)\w*: ", re.MULTILINE)
 """The last line of a stack trace names the class of the error before its message."""
+_OWN_CODE = Path(__file__).parents[1]
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
 LIBRARY_NOISE = (
     ".*LeafSpec.*",  # Lightning 2.6 with torch 2.12 or newer
@@ -39,12 +43,16 @@ LIBRARY_NOISE = (
 """Warnings of Lightning that a user can do nothing about."""
 
 
+_usual_warning = warnings.formatwarning
+
+
 def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """Turn errors of the user's input into a message and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the trace."""
 
     @wraps(command)
     def guarded(cfg: DictConfig) -> None:
         _calm_lightning()
+        warnings.formatwarning = _as_message
         try:
             try:
                 command(cfg)
@@ -137,6 +145,15 @@ def _reader_failure(error: BaseException) -> Exception | None:
     from deta.data.reader_errors import reader_failure
 
     return reader_failure(error)
+
+
+def _as_message(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning: of our own code what it says, of another package also where it arose."""
+    if Path(filename).is_relative_to(_OWN_CODE):
+        return f"deta: {message}\n"
+    return _usual_warning(message, category, filename, lineno, line)
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

@@ -1,14 +1,17 @@
 """The data set that a configuration means, before anything is trained; nothing here imports PyTorch."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from deta.data.coco_json import require_annotation_file
 from deta.data.fingerprint import fingerprint, recipe_fingerprint
 from deta.data.shapes_recipe import ShapesRecipe
 from deta.engine.data_record import SPLITS, DataRecord, read_data
+
+_FILES = {"root", "train_annotations", "val_annotations"}
 
 _log = logging.getLogger(__name__)
 
@@ -26,12 +29,23 @@ def configured_data(cfg: DictConfig) -> DataRecord | None:
     if "recipe_seed" in data:
         recipe = ShapesRecipe(num_train=data.num_train, num_val=data.num_val, seed=data.recipe_seed)
         return DataRecord({str(name): recipe_fingerprint(recipe, name) for name in SPLITS})
-    if not {"root", "train_annotations", "val_annotations"} <= data.keys():
+    if not data.keys() >= _FILES:
         return None
     files = {name: _annotation_file(data, name) for name in SPLITS}
     cache, layout = Path(cfg.paths.cache), data.get("layout", "coco")
     found = {str(name): fingerprint(path, layout=layout, cache=cache) for name, path in files.items()}
     return DataRecord(found, {str(name): str(path.absolute()) for name, path in files.items()})
+
+
+def require_data(cfg: DictConfig) -> None:
+    """Check that the annotations are there; those of shards and of data modules that are not ours are not looked for.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+    """
+    if isinstance(cfg.data, DictConfig) and cfg.data.keys() >= _FILES and cfg.data.get("source", "folder") == "folder":
+        for name in SPLITS:
+            require_annotation_file(_annotation_file(cfg.data, name))
 
 
 def require_same_data(cfg: DictConfig, runs: Iterable[Path]) -> None:
@@ -45,7 +59,11 @@ def require_same_data(cfg: DictConfig, runs: Iterable[Path]) -> None:
         OSError: An annotation file is missing.
         ValueError: The data of a run are others; the message names both.
     """
-    known = {run: read_data(run) for run in runs}
+    compare_data(cfg, {run: read_data(run) for run in runs})
+
+
+def compare_data(cfg: DictConfig, known: Mapping[Path, DataRecord | None]) -> None:
+    """``require_same_data`` of what is known of runs, or of checkpoints that lie alone."""
     now = configured_data(cfg) if any(record is not None for record in known.values()) else None
     for run, before in known.items():
         if before is None or now is None:

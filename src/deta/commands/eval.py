@@ -1,6 +1,7 @@
 """``deta eval``: evaluate a checkpoint on a data set, or stored predictions."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from deta.commands.build import (
 )
 from deta.commands.console import reports_errors
 from deta.commands.eval_stored import evaluate_stored, write_note
+from deta.commands.reach import far_settings
 from deta.commands.stored import build, section
 from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
@@ -117,8 +119,10 @@ def _stored_unless_chosen(cfg: DictConfig, checkpoint: Checkpoint, group: str, w
             f"{group}.{foreign[0]} is no value of the {what} that {checkpoint.path} was trained with, "
             f"{stored['_target_']}: choose another, such as {example}"
         )
-    own = {name: value for name, value in _caches(cfg).items() if name in stored}
-    return partial(build, {**stored, **own, **given}, group, trust_in(checkpoint, cfg.trusted))
+    own = {name: value for name, value in _caches(cfg).items() if name in stored} | given
+    trust = trust_in(checkpoint, cfg.trusted)
+    trust = replace(trust, names=(*trust.names, *far_settings(own, group)))
+    return partial(build, {**stored, **own}, group, trust)
 
 
 def _caches(cfg: DictConfig) -> dict[str, str]:

@@ -13,6 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 _COMMENT = re.compile(r"\s*,?\s*# (.+)")
+_BASE = "# For defaults lists: "
+"""So begins a file which is no choice by itself."""
 _WIDTH = 44
 """Letters up to the meaning of a key."""
 
@@ -39,17 +41,22 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
             comments |= _comments(text, (default.package or "").replace("_global_", ""))
             head = _head(text) if default.config_path == name else head
     groups = [
-        f"{_aligned(f'  {group}={_text(choice)}')}{', '.join(sorted(_choices(loader, group)))}"
+        f"{_aligned(f'  {group}={_text(choice)}')}{', '.join(sorted(_choices(loader, group, roots)))}"
         for group, choice in sorted(_plain(cfg.hydra.runtime.choices).items())
         if not group.startswith("hydra/")
     ]
-    keys = [_line(key, value, comments.get(key, "")) for key, value in _values(cfg)]
+    keys = [_line(key, value, comments.get(key, "")) for key, value in values_as_written(cfg)]
     parts = [head, *([] if not groups else ["Choices:", *groups, ""]), *(["Keys:", *keys, ""] if keys else []), options]
     return "\n".join(parts)
 
 
-def _choices(loader: ConfigLoader, group: str) -> Sequence[str]:
-    return loader.get_group_options(group.partition("@")[0], ObjectType.CONFIG)
+def _choices(loader: ConfigLoader, group: str, roots: Sequence[Path]) -> Iterator[str]:
+    """Names in a group without those on which others are only built."""
+    folder = group.partition("@")[0]
+    for name in loader.get_group_options(folder, ObjectType.CONFIG):
+        path = next((path for root in roots if (path := root / folder / f"{name}.yaml").is_file()), None)
+        if path is None or not path.read_text(encoding="utf-8").startswith(_BASE):
+            yield name
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
@@ -59,8 +66,8 @@ def _plain(node: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in content.items()}
 
 
-def _values(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values as they are written, the keys of the top first."""
+def values_as_written(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values as they are written, the keys of the top first; those of Hydra are left out."""
     own = {key: value for key, value in _plain(cfg).items() if key != "hydra"}
     yield from ((key, value) for key, value in own.items() if not isinstance(value, Mapping) or not value)
     for key, value in own.items():

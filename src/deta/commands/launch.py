@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from deta.commands import slurm
+from deta.commands.finished import continues, nothing_left
 from deta.commands.word_trust import remember_words
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.engine import preemption
@@ -36,6 +37,7 @@ from deta.engine.runs import (
     RunStatus,
     find_runs,
     has_checkpoint,
+    is_done,
     mark_failed,
     read_status,
     read_statuses,
@@ -71,11 +73,14 @@ class TrainLauncher:
             cfg.ckpt = AUTO
         try:
             self._is_dry = require_bool("dry_run", cfg.dry_run)
+            if not is_sweep and _is_told_finished(cfg, folder):
+                return
             if cfg.cluster.submit == "sbatch" or self._is_dry:
                 self._wait_for_submission(cfg, folder)
                 return
             if cfg.ckpt == AUTO and not _prepare(cfg, folder):
                 return
+            _require_data(cfg, folder)
         except (OSError, ValueError) as error:
             self._refuse(error, is_sweep=is_sweep)
             return
@@ -142,6 +147,10 @@ class TrainLauncher:
 
     def _wait_for_submission(self, cfg: DictConfig, folder: Path) -> None:
         self._is_explicit = cfg.ckpt != AUTO  # auto leaves alone what is done or under way
+        if self._is_explicit and not self._is_dry and continues(cfg.ckpt, folder) and is_done(folder):
+            raise ValueError(
+                f"{folder} is done, and jobs leave done runs alone: train it further without cluster=sbatch"
+            )
         if not self._is_explicit:
             _require_same_data(cfg, read_status(folder))
         self._cluster = _resolved(cfg.cluster)
@@ -241,6 +250,25 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     if is_first and cfg.ckpt is None:
         (folder / "metrics.jsonl").unlink(missing_ok=True)  # it died before the first checkpoint
     return True
+
+
+def _is_told_finished(cfg: DictConfig, folder: Path) -> bool:
+    """Say of a run that is to be continued by name if it is done and nothing of it is left to do."""
+    message = nothing_left(cfg, folder)
+    if message is None:
+        return False
+    _require_same_data(cfg, RunStatus(folder, RunState.DONE))
+    print(message)
+    return True
+
+
+def _require_data(cfg: DictConfig, folder: Path) -> None:
+    """Fail before packages are imported for seconds where there are no annotations."""
+    try:
+        import_module("deta.commands.datasets").require_data(cfg)
+    except FileNotFoundError as error:
+        mark_failed(folder, str(error))
+        raise
 
 
 def _require_same_data(cfg: DictConfig, status: RunStatus) -> None:

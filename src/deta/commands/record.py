@@ -1,6 +1,7 @@
 """What a part of a run leaves in writing: with what words, settings and machine it trained."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,12 +12,13 @@ from deta.commands.build import plain
 from deta.commands.datasets import configured_data
 from deta.commands.naming import effective
 from deta.commands.parts import last_config, num_parts
-from deta.commands.stored import foreign_targets
+from deta.commands.stored import needs_trust
 from deta.commands.trust import remember
 from deta.commands.word_trust import remember_words
 from deta.commands.words import complete_words, record_words
 from deta.engine.data_record import write_data
 from deta.engine.environment import describe_run
+from deta.engine.module import DetectionModule
 from deta.studies import settings
 from deta.studies.settings import differences
 from deta.utils.files import write_json, write_text
@@ -73,19 +75,25 @@ class PartRecord(pl.Callback):
         words = complete_words(HydraConfig.get())
         record_words(self._folder, words)
         remember_words(self._folder, words)
-        remember(self._folder, foreign_targets(plain(self._cfg)))
+        remember(self._folder, needs_trust(plain(self._cfg)))
         write_text(self._folder / f"config{suffix}.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
         write_json(self._folder / f"environment{suffix}.json", self._environment)
         data = configured_data(self._cfg)
         if data is not None:
             write_data(self._folder, data)
+            if isinstance(trainer.lightning_module, DetectionModule):
+                trainer.lightning_module.add_metadata(data=data.to_dict())
 
     def _tell_changes(self) -> None:
         before = last_config(self._folder)
         changes = {} if before is None else differences(effective(before), effective(self._cfg))
         if changes:
-            told = ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
-            _log.warning("This part of the run has other settings than the one before: %s", told)
+            _log.warning("This part of the run has other settings than the one before: %s", told(changes))
+
+
+def told(changes: Mapping[str, tuple[object, object]]) -> str:
+    """What ``differences`` has found, as words for a message."""
+    return ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
 
 
 def _shown(value: object) -> str:

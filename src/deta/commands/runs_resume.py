@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.console import reports_errors
 from deta.commands.datasets import require_same_data
 from deta.commands.parts import last_config
+from deta.commands.reach import require_near
 from deta.commands.trainings import further_words, run_here, submit
-from deta.commands.word_trust import require_trusted
+from deta.commands.trust import Trust, remembered, require_names
+from deta.commands.word_trust import require_trusted, trusts_all_words
 from deta.commands.words import job_words, recorded_words, training_words
 from deta.engine.cells import find_cell
 from deta.engine.data_record import DATA
@@ -36,7 +38,7 @@ def run(cfg: DictConfig) -> None:
     if outside:
         raise ValueError(f"{folder} lists {outside[0]}, which lies outside of it: a sweep trains in its own folder")
     commands, num_wrong = _commands(statuses, further_words(cfg), cfg.trusted)
-    num_wrong += _trained_with_other_data(status.folder for status in statuses if status.state == RunState.DONE)
+    num_wrong += _trained_with_other_data((each.folder for each in statuses if each.state == RunState.DONE), cfg)
     if not commands or cfg.dry_run:
         if commands and cluster == "sbatch":
             submit(commands, folder, dry_run=True)
@@ -82,7 +84,7 @@ def _commands(
     return commands, unknown
 
 
-def _trained_with_other_data(runs: Iterable[Path]) -> int:
+def _trained_with_other_data(runs: Iterable[Path], cfg: DictConfig) -> int:
     """Tell of runs whose annotations have changed since, not of those that lie elsewhere now; returns their number."""
     others = 0
     for run in runs:
@@ -90,13 +92,28 @@ def _trained_with_other_data(runs: Iterable[Path]) -> int:
         if config is None or not (run / DATA).is_file():
             continue
         try:
-            require_same_data(config, [run])
+            require_same_data(_readable(config, run, cfg), [run])
         except FileNotFoundError:
             continue
         except ValueError as error:
             print(f"deta: {error}", file=sys.stderr)
             others += 1
     return others
+
+
+def _readable(config: DictConfig, run: Path, cfg: DictConfig) -> DictConfig:
+    """The settings of a run, which may be of somebody else, for reading its data with the caches of this command.
+
+    Raises:
+        ValueError: They reach further, see ``require_near``, and the user does not trust them.
+    """
+    if not trusts_all_words(cfg.trusted):
+        trust = Trust(run, (*require_names(cfg.trusted), *remembered(run)))
+        require_near(OmegaConf.to_container(config.data), "data", trust)
+    caches = {"paths": {"cache": cfg.paths.cache}, "data": {"shard_cache": f"{cfg.paths.cache}/shards"}}
+    merged = OmegaConf.merge(config, caches)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def _overrides(path: Path, trusted: Any) -> list[str]:  # noqa: ANN401 - what the command line gave

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from deta.commands.conf import config_dir
+from deta.commands.reach import far_settings, require_near
 from deta.commands.trust import Trust, may_be_of_the_user
 from deta.engine.checkpoint import Checkpoint
 
@@ -48,9 +49,10 @@ def build(config: Any, place: str, trust: Trust, **arguments: Any) -> Any:  # no
 
     Raises:
         ValueError: The configuration names anything that may not stand in this place, before anything is built; or
-            a class refuses what it is given.
+            a class refuses what it is given; or a value reaches further, see ``far_settings``.
     """
     part = _admit(config, place, place, trust)
+    require_near(config, place, trust)
     if not isinstance(part, _Part):
         raise ValueError(f"{trust.source}: {place} names nothing to build: {_shown(config)}")
     return _make(part, trust, arguments)
@@ -70,10 +72,14 @@ def section(checkpoint: Checkpoint, place: str) -> Any:  # noqa: ANN401 - plain 
     return node
 
 
-def foreign_targets(config: Mapping[str, Any]) -> set[str]:
-    """Names of classes in the parts that are built from a checkpoint, which no shipped configuration has there."""
+def needs_trust(config: Mapping[str, Any]) -> set[str]:
+    """What a checkpoint of this configuration needs trust for in the parts that are built from it.
+
+    Names of classes that no shipped configuration has there, and ``far_settings``.
+    """
     found: set[str] = set()
     for place in ("model", "data", "postprocess", "evaluator"):
+        found |= far_settings(config.get(place), place).keys()
         outermost, inside = _allowed(place)
         known = {name for name, _ in outermost | inside}
         found |= {str(node[TARGET]) for node, _ in _nodes(config.get(place)) if str(node[TARGET]) not in known}

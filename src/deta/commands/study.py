@@ -142,7 +142,7 @@ def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> N
     for number, each in enumerate(ended, start=skipped + 1):
         status = read_status(each.folder)
         what = (
-            f"AP {status.metric:.4f}"
+            f"AP {status.metric:.4f} of epoch {status.metric_epoch or 'unknown'}"
             if status.state == RunState.DONE and status.metric is not None
             else str(status.state)
         )

@@ -9,20 +9,21 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
-from deta.commands.datasets import require_same_data
+from deta.commands.datasets import compare_data
 from deta.commands.evaluations import evaluate_final_weights, make_selections
 from deta.commands.parts import last_config
-from deta.commands.record import PartRecord
+from deta.commands.record import PartRecord, told
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.engine import preemption
-from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint
-from deta.engine.data_record import DATA, read_data
+from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint, read_stored_data
+from deta.engine.continuation import REMEDY, UnfitModelError
+from deta.engine.data_record import DATA, DataRecord, read_data
 from deta.engine.figures import write_run_figures
 from deta.engine.module import DetectionModule
 from deta.engine.preemption import StoppedRun
@@ -37,8 +38,10 @@ from deta.engine.processes import (
 )
 from deta.engine.ranks import ElsewhereError, mark_rank_failed, root_cause
 from deta.engine.run_claims import claim, release, require_held
+from deta.engine.run_progress import read_progress
 from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
+from deta.studies.settings import differences, leaves
 from deta.utils.checks import require_bool, require_int, require_number
 
 _log = logging.getLogger(__name__)
@@ -57,7 +60,7 @@ def run(cfg: DictConfig) -> None:
     try:
         resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
         if resume_path is not None:
-            require_same_data(cfg, _origins(folder, resume_path))
+            compare_data(cfg, _known_data(folder, resume_path))
         trainer = make_trainer(cfg, PartRecord(cfg, folder, is_continued=resume_path is not None))
         _require_processes(trainer)
     except Exception as error:  # of any kind: the run tells its state
@@ -85,12 +88,13 @@ def run(cfg: DictConfig) -> None:
     except BaseException:
         mark_stopped(folder)
         raise
-    metrics = {} if module.scores is None else module.scores.metrics
-    _report(module, folder)
+    epoch = read_progress(folder / "metrics.jsonl").metric_epoch
+    scores = {} if module.scores is None else {"scores_epoch": epoch, **module.scores.metrics}
+    _report(module, folder, f"after epoch {epoch or 'unknown'} of {trainer.current_epoch}")
     require_held(folder)
     data = read_data(folder)
     known = {} if data is None else {"data": data.to_dict()}
-    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **metrics, **known})
+    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **scores, **known})
 
 
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
@@ -130,15 +134,28 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     if is_compiled:
         module.compile_step()
     with finishing(trainer.loggers):
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
+        except UnfitModelError as error:
+            assert resume_path is not None
+            raise _naming_keys(error, cfg, resume_path) from error
     evaluate_final_weights(selections, Path(cfg.run_dir), trainer, module, datamodule)
     return module
 
 
-def _origins(folder: Path, resume_path: Path) -> list[Path]:
-    """Run directories whose data a continued training must have: its own and that of its checkpoint."""
-    places = list(dict.fromkeys((folder, resume_path.resolve().parent.parent)))
-    return [place for place in places if (place / DATA).is_file()] or places[-1:]
+def _known_data(folder: Path, resume_path: Path) -> dict[Path, DataRecord | None]:
+    """The data that a continued training must have: of its directory, of that of its checkpoint, or else of this."""
+    places = dict.fromkeys((folder, resume_path.resolve().parent.parent))
+    known = {place: read_data(place) for place in places if (place / DATA).is_file()}
+    return known or {resume_path: read_stored_data(resume_path)}
+
+
+def _naming_keys(error: UnfitModelError, cfg: DictConfig, checkpoint: Path) -> UnfitModelError:
+    """The error that names the settings of the model which are others than in the checkpoint, if any are."""
+    changes = differences({"model": read_checkpoint(checkpoint).config.get("model", {})}, {"model": plain(cfg.model)})
+    written = dict(leaves({"model": OmegaConf.to_container(cfg.model, resolve=False)}))
+    own = {key: pair for key, pair in changes.items() if "${" not in str(written.get(key))}  # others follow from them
+    return UnfitModelError(f"{told(own or changes)}. {REMEDY}") if changes else error
 
 
 def _require_own_weights(cfg: DictConfig) -> None:
@@ -219,10 +236,10 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
         )
 
 
-def _report(module: DetectionModule, folder: Path) -> None:
+def _report(module: DetectionModule, folder: Path, when: str) -> None:
     figures = write_run_figures(folder)
     if module.scores is not None:
-        print(f"\n{module.scores.table}\n")
+        print(f"\nScores {when}:\n{module.scores.table}\n")
     print(f"Run directory: {folder.resolve()}")
     for name in ("config.yaml", "metrics.csv", "classes.csv", "checkpoints", "pictures"):
         if (folder / name).exists():

@@ -1,7 +1,7 @@
 """Words that lie in a run directory, which may be of somebody else: data, until the user says otherwise."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from deta.commands.conf import config_dir
+from deta.commands.reach import far_settings, flat
 from deta.commands.trust import Trust, may_be_of_the_user, remember, remembered, require_names
 
 ALL_WORDS = "words"
@@ -17,12 +18,10 @@ ALL_WORDS = "words"
 _GENERATED = ("hydra.mode=RUN",)
 _PLACES = ("run_dir", "dirpath", "folder", "default_root_dir", "save_dir", "cache", "shard_cache", "runs")
 """Last parts of keys that say where a training writes."""
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:|.*://|//|\\\\")
-"""Begin of a text that names a remote store, a page or a hub rather than a path: ``s3://``, ``hf-hub:``, ``//host``."""
-_DEVICES = re.compile(r"/*(dev|proc|sys|net)(/|$)|/+$")
-"""Paths that are no files of anybody."""
 _OF_TRACKER = ("entity", "project", "host", "base_url", "mode", "checkpoints")
 """Keys of a logger by which something is sent under the name of the reader."""
+_LOCAL_MODES = ("offline", "disabled")
+_PLAIN_NAME = re.compile(r"\w[\w-]*")
 
 
 def require_trusted(words: Sequence[str], run: Path, trusted: Any = ()) -> list[str]:  # noqa: ANN401 - what the command line gave
@@ -38,8 +37,7 @@ def require_trusted(words: Sequence[str], run: Path, trusted: Any = ()) -> list[
     Raises:
         ValueError: Other words; the message shows them.
     """
-    is_list = isinstance(trusted, Sequence) and not isinstance(trusted, str)
-    if is_list and ALL_WORDS in trusted:
+    if trusts_all_words(trusted):
         return list(words)
     trust = Trust(run, require_names(trusted))
     known = set(remembered(run))
@@ -52,6 +50,11 @@ def require_trusted(words: Sequence[str], run: Path, trusted: Any = ()) -> list[
             f"trusted=[{ALL_WORDS}] takes them; or give the words that you want yourself."
         )
     return list(words)
+
+
+def trusts_all_words(trusted: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether the user has given ``trusted=[words]``."""
+    return isinstance(trusted, Sequence) and not isinstance(trusted, str) and ALL_WORDS in trusted
 
 
 def remember_words(run: Path, words: Sequence[str]) -> None:
@@ -69,7 +72,7 @@ def _reason(word: str, trust: Trust) -> str | None:
     except HydraException:
         return "no override"
     key = override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
-    values = dict(_flat(key, override.value()))
+    values = dict(flat(key, override.value()))
     parts = [part for path in values for part in re.split(r"[./@]", path)]
     if override.is_sweep_override():
         return "sweeps"
@@ -87,11 +90,12 @@ def _reason(word: str, trust: Trust) -> str | None:
         return "builds an object"
     if any(re.split(r"[./@]", path)[-1] in _PLACES for path in values):
         return "says where to write"
-    if any(isinstance(text, str) and (_ADDRESS.match(text) or _DEVICES.match(text)) for text in values.values()):
-        return "names a remote address or a device"
-    if parts[0] == "logger" and any(re.split(r"[./@]", path)[-1] in _OF_TRACKER for path in values):
+    far = next(iter(far_settings(override.value(), key).values()), None)
+    if far is not None:
+        return far
+    if parts[0] == "logger" and any(_tells_the_tracker(path, value) for path, value in values.items()):
         return "says where the tracker sends to"
-    if any(path.rpartition(".")[2] in ("plugins", "filename") for path in values):
+    if any(_changes_writing(path, value) for path, value in values.items()):
         return "changes how a training writes"
     is_added = override.is_add() or override.is_force_add()
     if is_added and not targets and parts[0] in ("callbacks", "logger"):
@@ -99,15 +103,20 @@ def _reason(word: str, trust: Trust) -> str | None:
     return None if _is_shipped_choice(override.key_or_group, override.value()) else "chooses what deta does not ship"
 
 
-def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a parsed value
-    """Every value with the path of its keys."""
-    yield key, value
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _flat(f"{key}.{name}", inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _flat(key, inner)
+def _tells_the_tracker(path: str, value: Any) -> bool:  # noqa: ANN401 - a parsed value
+    """Whether a value decides where a tracker sends; what keeps it here or is a mere title does not."""
+    name = re.split(r"[./@]", path)[-1]
+    is_harmless = value in _LOCAL_MODES if name == "mode" else name == "project" and _is_plain_name(value)
+    return name in _OF_TRACKER and not is_harmless
+
+
+def _changes_writing(path: str, value: Any) -> bool:  # noqa: ANN401 - as above
+    name = path.rpartition(".")[2]
+    return name == "plugins" or (name == "filename" and not _is_plain_name(value))
+
+
+def _is_plain_name(value: Any) -> bool:  # noqa: ANN401 - as above
+    return isinstance(value, str) and _PLAIN_NAME.fullmatch(value) is not None
 
 
 def _is_shipped_choice(group: str, choice: Any) -> bool:  # noqa: ANN401 - a parsed value

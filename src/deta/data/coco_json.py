@@ -50,6 +50,16 @@ class CocoFile:
     annotations: AnnotationColumns | None
 
 
+def require_annotation_file(path: Path) -> None:
+    """Refuse to read what is not there.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file {path} does not exist; check data.root and the file names below it")
+
+
 def read_coco_file(path: Path, *, layout: Layout = "coco") -> CocoFile:
     """Read and check an annotation file; masks are passed over.
 
@@ -63,8 +73,7 @@ def read_coco_file(path: Path, *, layout: Layout = "coco") -> CocoFile:
             one of its keys twice, is in the other layout, or has faulty rows; all kinds of faults are listed with
             counts.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"annotation file {path} does not exist; check data.root and the file names below it")
+    require_annotation_file(path)
     members = read_members(path)
     image_rows, category_rows = require_lists(path, members, ("images", "categories"))
     _require_layout(path, layout, is_lvis=is_lvis(image_rows))

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
+from deta.engine.data_record import DataRecord
 from deta.engine.module import CHECKPOINT_KEY
 from deta.engine.runs import LAST, PREVIOUS
 from deta.engine.tensor_files import save_tensors
@@ -173,6 +174,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         category_names=tuple(names),
         exif=metadata.get("exif"),
     )
+
+
+def read_stored_data(path: Path) -> DataRecord | None:
+    """The data with which the training of a checkpoint was made; None if the file does not say.
+
+    Raises:
+        ValueError: The file is damaged, or says it otherwise than ``DataRecord.to_dict``.
+        OSError: It cannot be read.
+    """
+    stored = _read(path)[CHECKPOINT_KEY].get("data")
+    try:
+        return None if stored is None else DataRecord.from_dict(stored)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

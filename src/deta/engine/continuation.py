@@ -27,6 +27,15 @@ _log = logging.getLogger(__name__)
 AVERAGED_FROM = "current_model_state"
 """Key under which Lightning keeps the trained weights where those of the checkpoint are averages."""
 
+REMEDY = (
+    "Settings of the model cannot change in a continued run: restore them, or start another run from these weights "
+    "(weights=<run>)"
+)
+
+
+class UnfitModelError(ValueError):
+    """The model is another than that of the checkpoint."""
+
 
 def continue_optimization(
     checkpoint: dict[str, Any], optimizer: Optimizer, scheduler: LRScheduler | None, *, interval: str
@@ -73,7 +82,7 @@ def continue_weights(checkpoint: dict[str, Any], module: nn.Module, callbacks: I
     """Go on from the trained weights where averages lie in their place and are no longer wanted.
 
     Raises:
-        ValueError: The weights do not fit the model.
+        UnfitModelError: The weights do not fit the model.
     """
     is_averaging = any(isinstance(callback, WeightAveraging) for callback in callbacks)
     if AVERAGED_FROM in checkpoint and not is_averaging:
@@ -82,10 +91,7 @@ def continue_weights(checkpoint: dict[str, Any], module: nn.Module, callbacks: I
     try:
         require_fit(module, checkpoint["state_dict"], "the checkpoint")
     except ValueError as error:
-        raise ValueError(
-            f"{error}. Settings of the model cannot change in a continued run: restore them, or start another run from "
-            "these weights (weights=<run>)"
-        ) from error
+        raise UnfitModelError(f"{error}. {REMEDY}") from error
 
 
 def continue_callbacks(checkpoint: Mapping[str, Any], callbacks: Iterable[pl.Callback]) -> None:

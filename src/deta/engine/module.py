@@ -195,6 +195,10 @@ class DetectionModule(pl.LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._interval}}
 
+    def add_metadata(self, **more: Any) -> None:  # noqa: ANN401 - plain data
+        """Store further plain data in every checkpoint from here on."""
+        self._metadata.update(more)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the latest scores and what builds the detector again and shows it images as it saw them."""
         datamodule = getattr(self.trainer, "datamodule", None)

@@ -18,17 +18,19 @@ class Progress:
     Attributes:
         step: Optimizer steps done, None before the first row.
         metric: AP of the latest validation, None before the first.
+        metric_epoch: Finished epochs at that validation, None where its row does not tell.
         damage: What is wrong with the file; empty if nothing is.
     """
 
     step: int | None = None
     metric: float | None = None
+    metric_epoch: int | None = None
     damage: str = ""
 
 
 def read_progress(path: Path) -> Progress:
     """Read a ``metrics.jsonl``, which need not exist, up to its end or what is damaged of it."""
-    step, metric, number = None, None, 0
+    step, metric, epoch, number = None, None, None, 0
     try:
         with path.open("rb") as file:
             for line in file:
@@ -39,14 +41,23 @@ def read_progress(path: Path) -> Progress:
                     break  # being written, or left by a killed process
                 if b'"train/loss"' in line or b'"val/AP"' in line:
                     row = json.loads(line)
-                    step, metric = int(row["step"]) + 1, row.get("val/AP", metric)
+                    step = int(row["step"]) + 1
+                    if "val/AP" in row:
+                        metric, epoch = row["val/AP"], row.get("epoch")
     except FileNotFoundError:
         return Progress()
     except OSError as error:
         return Progress(damage=str(error))
     except (ValueError, TypeError, KeyError, RecursionError):
-        return Progress(step, metric, f"{path.name} is damaged in line {number}")
-    return Progress(step, metric if isinstance(metric, (int, float)) else None)
+        damage = f"{path.name} is damaged in line {number}"
+    else:
+        damage = ""
+    return Progress(
+        step=step,
+        metric=metric if isinstance(metric, (int, float)) else None,
+        metric_epoch=int(epoch) + 1 if isinstance(epoch, (int, float)) else None,
+        damage=damage,
+    )
 
 
 def saved_step(checkpoint: Path) -> int | None:

@@ -61,9 +61,10 @@ class RunStatus:
         folder: The run directory.
         state: Done; running (its process or job lives); queued (its job waits in SLURM's queue); resumable (it has a
             checkpoint); failed; missing (it never came to its first checkpoint).
-        step: Optimizer steps done, None before the first row of metrics.
+        step: Optimizer steps that are known to be done, by the metrics or the checkpoint; None before the first.
         saved: Those of the checkpoint, from which it would go on; None without one.
         metric: AP of the latest validation, None before the first.
+        metric_epoch: Finished epochs at that validation; None before the first.
         message: Why it failed, where it runs, what its job waits for, that a search has pruned it, or which of its
             files are damaged.
         is_refused: Whether it failed because its command is wrong, so that the same command would fail again.
@@ -76,6 +77,7 @@ class RunStatus:
     message: str = ""
     saved: int | None = None
     is_refused: bool = False
+    metric_epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -186,12 +188,17 @@ def has_checkpoint(folder: Path) -> bool:
 
 def is_done(folder: Path) -> bool:
     """Whether the run is finished; a damaged note of that does not count, and the end is done again."""
-    return _read_or_none(folder / DONE, dict[str, Any]) is not None
+    return read_done(folder) is not None
+
+
+def read_done(folder: Path) -> dict[str, Any] | None:
+    """What the end of a run has left: steps, epochs and scores; None if it is not finished or the note is damaged."""
+    return _read_or_none(folder / DONE, dict[str, Any])
 
 
 def is_pruned(folder: Path) -> bool:
     """Whether a search has ended the run early, so that its last scores are not those of a whole training."""
-    return bool((_read_or_none(folder / DONE, dict[str, Any]) or {}).get("is_pruned"))
+    return bool((read_done(folder) or {}).get("is_pruned"))
 
 
 def saved_step(folder: Path) -> int | None:
@@ -266,13 +273,15 @@ def _judge(records: _Records, queue: Mapping[str, QueuedJob] | None) -> RunStatu
     progress = read_progress(folder / "metrics.jsonl")
     state, message = _state(records, queue)
     damage = [*records.damage, *([progress.damage] if progress.damage else [])]
+    saved = saved_step(folder)
     return RunStatus(
         folder=folder,
         state=state,
-        step=progress.step,
+        step=max((step for step in (progress.step, saved) if step is not None), default=None),
         metric=progress.metric,
+        metric_epoch=progress.metric_epoch,
         message="; ".join([message, *damage] if message else damage),
-        saved=saved_step(folder),
+        saved=saved,
         is_refused=state == RunState.FAILED and records.failure is not None and records.failure.is_refused,
     )
 
@@ -331,15 +340,15 @@ def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) ->
     names = [_name(run.folder, root) for run in runs]
     words = {name: find_cell(run.folder) for name, run in zip(names, runs, strict=True)}
     columns = swept_columns({name: given for name, given in words.items() if given is not None})
-    rows = [["run", "state", "steps", "saved", "AP", *columns, ""]]
+    rows = [["run", "state", "steps", "saved", "AP", "of epoch", *columns, ""]]
     for name, run in zip(names, runs, strict=True):
-        step, saved = ("-" if number is None else str(number) for number in (run.step, run.saved))
+        step, saved, epoch = ("-" if each is None else str(each) for each in (run.step, run.saved, run.metric_epoch))
         metric = "-" if run.metric is None else f"{run.metric:.4f}"
         swept = (each.get(name, "-") for each in columns.values())
-        rows.append([name, run.state, step, saved, metric, *swept, run.message])
+        rows.append([name, run.state, step, saved, metric, epoch, *swept, run.message])
     counts = {state: sum(run.state == state for run in runs) for state in RunState}
     total = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no runs"
-    return "\n".join([*aligned(rows, numbers=(2, 3, 4), width=width), total])
+    return "\n".join([*aligned(rows, numbers=(2, 3, 4, 5), width=width), total])
 
 
 def _name(run: Path, root: Path) -> str:

@@ -15,12 +15,15 @@ from deta.studies.costs import read_cost, read_environments
 from deta.studies.results import Run
 from deta.studies.settings import effective
 from deta.utils.files import read_json
+from deta.utils.names import shown
 
 Content = TypeVar("Content")
 
 _VALIDATION = "val/"
-_NO_METRICS = ("step", "epoch", "data")
+_NO_METRICS = ("step", "epoch", "scores_epoch", "data", "is_pruned")
 """Keys of ``done.json`` that are no score."""
+_LARGEST_EXACT = 2**53
+"""Whole numbers beyond it are no counts, and may be too large for a float."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,17 @@ def with_own_scores(record: Record) -> Record:
     if not metrics:  # a run continued at its very end did not validate again
         last: Mapping[str, Any] = next((row for row in reversed(run.history) if f"{_VALIDATION}AP" in row), {})
         metrics = {name.removeprefix(_VALIDATION): value for name, value in last.items() if name.startswith("val/A")}
-    numbers = {name: value for name, value in metrics.items() if value is None or isinstance(value, (int, float))}
-    scores = {name: float("nan") if value is None else float(value) for name, value in numbers.items()}
-    return replace(record, run=replace(run, scores={**run.scores, own: scores}))
+    wrong = [name for name, value in metrics.items() if not _is_score(value)]
+    kept = {name: value for name, value in metrics.items() if name not in wrong}
+    scores = {name: float("nan") if value is None else float(value) for name, value in kept.items()}
+    notes = [f"{run.folder / DONE}: {name} is no number but {shown(metrics[name])!r:.80}, left out" for name in wrong]
+    scored = replace(run, scores={**run.scores, own: scores})
+    return replace(record, run=scored, damage=(*record.damage, *notes))
+
+
+def _is_score(value: object) -> bool:
+    """Whether a value is a number or, for one that is not defined, null."""
+    return value is None or type(value) is float or (type(value) is int and abs(value) <= _LARGEST_EXACT)
 
 
 def _selection(config: Mapping[str, Any]) -> str:

@@ -82,6 +82,7 @@ class Verdict(StrEnum):
     BETTER = "better"
     WORSE = "worse"
     NOISE = "within noise"
+    SAME = "identical"
     UNKNOWN = "too few seeds"
 
 

@@ -236,7 +236,9 @@ def _pruned(folder: Path) -> TrialState:
     """Note that there is nothing left to do in this directory."""
     status = read_status(folder)
     if status.state != RunState.DONE:
-        mark_done(folder, {"step": status.step, "AP": status.metric, "is_pruned": True})
+        mark_done(
+            folder, {"step": status.step, "AP": status.metric, "scores_epoch": status.metric_epoch, "is_pruned": True}
+        )
     return TrialState.PRUNED
 
 

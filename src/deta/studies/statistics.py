@@ -39,7 +39,7 @@ def compare(pairs: Mapping[int, float], over_images: Interval | None = None) -> 
     """Judge differences of equal seeds.
 
     The verdict goes by the seeds: another training is what a reader would run. A difference is within noise where its
-    interval holds zero.
+    interval holds zero; without any difference in any seed the two are identical.
 
     Args:
         pairs: Seed to the cell's metric less the base's, at least one.
@@ -48,7 +48,9 @@ def compare(pairs: Mapping[int, float], over_images: Interval | None = None) -> 
     values = list(pairs.values())
     interval = t_interval(values)
     mean = float(np.mean(values))
-    if interval is None:
+    if not any(values):
+        verdict = Verdict.SAME
+    elif interval is None:
         verdict = Verdict.UNKNOWN
     elif 0.0 in interval:
         verdict = Verdict.NOISE

@@ -1,0 +1,54 @@
+"""Whether a run that is done has anything left to train; nothing here imports PyTorch unless it must."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from deta.engine.runs import LAST, read_done
+
+_NO_LIMIT = -1
+
+
+def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
+    """What to tell of a run that is to be continued by name though its settings leave nothing to do.
+
+    Args:
+        cfg: Settings of the training.
+        folder: The run directory.
+
+    Returns:
+        The message; None if there is something to do.
+    """
+    done = read_done(folder) if continues(cfg.ckpt, folder) else None
+    if done is None or _evaluates_further(cfg, folder):
+        return None
+    limits = [name for name in ("epoch", "step") if _is_reached(cfg.trainer, name, done)]
+    if not limits:
+        return None
+    score = f", AP {done['AP']:.4f}" if isinstance(done.get("AP"), float) else ""
+    remedy = " and ".join(f"trainer.max_{name}s above {done[name]}" for name in limits)
+    return f"{folder} is done ({done.get('step')} steps{score}): to train it further give {remedy}"
+
+
+def continues(ckpt: Any, folder: Path) -> bool:  # noqa: ANN401 - of a command line
+    """Whether a checkpoint is the end of this very run."""
+    if not isinstance(ckpt, str):
+        return False
+    return Path(ckpt).resolve() in (folder.resolve(), (folder / "checkpoints" / LAST).resolve())
+
+
+def _is_reached(trainer: DictConfig, name: str, done: Mapping[str, Any]) -> bool:
+    """Whether a limit of the trainer was met already; one that is no number is for the trainer to refuse."""
+    limit, count = trainer.get(f"max_{name}s"), done.get(name)
+    return isinstance(limit, int) and isinstance(count, int) and limit != _NO_LIMIT and limit <= count
+
+
+def _evaluates_further(cfg: DictConfig, folder: Path) -> bool:
+    """Whether a selection of detections has no evaluation of the final weights yet."""
+    if not cfg.get("evaluations"):
+        return False
+    from deta.engine.evaluation import EVALUATIONS, read_evaluation  # which imports PyTorch
+
+    return any(read_evaluation(folder / EVALUATIONS / str(name)) is None for name in cfg.evaluations)

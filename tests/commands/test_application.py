@@ -1,0 +1,51 @@
+"""What a command finds out about its configuration before it begins."""
+
+from pathlib import Path
+
+import pytest
+
+from deta import cli
+from tests.commands.running import deta, fail
+
+
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        ("eval", ["ckpt"]),
+        ("predict", ["ckpt", "source"]),
+        ("predict ckpt=x", ["source"]),
+        ("convert source=x", ["target"]),
+        ("report", ["folder"]),
+        ("runs resume", ["folder"]),
+        ("data shard", ["out"]),
+        ("train --config-dir mine data=mine", ["data.root", "data.batch_size"]),
+        ("train --config-dir mine data=mine -m data.batch_size=1,2", ["data.root"]),
+        ("train --config-dir mine data=mine sweep=mine", ["data.root"]),
+    ],
+)
+def test_all_missing_values_are_named_before_the_command_is_imported_and_without_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, keys: list[str]
+) -> None:
+    for group, text in {
+        "data": "root: ???\nbatch_size: ???\n",
+        "sweep": "# @package hydra\nmode: MULTIRUN\nsweeper:\n  params:\n    data.batch_size: 1,2\n",
+    }.items():
+        (tmp_path / "mine" / group).mkdir(parents=True)
+        (tmp_path / "mine" / group / "mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "import_module", None)
+    expected = "; ".join(f"{key} has no value yet: give {key}=<value>" for key in keys)
+    assert f"deta: {expected}\n" in fail(*command.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_stored_predictions_need_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "ckpt" not in deta("eval", "--from", "nothing.json").err
+
+
+def test_a_configuration_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "broken.yaml").write_text("seed: 1\ndata: {root: ]\n")
+    message = fail("train", "--config-dir", str(tmp_path), "experiment=broken", "dry_run=true")
+    assert f'in "{tmp_path}/experiment/broken.yaml", line 2' in message
