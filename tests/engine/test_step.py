@@ -1,6 +1,6 @@
 """A step is a function of batch and draw, and one graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -100,9 +100,15 @@ def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: 
 
 
 def test_all_assignments_of_least_cost_take_one_call_of_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls: list[int] = []
     solve = assignment._solve
-    monkeypatch.setattr(assignment, "_solve", lambda costs, flags: calls.append(len(costs)) or solve(costs, flags))
+
+    def counted(costs: Sequence[Tensor], flags: Sequence[Tensor]) -> list[Tensor]:
+        calls.append(len(costs))
+        solved: list[Tensor] = solve(costs, flags)
+        return solved
+
+    monkeypatch.setattr(assignment, "_solve", counted)
     run(step, tiny_detector(num_classes=NUM_CLASSES), CRITERIA["hungarian"](), 4, 2)
     other = QueryCriterion(
         layer_assigner=Wrapped(HungarianAssigner()), proposal_assigner=HungarianAssigner(), rematch="per_layer"

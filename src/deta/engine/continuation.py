@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 AVERAGED_FROM = "current_model_state"
 """Key under which Lightning keeps the trained weights where those of the checkpoint are averages."""
 
+DRAWS_KEY, DRAWS = "deta_draws", "keyed"
+"""Under this key a checkpoint says how the random numbers of its assignment rules are made."""
+
 REMEDY = (
     "Settings of the model cannot change in a continued run: restore them, or start another run from these weights "
     "(weights=<run>)"
@@ -171,3 +174,12 @@ def _state_keys(optimizer: Optimizer) -> set[str]:
 @rank_zero_only
 def _warn(message: str) -> None:
     _log.warning("%s", message)
+
+
+def tell_other_draws(checkpoint: Mapping[str, Any]) -> None:
+    """Say from where on a run of an earlier version draws other random numbers than it would have drawn."""
+    if checkpoint.get(DRAWS_KEY) != DRAWS:
+        _warn(
+            f"this run was begun by an earlier version, which drew other random numbers: from step "
+            f"{checkpoint['global_step']} on, images whose positives are sampled (gamma) may keep others"
+        )

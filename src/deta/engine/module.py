@@ -17,7 +17,13 @@ from deta.engine.accumulation import (
     require_shared_divisors,
     require_validation_between_steps,
 )
-from deta.engine.continuation import continue_optimization, continue_weights
+from deta.engine.continuation import (
+    DRAWS,
+    DRAWS_KEY,
+    continue_optimization,
+    continue_weights,
+    tell_other_draws,
+)
 from deta.engine.evaluation import DetectionEvaluator, DetectionResult, Scores
 from deta.engine.optim import parameter_groups
 from deta.engine.stage_names import term_name
@@ -203,6 +209,7 @@ class DetectionModule(pl.LightningModule):
         """Store the latest scores and what builds the detector again and shows it images as it saw them."""
         datamodule = getattr(self.trainer, "datamodule", None)
         checkpoint[CHECKPOINT_KEY] = {**self._metadata, "exif": getattr(datamodule, "exif", None)}
+        checkpoint[DRAWS_KEY] = DRAWS
         checkpoint[_SCORES_KEY] = None if self.scores is None else asdict(self.scores)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -213,6 +220,7 @@ class DetectionModule(pl.LightningModule):
         """
         continue_weights(checkpoint, self, self.trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
         continue_optimization(checkpoint, *self._optimization(), interval=self._interval)
+        tell_other_draws(checkpoint)
         scores = checkpoint.get(_SCORES_KEY)
         self.scores = None if scores is None else Scores(**scores)
 
