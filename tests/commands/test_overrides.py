@@ -149,3 +149,22 @@ def test_trainings_with_hostile_words_never_end_in_a_trace(tmp_path: Path) -> No
     for place, word in enumerate(islice(hostile_words(seed), number)):
         outcome = deta("train", *TINY_TRAINING, f"hydra.run.dir={tmp_path}/{place}", word)
         assert "Traceback" not in outcome.err, word
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["cluster.submit=-1"], "cluster.submit must be null or sbatch (cluster=sbatch), got -1"),
+        (["cluster.submit=ssh"], "cluster.submit must be null or sbatch (cluster=sbatch), got 'ssh'"),
+        (["++x=1"], "nothing reads x: the configuration has no key x"),
+        (["+rate.low=1"], "nothing reads rate: "),
+        (["+sed=1"], "nothing reads sed: the configuration has no key sed; did you mean seed?"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
+    assert message in fail("train", *TINY_TRAINING, *words, "dry_run=true", f"hydra.run.dir={tmp_path}/run")
+
+
+def test_a_value_of_ones_own_is_taken_where_another_refers_to_it(tmp_path: Path) -> None:
+    words = ("+rate=1e-3", "optimizer.lr=${rate}", "dry_run=true", f"hydra.run.dir={tmp_path}/run")
+    assert "+rate=1e-3" in succeed("train", *TINY_TRAINING, *words).out

@@ -76,6 +76,17 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
         find_checkpoint(tmp_path)
 
 
+def test_a_folder_of_checkpoints_is_named_with_what_to_give_instead(tmp_path: Path) -> None:
+    for folder, advice in (
+        (tmp_path / "checkpoints", f"give its run, {tmp_path}, or"),
+        (tmp_path / "x", "give one of"),
+    ):
+        folder.mkdir()
+        (folder / "last.ckpt").touch()
+        with pytest.raises(FileNotFoundError, match=f"{advice} .*{folder.name}/last.ckpt"):
+            find_checkpoint(folder)
+
+
 def test_reading_runs_no_code_of_the_file(tmp_path: Path) -> None:
     path, mark = tmp_path / "harmful.ckpt", tmp_path / "mark"
     torch.save({"state_dict": {}, "deta": Harmful(mark)}, path)

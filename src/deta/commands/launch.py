@@ -73,6 +73,8 @@ class TrainLauncher:
             cfg.ckpt = AUTO
         try:
             self._is_dry = require_bool("dry_run", cfg.dry_run)
+            if cfg.cluster.submit not in (None, "sbatch"):
+                raise ValueError(f"cluster.submit must be null or sbatch (cluster=sbatch), got {cfg.cluster.submit!r}")
             if not is_sweep and _is_told_finished(cfg, folder):
                 return
             if cfg.cluster.submit == "sbatch" or self._is_dry:

@@ -1,5 +1,6 @@
 """Hydra's loader of configurations, which refuses an override that cannot be meant before anything reads it."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import split_key
 
 from deta.commands.quoting import PATH_KEYS
@@ -40,6 +41,7 @@ class Loader(ConfigLoaderImpl):
         cfg: DictConfig = super()._compose_config_from_defaults_list(defaults, repo)
         for override in self._of_values:
             _require_fitting(override, cfg)
+            _require_reader(override, cfg, self._of_values)
         return cfg
 
 
@@ -83,6 +85,16 @@ def _require_fitting(override: Override, cfg: DictConfig) -> None:
     node, is_known = _find(override, cfg)
     if is_known and isinstance(node, DictConfig):
         _require_mapping(override, node)
+
+
+def _require_reader(override: Override, cfg: DictConfig, others: Iterable[Override]) -> None:
+    """What is added at the top has an effect only where a value refers to it."""
+    first = split_key(override.key_or_group)[0]
+    if first in cfg._content or override.is_delete():  # type: ignore[operator]  # a dictionary: the whole configuration
+        return
+    texts = [OmegaConf.to_yaml(cfg), *(str(each.input_line) for each in others)]
+    if not any(re.search(rf"\$\{{[^}}]*\b{re.escape(first)}\b", text) for text in texts):
+        raise _refusal(override, f"nothing reads {shown(first)}: {_unknown_key(override, first, [], map(str, cfg))}")
 
 
 def _find(override: Override, cfg: DictConfig) -> tuple[Any, bool]:

@@ -100,6 +100,10 @@ def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
             return folder / candidate
     if (path / "metrics.jsonl").is_file():
         raise FileNotFoundError(f"{path} has saved nothing yet: deta runs resume folder={path} starts it again")
+    inside = next((file for file in (path / f"{name}.ckpt", path / LAST, path / PREVIOUS) if file.is_file()), None)
+    if inside is not None:
+        run = f"its run, {path.parent}, or " if path.name == folder.name else ""
+        raise FileNotFoundError(f"{path} is a folder of checkpoints: give {run}one of its files, such as {inside}")
     what = f"holds no checkpoints/{name}.ckpt" if path.is_dir() else "does not exist"
     raise FileNotFoundError(f"{path} {what}: give a checkpoint file or the directory of a run")
 

@@ -21,6 +21,7 @@ from PIL import Image
 from deta.engine.preemption import StoppedRun
 from deta.engine.wandb_core import answered_within
 from deta.utils.checks import require_choice
+from deta.utils.files import write_text
 
 if TYPE_CHECKING:
     import wandb
@@ -316,7 +317,7 @@ def run_id(folder: Path) -> str:
     path = folder / ID_FILE
     if not path.is_file():
         name = re.sub(r"[^A-Za-z0-9._-]", "-", f"{folder.parent.name}-{folder.name}")
-        path.write_text(f"{name[-_MAX_NAME:]}-{secrets.token_hex(4)}\n")
+        write_text(path, f"{name[-_MAX_NAME:]}-{secrets.token_hex(4)}\n")
     return path.read_text().strip()
 
 

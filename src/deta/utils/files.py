@@ -35,6 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
         _sync(path.parent)  # else the new name may be lost with the power
     except OSError as error:
+        if error.errno is None:  # of the source that is copied, which its message names
+            raise
         raise named(error, path) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -102,9 +104,9 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
         raise ValueError(f"{path} is damaged: no plain YAML ({type(error).__name__})") from error
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes have left of files that they were writing; nobody may be writing here now."""
-    for path in folder.glob(f"*{UNFINISHED}"):
+def remove_unfinished(folder: Path, of: str = "") -> None:
+    """Remove what killed processes have left of files, or of the one named, which nobody may be writing now."""
+    for path in folder.glob(f"{of}*{UNFINISHED}"):
         path.unlink(missing_ok=True)
 
 

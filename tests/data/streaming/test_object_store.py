@@ -173,3 +173,13 @@ def test_a_full_disk_names_the_shard(address: str, tmp_path: Path) -> None:
     with files_of_at_most(1000), pytest.raises(OSError, match=r"File too large: '.*cache/.*chunk-0-\d.bin'"):
         batches(tmp_path, **options)
     assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_what_a_killed_process_has_left_of_a_shard_is_removed_with_the_next_fetch(address: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"source": "shards", "shards": address, "shard_cache": tmp_path / "cache"}
+    expected = batches(tmp_path, **options)
+    for shard in list(tmp_path.rglob("chunk-0-0.bin")):
+        shard.rename(shard.with_name(f"{shard.name}.123.unfinished"))
+    assert list(tmp_path.rglob("*.unfinished"))
+    assert same(batches(tmp_path, **options), expected)
+    assert not list(tmp_path.rglob("*.unfinished"))

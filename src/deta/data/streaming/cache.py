@@ -8,7 +8,7 @@ from pathlib import Path
 from deta.data.streaming.layout import REMEDY, ShardError
 from deta.data.streaming.manifest import Shard
 from deta.data.streaming.store import Store
-from deta.utils.files import named
+from deta.utils.files import remove_unfinished, replacing
 
 _ATTEMPTS = 2
 """A transfer may damage a file; a second one that fails alike means that the store holds damage."""
@@ -52,19 +52,15 @@ class ShardCache:
         return path
 
     def _download(self, shard: Shard, path: Path) -> None:
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        try:
-            for _ in range(_ATTEMPTS):
-                if self._store.fetch(shard.name, unfinished) == shard.sha256:
-                    unfinished.replace(path)
-                    return
-        except FileNotFoundError as error:
-            raise ShardError(f"shard {self._store.address}/{shard.name} is missing; {REMEDY}") from error
-        except OSError as error:
-            raise error if error.errno is None else named(error, path) from error
-        finally:
-            unfinished.unlink(missing_ok=True)
-        raise ShardError(f"shard {self._store.address}/{shard.name} is damaged: its checksum is another; {REMEDY}")
+        remove_unfinished(self._folder, shard.name)
+        with replacing(path) as unfinished:
+            try:
+                is_intact = any(self._store.fetch(shard.name, unfinished) == shard.sha256 for _ in range(_ATTEMPTS))
+            except FileNotFoundError as error:
+                raise ShardError(f"shard {self._store.address}/{shard.name} is missing; {REMEDY}") from error
+            if not is_intact:
+                address = f"{self._store.address}/{shard.name}"
+                raise ShardError(f"shard {address} is damaged: its checksum is another; {REMEDY}")
 
     def _make_room(self, newest: Path) -> None:
         if self._max_bytes is None:
