@@ -1,5 +1,6 @@
 """How errors are told."""
 
+import logging
 import os
 import signal
 import warnings
@@ -122,3 +123,13 @@ def test_a_warning_of_our_own_is_told_without_its_place_in_the_source(monkeypatc
     foreign = warnings.formatwarning("too wide", UserWarning, "/usr/lib/other.py", 3, "x = 1")
     assert own == "deta: too wide\n"
     assert foreign == "/usr/lib/other.py:3: UserWarning: too wide\n  x = 1\n"
+
+
+def test_a_device_that_is_there_and_one_that_is_not_used_are_told_alone(caplog: pytest.LogCaptureFixture) -> None:
+    reports_errors(lambda _: None)(OmegaConf.create())
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    with caplog.at_level(logging.INFO, logger.name):
+        for text in ("GPU available: False, used: False", "TPU available: False, using: 0 TPU cores"):
+            logger.info(text)
+        logger.info("GPU available: True (cuda), used: False")
+    assert caplog.messages == ["GPU available: True (cuda), used: False"]
