@@ -1,9 +1,11 @@
 """How errors are told."""
 
+import gc
 import logging
 import os
 import signal
 import warnings
+from collections.abc import Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -71,6 +73,25 @@ def test_an_error_of_a_reading_process_is_told_without_its_trace() -> None:
     assert describe(caught.value) == "image 5: cannot be used\nof 9"
 
 
+def test_a_warning_of_our_own_is_told_without_its_place_in_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    reports_errors(lambda _: None)(OmegaConf.create())
+    own = warnings.formatwarning("too wide", UserWarning, console.__file__, 3, None)
+    foreign = warnings.formatwarning("too wide", UserWarning, "/usr/lib/other.py", 3, "x = 1")
+    assert own == "deta: too wide\n"
+    assert foreign == "/usr/lib/other.py:3: UserWarning: too wide\n  x = 1\n"
+
+
+def test_a_device_that_is_there_and_one_that_is_not_used_are_told_alone(caplog: pytest.LogCaptureFixture) -> None:
+    reports_errors(lambda _: None)(OmegaConf.create())
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    with caplog.at_level(logging.INFO, logger.name):
+        for text in ("GPU available: False, used: False", "TPU available: False, using: 0 TPU cores"):
+            logger.info(text)
+        logger.info("GPU available: True (cuda), used: False")
+    assert caplog.messages == ["GPU available: True (cuda), used: False"]
+
+
 class Killed(Dataset[int]):
     """Its reading process is gone at the third sample, as where the memory is full."""
 
@@ -102,7 +123,14 @@ def test_a_killed_reading_process_is_told_even_in_the_middle_of_another_error() 
     assert "deta: a reading process was killed, most often because the memory was full" in out.getvalue()
 
 
-def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """PyTorch watches its reading processes until their loader is gone, and tells of them in the next test."""
+    yield
+    gc.collect()
+
+
+def test_a_reading_process_that_was_killed_is_told_with_what_helps(forgotten: None) -> None:
     @reports_errors
     def read(_: DictConfig) -> None:
         list(DataLoader(Killed(), num_workers=1))
@@ -114,22 +142,3 @@ def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
     assert "deta: a reading process was killed, most often because the memory was full" in out.getvalue()
     assert "use fewer data.num_workers" in out.getvalue()
     assert "Traceback" not in out.getvalue()
-
-
-def test_a_warning_of_our_own_is_told_without_its_place_in_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    reports_errors(lambda _: None)(OmegaConf.create())
-    own = warnings.formatwarning("too wide", UserWarning, console.__file__, 3, None)
-    foreign = warnings.formatwarning("too wide", UserWarning, "/usr/lib/other.py", 3, "x = 1")
-    assert own == "deta: too wide\n"
-    assert foreign == "/usr/lib/other.py:3: UserWarning: too wide\n  x = 1\n"
-
-
-def test_a_device_that_is_there_and_one_that_is_not_used_are_told_alone(caplog: pytest.LogCaptureFixture) -> None:
-    reports_errors(lambda _: None)(OmegaConf.create())
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    with caplog.at_level(logging.INFO, logger.name):
-        for text in ("GPU available: False, used: False", "TPU available: False, using: 0 TPU cores"):
-            logger.info(text)
-        logger.info("GPU available: True (cuda), used: False")
-    assert caplog.messages == ["GPU available: True (cuda), used: False"]
