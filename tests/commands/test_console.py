@@ -1,11 +1,9 @@
 """How errors are told."""
 
-import gc
 import logging
 import os
 import signal
 import warnings
-from collections.abc import Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -123,14 +121,7 @@ def test_a_killed_reading_process_is_told_even_in_the_middle_of_another_error() 
     assert "deta: a reading process was killed, most often because the memory was full" in out.getvalue()
 
 
-@pytest.fixture
-def forgotten() -> Iterator[None]:
-    """PyTorch watches its reading processes until their loader is gone, and tells of them in the next test."""
-    yield
-    gc.collect()
-
-
-def test_a_reading_process_that_was_killed_is_told_with_what_helps(forgotten: None) -> None:
+def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
     @reports_errors
     def read(_: DictConfig) -> None:
         list(DataLoader(Killed(), num_workers=1))
