@@ -59,8 +59,6 @@ OWN_KEYS = {
     "runs resume": ("folder", "overrides", "parallel", "threads", "dry_run", "paths", "cluster", "hydra"),
 }
 """Commands that pass overrides on to trainings: the keys that they keep for themselves."""
-LEAVING_NO_FILES = ("hydra.output_subdir=null", "hydra/job_logging=stdout")
-"""With these Hydra writes neither its record nor a log into a run directory."""
 CHILD_COMMAND = "DETA_CHILD_COMMAND"
 """Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
 
@@ -77,8 +75,6 @@ def main() -> None:
         except (OSError, ValueError) as error:
             print(f"deta: {error}", file=sys.stderr)
             sys.exit(1)
-        if "dry_run=true" in (word.lower() for word in sys.argv):
-            sys.argv[1:] = [*LEAVING_NO_FILES, *sys.argv[1:]]
     sys.argv[1:] = name_first_word(command, sys.argv[1:])
     from deta.commands.application import run_application
     from deta.commands.launch import TrainLauncher

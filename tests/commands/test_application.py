@@ -49,3 +49,16 @@ def test_a_configuration_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) 
     (tmp_path / "experiment" / "broken.yaml").write_text("seed: 1\ndata: {root: ]\n")
     message = fail("train", "--config-dir", str(tmp_path), "experiment=broken", "dry_run=true")
     assert f'in "{tmp_path}/experiment/broken.yaml", line 2' in message
+
+
+@pytest.mark.parametrize("word", ["++dry_run=True", "dry_run=TRUE", "dry_run=1", "dry_run=yes"])
+def test_a_dry_run_however_it_is_spelt_leaves_no_file(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = deta("train", word, "experiment=deta_shapes", "hydra.run.dir=run")
+    if word.lower().endswith("true"):
+        assert outcome.out.startswith("deta train experiment=deta_shapes ")
+    else:
+        assert "dry_run must be true or false, got" in outcome.err
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """How errors are told."""
 
+import logging
 import os
 import signal
 import warnings
@@ -70,6 +71,25 @@ def test_an_error_of_a_reading_process_is_told_without_its_trace() -> None:
     assert describe(caught.value) == "image 5: cannot be used\nof 9"
 
 
+def test_a_warning_of_our_own_is_told_without_its_place_in_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    reports_errors(lambda _: None)(OmegaConf.create())
+    own = warnings.formatwarning("too wide", UserWarning, console.__file__, 3, None)
+    foreign = warnings.formatwarning("too wide", UserWarning, "/usr/lib/other.py", 3, "x = 1")
+    assert own == "deta: too wide\n"
+    assert foreign == "/usr/lib/other.py:3: UserWarning: too wide\n  x = 1\n"
+
+
+def test_a_device_that_is_there_and_one_that_is_not_used_are_told_alone(caplog: pytest.LogCaptureFixture) -> None:
+    reports_errors(lambda _: None)(OmegaConf.create())
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    with caplog.at_level(logging.INFO, logger.name):
+        for text in ("GPU available: False, used: False", "TPU available: False, using: 0 TPU cores"):
+            logger.info(text)
+        logger.info("GPU available: True (cuda), used: False")
+    assert caplog.messages == ["GPU available: True (cuda), used: False"]
+
+
 class Killed(Dataset[int]):
     """Its reading process is gone at the third sample, as where the memory is full."""
 
@@ -113,12 +133,3 @@ def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
     assert "deta: a reading process was killed, most often because the memory was full" in out.getvalue()
     assert "use fewer data.num_workers" in out.getvalue()
     assert "Traceback" not in out.getvalue()
-
-
-def test_a_warning_of_our_own_is_told_without_its_place_in_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    reports_errors(lambda _: None)(OmegaConf.create())
-    own = warnings.formatwarning("too wide", UserWarning, console.__file__, 3, None)
-    foreign = warnings.formatwarning("too wide", UserWarning, "/usr/lib/other.py", 3, "x = 1")
-    assert own == "deta: too wide\n"
-    assert foreign == "/usr/lib/other.py:3: UserWarning: too wide\n  x = 1\n"

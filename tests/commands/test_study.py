@@ -1,6 +1,7 @@
 """``deta study``: every shipped study is strict, and a study does what is missing, judges and names what failed."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -118,6 +119,9 @@ assert not {{"torch", "lightning", "scipy"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     assert "5 cells x 3 seeds, and they differ as declared" in done.stdout
     assert done.stdout.count("seed=0: missing") == 5
+    lines = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("  deta train ")]
+    assert len(lines) == 15
+    assert all(sum(word.startswith("hydra.run.dir='") for word in line) == 1 for line in lines)  # the quotes of Hydra
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,8 +17,11 @@ from omegaconf import MISSING, DictConfig
 from deta.commands.console import exit_with, user_errors, wants_trace
 from deta.commands.help import help_text, values_as_written
 from deta.commands.loader import Loader
+from deta.utils.checks import require_bool
 
 VERSION_BASE = "1.3"
+LEAVING_NO_FILES = ("hydra.output_subdir=null", "hydra/job_logging=stdout")
+"""With these Hydra writes neither its record nor a log into a run directory."""
 INSTEAD = {"ckpt": "from_file"}
 """Keys that need no value where another one has one."""
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -73,6 +76,8 @@ def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: l
     as_it_is = {"with_log_configuration": False, "validate_sweep_overrides": False}
     cfg = hydra.compose_config(name, words, RunMode.MULTIRUN, **as_it_is)
     _require_values(cfg, words)
+    if require_bool("dry_run", cfg.get("dry_run", False)):
+        words = [*LEAVING_NO_FILES, *words]
     mode = cfg.hydra.mode
     if is_sweep and mode == RunMode.RUN:
         warnings.warn("-m wins over hydra.mode=RUN", stacklevel=1)

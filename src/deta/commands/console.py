@@ -38,9 +38,12 @@ LIBRARY_NOISE = (
     ".*does not have many workers.*",  # reading is as fast as data.num_workers says
     ".*smaller than the logging interval.*",
     ".*not supported by the model summary.*",
+    ".*`srun` command is available.*",  # cluster=sbatch submits, and a training on a login node is meant
     ".*exists and is not empty.*",  # deta train refuses the folder of another run
 )
 """Warnings of Lightning that a user can do nothing about."""
+_NO_NEWS = ("GPU available: False", "TPU available: False", "HPU available: False")
+"""Begins of what Lightning says where all goes as asked."""
 
 
 _usual_warning = warnings.formatwarning
@@ -156,16 +159,16 @@ def _as_message(
     return _usual_warning(message, category, filename, lineno, line)
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "litlogger" not in record.getMessage()
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_NO_NEWS) and "litlogger" not in record.getMessage()
 
 
 def _calm_lightning() -> None:
-    """Leave Lightning's messages to Hydra's log, so that none stands there twice, without its advertisement."""
+    """Leave Lightning's messages to Hydra's log, so that none stands there twice, without what is no news."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
     for message in LIBRARY_NOISE:
         warnings.filterwarnings("ignore", message=message)

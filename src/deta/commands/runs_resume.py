@@ -1,5 +1,6 @@
 """``deta runs resume``: do what is not done of a folder of runs."""
 
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,7 +44,7 @@ def run(cfg: DictConfig) -> None:
         if commands and cluster == "sbatch":
             submit(commands, folder, dry_run=True)
         for words in commands.values():
-            print("deta train", *words)
+            print("deta train", shlex.join(words))
         sys.exit(1 if num_wrong else 0)
     if cluster == "sbatch":
         submit(commands, folder)

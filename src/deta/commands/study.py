@@ -1,5 +1,6 @@
 """``deta study``: plan, check, train, evaluate and collect a declared comparison."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ def _study(cfg: DictConfig) -> Study:
 def _show(plan: Plan, folder: Path) -> None:
     for planned in plan.runs:
         print(f"\n{_describe(planned)}: {read_status(folder / planned.folder).state}")
-        print("  deta train", *job_words(list(planned.words), folder / planned.folder))
+        print("  deta train", shlex.join(job_words(list(planned.words), folder / planned.folder)))
 
 
 def _submit(plan: Plan, folder: Path) -> None:

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -127,6 +128,7 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     selections = make_selections(cfg)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
     module = make_module(cfg, datamodule)
+    _tell_size(module)
     if resume_path is not None:
         _require_own_weights(cfg)
     elif cfg.weights is not None:
@@ -148,6 +150,13 @@ def _known_data(folder: Path, resume_path: Path) -> dict[Path, DataRecord | None
     places = dict.fromkeys((folder, resume_path.resolve().parent.parent))
     known = {place: read_data(place) for place in places if (place / DATA).is_file()}
     return known or {resume_path: read_stored_data(resume_path)}
+
+
+@rank_zero_only
+def _tell_size(module: DetectionModule) -> None:
+    sizes = [(weight.numel(), weight.requires_grad) for weight in module.detector.parameters()]
+    trained = sum(size for size, is_trained in sizes if is_trained)
+    _log.info("The model has %d parameters, of which %d are trained", sum(size for size, _ in sizes), trained)
 
 
 def _naming_keys(error: UnfitModelError, cfg: DictConfig, checkpoint: Path) -> UnfitModelError:

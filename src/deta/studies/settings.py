@@ -39,6 +39,7 @@ WITHOUT_EFFECT = (
     "trainer.accelerator",
     "trainer.benchmark",
     "trainer.default_root_dir",
+    "trainer.enable_model_summary",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
     "trainer.num_sanity_val_steps",
