@@ -1,5 +1,6 @@
 """``deta data shard``, and the commands that read what it made."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,15 @@ def test_the_check_reads_shards_and_lists_their_faults(tmp_path: Path) -> None:
     assert "  error: 2 x file that is missing or whose checksum differs: annotations.json, chunk-0-0.bin\n" in bad.out
     assert f"  error: 1 x image that cannot be read: shard {path} is damaged at image 2; deta data shard" in bad.out
     assert bad.out.endswith("The data set has errors.\n")
+
+
+def test_a_check_of_shards_tells_doubts_and_what_it_does_not_look_for(tmp_path: Path) -> None:
+    root, shards = good_data(tmp_path / "data"), tmp_path / "shards"
+    path = root / "annotations" / "train.json"
+    document = json.loads(path.read_text())
+    document["images"].append({**document["images"][0], "id": 77})
+    path.write_text(json.dumps(document))
+    succeed(*words(root, shards))
+    outcome = succeed("data", "check", *words(root, shards)[2:-1], "data.source=shards", f"data.shards={shards}")
+    assert outcome.out.count("warning: 1 x image file listed under several ids: 1.png (ids 1, 77)") == 1
+    assert "Not looked for in shards: pictures of equal pixels" in outcome.out

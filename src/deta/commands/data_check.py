@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make
 from deta.commands.console import reports_errors
-from deta.data.checks import check_dataset, shared_pictures
+from deta.data.checks import check_dataset, doubts_of, shared_pictures
 from deta.data.coco import read_coco
 from deta.data.datamodule import CocoDataModule
 from deta.data.streaming.checks import check_shards
@@ -58,8 +58,10 @@ def _check_shards(cfg: DictConfig, datamodule: CocoDataModule) -> None:
         annotations = read_coco(split.annotation_file, layout=datamodule.layout)
         faults = check_shards(split, annotations, num_workers=cfg.num_workers, rules=datamodule.image_rules)
         print(shown_lines(f"{split.address}\n  {annotations.report.summary()}, {split.summary()}"))
+        print("".join(f"  warning: {shown(line)}\n" for line in doubts_of(annotations)), end="")
         print("".join(f"  error: {shown(line)}\n" for line in faults), end="")
         is_usable = is_usable and not faults
+    print("Not looked for in shards: pictures of equal pixels, which data.source=folder finds.")
     _finish(is_usable)
 
 

@@ -143,6 +143,13 @@ def check_dataset(
     )
 
 
+def doubts_of(annotations: CocoAnnotations) -> list[str]:
+    """What is odd about annotations without looking at a picture, one line for each kind."""
+    problems = Problems("")
+    _find_names_listed_twice(annotations, problems)
+    return [*annotations.report.doubts, *problems.lines()]
+
+
 def shared_pictures(train: DatasetReport, val: DatasetReport) -> list[str]:
     """One line if pictures of the training occur in the validation too, by their pixels, with the first names."""
     problems = Problems("")
