@@ -72,6 +72,7 @@ def test_a_dry_run_says_what_would_be_submitted_and_does_nothing(
     assert not (commands / "words").exists()
     assert find_runs(tmp_path) == []
     assert not (tmp_path / "runs" / "a b").exists()
+    assert not sweep or not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,9 @@ from deta.engine.runs import (
 )
 from deta.utils.checks import require_bool
 
+_SWEEP_CONFIG = "multirun.yaml"
+"""Hydra's record of a sweep, in its folder."""
+
 
 class TrainLauncher:
     """What one command line of ``deta train`` does; ``run`` is called for every run, ``finish`` at the end.
@@ -130,9 +133,13 @@ class TrainLauncher:
             print("sbatch", shlex.join(options))
         for words in commands.values():
             print("deta train", shlex.join(words))
-        for folder in self._waiting:
+        for run in self._waiting:
             with suppress(OSError):  # it holds a run, or was never made
-                folder.rmdir()
+                run.rmdir()
+        sweep = _sweep_folder()
+        if sweep is not None and [path.name for path in sweep.glob("*")] == [_SWEEP_CONFIG]:
+            (sweep / _SWEEP_CONFIG).unlink()
+            sweep.rmdir()
 
     def show_sweep(self) -> bool:
         """After a sweep print the table of its cells; returns whether one is neither done nor under way."""
