@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from deta.engine import run_claims
 
+PIXELS = Image.MAX_IMAGE_PIXELS
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.pop("COLUMNS", None)  # of the terminal that the tests run in; tables in tests are as wide as they are
@@ -20,6 +22,13 @@ def no_claims() -> Iterator[None]:
     """No test's claim on a run outlives it: where another process has taken a run, its holder ends itself."""
     yield
     run_claims.forget()
+
+
+@pytest.fixture(autouse=True)
+def limit_of_pixels() -> Iterator[None]:
+    """No test's limit of pixels, which Pillow keeps for the whole process, outlives it."""
+    yield
+    Image.MAX_IMAGE_PIXELS = PIXELS
 
 
 @pytest.fixture(scope="session")
