@@ -19,7 +19,7 @@ WORDS: dict[str, dict[tuple[str, ...], object]] = {
 }
 """Where a word of each run stands in its configuration."""
 DRAWN = {"release": "step", "deta_shapes": "val/loss"}
-"""Rows after step 3 with this key follow from other random numbers than those of then: where sampling cuts positives."""
+"""Rows after step 3 with this key follow from other random numbers than those of then: sampling cuts positives."""
 
 
 @pytest.mark.parametrize("name", RUNS)
