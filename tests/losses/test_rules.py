@@ -149,6 +149,12 @@ def test_a_rule_that_cannot_be_is_refused_by_name(change: Callable[[], Rule], me
         change()
 
 
+@pytest.mark.parametrize("name", ["on", "pool"])
+def test_a_rule_that_leans_on_a_role_without_a_rule_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"the rule of 'layers' has {name}='first', but there are rules for layers"):
+        Criterion({"layers": rule(**{name: "first"})})
+
+
 def test_a_role_without_a_rule_is_refused() -> None:
     stages = {StageKey("copies", 0): prediction(CENTRE)}
     with pytest.raises(ValueError, match="the detector has the stage 'copies', for which the criterion has no rule"):

@@ -58,10 +58,14 @@ def test_box_of_a_later_layer_does_not_train_an_earlier_head() -> None:
 
 def test_without_refinement_every_layer_starts_from_the_first_references() -> None:
     queries = start(reference_size=2)
-    layers = decoder(refine="none")(queries, memory(), heads(1) * 3)
-    assert all(torch.equal(layer.priors, layer.boxes) for layer in layers)  # a point is no box
-    again = decoder(refine="none")(queries, memory(), heads(1) * 3)
-    assert all(torch.equal(layer.boxes, other.boxes) for layer, other in zip(layers, again, strict=True))
+    (head,) = heads(1)
+    nn.init.zeros_(head.box_deltas.last.weight)
+    nn.init.constant_(head.box_deltas.last.bias, 0.5)  # whatever the content, half a logit away
+    layers = decoder(refine="none")(queries, memory(), [head] * 3)
+    expected = (queries.references.logit() + 0.5).sigmoid()
+    for layer in layers:
+        torch.testing.assert_close(layer.boxes[..., :2], expected)
+        assert torch.equal(layer.priors, layer.boxes)  # a point is no box
 
 
 def test_the_prior_of_a_point_is_the_box_predicted_from_it() -> None:

@@ -35,11 +35,11 @@ def far_settings(config: Any, place: str) -> dict[str, str]:  # noqa: ANN401 - p
         config: Plain containers.
         place: Their key in the whole configuration.
     """
-    reasons = {f"{key}={value}": _reason(key, value) for key, value in flat(place, config)}
-    return {setting: reason for setting, reason in reasons.items() if reason is not None}
+    reasons = ((key, value, _reason(key, value)) for key, value in flat(place, config))
+    return {f"{key}={value}": reason for key, value, reason in reasons if reason is not None}
 
 
-def require_near(config: Any, place: str, trust: Trust) -> None:  # noqa: ANN401 - as above
+def require_near(config: Any, place: str, trust: Trust) -> None:  # noqa: ANN401 - plain containers
     """Refuse settings that reach further, unless trust covers them or their keys.
 
     Raises:
@@ -66,7 +66,7 @@ def flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - p
             yield from flat(key, inner)
 
 
-def _reason(key: str, value: Any) -> str | None:  # noqa: ANN401 - as above
+def _reason(key: str, value: Any) -> str | None:  # noqa: ANN401 - a value of any type
     if isinstance(value, str) and (_ADDRESS.match(value) or (value and _DEVICES.match(os.path.normpath(value)))):
         return "names a remote address or a device"
     most = _MOST.get(re.split(r"[./@]", key)[-1])

@@ -20,10 +20,20 @@ class Criterion:
 
     Args:
         rules: By role; a detector must give every role a stage, and have no other.
+
+    Raises:
+        ValueError: A rule is on, or pools with, a role without a rule.
     """
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         self.rules = dict(rules)
+        for role, rule in self.rules.items():
+            for name, other in (("on", rule.on), ("pool", rule.pool)):
+                if other is not None and other not in self.rules:
+                    known = ", ".join(self.rules)
+                    raise ValueError(
+                        f"the rule of {role!r} has {name}={other!r}, but there are rules for {known} alone"
+                    )
 
     def __call__(self, output: DetectionOutput, targets: Targets, draw: Draw) -> Losses:
         """Assign and measure.

@@ -53,7 +53,9 @@ class Stages:
         prediction: ``[K * B, N, ...]``.
         led: Those of the leaders, ``[len(leaders) * B, N, ...]``.
         base: What the assigner sees instead, for rules that are ``on`` another role; else None.
-        targets: The objects of the B images, as the rule sees them.
+        targets: The objects of the images of ``prediction``, as the rule sees them.
+        led_targets: Those of the images of ``led``.
+        offered: The objects that assigners see, each as often as it is offered.
     """
 
     role: str
@@ -65,6 +67,8 @@ class Stages:
     led: Prediction
     base: Prediction | None
     targets: Targets
+    led_targets: Targets
+    offered: Targets
 
     @classmethod
     def of(cls, role: str, rule: Rule, output: DetectionOutput, targets: Targets) -> Self:
@@ -79,7 +83,11 @@ class Stages:
         predictions = list(found.values())
         prediction = Prediction.stack(predictions)
         led = prediction if len(leaders) == len(keys) else Prediction.stack([predictions[place] for place in leaders])
-        return cls(role, rule, keys, leaders, followed, prediction, led, base, rule.seen(targets))
+        seen = rule.seen(targets)
+        of_leaders = seen.repeat_batch(len(leaders))
+        of_all = of_leaders if len(leaders) == len(keys) else seen.repeat_batch(len(keys))
+        offered = (seen if base is not None else of_leaders).repeat_objects(rule.repeat)
+        return cls(role, rule, keys, leaders, followed, prediction, led, base, of_all, of_leaders, offered)
 
     def assigners(self) -> dict[str, Assigner]:
         """By what they assign."""
@@ -88,10 +96,7 @@ class Stages:
 
     def assigned(self) -> tuple[Prediction, Targets]:
         """What the assigners see: stages without gradient, and every object as often as it is offered."""
-        offered = self.targets.repeat_objects(self.rule.repeat)
-        if self.base is not None:
-            return self.base.detach(), offered
-        return self.led.detach(), offered.repeat_batch(len(self.leaders))
+        return (self.led if self.base is None else self.base).detach(), self.offered
 
     def complete(self, answer: Matches) -> Matches:
         """The answer of an assigner as the assignment of the stages that are assigned."""
@@ -99,8 +104,7 @@ class Stages:
         if self.base is not None:
             matches = self._followed_from_source(matches)
         if self.rule.ignore_coverage is not None:
-            targets = self.targets.repeat_batch(len(self.leaders))
-            matches = ignore_covered(matches, self.led, targets, self.rule.ignore_coverage)
+            matches = ignore_covered(matches, self.led, self.led_targets, self.rule.ignore_coverage)
         target = matches.target
         if self.rule.unmatched == "ignored" and self.led.may_match is not None:
             target = torch.where(~self.led.may_match & (target == BACKGROUND), IGNORED, target)
@@ -111,7 +115,7 @@ class Stages:
     def report(self, classes: Matches, boxes: Matches) -> dict[StageKey, StageMatches]:
         """Every assignment; one that serves all layers has no layer in its key."""
         count = len(self.leaders)
-        figures = statistics(classes, self.led.detach(), self.targets.repeat_batch(count), num_parts=count)
+        figures = statistics(classes, self.led, self.led_targets, num_parts=count)
         parts = {}
         for place, leader in enumerate(self.leaders):
             key = self.keys[leader]
@@ -123,15 +127,15 @@ class Stages:
 
     def measure(self, classes: Matches, boxes: Matches) -> dict[tuple[StageKey, str], Measured]:
         """All terms of all stages."""
-        rule, targets = self.rule, self.targets.repeat_batch(len(self.keys))
+        rule = self.rule
         measured: dict[tuple[StageKey, str], Measured] = {}
         for matches, terms in ((classes, rule.class_terms), (boxes, rule.box_terms)):
             spread = self._spread(matches)
             for name, term in terms.items():
-                of_images = term(self.prediction, spread, targets)
+                of_images = term(self.prediction, spread, self.targets)
                 divisor = of_images.divisor
                 if divisor is None:
-                    divisor = rule.divisor(spread, targets)
+                    divisor = rule.divisor(spread, self.targets)
                 sums, divisors = self._per_stage(of_images.value), self._per_stage(divisor)
                 floors = torch.full_like(sums, of_images.floor)
                 weights = torch.full_like(sums, rule.weight * term.weight)

@@ -1,7 +1,7 @@
 """What the detector returns for a batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -92,16 +92,17 @@ class Prediction(TensorStruct):
             return self
         frame = self.frame[:, None]  # [B, 1, 4]
         boxes = self.boxes * (frame if self.boxes.dim() == 3 else frame[:, None])
-        return self._with(boxes=boxes, priors=self.priors * frame, frame=None)
+        return replace(self, boxes=boxes, priors=self.priors * frame, frame=None)
 
     def slice(self, start: int, stop: int) -> Self:
         """The candidates ``start:stop``; ``grid`` is dropped."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "frame"}
         parts = {
-            name: value[..., start:stop] if name in _PER_CANDIDATE and value.dim() == 1 else value[:, start:stop]
-            for name, value in self._tensors()
-            if name != "frame"
+            name: value[start:stop] if name in _PER_CANDIDATE and value.dim() == 1 else value[:, start:stop]
+            for name, value in values.items()
+            if isinstance(value, Tensor)
         }
-        return self._with(**parts, grid=None)
+        return replace(self, **parts, grid=None)
 
     @classmethod
     def stack(cls, parts: Sequence[Self]) -> Self:
@@ -124,14 +125,6 @@ class Prediction(TensorStruct):
             else:
                 columns[field.name] = torch.cat(values)
         return cls(**columns)  # type: ignore[arg-type]
-
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        values = [(field.name, getattr(self, field.name)) for field in fields(self)]
-        return [(name, value) for name, value in values if isinstance(value, Tensor)]
-
-    def _with(self, **changes: object) -> Self:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)(**{**values, **changes})
 
 
 _PER_CANDIDATE = ("levels", "strides")
