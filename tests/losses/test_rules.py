@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from deta.assign import Draw, HungarianAssigner, IoUAssigner, Matches, Prediction
+from deta.assign import Draw, HungarianAssigner, IoUAssigner, Matches, Prediction, Problem, background
 from deta.losses import Criterion, FocalLoss, L1Loss, Rule, Sum
 from deta.structures import BACKGROUND, IGNORED, DetectionOutput, Losses, StageKey, Targets
 from tests.assign.scenes import objects
@@ -94,6 +94,34 @@ def test_copies_that_are_pooled_add_sums_and_divisors_before_the_division() -> N
     assert set(losses.matches) == {ONE, StageKey("copies", 0, 0), StageKey("copies", 0, 1)}
 
 
+@pytest.mark.parametrize("change", [{"weight": 7.0}, {"box_terms": {"l1": L1Loss(weight=500)}}])
+def test_losses_that_are_pooled_must_weigh_the_same(change: dict[str, Any]) -> None:
+    stages = {ONE: prediction(CENTRE, FAR), StageKey("copies", 0, 0): prediction(BESIDE, FAR)}
+    for roles in (("layers", "copies"), ("copies", "layers")):
+        rules = {"layers": rule(), "copies": rule(pool="layers", **change)}
+        with pytest.raises(ValueError, match="that are pooled must have one weight"):
+            measure({role: rules[role] for role in roles}, stages, objects([CENTRE]))
+
+
+def test_losses_are_pooled_with_stages_that_are_there() -> None:
+    stages = {StageKey("first"): prediction(CENTRE), ONE: prediction(CENTRE)}
+    with pytest.raises(ValueError, match="pooled with a stage that the detector does not have"):
+        measure({"first": rule(), "layers": rule(pool="first")}, stages, objects([CENTRE]))
+
+
+def test_terms_that_are_divided_otherwise_are_known() -> None:
+    for own, expected in ((rule(), False), (rule(repeat=2), True), (rule(class_terms={"half": HalfOfAnImage()}), True)):
+        losses = measure({"layers": own}, {ONE: prediction(CENTRE)}, objects([CENTRE]))
+        assert losses.has_own_divisors == expected
+
+
+def test_a_query_that_may_not_match_follows_no_position() -> None:
+    layer = prediction(FAR, FAR, source=torch.tensor([[0, 0]]), may_match=torch.tensor([[True, False]]))
+    stages = {StageKey("first"): prediction(CENTRE, FAR), ONE: layer}
+    losses = measure({"first": rule(sees="objects"), "layers": rule(on="first")}, stages, objects([CENTRE]))
+    assert losses.matches_of(ONE).classes.target.tolist() == [[0, -1]]
+
+
 def test_every_copy_keeps_the_assignment_of_its_own_first_layer() -> None:
     stages = {
         StageKey("copies", layer, copy): prediction(*((CENTRE, FAR) if copy == 0 else (FAR, CENTRE)))
@@ -149,6 +177,54 @@ def test_a_rule_that_cannot_be_is_refused_by_name(change: Callable[[], Rule], me
         change()
 
 
+class Answering:
+    """A rule whose answer is made by a function."""
+
+    def __init__(self, answer: Callable[[Prediction, Targets], Any]) -> None:
+        self.answer = answer
+
+    def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Any:  # noqa: ANN401 - also wrong ones
+        return self.answer(prediction, targets)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda *_: None, "Answering must answer with Matches or a Problem, got NoneType"),
+        (lambda part, _: Matches(background(part)[0]), r"Matches.target must have shape \(1, 2\) .*got \(2,\) of"),
+        (lambda part, _: Matches(background(part).int()), "Matches.target must have .*type.* of torch.int32"),
+        (lambda part, _: Matches(background(part), notes={"x": torch.rand(1, 2)}), "the note 'x' must .*torch.float32"),
+        (lambda part, _: Matches(background(part), notes={"x": torch.ones(1, 3).bool()}), r"note 'x' must .*\(1, 3\)"),
+        (
+            lambda _, objects: Problem(torch.zeros(1, 1, 2), objects.is_object),
+            r"Problem.cost must have shape \(1, 2, 1",
+        ),
+        (
+            lambda _, objects: Problem(torch.zeros(1, 2, 1), objects.is_object).then(
+                lambda made: Matches(made.target[0])
+            ),
+            r"Matches.target must have shape \(1, 2\)",
+        ),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_refused_with_the_name_of_the_rule(
+    answer: Callable[[Prediction, Targets], Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        measure({"layers": rule(Answering(answer))}, {ONE: prediction(CENTRE, FAR)}, objects([CENTRE]))
+
+
+def test_stages_of_one_role_with_different_numbers_of_candidates_are_refused() -> None:
+    stages = {ONE: prediction(CENTRE, FAR), StageKey("layers", 1): prediction(CENTRE)}
+    with pytest.raises(ValueError, match=r"equally many candidates, got \[2, 1\]"):
+        measure({"layers": rule()}, stages, objects([CENTRE]))
+
+
+def test_a_criterion_without_rules_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one rule"):
+        Criterion({})
+
+
 @pytest.mark.parametrize("name", ["on", "pool"])
 def test_a_rule_that_leans_on_a_role_without_a_rule_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"the rule of 'layers' has {name}='first', but there are rules for layers"):
@@ -158,7 +234,7 @@ def test_a_rule_that_leans_on_a_role_without_a_rule_is_refused(name: str) -> Non
 def test_a_role_without_a_rule_is_refused() -> None:
     stages = {StageKey("copies", 0): prediction(CENTRE)}
     with pytest.raises(ValueError, match="the detector has the stage 'copies', for which the criterion has no rule"):
-        measure({}, stages, objects([CENTRE]))
+        measure({"layers": rule()}, {ONE: prediction(CENTRE), **stages}, objects([CENTRE]))
 
 
 def test_pixels_and_relative_boxes_are_one_prediction() -> None:

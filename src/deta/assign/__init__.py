@@ -1,6 +1,6 @@
 """Label assignment: which candidate box answers for which object, and all that a rule of your own needs."""
 
-from deta.assign.base import Assigner, Problem, assign, background, prior_iou, solve
+from deta.assign.base import Assigner, Problem, ask, assign, background, prior_iou, solve
 from deta.assign.given import GivenAssigner
 from deta.assign.hungarian import HungarianAssigner
 from deta.assign.ignored import ignore_covered
@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "ReleaseAssigner",
     "Targets",
+    "ask",
     "assign",
     "background",
     "ignore_covered",

@@ -50,6 +50,41 @@ class Assigner(Protocol):
         ...
 
 
+def ask(assigner: Assigner, prediction: Prediction, targets: Targets, draw: Draw) -> Matches | Problem:
+    """The answer of a rule, looked at before anything is computed from it; the device is not waited for.
+
+    Raises:
+        ValueError: The rule has answered with something else, or with tensors of another shape or type.
+    """
+    answer = assigner(prediction, targets, draw)
+    name = type(assigner).__name__
+    if isinstance(answer, Problem):
+        table = (*prediction.logits.shape[:2], targets.is_object.shape[1])
+        _require_tensor(f"{name}: Problem.cost", answer.cost, table, is_expected=answer.cost.is_floating_point())
+        return answer.then(lambda matches: _checked(name, matches, prediction))
+    return _checked(name, answer, prediction)
+
+
+def _checked(name: str, matches: Matches, prediction: Prediction) -> Matches:
+    if not isinstance(matches, Matches):
+        raise ValueError(f"{name} must answer with Matches or a Problem, got {type(matches).__name__}")
+    shape = tuple(prediction.logits.shape[:2])
+    target = matches.target
+    _require_tensor(f"{name}: Matches.target", target, shape, is_expected=target.dtype == torch.int64)
+    for note, values in matches.notes.items():
+        wanted = shape[:1] if values.dim() == 1 else shape
+        _require_tensor(f"{name}: the note {note!r}", values, wanted, is_expected=values.dtype == torch.bool)
+    return matches
+
+
+def _require_tensor(name: str, values: Tensor, shape: tuple[int, ...], *, is_expected: bool) -> None:
+    if tuple(values.shape) != shape or not is_expected:
+        raise ValueError(
+            f"{name} must have shape {shape} and the type that deta.assign asks for, "
+            f"got {tuple(values.shape)} of {values.dtype}"
+        )
+
+
 @torch.no_grad()
 def solve(answers: Sequence[Matches | Problem]) -> list[Matches]:
     """The answers with every problem among them solved, all in one transfer from the device."""
@@ -62,7 +97,7 @@ def solve(answers: Sequence[Matches | Problem]) -> list[Matches]:
 
 def assign(assigner: Assigner, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
     """The answer of one rule alone."""
-    return solve([assigner(prediction.detach(), targets, draw)])[0]
+    return solve([ask(assigner, prediction.detach(), targets, draw)])[0]
 
 
 def prior_iou(prediction: Prediction, targets: Targets) -> Tensor:

@@ -6,6 +6,7 @@ Nothing here imports PyTorch.
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from deta.commands.trust import Trust
@@ -67,8 +68,11 @@ def flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - p
 
 
 def _reason(key: str, value: Any) -> str | None:  # noqa: ANN401 - a value of any type
-    if isinstance(value, str) and (_ADDRESS.match(value) or (value and _DEVICES.match(os.path.normpath(value)))):
-        return "names a remote address or a device"
+    if isinstance(value, (str, os.PathLike)):
+        text = os.fspath(value).strip()
+        path = f"{Path.home()}{text[1:]}" if text.startswith("~/") else text
+        if _ADDRESS.match(text) or (text and _DEVICES.match(os.path.normpath(path))):
+            return "names a remote address or a device"
     most = _MOST.get(re.split(r"[./@]", key)[-1])
     if most is not None and isinstance(value, (int, float)) and value > most:
         return f"is more than {most:,.0f}"

@@ -238,7 +238,7 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
     rest = max_epochs % interval if max_epochs > 0 else 0
     if rest:
         _log.warning(
-            "The last %d of %d epochs are not evaluated: trainer.check_val_every_n_epoch=%d",
+            "The last %d of %d epochs are not evaluated: trainer.check_val_every_n_epoch=%d; 1 evaluates every epoch",
             rest,
             max_epochs,
             interval,

@@ -1,11 +1,13 @@
 """From predictions and ground truth to losses, through an assignment of every stage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from deta.assign import Assigner, Draw, solve
+from deta.assign import Assigner, Draw, ask, solve
 from deta.losses.rules import Rule
 from deta.losses.stages import Measured, Stages
 from deta.losses.terms import FocalLoss, GIoULoss, L1Loss
@@ -22,11 +24,13 @@ class Criterion:
         rules: By role; a detector must give every role a stage, and have no other.
 
     Raises:
-        ValueError: A rule is on, or pools with, a role without a rule.
+        ValueError: There is none; or a rule is on, or pools with, a role without a rule.
     """
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         self.rules = dict(rules)
+        if not self.rules:
+            raise ValueError("a criterion needs at least one rule, such as that of the decoder layers")
         for role, rule in self.rules.items():
             for name, other in (("on", rule.on), ("pool", rule.pool)):
                 if other is not None and other not in self.rules:
@@ -44,13 +48,14 @@ class Criterion:
             draw: Randomness of the rules.
 
         Raises:
-            ValueError: A role without a rule or a rule without a stage; or a rule is federated and the targets do not
+            ValueError: A role without a rule, a rule without a stage, or stages of one role with different numbers of
+                candidates; a rule's answer cannot be used, see ``ask``; or a rule is federated and the targets do not
                 say what was looked for.
         """
         self._require_rules(output)
         parts = [Stages.of(role, rule, output, targets) for role, rule in self.rules.items()]
         answers = [
-            assigner(*stages.assigned(), draw.within(stages.role).within(name))
+            ask(assigner, *stages.assigned(), draw.within(stages.role).within(name))
             for stages in parts
             for name, assigner in stages.assigners().items()
         ]
@@ -62,18 +67,28 @@ class Criterion:
             boxes = others[0] if others else classes
             matches |= stages.report(classes, boxes)
             for place, entry in stages.measure(classes, boxes).items():
-                measured[place] = measured[place].pooled(entry) if place in measured else entry
+                measured[place] = measured[place].pooled(entry, place[1]) if place in measured else entry
         entries = list(measured.values())
+        strays = [key for key, _ in measured if key not in output.stages]
+        if strays:
+            raise ValueError(f"losses are pooled with a stage that the detector does not have: {strays[0]}")
         return Losses(
             names=tuple(measured),
             sums=torch.stack([entry.sum for entry in entries]),
             divisors=torch.stack([entry.divisor for entry in entries]),
-            floors=torch.stack([entry.floor for entry in entries]),
-            weights=torch.stack([entry.weight for entry in entries]),
+            floors=_constants(entries[0].sum, [entry.floor for entry in entries]),
+            weights=_constants(entries[0].sum, [entry.weight for entry in entries]),
             is_global=tuple(entry.is_global for entry in entries),
-            has_own_divisors=any(entry.has_own_divisor for entry in entries),
+            has_own_divisors=self._has_own_divisors(entries),
             matches=matches,
         )
+
+    def _has_own_divisors(self, entries: Sequence[Measured]) -> bool:
+        """Whether terms are divided by different numbers."""
+        repeats = {rule.repeat for rule in self.rules.values()}
+        is_pooled = any(rule.pool is not None for rule in self.rules.values())
+        of_terms = any(entry.has_own_divisor or entry.floor != 1 or not entry.is_global for entry in entries)
+        return of_terms or is_pooled or repeats != {1}
 
     def _require_rules(self, output: DetectionOutput) -> None:
         roles = {key.role for key in output.stages}
@@ -139,6 +154,11 @@ class QueryCriterion(Criterion):
 
         first = {} if proposal_assigner is None else {"first": rule(proposal_assigner, "objects")}
         super().__init__({**first, "layers": rule(layer_assigner, "classes")})
+
+
+def _constants(like: Tensor, values: Sequence[float]) -> Tensor:
+    """``[K]`` numbers of the host, filled in on the device of ``like``: a copy would wait for it."""
+    return torch.cat([like.new_full((len(list(run)),), value) for value, run in groupby(values)])
 
 
 def _named(role: str) -> str:

@@ -26,17 +26,25 @@ Struct = TypeVar("Struct", bound=TensorStruct)
 
 @dataclass(frozen=True)
 class Measured:
-    """One term of one stage: scalars, see ``Losses``."""
+    """One term of one stage, see ``Losses``; sum and divisor are scalars, the rest is known on the host."""
 
     sum: Tensor
     divisor: Tensor
-    floor: Tensor
-    weight: Tensor
+    floor: float
+    weight: float
     is_global: bool
     has_own_divisor: bool
 
-    def pooled(self, other: Self) -> Self:
-        """Sums and divisors of both together."""
+    def pooled(self, other: Self, name: str) -> Self:
+        """Sums and divisors of both together.
+
+        Raises:
+            ValueError: They differ in something that a sum of both cannot have twice.
+        """
+        for part in ("floor", "weight", "is_global", "has_own_divisor"):
+            own, others = getattr(self, part), getattr(other, part)
+            if own != others:
+                raise ValueError(f"terms {name!r} that are pooled must have one {part}, got {own} and {others}")
         return replace(self, sum=self.sum + other.sum, divisor=self.divisor + other.divisor)
 
 
@@ -108,9 +116,12 @@ class Stages:
         target = matches.target
         if self.rule.unmatched == "ignored" and self.led.may_match is not None:
             target = torch.where(~self.led.may_match & (target == BACKGROUND), IGNORED, target)
-        if self.led.exists is not None:
-            target = torch.where(self.led.exists, target, IGNORED)
-        return replace(matches, target=target)
+        exists, extra = self.led.exists, matches.extra
+        if exists is not None:
+            target = torch.where(exists, target, IGNORED)
+            if extra is not None:
+                extra = replace(extra, is_pair=extra.is_pair & take_rows(exists, extra.query))
+        return replace(matches, target=target, extra=extra)
 
     def report(self, classes: Matches, boxes: Matches) -> dict[StageKey, StageMatches]:
         """Every assignment; one that serves all layers has no layer in its key."""
@@ -137,19 +148,17 @@ class Stages:
                 if divisor is None:
                     divisor = rule.divisor(spread, self.targets)
                 sums, divisors = self._per_stage(of_images.value), self._per_stage(divisor)
-                floors = torch.full_like(sums, of_images.floor)
-                weights = torch.full_like(sums, rule.weight * term.weight)
                 for index, key in enumerate(self.keys):
                     entry = Measured(
                         sum=sums[index],
                         divisor=divisors[index],
-                        floor=floors[index],
-                        weight=weights[index],
+                        floor=of_images.floor,
+                        weight=rule.weight * term.weight,
                         is_global=of_images.is_global,
                         has_own_divisor=of_images.divisor is not None,
                     )
                     place = (key if rule.pool is None else replace(key, role=rule.pool, copy=None), name)
-                    measured[place] = measured[place].pooled(entry) if place in measured else entry
+                    measured[place] = measured[place].pooled(entry, name) if place in measured else entry
         return measured
 
     def _spread(self, matches: Matches) -> Matches:
@@ -173,21 +182,28 @@ class Stages:
         """Every candidate answers for the object of the one that it was made of; one that was made of none, for none.
 
         Raises:
-            ValueError: The candidates do not say what they were made of.
+            ValueError: The candidates do not say what they were made of, or a candidate before them has two objects.
         """
         source = self.prediction.source
         if source is None:
             raise ValueError(f"the rule of {self.role!r} is on {self.rule.on!r}, of which these queries are not made")
 
-        def follow(values: Tensor) -> Tensor:
-            return take_rows(values.repeat(len(self.keys), 1), source)  # [K * B, N]
+        if matches.extra is not None:
+            raise ValueError(f"the rule of {self.role!r} is on {self.rule.on!r}: it must give no candidate two objects")
 
-        target = torch.where(source >= 0, follow(matches.target), BACKGROUND)
+        def follow(values: Tensor) -> Tensor:
+            """``[K * B, N]`` or ``[K * B, N, C]``."""
+            return take_rows(values.repeat(len(self.keys), *[1] * (values.dim() - 1)), source)
+
+        can_follow = (source >= 0) & self.prediction.can_match()
+        target = torch.where(can_follow, follow(matches.target), BACKGROUND)
         notes = {
-            name: follow(note) & (source >= 0) if note.dim() == 2 else note.repeat(len(self.keys))
+            name: follow(note) & can_follow if note.dim() == 2 else note.repeat(len(self.keys))
             for name, note in matches.notes.items()
         }
-        return Matches(target, notes=notes)
+        quality = None if matches.quality is None else follow(matches.quality)
+        class_target = None if matches.class_target is None else follow(matches.class_target)
+        return Matches(target, quality, class_target, notes=notes)
 
     def _per_stage(self, values: Tensor) -> Tensor:
         return values.view(len(self.keys), -1).sum(1)  # [K]

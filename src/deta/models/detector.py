@@ -20,8 +20,8 @@ from deta.ops.random import Draw
 from deta.structures import DetectionOutput, StageKey, Targets
 from deta.utils.checks import require_int, require_number
 
-MAIN = "layers"
-"""Role of the queries that detect."""
+FIRST, MAIN = "first", "layers"
+"""Roles of the first stage and of the queries that detect."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -72,6 +72,9 @@ class Detector(nn.Module):
         self.encoder = encoder
         self.proposals = proposals
         self.decoder = decoder
+        for role in (FIRST, MAIN):
+            if role in (groups or {}):
+                raise ValueError(f"model.groups.{role}: this role is taken, give the group another one")
         self.groups = nn.ModuleDict(groups or {})
         num_heads = 1 if decoder.refine == "none" else decoder.num_layers
         heads = [PredictionHead(hidden_dim=hidden_dim, num_classes=num_classes) for _ in range(num_heads)]
@@ -119,7 +122,7 @@ class Detector(nn.Module):
         sees = {role: group.sees for role, group in self._groups()}
         layers = self.decoder(join(list(parts.values())), memory, self._layer_heads(), attention_mask(parts, sees))
         frame = valid_size(is_padding).repeat(1, 2)  # [B, 4]
-        stages = {} if first is None else {StageKey("first"): replace(first, frame=frame)}
+        stages = {} if first is None else {StageKey(FIRST): replace(first, frame=frame)}
         start = 0
         for role, part in parts.items():
             stop = start + part.content.shape[1]

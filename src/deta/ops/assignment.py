@@ -37,7 +37,7 @@ def solve_assignments(costs: Sequence[Tensor], is_object: Sequence[Tensor]) -> l
 def _solve(costs: Sequence[Tensor], is_object: Sequence[Tensor]) -> list[Tensor]:
     tables = [cost.float() for cost in costs] + [flags.float() for flags in is_object]
     flat = torch.cat([table.flatten() for table in tables])
-    host = flat.nan_to_num(UNMATCHABLE, UNMATCHABLE, -UNMATCHABLE).cpu()
+    host = flat.nan_to_num(UNMATCHABLE, UNMATCHABLE, UNMATCHABLE).cpu()
     pieces = host.split([table.numel() for table in tables])
     arrays = [piece.view(table.shape).numpy() for piece, table in zip(pieces, tables, strict=True)]
     solved = [

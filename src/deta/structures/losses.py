@@ -40,7 +40,7 @@ class Losses(TensorStruct):
         floors: ``[K]`` float32; a divisor counts as at least this.
         weights: ``[K]`` float32.
         is_global: For every term, whether its divisor is the mean over all ranks (else that of the rank's own images).
-        has_own_divisors: Whether a term is divided by another number than those that the rules give.
+        has_own_divisors: Whether not all terms are divided by one number, that of the objects of all ranks, at least 1.
         matches: Every assignment that was made; a key without a layer serves all layers.
     """
 

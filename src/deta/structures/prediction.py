@@ -109,10 +109,13 @@ class Prediction(TensorStruct):
         """Several predictions of one shape along the batch, ``[K * B, N, ...]``, in their order.
 
         Raises:
-            ValueError: One has a part that another lacks.
+            ValueError: They have different numbers of candidates, or one has a part that another lacks.
         """
         if len(parts) == 1:
             return parts[0]
+        numbers = [part.num_candidates for part in parts]
+        if numbers != numbers[:1] * len(parts):
+            raise ValueError(f"stages of one role must have equally many candidates, got {numbers}: give each its role")
         columns: dict[str, object] = {"grid": parts[0].grid}
         for field in fields(parts[0]):
             values = [getattr(part, field.name) for part in parts]
