@@ -18,7 +18,7 @@ from deta.commands.reach import far_settings
         " /dev/zero",
         "/data/../dev/zero",
         "../../../dev/zero",
-        "~/../../../../dev/zero",
+        "~/" + 20 * "../" + "dev/zero",  # from any home
         Path("/proc/self/environ"),
         "/",
     ],
