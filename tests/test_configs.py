@@ -27,7 +27,7 @@ GROUP_FILES = sorted(
     for path in folder.glob("*.yaml")
 )
 MOUNTED = {
-    "assigner": "assigner@criterion.layer_assigner",
+    "assigner": "assigner@criterion.rules.layers.assigner",
     "backbone": "backbone@model.backbone",
     "proposals": "proposals@model.proposals",
 }
@@ -101,7 +101,7 @@ def test_lvis_recipe_evaluates_300_detections_with_the_rules_of_lvis(tmp_path: P
         cfg = compose_train([f"experiment={name}"], tmp_path)
         assert cfg.postprocess.max_detections == cfg.evaluator.max_detections == 300
         assert cfg.evaluator._target_.endswith("LvisEvaluator")
-        assert (cfg.data.layout, cfg.data.repeat_threshold, cfg.criterion.federated) == ("lvis", 0.001, False)
+        assert (cfg.data.layout, cfg.data.repeat_threshold, cfg.criterion.rules.layers.federated) == ("lvis", 0.001, False)
         assert cfg.trainer.max_epochs == 12
 
 
@@ -111,7 +111,7 @@ def test_recipe_of_the_paper() -> None:
     assert (cfg.optimizer.lr, cfg.optimizer.make.weight_decay, cfg.trainer.gradient_clip_val) == (2e-4, 1e-4, 0.1)
     assert set(cfg.optimizer.lr_factors.values()) == {0.1}
     assert (cfg.model.proposals.num_queries, cfg.model.neck.num_levels) == (900, 5)
-    first, second = cfg.criterion.proposal_assigner, cfg.criterion.layer_assigner
+    first, second = cfg.criterion.rules.first.assigner, cfg.criterion.rules.layers.assigner
     assert (first.tau, second.tau, second.gamma, second.max_per_target) == (0.7, 0.6, 0.25, 4)
 
 

@@ -45,6 +45,7 @@ _OF_ALL = ("folder", "overrides", "parallel", "threads", "paths", "cluster", "hy
 OWN_KEYS = {
     "study": (
         "study",
+        "size",
         "action",
         "folder",
         "overrides",

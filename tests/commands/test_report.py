@@ -86,10 +86,10 @@ def test_cells_that_have_not_started_have_rows_with_the_levels_that_their_words_
 ) -> None:
     shutil.copytree(trained.folder, tmp_path / "first")
     cells = {
-        "later": ["criterion.layer_assigner.tau=0.50"],
+        "later": ["criterion.rules.layers.assigner.tau=0.50"],
         "first": [],
-        "one": ["criterion.layer_assigner.tau=5e-1", "seed=1"],
-        "other": ["assigner@criterion.layer_assigner=hungarian"],
+        "one": ["criterion.rules.layers.assigner.tau=5e-1", "seed=1"],
+        "other": ["assigner@criterion.rules.layers.assigner=hungarian"],
         "gone": ["experiment=renamed"],
     }
     add_cells(tmp_path, {name: [*TINY_TRAINING, *words] for name, words in cells.items()})

@@ -101,9 +101,9 @@ def test_the_assignment_study_is_two_by_two_stages_with_and_without_nms() -> Non
     assert [tuple(cell.values()) for cell in study.cells()] == [(a, b) for a in levels for b in levels]
     assert study.base_cell["postprocess"] == "nms"
     composed = compose("train", study.words(study.cells()[-1], 0))
-    assert composed.criterion.proposal_assigner._target_.endswith("HungarianAssigner")
-    assert composed.criterion.layer_assigner._target_.endswith("HungarianAssigner")
-    assert composed.criterion.rematch == "per_layer"
+    assert composed.criterion.rules.first.assigner._target_.endswith("HungarianAssigner")
+    assert composed.criterion.rules.layers.assigner._target_.endswith("HungarianAssigner")
+    assert composed.criterion.rules.layers.rematch == "per_layer"
     assert composed.model.proposals.selection._target_.endswith("TopKPerLevel")
 
 

@@ -74,7 +74,7 @@ def write_run(
 
 def write_plan(folder: Path, **changes: Any) -> None:  # noqa: ANN401
     """The plan of a study of ``tau``, 0.6 and 0.5, seeds 0 and 1, whose runs are named ``<tau>-<seed>``."""
-    axes = {"tau": {"keys": ["criterion.layer_assigner.tau"], "levels": [0.5, 0.6]}}
+    axes = {"tau": {"keys": ["criterion.rules.layers.assigner.tau"], "levels": [0.5, 0.6]}}
     study = {**CONTENT, "axes": axes, "base_cell": {"tau": 0.6}, "seeds": [0, 1], **changes}
     runs = [
         {"folder": f"{tau}-{seed}", "factors": {"tau": tau}, "seed": seed, "words": []}

@@ -11,13 +11,16 @@ from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from deta.commands.words import search_path_words
 from deta.runs.cells import read_cells
+from deta.runs.former import first_config, first_key
 from deta.studies import settings
 from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
+from deta.utils.names import short_keys
 
 FIRST = "criterion."
 """What this platform is for stands first in a name."""
@@ -30,9 +33,18 @@ NUM_DIGITS = 8
 
 
 def register_resolvers() -> None:
-    """Let configurations use ``${run_name:}`` and ``${num_devices:...}``."""
+    """Let configurations use ``${run_name:}``, ``${experiment_name:}`` and ``${num_devices:...}``."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
     OmegaConf.register_new_resolver("num_devices", num_devices, replace=True)
+
+
+def experiment_name(*, _root_: DictConfig) -> str:
+    """The experiment, or the system and its size where none was chosen, such as ``deformable_detr_shapes``."""
+    hydra = _root_.get("hydra") or HydraConfig.get()  # which a job has no longer in its own configuration
+    choices = hydra.runtime.choices
+    experiment = choices.get("experiment")
+    return f"{choices.system}_{choices.size}" if experiment is None else str(experiment)
 
 
 def num_devices(devices: object) -> int:
@@ -64,13 +76,17 @@ def run_name(*swept: str, _root_: DictConfig) -> str:
     groups = sorted(seen_groups | {group for group in swept if group in choices})
     values = {key: OmegaConf.select(_root_, key) for key in swept if key not in choices}
     chosen = tuple(_path_of(group) for group in groups)
-    changed = {key: value for key, (_, value) in different.items() if value is not ABSENT and not is_below(key, chosen)}
-    labels = {group: str(choices[group]).rpartition("/")[2] for group in groups} | _short_names(changed, values)
+    changed = {
+        key: value
+        for key, (_, value) in different.items()
+        if value is not ABSENT and not is_below(key, chosen) and not _is_reference(_root_, key)
+    }
+    labels = {group: str(choices[group]).rpartition("/")[2] for group in groups} | _short_names({**changed, **values})
     ordered = sorted(
         labels, key=lambda key: (key not in swept, key not in groups, not key.startswith(FIRST), labels[key])
     )
-    unseen = {key: value for key, value in values.items() if _is_unseen(key, value, plain)}
-    unseen |= {group: choices[group] for group in groups if group in changed_groups - seen_groups}
+    unseen = {first_key(key): value for key, value in values.items() if _is_unseen(key, value, plain)}
+    unseen |= {first_key(group): choices[group] for group in groups if group in changed_groups - seen_groups}
     name = _join([labels[key] for key in ordered], _root_.seed, {**own, "swept": unseen} if unseen else own)
     folder = OmegaConf.select(_root_, "hydra.sweep.dir", throw_on_resolution_failure=False)
     return name if folder is None else known_name(Path(folder), name)
@@ -103,7 +119,9 @@ def _join(labels: Sequence[str], seed: object, identity: Mapping[str, Any]) -> s
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:NUM_DIGITS]
+    return hashlib.sha256(json.dumps(first_config(identity), sort_keys=True, default=str).encode()).hexdigest()[
+        :NUM_DIGITS
+    ]
 
 
 def effective(cfg: DictConfig) -> dict[str, Any]:
@@ -160,33 +178,27 @@ def _in_number_of(plain: object, value: Any) -> Any:  # noqa: ANN401 - a value o
 
 
 def _path_of(group: str) -> str:
-    """Where a group's choice stands in the configuration: ``assigner@criterion.layer_assigner`` is at its target."""
+    """Where a group's choice stands in the configuration: that of ``backbone@model.backbone`` is at its target."""
     name, _, target = group.partition("@")
     return target.removeprefix("_global_.") if target else name.replace("/", ".")
 
 
-def _follows(key: str, value: object, changed: Mapping[str, Any]) -> bool:
-    """Whether another changed key of the same name and value stands higher, of which this one is a copy."""
-    name, depth = key.rpartition(".")[2], key.count(".")
-    return any(
-        other.rpartition(".")[2] == name and other.count(".") < depth and changed[other] == value for other in changed
-    )
+def _is_reference(cfg: DictConfig, key: str) -> bool:
+    """Whether a value follows another key, by ``${...}`` at it or at what it stands in."""
+    node: Any = cfg
+    for name in key.split("."):
+        if not isinstance(node, DictConfig) or name not in node:
+            return False
+        if OmegaConf.is_interpolation(node, name):
+            return True
+        node = node[name]
+    return False
 
 
-def _short_names(changed: Mapping[str, Any], swept: Mapping[str, Any]) -> dict[str, str]:
-    """``tau0.5`` for ``criterion.layer_assigner.tau=0.5``, with the node before it where two keys end alike.
-
-    The seed has a place of its own, and a key that has changed along with another one needs no name.
-    """
-    values = {**changed, **swept}
-    named = {key: each for key, each in values.items() if key in swept or not _follows(key, each, values)}
-    named.pop("seed", None)
-    names = {key: key.rpartition(".")[2] for key in named}
-    ends = list(names.values())
-    return {
-        key: f"{'.'.join(key.split('.')[-2:]) if ends.count(names[key]) > 1 else names[key]}{_text(value)}"
-        for key, value in named.items()
-    }
+def _short_names(values: Mapping[str, Any]) -> dict[str, str]:
+    """``tau0.5`` for ``criterion.rules.layers.assigner.tau=0.5``; the seed has a place of its own."""
+    names = short_keys(key for key in values if key != "seed")
+    return {key: f"{name}{_text(values[key])}" for key, name in names.items()}
 
 
 def _text(value: object) -> str:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
 from deta.commands.words import given_words, training_words
+from deta.runs.former import present_words
 from deta.utils.checks import require_int
 
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -125,7 +126,7 @@ def compose_training(words: Sequence[str]) -> DictConfig:
     """The configuration of the ``deta train`` with these words, that of Hydra included."""
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    return hydra.compose_config("train", list(words), run_mode=RunMode.RUN, with_log_configuration=False)
+    return hydra.compose_config("train", present_words(words), run_mode=RunMode.RUN, with_log_configuration=False)
 
 
 def _environment(parallel: int, threads: int | None) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
-from deta.runs.former import first_target
+from deta.runs.former import present_config
 
 WITHOUT_EFFECT = (
     "hydra",
@@ -48,8 +48,6 @@ WITHOUT_EFFECT = (
     "trainer.seconds_of_patience",
 )
 """Keys that decide where and how a run is done, not what comes out."""
-FIRST_NAMES = {"deta.losses.QueryCriterion": "deta.losses.Criterion"}
-"""Classes that have moved, by the name they had first: a run keeps its hash, and old and new runs compare."""
 MISSING = "???"
 """A value that must still be given."""
 
@@ -68,7 +66,7 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     Folders of its ``paths`` are named, not spelt out: another machine gives the same.
     """
     folders = {str(folder): f"${{paths.{name}}}" for name, folder in config.get("paths", {}).items()}
-    content: dict[str, Any] = _pruned(config, "", folders)
+    content: dict[str, Any] = _pruned(present_config(config), "", folders)
     return content
 
 
@@ -101,8 +99,6 @@ def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: AN
     if isinstance(node, list):
         return [_pruned(item, key, folders) for item in node]
     if isinstance(node, str):
-        if key.endswith("._target_"):
-            return FIRST_NAMES.get(node, first_target(node))
         for folder, name in folders.items():
             if node.startswith(f"{folder}/"):
                 return name + node.removeprefix(folder)

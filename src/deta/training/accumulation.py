@@ -63,9 +63,9 @@ def require_one_divisor(criterion: Criterion | None, num_batches: int) -> None:
     normalizers = {rule.normalizer for rule in rules.values()} - {"num_targets"}
     if num_batches > 1 and normalizers:
         raise ValueError(
-            f"criterion.normalizer={normalizers.pop()} divides every stage by a number of its own, which is known "
+            f"criterion.rules.layers.normalizer={normalizers.pop()} divides every stage by a number of its own, which is known "
             f"only after all batches of a step, but trainer.accumulate_grad_batches is {num_batches}: use "
-            "criterion.normalizer=num_targets, or trainer.accumulate_grad_batches=1 and a larger data.batch_size"
+            "criterion.rules.layers.normalizer=num_targets, or trainer.accumulate_grad_batches=1 and a larger data.batch_size"
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deta.models.weights import unfit_numbers
 from deta.runs.data_record import DataRecord
-from deta.runs.former import with_present_targets
+from deta.runs.former import present_config
 from deta.runs.state import LAST, PREVIOUS
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.tensor_files import save_tensors
@@ -174,7 +174,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         weights=weights,
-        config=with_present_targets(_plain(metadata["config"], path)),
+        config=present_config(_plain(metadata["config"], path)),
         category_ids=tuple(ids),
         category_names=tuple(names),
         exif=metadata.get("exif"),
