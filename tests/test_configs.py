@@ -29,7 +29,7 @@ GROUP_FILES = sorted(
 MOUNTED = {
     "assigner": "assigner@criterion.layer_assigner",
     "backbone": "backbone@model.backbone",
-    "proposals": "proposals@model.proposals",
+    "proposals": "proposals@model.body.source",
 }
 """Groups that do not lie at the top of the configuration."""
 
@@ -110,7 +110,7 @@ def test_recipe_of_the_paper() -> None:
     assert (cfg.trainer.max_epochs, list(cfg.schedule.make.milestones), cfg.schedule.make.gamma) == (12, [10], 0.1)
     assert (cfg.optimizer.lr, cfg.optimizer.make.weight_decay, cfg.trainer.gradient_clip_val) == (2e-4, 1e-4, 0.1)
     assert set(cfg.optimizer.lr_factors.values()) == {0.1}
-    assert (cfg.model.proposals.num_queries, cfg.model.neck.num_levels) == (900, 5)
+    assert (cfg.model.body.source.num_queries, cfg.model.neck.num_levels) == (900, 5)
     first, second = cfg.criterion.proposal_assigner, cfg.criterion.layer_assigner
     assert (first.tau, second.tau, second.gamma, second.max_per_target) == (0.7, 0.6, 0.25, 4)
 

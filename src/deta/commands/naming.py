@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from deta.commands.words import search_path_words
 from deta.runs.cells import read_cells
+from deta.runs.former import first_key, with_first_keys
 from deta.studies import settings
 from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
 
@@ -69,8 +70,8 @@ def run_name(*swept: str, _root_: DictConfig) -> str:
     ordered = sorted(
         labels, key=lambda key: (key not in swept, key not in groups, not key.startswith(FIRST), labels[key])
     )
-    unseen = {key: value for key, value in values.items() if _is_unseen(key, value, plain)}
-    unseen |= {group: choices[group] for group in groups if group in changed_groups - seen_groups}
+    unseen = {first_key(key): value for key, value in values.items() if _is_unseen(key, value, plain)}
+    unseen |= {first_key(group): choices[group] for group in groups if group in changed_groups - seen_groups}
     name = _join([labels[key] for key in ordered], _root_.seed, {**own, "swept": unseen} if unseen else own)
     folder = OmegaConf.select(_root_, "hydra.sweep.dir", throw_on_resolution_failure=False)
     return name if folder is None else known_name(Path(folder), name)
@@ -90,7 +91,7 @@ def known_name(folder: Path, name: str) -> str:
 
 def _join(labels: Sequence[str], seed: object, identity: Mapping[str, Any]) -> str:
     """A name that every file system takes: as many of the labels as there is room for, and the first at any rate."""
-    end = f"s{seed}-{_digest(identity)}"
+    end = f"s{seed}-{_digest(with_first_keys(identity))}"
     room = LENGTH - len(end)
     text = ""
     for label in labels:
