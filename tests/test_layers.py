@@ -72,7 +72,7 @@ def test_a_wrong_import_would_be_found() -> None:
 
 def test_only_the_attention_module_and_commands_know_the_kernels() -> None:
     users = {path.relative_to(ROOT / "src/deta") for path in SOURCES if "deta_kernels" in imported_modules(path)}
-    assert users == {Path("models/attention.py"), Path("commands/doctor.py")}
+    assert users == {Path("models/attention/deformable.py"), Path("commands/doctor.py")}
 
 
 def test_kernels_never_import_deta() -> None:

@@ -21,7 +21,7 @@ from hydra.utils import instantiate
 
 from deta.assign import Draw
 from deta.cli import config_dir
-from deta.models.attention import use_backend
+from deta.models.attention.deformable import use_backend
 from deta.structures import Targets
 from deta.tracking.environment import device_names, package_versions
 from deta.training.optim import parameter_groups

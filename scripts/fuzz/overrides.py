@@ -15,8 +15,8 @@ from deta.commands.naming import register_resolvers
 from scripts.fuzz.trial import Case
 
 _BASE = (
-    "experiment=deta_shapes", "data=coco", "data.root=/nonexistent/root", "logger=file", "model.hidden_dim=32",
-    "model.encoder.num_layers=1", "model.decoder.num_layers=1", "trainer.enable_progress_bar=false",
+    "experiment=deta_shapes", "data=coco", "data.root=/nonexistent/root", "logger=file", "model.body.hidden_dim=32",
+    "model.body.encoder.num_layers=1", "model.body.decoder.num_layers=1", "trainer.enable_progress_bar=false",
 )  # fmt: skip
 """A training that ends where it looks for its data: whatever was asked for before has been taken."""
 _DATA_IS_MISSING = "/nonexistent/root"

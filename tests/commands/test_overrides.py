@@ -76,7 +76,7 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
         ("callbacks.best.filename=3", "callbacks.best.filename must be best"),
         ("logger.file.folder=''", "it has no value"),
         ("callbacks.learning_rate={}", "an empty {} changes nothing"),
-        ("model.hiden_dim=3", "did you mean model.hidden_dim?"),
+        ("model.body.hiden_dim=3", "did you mean model.body.hidden_dim?"),
         ("modle.hidden_dim=3", "did you mean model?"),
         ("trainer._target_=torch.nn.Identity", "trainer must make a Trainer; torch.nn.Identity gives Identity"),
         ("name=a(b", 'as a text it is written "name='),

@@ -104,7 +104,7 @@ def test_the_assignment_study_is_two_by_two_stages_with_and_without_nms() -> Non
     assert composed.criterion.rules.first.assigner._target_.endswith("HungarianAssigner")
     assert composed.criterion.rules.layers.assigner._target_.endswith("HungarianAssigner")
     assert composed.criterion.rules.layers.rematch == "per_layer"
-    assert composed.model.proposals.selection._target_.endswith("TopKPerLevel")
+    assert composed.model.body.source.selection._target_.endswith("TopKPerLevel")
 
 
 def test_a_plan_trains_nothing_and_does_not_need_pytorch(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ LEVEL = "study.axes.proposals.levels.topk"
     ("more", "message"),
     [
         (
-            [f"{LEVEL}=['proposals@model.proposals=topk','data.batch_size=3']"],
+            [f"{LEVEL}=['proposals@model.body.source=topk','data.batch_size=3']"],
             "data.batch_size is 3 in the cell proposals=topk, but 4 in the base, and study.axes.proposals.keys does",
         ),
         (
@@ -267,7 +267,7 @@ def test_a_selection_that_no_training_evaluated_is_evaluated_later(finished: Fin
 
 @pytest.mark.slow
 def test_a_failed_run_stops_no_other_and_the_last_lines_name_it(tmp_path: Path) -> None:
-    broken = [f"~{LEVEL}", f"{LEVEL}_per_level=['model.proposals.selection.nms_threshold=2']"]
+    broken = [f"~{LEVEL}", f"{LEVEL}_per_level=['model.body.source.selection.nms_threshold=2']"]
     outcome = study(tmp_path, "study=proposals_shapes", "study.seeds=[0]", *broken)
     assert outcome.code == 1
     assert states(tmp_path) == [RunState.DONE, RunState.FAILED]

@@ -1,20 +1,21 @@
 """The whole detector."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional
 
-from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, TorchvisionBackbone
-from deta.models.selection import TopK
+from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, QueryBody, TorchvisionBackbone
+from deta.models.query.selection import TopK
 from deta.structures import StageKey
-from tests.models.tiny import HIDDEN_DIM, SMALL, images, tiny_detector
+from tests.models.tiny import HIDDEN_DIM, SMALL, images, query_body, tiny_detector
 
 
 def test_every_trained_parameter_receives_a_finite_gradient() -> None:
     detector = tiny_detector()
-    for head in detector.heads:
+    for head in query_body(detector).heads:
         torch.nn.init.normal_(head.get_parameter("box_deltas.last.weight"))
     output = detector(*images())
     sum(part.logits.sum() + part.boxes.square().sum() for part in output.stages.values()).backward()
@@ -37,7 +38,7 @@ def test_an_image_too_narrow_for_the_backbone_is_padded() -> None:
     detector.neck = Neck(in_channels=detector.backbone.channels, hidden_dim=HIDDEN_DIM, num_levels=4)
     narrow, is_padding = images(20, 96)
     with pytest.raises(RuntimeError):
-        detector.backbone(detector.normalise(narrow, is_padding))
+        detector.backbone(detector.input.normalise(narrow))
     padded = functional.pad(narrow, (0, 0, 0, 12)), functional.pad(is_padding, (0, 0, 0, 12), value=True)
     found, expected = (detector.eval()(*batch).final for batch in ((narrow, is_padding), padded))
     assert torch.equal(found.boxes, expected.boxes)
@@ -68,13 +69,6 @@ def test_bytes_and_fractions_are_the_same_image() -> None:
     assert torch.equal(detector(pixels, is_padding).final.boxes, fractions.boxes)
 
 
-def test_mean_colour_becomes_zero() -> None:
-    detector = tiny_detector()
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    normal = detector.normalise(mean, torch.zeros(1, 2, 2, dtype=torch.bool))
-    torch.testing.assert_close(normal, torch.zeros(1, 3, 2, 2))
-
-
 def test_output_is_float32_under_autocast() -> None:
     detector = tiny_detector()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -90,7 +84,7 @@ def test_selection_can_be_swapped_without_changing_a_weight() -> None:
 
 def test_without_refinement_there_is_one_head() -> None:
     detector = tiny_detector(learned=True, refine="none")
-    assert len(detector.heads) == 1
+    assert len(query_body(detector).heads) == 1
     assert len(detector(*images()).of_role("layers")) == 2
 
 
@@ -107,8 +101,8 @@ def test_parameters_with_their_own_learning_rate_are_known_by_name() -> None:
 
 
 def test_parts_of_different_width_or_depth_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"proposals\.hidden_dim must equal model\.hidden_dim 32, got 64"):
-        _detector(proposal_width=64)
+    with pytest.raises(ValueError, match=r"source\.hidden_dim must equal model\.body\.hidden_dim 32, got 64"):
+        _detector(source_width=64)
     with pytest.raises(ValueError, match=r"encoder\.num_levels must equal neck\.num_levels 3, got 4"):
         _detector(num_levels=3)
     with pytest.raises(ValueError, match="num_classes"):
@@ -127,17 +121,16 @@ def test_compiled_detector_equals_eager_detector() -> None:
     for layer in (expected, found):
         detector.zero_grad()
         layer.logits.square().sum().backward()
-        gradients.append(detector.get_parameter("encoder.layers.0.ffn.linear1.weight").grad)
+        gradients.append(detector.get_parameter("body.encoder.layers.0.ffn.linear1.weight").grad)
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-def _detector(*, proposal_width: int = 32, num_levels: int = 4) -> Detector:
+def _detector(*, source_width: int = 32, num_levels: int = 4) -> Detector:
+    source = LearnedQueries(hidden_dim=source_width)
+    parts: dict[str, Any] = {"encoder": Encoder(**SMALL), "source": source, "decoder": Decoder(**SMALL)}
     return Detector(
         num_classes=3,
-        hidden_dim=32,
         backbone=ConvBackbone(channels=(8,), num_blocks=1),
         neck=partial(Neck, hidden_dim=32, num_levels=num_levels),
-        encoder=Encoder(**SMALL),
-        proposals=LearnedQueries(hidden_dim=proposal_width),
-        decoder=Decoder(**SMALL),
+        body=partial(QueryBody, hidden_dim=32, **parts),
     )

@@ -22,7 +22,11 @@ def test_only_keys_that_differ_are_columns() -> None:
 def test_keys_that_end_alike_are_told_apart_and_groups_are_named_by_their_place() -> None:
     words = {
         "a": [f"{TAU}=0.5", "criterion.rules.first.assigner.tau=0.5", "assigner@criterion.rules.layers.assigner=iou"],
-        "b": [f"{TAU}=0.6", "+criterion.rules.first.assigner.tau='0.7'", "assigner@criterion.rules.layers.assigner=release"],
+        "b": [
+            f"{TAU}=0.6",
+            "+criterion.rules.first.assigner.tau='0.7'",
+            "assigner@criterion.rules.layers.assigner=release",
+        ],
         "c": [],
     }
     columns = swept_columns(words)

@@ -8,14 +8,13 @@ from torch import Tensor, nn
 
 from deta.assign import GivenAssigner, IoUAssigner
 from deta.losses import Criterion, FocalLoss, GIoULoss, L1Loss, Rule
-from deta.models import Detector
-from deta.models.groups import QueryGroup, Sees, attention_mask, join
-from deta.models.proposals import QuerySource
-from deta.models.tokens import FeatureTokens, Queries
+from deta.models.query.groups import QueryGroup, Sees, attention_mask, join
+from deta.models.query.sources import QuerySource
+from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, StageKey, Targets
 from tests.assign.scenes import objects
-from tests.models.tiny import HIDDEN_DIM, images, tiny_detector
+from tests.models.tiny import HIDDEN_DIM, images, query_body, tiny_detector
 from tests.training.tiny import detection_module, logged, make_trainer, shapes
 
 
@@ -84,8 +83,7 @@ class Shifted(QueryGroup):
 
 
 def add_group(detector: nn.Module, group: QueryGroup) -> None:
-    assert isinstance(detector, Detector)
-    detector.groups["shifted"] = group
+    query_body(detector).groups["shifted"] = group
 
 
 def rule(**options: object) -> Rule:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import StepLR
 from deta.assign import Draw
 from deta.data import ShapesDataModule
 from deta.losses import Criterion
-from deta.models.heads import PredictionHead
+from deta.models.query.heads import PredictionHead
 from deta.structures import DetectionOutput, Losses, Targets
 from deta.tracking.metrics import read_metrics
 from deta.training.module import DetectionModule

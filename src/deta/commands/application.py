@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig
 from deta.commands.console import exit_with, user_errors, wants_trace
 from deta.commands.help import help_text, values_as_written
 from deta.commands.loader import Loader
-from deta.commands.shorthand import product_words, spelt_out
+from deta.commands.study_words import product_words
 from deta.utils.checks import require_bool
 
 VERSION_BASE = "1.3"
@@ -59,7 +59,7 @@ def run_application(
 def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], object], configurations: Path) -> bool:
     name = options.config_name or command.replace(" ", "_")
     hydra = _hydra(configurations, options.config_dir)
-    words = spelt_out(options.overrides)
+    words: list[str] = options.overrides
     if command == "study":
         words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
     if options.help:

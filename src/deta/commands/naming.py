@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from deta.commands.words import search_path_words
 from deta.runs.cells import read_cells
-from deta.runs.former import first_config, first_key
+from deta.runs.former import first_key, with_first_keys
 from deta.studies import settings
 from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
 from deta.utils.names import short_keys
@@ -41,7 +41,7 @@ def register_resolvers() -> None:
 
 def experiment_name(*, _root_: DictConfig) -> str:
     """The experiment, or the system and its size where none was chosen, such as ``deformable_detr_shapes``."""
-    hydra = _root_.get("hydra") or HydraConfig.get()  # which a job has no longer in its own configuration
+    hydra: Any = _root_.get("hydra") or HydraConfig.get()  # which a job has no longer in its own configuration
     choices = hydra.runtime.choices
     experiment = choices.get("experiment")
     return f"{choices.system}_{choices.size}" if experiment is None else str(experiment)
@@ -106,7 +106,7 @@ def known_name(folder: Path, name: str) -> str:
 
 def _join(labels: Sequence[str], seed: object, identity: Mapping[str, Any]) -> str:
     """A name that every file system takes: as many of the labels as there is room for, and the first at any rate."""
-    end = f"s{seed}-{_digest(identity)}"
+    end = f"s{seed}-{_digest(with_first_keys(identity))}"
     room = LENGTH - len(end)
     text = ""
     for label in labels:
@@ -119,9 +119,7 @@ def _join(labels: Sequence[str], seed: object, identity: Mapping[str, Any]) -> s
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(first_config(identity), sort_keys=True, default=str).encode()).hexdigest()[
-        :NUM_DIGITS
-    ]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:NUM_DIGITS]
 
 
 def effective(cfg: DictConfig) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
+from deta.commands.former_words import told_present_words
 from deta.commands.words import given_words, training_words
 from deta.runs.former import present_words
 from deta.utils.checks import require_int
@@ -114,7 +115,7 @@ def further_words(cfg: DictConfig, taken: Mapping[str, str] = MappingProxyType({
     """
     if not OmegaConf.is_list(cfg.overrides):
         raise ValueError(f"overrides must be a list such as [data.root=/data/coco], got {cfg.overrides!r}")
-    words = [str(word) for word in (*cfg.overrides, *cfg.words)]
+    words = told_present_words([str(word) for word in (*cfg.overrides, *cfg.words)])
     for word in words:
         key = word.lstrip("+~").partition("=")[0]
         if key in taken:

@@ -1,25 +1,41 @@
-"""What the parts of a configuration were called before.
+"""Names that parts, keys and weights had before: stored files and command lines still use them.
 
-Stored runs are written in former names, and runs keep the hashes that they had under them. Every row has the former
-name first; nothing else in the code knows former names.
+One table says what has moved. A configuration, a word of a command line, or a weight under a former name becomes one
+under its present name as it is read; a run keeps its hash, which is made of the names that its settings had first.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
-Config = dict[str, Any]
+Value = TypeVar("Value")
 
 MODULES: Mapping[str, str] = {
     "deta.engine.callbacks": "deta.training.callbacks",
     "deta.engine.evaluation": "deta.evaluation",
     "deta.engine.tracking": "deta.tracking.metrics",
     "deta.engine.wandb_tracker": "deta.tracking.wandb",
+    "deta.models.backbone": "deta.models.backbones.torchvision",
+    "deta.models.convnet": "deta.models.backbones.convnet",
+    "deta.models.decoder": "deta.models.query.decoder",
+    "deta.models.encoder": "deta.models.query.encoder",
+    "deta.models.neck": "deta.models.necks.levels",
+    "deta.models.proposals": "deta.models.query.sources",
+    "deta.models.selection": "deta.models.query.selection",
+    "deta.models.swin": "deta.models.backbones.swin",
+    "deta.models.timm_backbone": "deta.models.backbones.timm",
 }
-"""Modules of classes that a configuration names."""
+"""Modules of classes, by the name they had first."""
 _LAYERS = "criterion.rules.layers"
 KEYS: Mapping[str, str] = {
+    "model.hidden_dim": "model.body.hidden_dim",
+    "model.encoder": "model.body.encoder",
+    "model.proposals": "model.body.source",
+    "model.decoder": "model.body.decoder",
+    "model.groups": "model.body.groups",
+    "model.pixel_mean": "model.input.mean",
+    "model.pixel_std": "model.input.std",
+    "optimizer.lr_factors.proposals": "optimizer.lr_factors.source",
     "criterion.proposal_assigner": "criterion.rules.first.assigner",
     "criterion.layer_assigner": f"{_LAYERS}.assigner",
     "criterion.class_weight": f"{_LAYERS}.class_terms.class.weight",
@@ -31,142 +47,223 @@ KEYS: Mapping[str, str] = {
     "criterion.ignore_coverage": f"{_LAYERS}.ignore_coverage",
     "criterion.federated": f"{_LAYERS}.federated",
 }
-"""Dotted keys, with all that stands below them."""
-_RULE: Config = {
-    "_target_": "deta.losses.Rule",
-    "class_terms": {"class": {"_target_": "deta.losses.FocalLoss"}},
-    "box_terms": {"l1": {"_target_": "deta.losses.L1Loss"}, "giou": {"_target_": "deta.losses.GIoULoss"}},
+"""Keys of a configuration, with all below them, by the name they had first."""
+OWNERS: Mapping[str, str] = {"model": "deta.models.Detector", "criterion": "deta.losses.Criterion"}
+"""Parts of which only this class has had such keys: those of any other class stay as they are."""
+ADDED: Mapping[str, object] = {
+    "model.body._target_": "deta.models.QueryBody",
+    "model.body._partial_": True,
+    "model.input._target_": "deta.models.InputConvention",
+    f"{_LAYERS}._target_": "deta.losses.Rule",
+    f"{_LAYERS}.sees": "classes",
+    f"{_LAYERS}.class_terms.class._target_": "deta.losses.FocalLoss",
+    f"{_LAYERS}.box_terms.l1._target_": "deta.losses.L1Loss",
+    f"{_LAYERS}.box_terms.giou._target_": "deta.losses.GIoULoss",
 }
-"""What a rule of DETA has beside what the former keys say."""
-_SHARED = ("class_terms", "box_terms", "normalizer", "ignore_coverage", "federated")
-"""What the first stage had in common with the layers."""
-_ASSIGNERS = ("assigner@criterion.rules.first.assigner", "assigner@criterion.rules.layers.assigner")
+"""Keys that a part has got where others of it moved, and the value that stands for what it was before."""
+SHARED = ("class_terms", "box_terms", "normalizer", "ignore_coverage", "federated")
+"""What the rule of the first stage had in common with that of the layers, now a setting of each."""
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "criterion=deta": (f"{_ASSIGNERS[0]}=iou_proposals", f"{_ASSIGNERS[1]}=iou", f"{_LAYERS}.rematch=once"),
-    "criterion=deta_release": (
-        f"{_ASSIGNERS[0]}=release_proposals",
-        f"{_ASSIGNERS[1]}=release",
-        f"{_LAYERS}.rematch=once",
-    ),
-    "criterion=hungarian": (f"{_ASSIGNERS[0]}=hungarian", f"{_ASSIGNERS[1]}=hungarian", f"{_LAYERS}.rematch=per_layer"),
+    f"criterion={name}": (
+        f"assigner@criterion.rules.first.assigner={first}",
+        f"assigner@{_LAYERS}.assigner={layers}",
+        f"{_LAYERS}.rematch={rematch}",
+    )
+    for name, first, layers, rematch in (
+        ("deta", "iou_proposals", "iou", "once"),
+        ("deta_release", "release_proposals", "release", "once"),
+        ("hungarian", "hungarian", "hungarian", "per_layer"),
+    )
 }
-"""Words that chose what is no longer there, and the words that choose the same."""
-_WORD = re.compile(r"(?P<mark>[+~]{0,2})(?:(?P<group>[\w/]+)@)?(?P<key>[\w./]+)(?P<rest>=.*)?", re.DOTALL)
-_MODULES_FIRST = {present: former for former, present in MODULES.items()}
-_KEYS_FIRST = {present: former for former, present in KEYS.items()}
+"""Words that choose what is no longer there, and those that choose the same."""
+WEIGHTS: Mapping[str, str] = {
+    "encoder.": "body.encoder.",
+    "proposals.": "body.source.",
+    "decoder.": "body.decoder.",
+    "groups.": "body.groups.",
+    "heads.": "body.heads.",
+}
+"""Begins of names of a detector's weights, by the begin they had first."""
+
+_PRESENT_MODULES = {present: former for former, present in MODULES.items()}
+_PRESENT_KEYS = {present: former for former, present in KEYS.items()}
+_TARGET = re.compile(r"(?<![\w.])deta(?:\.\w+)+")
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+_ABSENT = object()
+
+
+def present_target(target: str) -> str:
+    """The dotted name that a class has now."""
+    return _in_module(target, MODULES)
+
+
+def first_target(target: str) -> str:
+    """The dotted name that a class had first."""
+    return _in_module(target, _PRESENT_MODULES)
 
 
 def present_key(key: str) -> str:
-    """The dotted key that a value has now."""
-    return _below(key, KEYS)
+    """The name that a key has now, or a group of choices at a place: ``proposals@model.proposals``."""
+    return _key(key, KEYS)
 
 
 def first_key(key: str) -> str:
-    """The dotted key that a value had first."""
-    return _below(key, _KEYS_FIRST)
+    """The name that a key, or a group of choices at a place, had first."""
+    return _key(key, _PRESENT_KEYS)
+
+
+def present_word(word: str) -> str:
+    """An override with the present names of its key and of all keys and classes that its value names."""
+    key, equals, value = word.partition("=")
+    name = key.lstrip("+~")
+    sign = key.removesuffix(name)
+    value = _REFERENCE.sub(lambda found: f"${{{present_key(found[1])}}}", value)
+    return f"{sign}{present_key(name)}{equals}{_TARGET.sub(lambda found: present_target(found[0]), value)}"
 
 
 def present_words(words: Iterable[str]) -> list[str]:
-    """The words of a command line in present names."""
-    return [present for word in words for present in CHOICES.get(word) or (_present_word(word),)]
+    """``present_word`` of each, or the ``CHOICES`` in its place."""
+    return [present for word in words for present in CHOICES.get(word) or (present_word(word),)]
 
 
-def present_config(config: Mapping[str, Any]) -> Config:
-    """A stored configuration, whole or in part, in present names; one that is written in them comes back equal."""
-    renamed: Config = _with_targets(config, MODULES)
-    if "layer_assigner" in (renamed.get("criterion") or {}):
-        criterion = renamed["criterion"]
-        layers = {**deepcopy(_RULE), "sees": "classes"}
-        renamed["criterion"] = {**criterion, "rules": {"first": {}, "layers": layers}}
-        _move(renamed, KEYS)
-        rules = renamed["criterion"]["rules"]
-        has_first = rules["first"].get("assigner") is not None
-        shared = {name: deepcopy(layers[name]) for name in _SHARED if name in layers}
-        rules["first"] = (
-            {"_target_": _RULE["_target_"], **shared, "sees": "objects", **rules["first"]} if has_first else None
-        )
-    return renamed
+def with_present_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration, resolved, with the present names of its keys and of the classes that it builds."""
+    return with_present_keys(_with_present_targets(config))
 
 
-def first_config(config: Mapping[str, Any]) -> Config:
-    """A configuration in the names that its parts had first, by which runs have their hashes."""
-    renamed: Config = _with_targets(config, _MODULES_FIRST)
-    rules = (renamed.get("criterion") or {}).get("rules")
-    if isinstance(rules, dict) and isinstance(rules.get("layers"), dict):
-        first, layers = rules.get("first"), rules["layers"]
-        if isinstance(first, dict):
-            shared = [name for name in _SHARED if name in first and first[name] == layers.get(name)]
-            rules["first"] = _without(
-                first, {"_target_": _RULE["_target_"], "sees": "objects", **{name: first[name] for name in shared}}
-            )
-        else:
-            rules["first"] = {"assigner": None}
-        _move(renamed, _KEYS_FIRST)
-        rules["layers"] = _without(layers, {**_RULE, "sees": "classes"})
-        left = {role: rule for role, rule in rules.items() if rule}
-        renamed["criterion"] = {key: value for key, value in renamed["criterion"].items() if key != "rules"}
-        if left:
-            renamed["criterion"]["rules"] = left
-    return renamed
+def with_present_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, resolved, with the present names of its keys."""
+    content: dict[str, Any] = _copied(config)
+    parts = set()
+    for former, present in KEYS.items():
+        if _is_owned(content, former) and (value := _taken(content, former)) is not _ABSENT:
+            _put(content, present, value)
+            parts.add(former.partition(".")[0])
+    for key, value in ADDED.items():
+        if key.partition(".")[0] in parts:
+            _put(content, key, value, is_default=True)
+    if "criterion" in parts:
+        rules = content["criterion"]["rules"]
+        rules["first"] = _first_rule(rules) if _found(rules, "first.assigner") not in (None, _ABSENT) else None
+    return content
 
 
-def _present_word(word: str) -> str:
-    parts = _WORD.fullmatch(word)
-    if parts is None:
-        return word
-    group = "" if parts["group"] is None else f"{parts['group']}@"
-    return f"{parts['mark']}{group}{present_key(parts['key'])}{parts['rest'] or ''}"
+def with_first_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same configuration as it would have been written first; one that could not have been stays as it is."""
+    content: dict[str, Any] = _copied(config)
+    for part in OWNERS:
+        added = {key: value for key, value in ADDED.items() if key.startswith(f"{part}.")}
+        if any(_found(content, key) not in (_ABSENT, value) for key, value in added.items()):
+            return content
+    rules = _found(content, "criterion.rules")
+    if isinstance(rules, dict):
+        first = rules.get("first")
+        if first is not None and first != _first_rule({**rules, "first": {"assigner": first.get("assigner")}}):
+            return content
+        rules["first"] = {"assigner": None if first is None else first["assigner"]}
+    for key in ADDED:
+        _taken(content, key)
+    for former, present in KEYS.items():
+        if _is_owned(content, former) and (value := _taken(content, present)) is not _ABSENT:
+            _put(content, former, value)
+    return content
 
 
-def _move(config: Config, keys: Mapping[str, str]) -> None:
-    """Move values inside a configuration, which may lack any of them."""
-    for source, target in keys.items():
-        *above, last = source.split(".")
-        node = _node(config, above)
-        if isinstance(node, dict) and last in node:
-            *into, name = target.split(".")
-            place = config
-            for each in into:
-                place = place.setdefault(each, {})
-            place[name] = node.pop(last)
+def with_present_weights(weights: Mapping[str, Value], prefix: str = "") -> dict[str, Value]:
+    """Weights of a detector, or whatever is kept of each, by their present names.
+
+    Args:
+        weights: By name.
+        prefix: Begin of every name of the detector's; others stay as they are.
+    """
+    return {present_weight(name, prefix): value for name, value in weights.items()}
 
 
-def _node(config: Any, path: list[str]) -> Any:  # noqa: ANN401 - plain containers
-    for name in path:
-        config = config.get(name) if isinstance(config, dict) else None
-    return config
+def present_weight(name: str, prefix: str = "") -> str:
+    """The name that a weight of a detector has now, see ``with_present_weights``."""
+    own = name.removeprefix(prefix)
+    former = next((former for former in WEIGHTS if own.startswith(former)), None)
+    if former is None or not name.startswith(prefix):
+        return name
+    return f"{prefix}{WEIGHTS[former]}{own.removeprefix(former)}"
 
 
-def _without(node: Config, known: Mapping[str, Any]) -> Config:
-    """The part of a nested dictionary that is not in another one."""
-    left: Config = {}
-    for name, value in node.items():
-        if name in known and isinstance(value, dict) and isinstance(known[name], dict):
-            rest = _without(value, known[name])
-            if rest:
-                left[name] = rest
-        elif name not in known or value != known[name]:
-            left[name] = value
-    return left
+def is_owned(config: Mapping[str, Any], part: str) -> bool:
+    """Whether a part of a configuration is of the class whose keys and weights have moved."""
+    return _is_owned(config, f"{part}.")
 
 
-def _with_targets(node: Any, modules: Mapping[str, str]) -> Any:  # noqa: ANN401 - plain containers
-    """A copy in which every ``_target_`` names its module as ``modules`` says."""
+def _first_rule(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule of the first stage as it followed from that of the layers and its own assigner."""
+    shared = {name: _copied(rules["layers"][name]) for name in SHARED if name in rules["layers"]}
+    return {"_target_": "deta.losses.Rule", "sees": "objects", **shared, "assigner": rules["first"]["assigner"]}
+
+
+def _in_module(target: str, names: Mapping[str, str]) -> str:
+    module, _, name = target.rpartition(".")
+    return f"{names[module]}.{name}" if module in names else target
+
+
+def _key(key: str, names: Mapping[str, str]) -> str:
+    group, at, place = key.rpartition("@")
+    found = next((name for name in names if place == name or place.startswith(f"{name}.")), None)
+    return key if found is None else f"{group}{at}{names[found]}{place.removeprefix(found)}"
+
+
+def _with_present_targets(node: Any) -> Any:  # noqa: ANN401 - plain containers
     if isinstance(node, Mapping):
         return {
-            name: _renamed(value, modules)
+            name: present_target(value)
             if name == "_target_" and isinstance(value, str)
-            else _with_targets(value, modules)
+            else _with_present_targets(value)
             for name, value in node.items()
         }
-    return [_with_targets(value, modules) for value in node] if isinstance(node, list) else node
+    return [_with_present_targets(value) for value in node] if isinstance(node, list) else node
 
 
-def _renamed(target: str, modules: Mapping[str, str]) -> str:
-    module, _, name = target.rpartition(".")
-    return f"{modules[module]}.{name}" if module in modules else target
+def _is_owned(config: Mapping[str, Any], key: str) -> bool:
+    part = key.partition(".")[0]
+    owner, node = OWNERS.get(part), config.get(part)
+    return owner is None or (isinstance(node, Mapping) and node.get("_target_", owner) == owner)
 
 
-def _below(key: str, keys: Mapping[str, str]) -> str:
-    known = next((name for name in keys if key == name or key.startswith(f"{name}.")), None)
-    return key if known is None else keys[known] + key.removeprefix(known)
+def _copied(node: Any) -> Any:  # noqa: ANN401 - plain containers
+    """The mappings copied, all else shared."""
+    return {name: _copied(value) for name, value in node.items()} if isinstance(node, Mapping) else node
+
+
+def _found(content: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a value of any kind
+    node: Any = content
+    for name in key.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return _ABSENT
+        node = node[name]
+    return node
+
+
+def _taken(content: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - a value of any kind
+    """Remove a key and the parts that it leaves empty; ``_ABSENT`` where there is none."""
+    value = _found(content, key)
+    if value is _ABSENT:
+        return value
+    place, _, name = key.rpartition(".")
+    inside = _found(content, place)
+    del inside[name]
+    if not inside:
+        _taken(content, place)
+    return value
+
+
+def _put(content: dict[str, Any], key: str, value: Any, *, is_default: bool = False) -> None:  # noqa: ANN401 - as above
+    """Add a key and the parts that it stands in; of two mappings the new one wins, unless it is a default."""
+    *parts, name = key.split(".")
+    for part in parts:
+        if not isinstance(content.get(part), dict):
+            content[part] = {}
+        content = content[part]
+    known = content.get(name)
+    if isinstance(known, dict) and isinstance(value, Mapping):
+        for inner, each in value.items():
+            _put(known, inner, each)
+    elif not (is_default and name in content):
+        content[name] = value

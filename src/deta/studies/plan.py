@@ -183,8 +183,8 @@ class Plan:
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no {STUDY}: it is not the folder of a study")
         content = read_json(path, _Written)
-        runs = (replace(run, words=tuple(present_words(run.words))) for run in content.runs)
-        return cls(Study.from_config(content.study), tuple(runs))
+        runs = tuple(replace(run, words=tuple(present_words(run.words))) for run in content.runs)
+        return cls(Study.from_config(content.study), runs)
 
 
 @dataclass(frozen=True)

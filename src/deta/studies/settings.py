@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
-from deta.runs.former import present_config
+from deta.runs.former import first_target
 
 WITHOUT_EFFECT = (
     "hydra",
@@ -66,7 +66,7 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     Folders of its ``paths`` are named, not spelt out: another machine gives the same.
     """
     folders = {str(folder): f"${{paths.{name}}}" for name, folder in config.get("paths", {}).items()}
-    content: dict[str, Any] = _pruned(present_config(config), "", folders)
+    content: dict[str, Any] = _pruned(config, "", folders)
     return content
 
 
@@ -98,6 +98,8 @@ def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: AN
         return {name: _pruned(node[name], path, folders) for name, path in paths.items() if path not in WITHOUT_EFFECT}
     if isinstance(node, list):
         return [_pruned(item, key, folders) for item in node]
+    if isinstance(node, str) and key.endswith("._target_"):
+        return first_target(node)
     if isinstance(node, str):
         for folder, name in folders.items():
             if node.startswith(f"{folder}/"):

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from deta.models.backbone import Backbone
+from deta.models.backbones.backbone import Backbone
 from deta.utils.checks import require_int
 
 STEM_STRIDE = 4

@@ -2,7 +2,7 @@
 
 import torch
 
-from deta.models.anchors import encoder_anchors
+from deta.models.query.anchors import encoder_anchors
 from tests.models.tiny import tokens
 
 

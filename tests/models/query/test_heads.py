@@ -2,7 +2,7 @@
 
 import torch
 
-from deta.models.heads import PredictionHead
+from deta.models.query.heads import PredictionHead
 
 
 def head() -> PredictionHead:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from deta.models.backbone import Backbone, freeze_parameters
+from deta.models.backbones.backbone import Backbone, freeze_parameters
 from deta.models.weights import load_strictly, read_state_dict
 from deta.utils.checks import require_bool, require_int, require_number
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deta.models.selection import TopK, TopKPerLevel
+from deta.models.query.selection import TopK, TopKPerLevel
 
 SPREAD = torch.tensor([0.0, 0.0, 0.01, 0.01])
 

@@ -1,11 +1,13 @@
-"""What the parts of the detector hand to each other."""
+"""What the parts of a query body hand to each other."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from deta.structures import TensorStruct
+from deta.models.position import map_embedding, valid_ratio, valid_size
+from deta.structures import Features, TensorStruct
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class FeatureTokens(TensorStruct):
 
     Attributes:
         tokens: ``[B, S, D]``.
+        position: ``[B, S, D]`` float32 sine embedding of the place in the unpadded image.
         is_padding: ``[B, S]`` bool, True on padding.
         valid_sizes: ``[B, L, 2]`` float32 ``(width, height)`` of the unpadded part of each level, in cells.
         valid_ratios: ``[B, L, 2]`` float32, the same as fraction of the level.
@@ -23,10 +26,25 @@ class FeatureTokens(TensorStruct):
     """
 
     tokens: Tensor
+    position: Tensor
     is_padding: Tensor
     valid_sizes: Tensor
     valid_ratios: Tensor
     spatial_shapes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, features: Features) -> Self:
+        """The tokens of feature maps, whose width is the same on every level."""
+        num_features = features.maps[0].shape[1] // 2
+        masks = features.is_padding
+        return cls(
+            tokens=torch.cat([level.flatten(2).transpose(1, 2) for level in features.maps], dim=1),  # [B, S, D]
+            position=torch.cat([map_embedding(mask, num_features).flatten(1, 2) for mask in masks], dim=1),  # [B, S, D]
+            is_padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),  # [B, S]
+            valid_sizes=torch.stack([valid_size(mask) for mask in masks], dim=1),  # [B, L, 2]
+            valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),  # [B, L, 2]
+            spatial_shapes=features.spatial_shapes,
+        )
 
     def level_sizes(self) -> tuple[int, ...]:
         """Number of tokens of every level."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deta.models.backbone import Backbone, batch_counters, freeze_batch_norms, freeze_parameters
+from deta.models.backbones.backbone import Backbone, batch_counters, freeze_batch_norms, freeze_parameters
 from deta.models.weights import read_state_dict, require_fit
 from deta.utils.checks import require_bool, require_int
 

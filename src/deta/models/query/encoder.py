@@ -1,15 +1,15 @@
 """The encoder: deformable self-attention among the cells of all levels."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from deta.models.attention import DeformableAttention
-from deta.models.feedforward import FeedForward, xavier_uniform_matrices
-from deta.models.position import encoder_references, map_embedding, valid_ratio, valid_size
-from deta.models.tokens import FeatureTokens
+from deta.models.attention.deformable import DeformableAttention
+from deta.models.position import encoder_references
+from deta.models.query.feedforward import FeedForward, xavier_uniform_matrices
+from deta.models.query.tokens import FeatureTokens
+from deta.structures import Features
 from deta.utils.checks import require_int
 
 
@@ -51,34 +51,20 @@ class Encoder(nn.Module):
         )
         nn.init.normal_(self.level_embed)
 
-    def forward(self, maps: Sequence[Tensor], masks: Sequence[Tensor]) -> FeatureTokens:
-        """Encode the maps of all levels.
-
-        Args:
-            maps: ``[B, D, h, w]`` of every level, finest first.
-            masks: ``[B, h, w]`` bool of every level, True on padding.
-
-        Returns:
-            The encoded tokens.
-        """
-        tokens = torch.cat([feature.flatten(2).transpose(1, 2) for feature in maps], dim=1)
-        memory = FeatureTokens(
-            tokens=tokens,
-            is_padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),
-            valid_sizes=torch.stack([valid_size(mask) for mask in masks], dim=1),
-            valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),
-            spatial_shapes=tuple((feature.shape[2], feature.shape[3]) for feature in maps),
-        )
-        position = self._position(masks).to(tokens.dtype)
+    def forward(self, features: Features) -> FeatureTokens:
+        """The encoded image."""
+        memory = FeatureTokens.of(features)
+        tokens = memory.tokens
+        position = self._position(memory).to(tokens.dtype)
         references = encoder_references(memory.spatial_shapes, memory.valid_sizes, memory.valid_ratios)
         for layer in self.layers:
             tokens = layer(tokens, position, references, memory.spatial_shapes, memory.is_padding)
         return replace(memory, tokens=tokens)
 
-    def _position(self, masks: Sequence[Tensor]) -> Tensor:
-        """``[B, S, D]`` sine embedding of the cell plus the vector of its level."""
-        embeddings = [map_embedding(mask, self.hidden_dim // 2).flatten(1, 2) for mask in masks]
-        return torch.cat([embedding + self.level_embed[level] for level, embedding in enumerate(embeddings)], dim=1)
+    def _position(self, memory: FeatureTokens) -> Tensor:
+        """``[B, S, D]`` position of every token plus the vector of its level."""
+        levels = memory.position.split(memory.level_sizes(), dim=1)
+        return torch.cat([position + self.level_embed[level] for level, position in enumerate(levels)], dim=1)
 
 
 class EncoderLayer(nn.Module):

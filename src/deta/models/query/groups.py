@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from deta.models.proposals import QuerySource
-from deta.models.tokens import FeatureTokens, Queries
+from deta.models.query.sources import QuerySource
+from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.random import Draw
 from deta.structures import Targets
 
@@ -51,7 +51,7 @@ def join(parts: Sequence[Queries]) -> Queries:
         return parts[0]
     sizes = {part.references.shape[-1] for part in parts}
     if len(sizes) > 1:
-        raise ValueError("the references of all query groups must be boxes, or of all points; change model.proposals")
+        raise ValueError("the references of all query groups must be boxes, or of all points; change model.body.source")
     content, position, references = (
         torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("content", "position", "references")
     )

@@ -2,12 +2,12 @@
 
 from torch import Tensor, nn
 
-from deta.models.anchors import encoder_anchors
-from deta.models.feedforward import xavier_uniform_matrices
-from deta.models.heads import Float32Linear, PredictionHead
 from deta.models.position import box_embedding
-from deta.models.selection import Selection
-from deta.models.tokens import FeatureTokens, Queries
+from deta.models.query.anchors import encoder_anchors
+from deta.models.query.feedforward import xavier_uniform_matrices
+from deta.models.query.heads import Float32Linear, PredictionHead
+from deta.models.query.selection import Selection
+from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.rows import take_rows
 from deta.structures import Prediction
 from deta.utils.checks import require_callable, require_choice, require_int, require_number

@@ -42,6 +42,18 @@ class Neck(nn.Module):
             projections.append(_projection(nn.Conv2d(channels, hidden_dim, 3, stride=2, padding=1)))
         self.projections = nn.ModuleList(projections)
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of every level."""
+        return (self.hidden_dim,) * self.num_levels
+
+    def strides(self, of_maps: Sequence[int]) -> tuple[int, ...]:
+        """Pixels per cell of every level, from those of the backbone's maps."""
+        strides = list(of_maps)
+        for _ in range(len(of_maps), self.num_levels):
+            strides.append(2 * strides[-1])
+        return tuple(strides)
+
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """``[B, D, h, w]`` of every level from ``[B, in_channels, h, w]`` of every backbone map."""
         maps = [projection(feature) for projection, feature in zip(self.projections, features, strict=False)]

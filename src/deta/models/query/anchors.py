@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deta.models.position import cell_centres
-from deta.models.tokens import FeatureTokens
+from deta.models.query.tokens import FeatureTokens
 
 BORDER = 0.01
 """Coordinates of a valid anchor lie strictly between this and one minus this (arXiv:2010.04159, release)."""

@@ -1,6 +1,7 @@
 """The decoder."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from deta.models import Decoder
-from deta.models.groups import attention_mask
-from deta.models.heads import PredictionHead
-from deta.models.tokens import FeatureTokens, Queries
+from deta.models.query.groups import attention_mask
+from deta.models.query.heads import PredictionHead
+from deta.models.query.tokens import FeatureTokens, Queries
 from deta.structures import Prediction
 from tests.models.tiny import HIDDEN_DIM, tokens
 
@@ -119,14 +120,7 @@ def test_width_must_be_a_multiple_of_the_heads() -> None:
 
 
 def _memory(pixels: Tensor, mask: Tensor) -> FeatureTokens:
-    memory = tokens([mask])
-    return FeatureTokens(
-        pixels.flatten(2).transpose(1, 2),
-        memory.is_padding,
-        memory.valid_sizes,
-        memory.valid_ratios,
-        memory.spatial_shapes,
-    )
+    return replace(tokens([mask]), tokens=pixels.flatten(2).transpose(1, 2))
 
 
 def _last(queries: Queries, made: list[PredictionHead]) -> Prediction:

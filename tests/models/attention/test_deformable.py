@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deta.models.attention import DeformableAttention
+from deta.models.attention.deformable import DeformableAttention
 
 SHAPES = ((4, 6), (2, 3))
 NUM_TOKENS = 30

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deta.models.attention import DeformableAttention
-from deta.models.feedforward import FeedForward, xavier_uniform_matrices
-from deta.models.heads import PredictionHead
-from deta.models.tokens import FeatureTokens, Queries
+from deta.models.attention.deformable import DeformableAttention
+from deta.models.query.feedforward import FeedForward, xavier_uniform_matrices
+from deta.models.query.heads import PredictionHead
+from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.logit import inverse_sigmoid
 from deta.structures import Prediction
 from deta.utils.checks import require_choice, require_int

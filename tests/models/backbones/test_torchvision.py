@@ -11,7 +11,7 @@ from torchvision.models import get_model
 from torchvision.ops import FrozenBatchNorm2d
 
 from deta.models import Backbone, ConvBackbone, TimmBackbone, TorchvisionBackbone
-from deta.models.backbone import freeze_batch_norms
+from deta.models.backbones.backbone import freeze_batch_norms
 
 SQUEEZE_NODES = ("features.5", "features.10", "features.12")
 
@@ -114,7 +114,7 @@ def test_failing_download_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> N
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("name not known")
 
-    monkeypatch.setattr("deta.models.backbone.get_model", unreachable)
+    monkeypatch.setattr("deta.models.backbones.torchvision.get_model", unreachable)
     with pytest.raises(ValueError, match=r"'DEFAULT' of resnet18 cannot be downloaded.*give a file"):
         resnet18(weights="DEFAULT")
 

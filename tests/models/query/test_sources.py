@@ -1,11 +1,13 @@
 """Where queries come from."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from deta.models import EncoderProposals, LearnedQueries
-from deta.models.selection import TopK
-from deta.models.tokens import FeatureTokens
+from deta.models.query.selection import TopK
+from deta.models.query.tokens import FeatureTokens
 from tests.models.tiny import HIDDEN_DIM, tokens
 
 
@@ -68,9 +70,7 @@ def test_box_gradient_is_finite_although_invalid_positions_are_infinite(memory: 
 
 def test_content_from_position_alone_ignores_the_features(memory: FeatureTokens) -> None:
     by_position, by_features = stage(content="position"), stage()
-    other = FeatureTokens(
-        memory.tokens.flip(-1), memory.is_padding, memory.valid_sizes, memory.valid_ratios, memory.spatial_shapes
-    )
+    other = replace(memory, tokens=memory.tokens.flip(-1))
     references, source = torch.full((2, 6, 4), 0.5), torch.zeros(2, 6, dtype=torch.int64)
     features = [first.project(m.tokens, ~m.is_padding)[:, :6] for first in [by_features] for m in (memory, other)]
     assert torch.equal(

@@ -9,7 +9,7 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor
 
 from deta.models import SwinBackbone
-from deta.models.swin import Block, join_windows, shifted_window_mask, split_windows
+from deta.models.backbones.swin import Block, join_windows, shifted_window_mask, split_windows
 
 TINY: dict[str, Any] = {
     "embed_dim": 12,

@@ -1,22 +1,6 @@
-"""Words as Hydra reads them: shorthands spelt out, former names replaced."""
+"""Which study the words of a command line mean."""
 
-import re
-import sys
 from collections.abc import Callable, Iterable
-
-from deta.runs.former import present_words
-
-_RULE_OF_ROLE = re.compile(r"([+~]{0,2})rule@(\w+)(=.*)?", re.DOTALL)
-
-
-def spelt_out(words: Iterable[str]) -> list[str]:
-    """``rule@first=iou`` as ``rule/first=iou``, and present names, which are told where they were others."""
-    spelt = [_RULE_OF_ROLE.sub(r"\1rule/\2\3", word) for word in words]
-    for word in spelt:
-        present = present_words([word])
-        if present != [word]:
-            print(f"deta: {word} is {' '.join(present)} now", file=sys.stderr)
-    return present_words(spelt)
 
 
 def product_words(words: list[str], choices: Callable[[str], Iterable[str]]) -> list[str]:
