@@ -93,8 +93,9 @@ def test_every_experiment_builds_its_parts(name: str, tmp_path: Path) -> None:
 def test_twins_differ_in_assignment_and_post_processing_alone(experiment: str, twin: str, tmp_path: Path) -> None:
     first, second = (compose_train([f"experiment={name}"], tmp_path) for name in (experiment, twin))
     assert {key for key in first if first[key] != second[key]} == {"criterion", "postprocess"}
-    for key in ("class_weight", "l1_weight", "giou_weight", "normalizer", "ignore_coverage"):
-        assert first.criterion[key] == second.criterion[key]
+    for role in ("first", "layers"):
+        for key in ("class_terms", "box_terms", "normalizer", "ignore_coverage"):
+            assert first.criterion.rules[role][key] == second.criterion.rules[role][key]
 
 
 def test_lvis_recipe_evaluates_300_detections_with_the_rules_of_lvis(tmp_path: Path) -> None:

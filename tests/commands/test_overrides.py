@@ -65,7 +65,7 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
     ("word", "reason"),
     [
         ("postprocess=nan", "takes the name of one of its choices: nms, topk"),
-        ("criterion=[null]", "takes the name of one of its choices: deta"),
+        ("criterion=[null]", "takes the name of one of its choices: query"),
         ("callbacks=false", "takes the name of one of its choices: default, ema"),
         ("cluster=[1,2]", "takes the name of one of its choices: none, sbatch"),
         ("model=null", "takes the name of one of its choices"),

@@ -24,9 +24,9 @@ from deta.studies.results import Verdict
 from tests.commands.running import FEW_IMAGES, SMALL_MODEL, Outcome, deta, fail, succeed
 
 CONF = config_dir()
-STUDIES = sorted(path.stem for path in (CONF / "study").glob("*_*.yaml"))
 QUESTIONS = sorted(path.stem for path in (CONF / "study" / "question").glob("*.yaml"))
 SIZES = sorted(path.stem for path in (CONF / "study" / "size").glob("*.yaml"))
+STUDIES = [f"{question}_{size}" for question in QUESTIONS for size in SIZES]
 TINY = (
     *SMALL_MODEL,
     *FEW_IMAGES,
@@ -46,7 +46,9 @@ def hydra() -> Iterator[None]:
 
 
 def declared(name: str) -> Study:
-    cfg = compose("study", [f"study={name}", f"study.name={name}"]).study
+    question, _, size = name.rpartition("_")
+    chosen = [f"study/question@study={question}", f"study/size@study={size}"]
+    cfg = compose("study", ["study=product", *chosen, f"study.name={name}"]).study
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
     return Study.from_config({str(key): value for key, value in content.items()})
@@ -80,7 +82,9 @@ def test_every_question_comes_in_every_size() -> None:
     asked = {"assignment", "tau1", "tau2", "gamma", "balance", "closest_box", "proposals", "rematch", "normalizer"}
     assert asked == set(QUESTIONS)
     assert set(SIZES) == {"coco", "shapes", "bccd"}
-    assert {f"{question}_{size}" for question in QUESTIONS for size in SIZES} == set(STUDIES)
+    named = succeed("study", "study=tau2_shapes", "--cfg", "job").out
+    assert succeed("study", "study=tau2", "size=shapes", "--cfg", "job").out == named
+    assert "name: tau2_shapes" in named
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -152,7 +156,10 @@ def test_what_is_not_strict_is_refused_before_anything_runs(tmp_path: Path, more
 
 
 def test_an_unknown_study_lists_those_that_there_are() -> None:
-    assert "assignment_shapes" in fail("study", "study=assignment")
+    message = fail("study", "study=assignment")
+    assert "questions: assignment, balance," in message
+    assert "sizes: bccd, coco, shapes" in message
+    assert "study=tau2_shape size=coco: give a question" in fail("study", "study=tau2_shape", "size=coco")
 
 
 @dataclass(frozen=True)

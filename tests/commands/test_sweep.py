@@ -64,16 +64,18 @@ def test_a_name_tells_what_differs_and_the_seed() -> None:
     assert name_of().startswith("s0-")
     assert name_of(f"{AXIS}=0.5", "seed=3").startswith("tau0.5-s3-")
     assert name_of("model.body.hidden_dim=64").startswith("hidden_dim64-s0-")
-    assert name_of("criterion=hungarian").startswith("hungarian-")
+    assert name_of("rule=hungarian").startswith("hungarian-s0-")
     both = name_of(f"{AXIS}=0.5", "criterion.rules.first.assigner.tau=0.8")
-    assert both.startswith("layer_assigner.tau0.5-proposal_assigner.tau0.8-s0-")
+    assert both.startswith("first.tau0.8-layers.tau0.5-s0-")
 
 
 def test_what_is_swept_stands_first_and_is_named_at_its_default_too() -> None:
     other = ("data.batch_size=2", "model.body.hidden_dim=64", "trainer.max_epochs=3")
     assert name_of(*other, f"{AXIS}=0.6", swept=(AXIS,)).startswith("tau0.6-")
     assert name_of(*other, "optimizer.lr=1e-3", swept=("optimizer.lr",)).startswith("lr0.001-")
-    assert name_of("criterion=deta", swept=("criterion",)).startswith("deta-s0-")
+    assert name_of("rule=iou", swept=("rule",)).startswith("iou-s0-")
+    words = ("rule/first=hungarian", "rule/layers=hungarian")
+    assert name_of("rule=hungarian", swept=("rule",))[-8:] == name_of(*words)[-8:]
     for swept in ((), (AXIS,)):
         assert name_of(f"{AXIS}=0.6", swept=swept)[-9:] == name_of()[-9:]
 

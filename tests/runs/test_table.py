@@ -30,8 +30,8 @@ def test_keys_that_end_alike_are_told_apart_and_groups_are_named_by_their_place(
         "c": [],
     }
     columns = swept_columns(words)
-    assert list(columns) == ["layer_assigner.tau", "proposal_assigner.tau", "layer_assigner"]
-    assert columns["proposal_assigner.tau"] == {"a": "0.5", "b": "0.7", "c": "-"}
+    assert list(columns) == ["layers.tau", "first.tau", "assigner"]
+    assert columns["first.tau"] == {"a": "0.5", "b": "0.7", "c": "-"}
 
 
 def test_lines_fit_the_terminal_and_names_keep_their_end() -> None:

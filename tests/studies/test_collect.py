@@ -204,14 +204,14 @@ def test_trials_that_the_pruner_ended_are_not_compared(tmp_path: Path) -> None:
 def test_what_follows_from_another_setting_is_no_axis(tmp_path: Path) -> None:
     write_run(tmp_path / "a", config(), ap=0.3)
     write_run(tmp_path / "b", config(tau=0.5), ap=0.3)
-    write_run(tmp_path / "c", config(layer_assigner=HUNGARIAN, rematch="per_layer", postprocess=TOPK), ap=0.3)
+    write_run(tmp_path / "c", config(assigner=HUNGARIAN, rematch="per_layer", postprocess=TOPK), ap=0.3)
     comparison = collect(tmp_path)
-    assert [axis.name for axis in comparison.axes] == ["layer_assigner", "tau", "postprocess"]
+    assert [axis.name for axis in comparison.axes] == ["assigner", "tau", "postprocess"]
     assert "criterion.rules.layers.rematch" in comparison.axes[0].keys
     assert [dict(cell.factors) for cell in comparison.cells] == [
-        {"layer_assigner": "IoUAssigner", "tau": "0.6", "postprocess": "nms"},
-        {"layer_assigner": "IoUAssigner", "tau": "0.5", "postprocess": "nms"},
-        {"layer_assigner": "HungarianAssigner", "tau": "-", "postprocess": "topk"},
+        {"assigner": "IoUAssigner", "tau": "0.6", "postprocess": "nms"},
+        {"assigner": "IoUAssigner", "tau": "0.5", "postprocess": "nms"},
+        {"assigner": "HungarianAssigner", "tau": "-", "postprocess": "topk"},
     ]
     assert [cell.postprocess for cell in comparison.cells] == ["nms", "nms", "topk"]
 
@@ -243,7 +243,7 @@ def test_what_differs_along_with_an_axis_is_told_apart_from_the_other_notes(tmp_
 
 def test_arguments_of_another_class_are_no_further_difference(tmp_path: Path) -> None:
     write_run(tmp_path / "one", config(), ap=0.3)
-    write_run(tmp_path / "other", config(layer_assigner=HUNGARIAN), ap=0.4)
+    write_run(tmp_path / "other", config(assigner=HUNGARIAN), ap=0.4)
     comparison = collect(tmp_path, bootstrap=None)
     assert comparison.beyond == ()
     assert '<div class="banner"' not in page(comparison)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -68,18 +68,21 @@ def run_name(*swept: str, _root_: DictConfig) -> str:
     choices = _root_.hydra.runtime.choices
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    plain = _plain_experiment(hydra, choices.get("experiment"), tuple(search_path_words(_root_.hydra)))
+    search_path, experiment = tuple(search_path_words(_root_.hydra)), choices.get("experiment")
+    plain = _plain_experiment(hydra, experiment, search_path)
     own = _in_numbers_of(plain.effective, effective(_root_))
     different = differences(plain.effective, own)
-    changed_groups = {str(group) for group, choice in choices.items() if choice != plain.choices.get(group)}
-    seen_groups = {group for group in changed_groups if any(is_below(key, (_path_of(group),)) for key in different)}
+    given = {word.partition("=")[0].lstrip("+"): word for word in map(str, _root_.hydra.overrides.task)}
+    chosen = {name: word for name, word in given.items() if name in choices and name != "experiment"}
+    changed_groups = {group for group in chosen if choices[group] != plain.choices.get(group)}
+    seen_groups = {group for group in changed_groups if _is_shown(group, own, different)}
     groups = sorted(seen_groups | {group for group in swept if group in choices})
     values = {key: OmegaConf.select(_root_, key) for key in swept if key not in choices}
-    chosen = tuple(_path_of(group) for group in groups)
+    as_chosen = _plain_experiment(hydra, experiment, (*search_path, *chosen.values())) if chosen else plain
     changed = {
         key: value
-        for key, (_, value) in different.items()
-        if value is not ABSENT and not is_below(key, chosen) and not _is_reference(_root_, key)
+        for key, (_, value) in differences(as_chosen.effective, own).items()
+        if value is not ABSENT and not _is_reference(_root_, key)
     }
     labels = {group: str(choices[group]).rpartition("/")[2] for group in groups} | _short_names({**changed, **values})
     ordered = sorted(
@@ -87,7 +90,8 @@ def run_name(*swept: str, _root_: DictConfig) -> str:
     )
     unseen = {first_key(key): value for key, value in values.items() if _is_unseen(key, value, plain)}
     unseen |= {first_key(group): choices[group] for group in groups if group in changed_groups - seen_groups}
-    name = _join([labels[key] for key in ordered], _root_.seed, {**own, "swept": unseen} if unseen else own)
+    identity = {**own, "swept": unseen} if unseen else own
+    name = _join([labels[key] for key in ordered], _root_.seed, identity)
     folder = OmegaConf.select(_root_, "hydra.sweep.dir", throw_on_resolution_failure=False)
     return name if folder is None else known_name(Path(folder), name)
 
@@ -149,10 +153,10 @@ class _Plain:
     effective: Mapping[str, Any]
 
 
-@lru_cache(maxsize=8)
-def _plain_experiment(hydra: Hydra, experiment: str | None, search_path: tuple[str, ...]) -> _Plain:
-    """All runs of a sweep are compared with it."""
-    overrides = [*search_path, *([] if experiment is None else [f"experiment={experiment}"])]
+@lru_cache(maxsize=32)
+def _plain_experiment(hydra: Hydra, experiment: str | None, words: tuple[str, ...]) -> _Plain:
+    """The experiment with nothing but these words: all runs of a sweep are compared with it."""
+    overrides = [*words, *([] if experiment is None else [f"experiment={experiment}"])]
     plain = hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
     return _Plain(dict(plain.hydra.runtime.choices), plain, effective(plain))
 
@@ -179,6 +183,13 @@ def _path_of(group: str) -> str:
     """Where a group's choice stands in the configuration: that of ``backbone@model.backbone`` is at its target."""
     name, _, target = group.partition("@")
     return target.removeprefix("_global_.") if target else name.replace("/", ".")
+
+
+def _is_shown(group: str, own: Mapping[str, Any], different: Iterable[str]) -> bool:
+    """Whether what a group's choice changes can be seen: below its place, or anywhere for one that sets many places."""
+    place = _path_of(group)
+    sets_many = place.partition(".")[0] not in own and place.partition(".")[0] not in WITHOUT_EFFECT
+    return any(sets_many or is_below(key, (place,)) for key in different)
 
 
 def _is_reference(cfg: DictConfig, key: str) -> bool:
