@@ -48,30 +48,33 @@ def run_name(*swept: str, _root_: DictConfig) -> str:
 
     First what is swept, then what else differs from the plain experiment as far as there is room, the seed, and a hash
     of all that decides the result and of all that is swept. The order of overrides and values written out that are the
-    default change nothing; a run that lies there under another name with the same hash keeps that.
+    default change nothing; a run that lies there under another name with the same hash keeps that. All is called what
+    it was called first: what has moved since changes no name.
 
     Args:
         *swept: Keys and groups of the sweep; they are named also where they have the value of the plain experiment.
         _root_: The configuration of the run.
     """
-    choices = _root_.hydra.runtime.choices
+    choices = _first_choices(_root_)
+    keys = {first_key(key): key for key in swept}
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     plain = _plain_experiment(hydra, choices.get("experiment"), tuple(search_path_words(_root_.hydra)))
-    own = _in_numbers_of(plain.effective, effective(_root_))
+    own = _in_numbers_of(plain.effective, _identity(_root_))
     different = differences(plain.effective, own)
-    changed_groups = {str(group) for group, choice in choices.items() if choice != plain.choices.get(group)}
+    changed_groups = {group for group, choice in choices.items() if choice != plain.choices.get(group)}
     seen_groups = {group for group in changed_groups if any(is_below(key, (_path_of(group),)) for key in different)}
-    groups = sorted(seen_groups | {group for group in swept if group in choices})
-    values = {key: OmegaConf.select(_root_, key) for key in swept if key not in choices}
+    groups = sorted(seen_groups | {group for group in keys if group in choices})
+    values = {first: OmegaConf.select(_root_, key) for first, key in keys.items() if first not in choices}
     chosen = tuple(_path_of(group) for group in groups)
     changed = {key: value for key, (_, value) in different.items() if value is not ABSENT and not is_below(key, chosen)}
     labels = {group: str(choices[group]).rpartition("/")[2] for group in groups} | _short_names(changed, values)
     ordered = sorted(
-        labels, key=lambda key: (key not in swept, key not in groups, not key.startswith(FIRST), labels[key])
+        labels, key=lambda key: (key not in keys, key not in groups, not key.startswith(FIRST), labels[key])
     )
-    unseen = {first_key(key): value for key, value in values.items() if _is_unseen(key, value, plain)}
-    unseen |= {first_key(group): choices[group] for group in groups if group in changed_groups - seen_groups}
+    seen = [name for name, _ in leaves(plain.effective)]
+    unseen = {key: value for key, value in values.items() if _is_unseen(key, seen) and value != plain.value(keys[key])}
+    unseen |= {group: choices[group] for group in groups if group in changed_groups - seen_groups}
     name = _join([labels[key] for key in ordered], _root_.seed, {**own, "swept": unseen} if unseen else own)
     folder = OmegaConf.select(_root_, "hydra.sweep.dir", throw_on_resolution_failure=False)
     return name if folder is None else known_name(Path(folder), name)
@@ -79,7 +82,7 @@ def run_name(*swept: str, _root_: DictConfig) -> str:
 
 def cell_name(factors: Mapping[str, str], cfg: DictConfig) -> str:
     """As ``run_name``, with the levels of a study's cell in place of the differences to the plain experiment."""
-    return _join([f"{axis}.{level}" for axis, level in factors.items()], cfg.seed, effective(cfg))
+    return _join([f"{axis}.{level}" for axis, level in factors.items()], cfg.seed, _identity(cfg))
 
 
 def known_name(folder: Path, name: str) -> str:
@@ -91,7 +94,7 @@ def known_name(folder: Path, name: str) -> str:
 
 def _join(labels: Sequence[str], seed: object, identity: Mapping[str, Any]) -> str:
     """A name that every file system takes: as many of the labels as there is room for, and the first at any rate."""
-    end = f"s{seed}-{_digest(with_first_keys(identity))}"
+    end = f"s{seed}-{_digest(identity)}"
     room = LENGTH - len(end)
     text = ""
     for label in labels:
@@ -113,6 +116,16 @@ def effective(cfg: DictConfig) -> dict[str, Any]:
     return settings.effective({**content, "paths": dict(cfg.paths)})
 
 
+def _identity(cfg: DictConfig) -> dict[str, Any]:
+    """``effective`` by the names that its keys had first."""
+    return with_first_keys(effective(cfg))
+
+
+def _first_choices(cfg: DictConfig) -> dict[str, Any]:
+    """The choice of every group, by the name that it and its place had first."""
+    return {first_key(str(group)): choice for group, choice in cfg.hydra.runtime.choices.items()}
+
+
 def _plain(node: Any, key: str) -> Any:  # noqa: ANN401 - a node of any depth
     """Resolved containers without what has no effect, which need not be resolvable."""
     if isinstance(node, DictConfig):
@@ -127,11 +140,18 @@ def _plain(node: Any, key: str) -> Any:  # noqa: ANN401 - a node of any depth
 
 @dataclass(frozen=True)
 class _Plain:
-    """An experiment without any other override: its choices of groups, its configuration, and what of it has effect."""
+    """An experiment without any other override: its choices of groups, its configuration, and what of it has effect.
+
+    Choices and effect have the names of first.
+    """
 
     choices: Mapping[str, Any]
     cfg: DictConfig
     effective: Mapping[str, Any]
+
+    def value(self, key: str) -> Any:  # noqa: ANN401 - of any kind
+        """Of a key by its present name."""
+        return OmegaConf.select(self.cfg, key)
 
 
 @lru_cache(maxsize=8)
@@ -139,13 +159,12 @@ def _plain_experiment(hydra: Hydra, experiment: str | None, search_path: tuple[s
     """All runs of a sweep are compared with it."""
     overrides = [*search_path, *([] if experiment is None else [f"experiment={experiment}"])]
     plain = hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
-    return _Plain(dict(plain.hydra.runtime.choices), plain, effective(plain))
+    return _Plain(_first_choices(plain), plain, _identity(plain))
 
 
-def _is_unseen(key: str, value: object, plain: _Plain) -> bool:
-    """Whether a swept key has another value than the experiment and none of the results shows it, as a folder does."""
-    is_seen = any(is_below(name, (key,)) or is_below(key, (name,)) for name, _ in leaves(plain.effective))
-    return not is_seen and value != OmegaConf.select(plain.cfg, key)
+def _is_unseen(key: str, seen: Sequence[str]) -> bool:
+    """Whether none of the results shows a swept key, as that of a folder."""
+    return not any(is_below(name, (key,)) or is_below(key, (name,)) for name in seen)
 
 
 def _in_numbers_of(plain: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
