@@ -2,6 +2,8 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -45,13 +47,22 @@ def test_pretrained_weights_are_not_read_again() -> None:
 
 def test_fine_tuning_on_other_classes_says_which_weights_start_fresh() -> None:
     source = replace(CHECKPOINT, weights=tiny_detector(num_classes=7).state_dict())
-    with pytest.warns(UserWarning, match=r"4 class-head weights of run.ckpt have another size and start fresh: heads"):
+    with pytest.warns(
+        UserWarning, match=r"4 class-head weights of run.ckpt have another size and start fresh: body\.heads"
+    ):
         start_from(tiny_detector(num_classes=3), source)
 
 
 @pytest.mark.parametrize(
     "key",
-    ["hidden_dim", "num_classes", "encoder.num_layers", "decoder.num_layers", "encoder.ffn_dim", "neck.num_levels"],
+    [
+        "body.hidden_dim",
+        "num_classes",
+        "body.encoder.num_layers",
+        "body.decoder.num_layers",
+        "body.encoder.ffn_dim",
+        "neck.num_levels",
+    ],
 )
 def test_a_stored_model_larger_than_its_weights_is_refused_before_there_is_memory_for_it(
     trained: Run, key: str
@@ -60,8 +71,9 @@ def test_a_stored_model_larger_than_its_weights_is_refused_before_there_is_memor
     model = deepcopy(dict(checkpoint.config["model"]))
     *sections, name = key.split(".")
     shared = name in ("hidden_dim", "num_levels")
-    for part in ([], ["neck"], ["encoder"], ["decoder"], ["proposals"]) if shared else [sections]:
-        node = model[part[0]] if part else model
+    body = model["body"]
+    everywhere = [model["neck"], body, body["encoder"], body["decoder"], body["source"]]
+    for node in everywhere if shared else [reduce(getitem, sections, model)]:
         if not shared or name in node:
             node[name] = 12_000_000
     with pytest.raises(ValueError, match=r"of another shape|asks for more than .* and the file holds|missing"):

@@ -13,7 +13,7 @@ from torch import Tensor
 from deta.training.checkpoint import AtomicCheckpointIO, find_resumable, load_weights, read_checkpoint, read_training
 from tests.models.tiny import tiny_detector
 
-CONFIG = {"model": {"_target_": "deta.models.Detector", "hidden_dim": 32}, "data": {"sizes": [1, 2.5, None, True]}}
+CONFIG = {"model": {"_target_": "deta.models.Detector", "num_classes": 32}, "data": {"sizes": [1, 2.5, None, True]}}
 TRAINING = {
     "epoch": 1,
     "global_step": 7,
