@@ -6,13 +6,16 @@ from functools import partial
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from deta.commands.combinations import require_effect, require_rules
 from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
+from deta.commands.words import given_words
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation import DetectionEvaluator
 from deta.losses import Criterion
@@ -77,7 +80,10 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     optimizer = make_part(cfg, "optimizer.make", Callable)
     scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
     _try_optimization(cfg, optimizer, scheduler)
-    _try_detector(plain(cfg.model))
+    require_effect(cfg, given_words(HydraConfig.get().overrides.task) if HydraConfig.initialized() else ())
+    tried = _try_detector(plain(cfg.model))
+    if tried is not None:
+        require_rules(criterion, getattr(tried, "body", None))
     datamodule.prepare_data()
     datamodule.setup("fit")
     categories = datamodule.categories
@@ -110,16 +116,17 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
         _try("schedule.make", scheduler, made)
 
 
-def _try_detector(config: Mapping[str, Any]) -> None:
-    """Make the detector for one class without content, as a large data set takes long to read."""
+def _try_detector(config: Mapping[str, Any]) -> nn.Module | None:
+    """The detector for one class without content, as a large data set takes long to read; None if there is no such."""
     named = OmegaConf.create({"model": without_pretrained(config)})
     try:
         limit = limited_parts(_MOST_PARTS, "more than fit a training")
         with limit, torch.random.fork_rng(devices=[]), torch.device("meta"):
-            make_detector(named.model, num_classes=1)
+            return make_detector(named.model, num_classes=1)
     except InstantiationException as error:
         if not isinstance(error.__cause__, RuntimeError):  # which may be of that device, and comes again if it is not
             raise
+        return None
 
 
 def _try(key: str, factory: Factory, argument: object) -> object:

@@ -19,7 +19,7 @@ from deta.commands.words import search_path_words
 from deta.runs.cells import read_cells
 from deta.runs.former import first_key, with_first_keys
 from deta.studies import settings
-from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
+from deta.studies.settings import ABSENT, BY_REFERENCE, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
 from deta.utils.names import short_keys
 
 FIRST = "criterion."
@@ -82,7 +82,7 @@ def run_name(*swept: str, _root_: DictConfig) -> str:
     changed = {
         key: value
         for key, (_, value) in differences(as_chosen.effective, own).items()
-        if value is not ABSENT and not _is_reference(_root_, key)
+        if value is not ABSENT and not _is_copy(_root_, key)
     }
     labels = {group: str(choices[group]).rpartition("/")[2] for group in groups} | _short_names({**changed, **values})
     ordered = sorted(
@@ -188,18 +188,20 @@ def _path_of(group: str) -> str:
 def _is_shown(group: str, own: Mapping[str, Any], different: Iterable[str]) -> bool:
     """Whether what a group's choice changes can be seen: below its place, or anywhere for one that sets many places."""
     place = _path_of(group)
-    sets_many = place.partition(".")[0] not in own and place.partition(".")[0] not in WITHOUT_EFFECT
+    top = place.partition(".")[0]
+    sets_many = top not in own and (top not in WITHOUT_EFFECT or top in BY_REFERENCE)
     return any(sets_many or is_below(key, (place,)) for key in different)
 
 
-def _is_reference(cfg: DictConfig, key: str) -> bool:
-    """Whether a value follows another key, by ``${...}`` at it or at what it stands in."""
+def _is_copy(cfg: DictConfig, key: str) -> bool:
+    """Whether a value follows another one by ``${...}``, at it or at what it stands in, which is named itself."""
     node: Any = cfg
     for name in key.split("."):
         if not isinstance(node, DictConfig) or name not in node:
             return False
         if OmegaConf.is_interpolation(node, name):
-            return True
+            written: Any = OmegaConf.to_container(node, resolve=False)
+            return str(written[name]).strip("${}") not in BY_REFERENCE
         node = node[name]
     return False
 

@@ -10,7 +10,13 @@ class Body(nn.Module):
     """Base class of what stands behind the neck. A body owns its heads; only it knows what its stages are.
 
     A detector makes it with ``num_classes`` and ``channels``, those of every level of its neck.
+
+    Attributes:
+        roles: Of all stages that it has in training, for each of which a criterion has a rule; None where only an
+            output tells.
     """
+
+    roles: tuple[str, ...] | None = None
 
     def forward(self, features: Features, targets: Targets | None = None, draw: Draw | None = None) -> DetectionOutput:
         """Detect objects.

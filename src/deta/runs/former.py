@@ -27,6 +27,8 @@ MODULES: Mapping[str, str] = {
 }
 """Modules of classes, by the name they had first."""
 _LAYERS = "criterion.rules.layers"
+_SELECTION = "model.body.source.selection"
+"""In a configuration; words say ``selection``, to which it refers."""
 KEYS: Mapping[str, str] = {
     "model.hidden_dim": "model.body.hidden_dim",
     "model.encoder": "model.body.encoder",
@@ -63,19 +65,32 @@ ADDED: Mapping[str, object] = {
 """Keys that a part has got where others of it moved, and the value that stands for what it was before."""
 SHARED = ("class_terms", "box_terms", "normalizer", "ignore_coverage", "federated")
 """What the rule of the first stage had in common with that of the layers, now a setting of each."""
+_SELECTIONS = ("topk", "topk_per_level", "topk_per_level_nms")
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    f"criterion={name}": (
-        f"assigner@criterion.rules.first.assigner={first}",
-        f"assigner@{_LAYERS}.assigner={layers}",
-        f"{_LAYERS}.rematch={rematch}",
-    )
-    for name, first, layers, rematch in (
-        ("deta", "iou_proposals", "iou", "once"),
-        ("deta_release", "release_proposals", "release", "once"),
-        ("hungarian", "hungarian", "hungarian", "per_layer"),
-    )
+    **{
+        f"criterion={name}": (
+            f"assigner@criterion.rules.first.assigner={first}",
+            f"assigner@{_LAYERS}.assigner={layers}",
+            f"{_LAYERS}.rematch={rematch}",
+        )
+        for name, first, layers, rematch in (
+            ("deta", "iou_proposals", "iou", "once"),
+            ("deta_release", "release_proposals", "release", "once"),
+            ("hungarian", "hungarian", "hungarian", "per_layer"),
+        )
+    },
+    "proposals@model.proposals=learned": ("source@model.body.source=learned",),
+    **{
+        f"proposals@model.proposals={name}": ("source@model.body.source=encoder", f"selection={name}")
+        for name in _SELECTIONS
+    },
 }
 """Words that choose what is no longer there, and those that choose the same."""
+SWEPT: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "criterion": ("rule", {"deta": "iou", "deta_release": "release", "hungarian": "hungarian"}),
+    "proposals@model.proposals": ("selection", {name: name for name in _SELECTIONS}),
+}
+"""Groups of choices whose values a sweep may list, and the group that now tells their choices apart."""
 WEIGHTS: Mapping[str, str] = {
     "encoder.": "body.encoder.",
     "proposals.": "body.source.",
@@ -115,10 +130,16 @@ def first_key(key: str) -> str:
 def present_word(word: str) -> str:
     """An override with the present names of its key and of all keys and classes that its value names."""
     key, equals, value = word.partition("=")
+    if key in SWEPT and "," in value:
+        group, names = SWEPT[key]
+        return f"{group}={','.join(names.get(name, name) for name in value.split(','))}"
     name = key.lstrip("+~")
     sign = key.removesuffix(name)
     value = _REFERENCE.sub(lambda found: f"${{{present_key(found[1])}}}", value)
-    return f"{sign}{present_key(name)}{equals}{_TARGET.sub(lambda found: present_target(found[0]), value)}"
+    place = present_key(name)
+    if place.startswith(f"{_SELECTION}."):
+        place = place.removeprefix("model.body.source.")
+    return f"{sign}{place}{equals}{_TARGET.sub(lambda found: present_target(found[0]), value)}"
 
 
 def present_words(words: Iterable[str]) -> list[str]:

@@ -6,7 +6,10 @@ from typing import Any, Final
 
 from deta.runs.former import first_target
 
+BY_REFERENCE = ("selection",)
+"""Parts that act only where others refer to them, and are part of a result there."""
 WITHOUT_EFFECT = (
+    *BY_REFERENCE,
     "hydra",
     "sweep",
     "cluster",

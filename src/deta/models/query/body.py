@@ -59,6 +59,7 @@ class QueryBody(Body):
             if role in (groups or {}):
                 raise ValueError(f"model.body.groups.{role}: this role is taken, give the group another one")
         self.groups = nn.ModuleDict(groups or {})
+        self.roles = (*((FIRST,) if source.has_first_stage else ()), MAIN, *self.groups)
         num_heads = 1 if decoder.refine == "none" else decoder.num_layers
         heads = [PredictionHead(hidden_dim=hidden_dim, num_classes=num_classes) for _ in range(num_heads)]
         if source.reference_size == 2:

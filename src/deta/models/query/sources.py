@@ -19,10 +19,12 @@ class QuerySource(nn.Module):
     Attributes:
         hidden_dim: Channels of the queries.
         reference_size: 4 when references are boxes, 2 when they are points.
+        has_first_stage: Whether it predicts boxes, of which queries are made.
     """
 
     hidden_dim: int
     reference_size: int
+    has_first_stage: bool = False
 
     def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction | None]:
         """Queries for every image and, with a first stage, its output."""
@@ -79,6 +81,7 @@ class EncoderProposals(QuerySource):
     """
 
     reference_size = 4
+    has_first_stage = True
 
     def __init__(
         self,
