@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"cli"},
     {"commands"},
-    {"studies"},
+    {"studies", "testing"},
     {"engine"},
     {"data", "models", "losses"},
     {"assign"},
