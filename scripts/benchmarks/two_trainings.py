@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deta.engine.tracking import read_metrics
+from deta.tracking.metrics import read_metrics
 from deta.utils.cpus import SPIN_COUNT, busy_cpus, usable_cpus
 
 SETTINGS = {"OpenMP's own": "300000", "deta's": SPIN_COUNT}

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from deta.commands.console import reports_errors
-from deta.engine.environment import device_names, git_state, package_versions
+from deta.tracking.environment import device_names, git_state, package_versions
 from deta.utils.cpus import busy_cpus, usable_cpus
 from deta_kernels import choose_backend, deformable_attention
 
