@@ -17,7 +17,16 @@ from deta.runs import state as runs
 from deta.runs.cells import add_cells, read_cells
 from deta.runs.cluster import QueuedJob
 from deta.runs.table import table
-from deta.runs.state import RunState, mark_done, mark_failed, mark_queued, mark_running, mark_stopped, read_status, read_statuses
+from deta.runs.state import (
+    RunState,
+    mark_done,
+    mark_failed,
+    mark_queued,
+    mark_running,
+    mark_stopped,
+    read_status,
+    read_statuses,
+)
 from deta.runs.folders import find_runs
 
 
