@@ -124,8 +124,8 @@ def test_a_wrong_part_of_a_system_is_found_by_the_property_that_it_lacks(fault: 
         criterion = Criterial(fault if fault in CRITERIA else None)
         return detector, criterion, fault if fault in POSTPROCESSES else TopK()
 
-    message = {**DETECTORS, **CRITERIA, **POSTPROCESSES}[fault]
-    with pytest.raises(AssertionError, match=f"(?s)build fails .*{message}"):
+    messages: dict[Any, str] = {**DETECTORS, **CRITERIA, **POSTPROCESSES}
+    with pytest.raises(AssertionError, match=f"(?s)build fails .*{messages[fault]}"):
         check_system(build, without=[COMPILED])
 
 
