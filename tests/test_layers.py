@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"cli"},
     {"commands"},
-    {"studies"},
+    {"studies", "testing"},
     {"training"},
     {"evaluation", "analysis"},
     {"tracking"},
