@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ class EveryOutcome:
         if outcome == Outcome.UNCAUGHT:
             raise KeyError("x")
         if outcome == Outcome.HANG:
+            tempfile.mkdtemp()
             time.sleep(60)
         if outcome == Outcome.DIED:
             os._exit(9)
@@ -56,6 +58,14 @@ def test_every_case_is_told_as_what_it_is_also_after_one_that_hangs_or_dies() ->
     assert {Outcome.HANG, Outcome.DIED, Outcome.NAMELESS} <= set(expected[:-1])
     found = dict(verdicts(kind, seed=seed, numbers=range(number)))
     assert [found[index].outcome for index in range(number)] == expected
+
+
+def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kind, numbers = EveryOutcome(), range(10)
+    kind.seconds = 1.0
+    assert {Outcome.HANG, Outcome.DIED} <= {verdict.outcome for _, verdict in verdicts(kind, seed=3, numbers=numbers)}
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_inputs_are_kept_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
