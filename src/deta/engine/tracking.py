@@ -16,7 +16,7 @@ import msgspec
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from deta.utils.files import named, replacing
+from deta.utils.files import load_json, named, replacing
 from deta.utils.names import csv_row
 
 _log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(msgspec.convert(json.loads(line), dict[str, int | float | None]))
+            rows.append(msgspec.convert(load_json(line), dict[str, int | float | None]))
         except (ValueError, RecursionError, msgspec.ValidationError) as error:
             if number == len(lines):
                 break
