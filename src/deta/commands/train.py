@@ -9,7 +9,6 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,6 +43,7 @@ from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
 from deta.engine.wandb_tracker import finishing
 from deta.studies.settings import differences, leaves
 from deta.utils.checks import require_bool, require_int, require_number
+from deta.utils.cpus import cpu_times
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,6 @@ def run(cfg: DictConfig) -> None:
     if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         release(folder)
         raise FileExistsError(f"{folder} holds a run already: continue it with ckpt={folder}, or name another folder")
-    tell_threads()
     try:
         mark_running(folder)
         _require_no_signal()
@@ -122,13 +121,16 @@ def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
+    start = cpu_times()
     is_compiled = require_bool("compile", cfg.compile)
     if is_compiled:
         _require_compilers(trainer)
     selections = make_selections(cfg)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
     module = make_module(cfg, datamodule)
-    _tell_size(module)
+    if trainer.is_global_zero:
+        tell_threads(start)
+        _tell_size(module)
     if resume_path is not None:
         _require_own_weights(cfg)
     elif cfg.weights is not None:
@@ -152,7 +154,6 @@ def _known_data(folder: Path, resume_path: Path) -> dict[Path, DataRecord | None
     return known or {resume_path: read_stored_data(resume_path)}
 
 
-@rank_zero_only
 def _tell_size(module: DetectionModule) -> None:
     sizes = [(weight.numel(), weight.requires_grad) for weight in module.detector.parameters()]
     trained = sum(size for size, is_trained in sizes if is_trained)
