@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deta.engine import run_claims
+from deta.runs import claims as run_claims
 
 PIXELS = Image.MAX_IMAGE_PIXELS
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from deta.assign import Draw
-from deta.engine.step import step
 from deta.losses import QueryCriterion
+from deta.training.step import step
 from tests.assign.scenes import assigned, random_scene
-from tests.engine.test_step import NUM_CLASSES, batch
 from tests.models.tiny import tiny_detector
+from tests.training.test_step import NUM_CLASSES, batch
 
 PAGE = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 

@@ -1,6 +1,8 @@
 """Imports point down only."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,10 @@ LAYERS = [
     {"cli"},
     {"commands"},
     {"studies"},
-    {"engine"},
+    {"training"},
+    {"evaluation", "analysis"},
+    {"tracking"},
+    {"runs", "drawing"},
     {"data", "models", "losses"},
     {"assign"},
     {"ops"},
@@ -73,3 +78,14 @@ def test_only_the_attention_module_and_commands_know_the_kernels() -> None:
 def test_kernels_never_import_deta() -> None:
     for path in (ROOT / "kernels" / "deta_kernels").rglob("*.py"):
         assert not {name for name in imported_modules(path) if name.split(".")[0] == "deta"}, path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src" / "deta" / "runs").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_run_directory_tells_needs_neither_pytorch_nor_lightning(path: Path) -> None:
+    assert not {name for name in imported_modules(path) if name.split(".")[0] in ("torch", "lightning")}
+
+
+def test_the_state_of_runs_is_told_without_importing_pytorch() -> None:
+    names = ", ".join(f"deta.runs.{path.stem}" for path in (ROOT / "src" / "deta" / "runs").glob("[a-z]*.py"))
+    loaded = f"import sys, {names}; sys.exit(bool({{'torch', 'lightning'}} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", loaded], check=True)

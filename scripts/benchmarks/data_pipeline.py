@@ -40,7 +40,7 @@ from deta.data.streaming.split import ShardedSplit
 from deta.data.streaming.store import open_store
 from deta.data.streaming.writer import ShardWriter
 from deta.data.transforms import Transform, scaled_size
-from deta.engine.environment import package_versions
+from deta.tracking.environment import package_versions
 
 DEFAULTS = {"root": "../shared/data/coco_sample", "rounds": "5", "batch": "2"}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deta.engine.evaluation import ENGINE_NAMES, CocoDetections, CocoResult, evaluate, read_ground_truth
-from deta.engine.evaluation.engines import load_engine
+from deta.evaluation import ENGINE_NAMES, CocoDetections, CocoResult, evaluate, read_ground_truth
+from deta.evaluation.engines import load_engine
 
 NUM_CLASSES = 80
 MAX_DETECTIONS = 100

@@ -21,10 +21,10 @@ from hydra.utils import instantiate
 
 from deta.assign import Draw
 from deta.cli import config_dir
-from deta.engine.environment import device_names, package_versions
-from deta.engine.optim import parameter_groups
 from deta.models.attention import use_backend
 from deta.structures import Targets
+from deta.tracking.environment import device_names, package_versions
+from deta.training.optim import parameter_groups
 
 DEFAULTS = {"model": "deta_r50", "criterion": "deta", "height": "480", "width": "640", "batch": "1"}
 DEFAULTS |= {"steps": "5", "backends": "auto"}

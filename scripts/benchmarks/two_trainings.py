@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deta.engine.tracking import read_metrics
-from deta.utils.cpus import SPIN_COUNT, busy_cpus, usable_cpus
+from deta.tracking.metrics import read_metrics
+from deta.utils.cpus import SPIN_COUNT, usable_cpus
 
 SETTINGS = {"OpenMP's own": "300000", "deta's": SPIN_COUNT}
 TRAINING = (
@@ -34,9 +34,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="further words for deta train")
     options = parser.parse_args()
     usable = usable_cpus()
-    print(
-        f"{usable.number} CPUs usable ({usable.limit}), {busy_cpus():.1f} of {os.cpu_count()} busy before", flush=True
-    )
+    print(f"{usable.number} of {os.cpu_count()} CPUs usable ({usable.limit}), load {os.getloadavg()[0]:.1f}", flush=True)
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(options.rounds):
         for number in sorted({1, options.together}):

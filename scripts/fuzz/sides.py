@@ -8,7 +8,9 @@ from typing import Any
 
 from deta.commands.console import USER_ERRORS
 from deta.commands.words import recorded_words
-from deta.engine.runs import find_runs, read_statuses, table
+from deta.runs.folders import find_runs
+from deta.runs.state import read_statuses
+from deta.runs.table import table
 from deta.studies.records import read_record
 from scripts.fuzz.mutations import WEIRD, change_bytes, change_tree, deep, dump
 from scripts.fuzz.trial import Case

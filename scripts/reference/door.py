@@ -50,7 +50,7 @@ def make_training(
 def load_initial(module: pl.LightningModule, path: Path) -> None:
     """Load a checkpoint as ``weights=`` does."""
     from deta.commands.build import start_from
-    from deta.engine.checkpoint import read_checkpoint
+    from deta.training.checkpoint import read_checkpoint
 
     detector = module.detector
     assert isinstance(detector, torch.nn.Module)
@@ -109,7 +109,7 @@ def _uniform_draws_of_generators(replace: Uniform) -> Iterator[None]:
 @contextmanager
 def stopped_after(step: int) -> Iterator[None]:
     """Until the end of the block a training receives SIGTERM after this step, before it looks whether to save."""
-    from deta.engine.callbacks import ResumeCheckpoint
+    from deta.training.callbacks import ResumeCheckpoint
 
     ends = ResumeCheckpoint.on_train_batch_end
 
@@ -124,7 +124,7 @@ def stopped_after(step: int) -> Iterator[None]:
 
 def metric_rows(run: Path) -> list[dict[str, Any]]:
     """All rows of ``metrics.jsonl``, without what tells the time."""
-    from deta.engine.tracking import CLOCK_KEYS, read_metrics
+    from deta.tracking.metrics import CLOCK_KEYS, read_metrics
 
     rows = read_metrics(run / "metrics.jsonl")
     return [{name: value for name, value in row.items() if name not in CLOCK_KEYS} for row in rows]
@@ -139,7 +139,7 @@ def make_detector(cfg: DictConfig, num_classes: int) -> nn.Module:
 
 def optimizer_groups(cfg: DictConfig, detector: nn.Module) -> list[tuple[str, float, float, list[str]]]:
     """Name, rate, weight decay and parameters in their order of each group of the optimizer."""
-    from deta.engine.optim import PARAMETER_NAMES, parameter_groups
+    from deta.training.optim import PARAMETER_NAMES, parameter_groups
 
     factors = {str(part): float(factor) for part, factor in cfg.optimizer.lr_factors.items()}
     groups = parameter_groups(detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=factors)

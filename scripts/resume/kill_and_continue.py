@@ -36,9 +36,9 @@ import torch
 from torch import Tensor
 
 from deta.cli import main as deta
-from deta.engine.run_claims import RUNNING
-from deta.engine.runs import DONE, is_done
-from deta.engine.tracking import CLOCK_KEYS, read_metrics
+from deta.runs.claims import RUNNING
+from deta.runs.state import DONE, is_done
+from deta.tracking.metrics import CLOCK_KEYS, read_metrics
 
 TRAINING = (
     "experiment=deta_shapes", "model.hidden_dim=32", "model.backbone.channels=[16,16,32]",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from deta.commands.conf import config_dir as config_dir
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, unquoted
-from deta.engine import preemption
+from deta.runs import preemption
 from deta.utils.cpus import set_up_threads
 from deta.utils.names import nearest, shown
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deta.engine.runs import RunState, read_status
+from deta.runs.state import RunState, read_status
 from scripts.reference.make_stored import SEARCH, SMALL
 from tests.before.stored import unpack
 from tests.commands.running import succeed

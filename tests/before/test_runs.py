@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from deta.engine.checkpoint import read_checkpoint
-from deta.engine.runs import is_done
+from deta.runs.state import is_done
+from deta.training.checkpoint import read_checkpoint
 from scripts.reference.outcome import describe, outcome
 from tests.before.stored import RUNS, end_of, require_same_rows, unpack
 from tests.commands.running import succeed

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from deta.cli import main
-from deta.engine import preemption
+from deta.runs import preemption
 
 SMALL_MODEL = (
     "model.hidden_dim=32",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deta.commands.build import restore_detector, start_from, without_pretrained
-from deta.engine.checkpoint import Checkpoint, read_checkpoint
+from deta.training.checkpoint import Checkpoint, read_checkpoint
 from tests.commands.conftest import Run
 from tests.models.tiny import images, tiny_detector
 

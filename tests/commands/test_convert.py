@@ -12,9 +12,9 @@ from torch import Tensor
 
 from deta.cli import config_dir
 from deta.commands.build import make_detector, plain, without_pretrained
-from deta.engine.checkpoint import read_checkpoint
 from deta.models.checkpoint import to_release
 from deta.models.detector import Detector
+from deta.training.checkpoint import read_checkpoint
 from tests.commands.conftest import Run
 from tests.commands.running import SMALL_MODEL, fail, succeed
 from tests.commands.test_predict import photo

@@ -15,11 +15,12 @@ from deta.commands.naming import register_resolvers
 from deta.commands.study import _require_same_data
 from deta.data.fingerprint import recipe_fingerprint
 from deta.data.shapes_recipe import ShapesRecipe
-from deta.engine.cells import read_cells
-from deta.engine.checkpoint import AtomicCheckpointIO, read_training
-from deta.engine.data_record import DATA, DataRecord, read_data, write_data
-from deta.engine.runs import RunState, find_runs, mark_done, read_status
+from deta.runs.cells import read_cells
+from deta.runs.data_record import DATA, DataRecord, read_data, write_data
+from deta.runs.folders import find_runs
+from deta.runs.state import RunState, mark_done, read_status
 from deta.studies.plan import Plan, PlannedRun, Study
+from deta.training.checkpoint import AtomicCheckpointIO, read_training
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 from tests.data.folders import write_dataset

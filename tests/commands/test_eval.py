@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deta.engine.tracking import read_metrics
+from deta.tracking.metrics import read_metrics
 from tests.commands.conftest import Run
 from tests.commands.running import FEW_IMAGES, QUIET, SMALL_MODEL, fail, succeed
 from tests.data.folders import write_dataset

@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from deta.commands.evaluations import make_selections
-from deta.engine.evaluation import read_evaluation
-from deta.engine.runs import RunState, read_status
-from deta.engine.tracking import read_metrics
+from deta.evaluation import read_evaluation
 from deta.models.postprocess import TopK
+from deta.runs.state import RunState, read_status
 from deta.structures import Detections, Prediction
+from deta.tracking.metrics import read_metrics
 from tests.commands.running import TINY_TRAINING, deta, succeed
 from tests.commands.test_sweep import name_of
 

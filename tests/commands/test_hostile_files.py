@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from deta.engine.checkpoint import AtomicCheckpointIO, read_training
+from deta.training.checkpoint import AtomicCheckpointIO, read_training
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, fail, succeed
 from tests.commands.test_predict import photo
@@ -25,7 +25,7 @@ def changed(trained: Run, folder: Path, change: Change) -> Path:
 
 
 def shell(mark: str) -> dict[str, Any]:
-    return {"_target_": "deta.engine.environment._git", "_args_": [".", "-c", f"alias.x=!touch {mark}", "x"]}
+    return {"_target_": "deta.tracking.environment._git", "_args_": [".", "-c", f"alias.x=!touch {mark}", "x"]}
 
 
 def in_neck(config: dict[str, Any], mark: str) -> None:

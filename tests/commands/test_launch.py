@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from deta.commands import launch
-from deta.engine.run_claims import is_held, release
-from deta.engine.runs import RunState, RunStatus, mark_done, read_status
+from deta.runs.claims import is_held, release
+from deta.runs.state import RunState, RunStatus, mark_done, read_status
 from tests.commands.running import TINY_TRAINING, deta, fail
 
 CONFIG = {"ckpt": "auto", "trainer": {"devices": 1, "num_nodes": 1}}

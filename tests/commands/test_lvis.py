@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from deta.commands.eval_stored import write_note
-from deta.engine.checkpoint import read_checkpoint
-from deta.engine.tracking import read_metrics
+from deta.tracking.metrics import read_metrics
+from deta.training.checkpoint import read_checkpoint
 from tests.commands.running import QUIET, SMALL_MODEL, fail, succeed
-from tests.engine.lvis_rules import SIZES, lvis_numbers, match
-from tests.engine.tiny import is_same
+from tests.evaluation.lvis_rules import SIZES, lvis_numbers, match
+from tests.training.tiny import is_same
 
 pytest.importorskip("faster_coco_eval")
 EXPERIMENT = (
@@ -268,7 +268,7 @@ def test_a_selection_of_raw_predictions_can_be_evaluated_again(evaluated: Path, 
         ((), "detection of a category that"),
         (("evaluator=coco",), "has the layout of LVIS"),
         (("evaluator.engine=hotcoco",), "evaluator.engine is no value of the rules of LVIS"),
-        (("evaluator=lvis", "evaluator._target_=deta.engine.evaluation.GroundTruth"), "--from knows the rules of"),
+        (("evaluator=lvis", "evaluator._target_=deta.evaluation.GroundTruth"), "--from knows the rules of"),
     ],
 )
 def test_stored_predictions_that_do_not_fit_are_refused(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deta.engine.checkpoint import read_checkpoint
+from deta.training.checkpoint import read_checkpoint
 from tests.commands.conftest import Run
 from tests.commands.running import Outcome, fail, succeed
 

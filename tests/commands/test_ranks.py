@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from deta.engine.runs import RunState, read_status
-from deta.engine.tracking import read_metrics
+from deta.runs.state import RunState, read_status
+from deta.tracking.metrics import read_metrics
 from tests.commands.running import TINY_TRAINING, succeed
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from deta.commands.words import WORDS, recorded_words
-from deta.engine.tracking import read_metrics
 from deta.losses import Criterion
+from deta.tracking.metrics import read_metrics
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, fail, succeed
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from deta.cli import name_first_word
-from deta.engine.cells import add_cells
+from deta.runs.cells import add_cells
 from deta.studies.results import Comparison
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, fail, succeed

@@ -13,7 +13,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 
-from deta.engine.runs import RunState, read_status
+from deta.runs.state import RunState, read_status
 from scripts.resume.kill_and_continue import differences
 from tests.commands.running import QUIET, SMALL_MODEL
 

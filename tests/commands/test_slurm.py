@@ -13,7 +13,8 @@ import pytest
 
 from deta.commands.slurm import require_time_before_warning, submit
 from deta.commands.words import training_words
-from deta.engine.runs import RunState, find_runs, read_status
+from deta.runs.folders import find_runs
+from deta.runs.state import RunState, read_status
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 
 SWEEP = ("-m", *TINY_TRAINING, "cluster=sbatch", "seed=0,1")

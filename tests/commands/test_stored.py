@@ -15,8 +15,8 @@ from deta.commands.reach import require_near
 from deta.commands.stored import PLACES, build, needs_trust, section
 from deta.commands.trust import Trust, remember, remembered, require_names
 from deta.data import Compose
-from deta.engine.checkpoint import Checkpoint
 from deta.models.postprocess import NMS
+from deta.training.checkpoint import Checkpoint
 
 Node = Mapping[str, Any]
 NOBODY = Trust(Path("evil.ckpt"))
@@ -87,9 +87,9 @@ OTHER_PEOPLES = [
 ]
 """Things of Python, of packages and of nobody."""
 OUR_OWN = [
-    target("deta.engine.environment._git", _args_=GIT),
-    target("deta.engine.environment._git", _args_=GIT, _partial_=True),
-    target("deta.engine.environment.describe_run", seed=0),
+    target("deta.tracking.environment._git", _args_=GIT),
+    target("deta.tracking.environment._git", _args_=GIT, _partial_=True),
+    target("deta.tracking.environment.describe_run", seed=0),
     target("deta.commands.trainings._start", folder="MARK", words=["doctor"], environment={}, log="x"),
     target("deta.commands.trainings.run_here", commands={}),
     target("deta.commands.train.run", cfg={}),
@@ -100,20 +100,20 @@ OUR_OWN = [
     target("deta.data.streaming.store.FolderStore.delete", self=STORE, name="a"),
     target("deta.data.streaming.store.FolderStore.put", self=STORE, name="a"),
     target("deta.data.streaming.store.open_store", place="."),
-    target("deta.engine.checkpoint.AtomicCheckpointIO.save_checkpoint", self=None, checkpoint={}, path="MARK"),
-    target("deta.engine.checkpoint.AtomicCheckpointIO"),
-    target("deta.engine.checkpoint.torch.save", obj=1, f="MARK"),
-    target("deta.engine.checkpoint.os.mkdir", path="MARK"),
-    target("deta.engine.checkpoint.os.system", command=SHELL),
+    target("deta.training.checkpoint.AtomicCheckpointIO.save_checkpoint", self=None, checkpoint={}, path="MARK"),
+    target("deta.training.checkpoint.AtomicCheckpointIO"),
+    target("deta.training.checkpoint.torch.save", obj=1, f="MARK"),
+    target("deta.training.checkpoint.os.mkdir", path="MARK"),
+    target("deta.training.checkpoint.os.system", command=SHELL),
     target("deta.models.weights.torch.load", f="evil.pt", weights_only=False),
     target("deta.models.weights.read_state_dict", path="/etc/passwd"),
     target("deta.models.checkpoint.Path", _args_=["MARK"]),
     target("deta.models.backbone.timm.create_model", model_name="hf-hub:evil/model", pretrained=True),
     target("deta.utils.files.write_text", path="MARK", text="x"),
-    target("deta.engine.tracking.MetricsLogger", folder="MARK"),
-    target("deta.engine.wandb_tracker.make_wandb_tracker", folder="MARK"),
-    target("deta.engine.callbacks.NonFiniteGuard", folder="MARK"),
-    target("deta.engine.callbacks.PredictionPictures", folder="MARK"),
+    target("deta.tracking.metrics.MetricsLogger", folder="MARK"),
+    target("deta.tracking.wandb.make_wandb_tracker", folder="MARK"),
+    target("deta.training.callbacks.NonFiniteGuard", folder="MARK"),
+    target("deta.training.callbacks.PredictionPictures", folder="MARK"),
     target("deta.cli.main"),
     target("deta.__main__"),
     target("deta.models.Detector.__init__"),
@@ -211,7 +211,7 @@ def test_what_ships_is_built_with_the_values_of_the_file() -> None:
     resize = target("deta.data.ResizeShortSide", short_sides=[64])
     transform = build(target("deta.data.Compose", transforms=[resize]), "data.val_transform", NOBODY)
     assert isinstance(transform, Compose)
-    evaluator = target("deta.engine.evaluation.CocoEvaluator", _partial_=True, max_detections=10)
+    evaluator = target("deta.evaluation.CocoEvaluator", _partial_=True, max_detections=10)
     assert build(evaluator, "evaluator", NOBODY).keywords == {"max_detections": 10}
     with pytest.raises(ValueError, match=r"evil.ckpt: postprocess wants to build .*ResizeShortSide'"):
         build(resize, "postprocess", NOBODY)

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from deta.cli import config_dir
 from deta.commands.naming import register_resolvers
 from deta.commands.study import make_plan
-from deta.engine.runs import RunState, read_status
+from deta.runs.state import RunState, read_status
 from deta.studies.collect import collect
 from deta.studies.plan import Plan, Study
 from deta.studies.results import Verdict

@@ -16,9 +16,10 @@ from hydra.types import RunMode
 from deta.cli import config_dir
 from deta.commands.naming import register_resolvers, run_name
 from deta.commands.words import training_words
-from deta.engine.cells import read_cells
-from deta.engine.runs import RunState, find_runs, read_status
-from deta.engine.tracking import read_metrics
+from deta.runs.cells import read_cells
+from deta.runs.folders import find_runs
+from deta.runs.state import RunState, read_status
+from deta.tracking.metrics import read_metrics
 from tests.commands.running import TINY_TRAINING, Outcome, deta, fail, succeed
 
 AXIS = "criterion.layer_assigner.tau"

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from deta.engine.tracking import read_metrics
+from deta.tracking.metrics import read_metrics
 from tests.commands.conftest import Run
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "tracking.md"

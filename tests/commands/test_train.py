@@ -14,14 +14,14 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from deta.engine.checkpoint import read_checkpoint
-from deta.engine.module import DetectionModule
-from deta.engine.tracking import read_metrics
-from deta.engine.wandb_tracker import ID_FILE
+from deta.tracking.metrics import read_metrics
+from deta.tracking.wandb import ID_FILE
+from deta.training.checkpoint import read_checkpoint
+from deta.training.module import DetectionModule
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
-from tests.engine.tiny import is_same
-from tests.engine.wandb_records import merged, numbers, of_kind, parts, records
+from tests.tracking.wandb_records import merged, numbers, of_kind, parts, records
+from tests.training.tiny import is_same
 
 
 def table_values(out: str) -> dict[str, float]:

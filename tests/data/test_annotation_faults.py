@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from deta.data import read_coco
-from deta.engine.evaluation.ground_truth import read_ground_truth
+from deta.evaluation.ground_truth import read_ground_truth
 from tests.data.folders import annotation, document, image
 
 SOUND = document(

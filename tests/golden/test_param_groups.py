@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from deta.engine.optim import parameter_groups
 from deta.models import (
     Backbone,
     Decoder,
@@ -21,6 +20,7 @@ from deta.models import (
 )
 from deta.models.checkpoint import from_release
 from deta.models.selection import TopKPerLevel
+from deta.training.optim import parameter_groups
 
 LR_FACTORS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from deta.assign import Draw
-from deta.engine.optim import parameter_groups
 from deta.models.checkpoint import to_release
+from deta.training.optim import parameter_groups
 from tests.golden.detectors import reference_detector
 from tests.golden.scenes import case_targets
 from tests.golden.test_criterion import entry, make_criterion

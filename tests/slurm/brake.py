@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from deta.engine import preemption
+from deta.runs import preemption
 
 SECONDS_OF_PATIENCE = 600.0
 

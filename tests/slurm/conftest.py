@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from deta.engine.runs import RunState, read_status
+from deta.runs.state import RunState, read_status
 from tests.commands.running import SMALL_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deta.engine.runs import RunState, find_runs, read_status
+from deta.runs.folders import find_runs
+from deta.runs.state import RunState, read_status
 from scripts.resume.kill_and_continue import differences
 from tests.commands.running import deta, succeed
 from tests.slurm.conftest import (

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from deta.engine.runs import RunState, RunStatus
+from deta.runs.state import RunState, RunStatus
 from deta.studies.results import (
     Axis,
     Cell,

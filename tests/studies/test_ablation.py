@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deta.engine.runs import RunState, RunStatus
+from deta.runs.state import RunState, RunStatus
 from deta.studies.ablation import ablation_table, all_runs, device_hours, hours_text, num_decimals, number, runs_table
 from deta.studies.results import Axis, Cell, Comparison, Cost, Difference, Interval, Run, Summary, Verdict
 from deta.studies.tables import ABSENT, MINUS, Table, to_csv

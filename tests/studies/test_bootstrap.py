@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from deta.engine.evaluation import StoredEvaluation, read_evaluation, write_evaluation
+from deta.evaluation import StoredEvaluation, read_evaluation, write_evaluation
 from deta.studies.bootstrap import ImageBootstrap
 from deta.studies.statistics import draw_images, percentile_interval
-from tests.engine.test_evaluation import Row, batch, evaluator, random_scene, score
-from tests.engine.test_evaluation_resampling import written_out
+from tests.evaluation.test_evaluation import Row, batch, evaluator, random_scene, score
+from tests.evaluation.test_resampling import written_out
 
 
 def store(folder: Path, path: Path, detections: dict[int, list[Row]]) -> StoredEvaluation:

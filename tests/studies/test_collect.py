@@ -10,9 +10,9 @@ import pytest
 
 from deta.data.fingerprint import recipe_fingerprint
 from deta.data.shapes_recipe import ShapesRecipe
-from deta.engine.cells import add_cells
-from deta.engine.data_record import DataRecord, write_data
-from deta.engine.runs import RunState, mark_done
+from deta.runs.cells import add_cells
+from deta.runs.data_record import DataRecord, write_data
+from deta.runs.state import RunState, mark_done
 from deta.studies.ablation import ablation_table
 from deta.studies.collect import collect
 from deta.studies.report.heat_map import heat_map

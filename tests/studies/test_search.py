@@ -15,7 +15,7 @@ from optuna.pruners import BasePruner, MedianPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, Trial
 
-from deta.engine.runs import RunState, is_done, mark_done, read_status
+from deta.runs.state import RunState, is_done, mark_done, read_status
 from deta.studies.search import Search, StoppedSearch
 from deta.studies.space import Parameter, Value, as_override
 

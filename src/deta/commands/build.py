@@ -14,13 +14,13 @@ from torch import nn
 from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
 from deta.data.datamodule import CocoDataModule
-from deta.engine.accumulation import require_one_divisor
-from deta.engine.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
-from deta.engine.evaluation import DetectionEvaluator
-from deta.engine.module import DetectionModule, Postprocess
-from deta.engine.optim import parameter_groups
+from deta.evaluation import DetectionEvaluator
 from deta.losses import Criterion
 from deta.models.limits import limited_parts
+from deta.training.accumulation import require_one_divisor
+from deta.training.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
+from deta.training.module import DetectionModule, Postprocess
+from deta.training.optim import parameter_groups
 
 Factory = Callable[..., Any]
 

@@ -78,7 +78,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         return USER_ERRORS
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from deta.engine.callbacks import NonFiniteLossError
+    from deta.training.callbacks import NonFiniteLossError
 
     return (*USER_ERRORS, MisconfigurationException, NonFiniteLossError)
 

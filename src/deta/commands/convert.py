@@ -6,11 +6,11 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make_detector, plain, restore_detector, without_pretrained
 from deta.commands.console import reports_errors
-from deta.engine.checkpoint import DETECTOR_PREFIX, make_metadata, read_checkpoint
-from deta.engine.module import CHECKPOINT_KEY
-from deta.engine.tensor_files import save_tensors
 from deta.models.checkpoint import load_release, to_release
 from deta.models.detector import Detector
+from deta.training.checkpoint import DETECTOR_PREFIX, make_metadata, read_checkpoint
+from deta.training.module import CHECKPOINT_KEY
+from deta.training.tensor_files import save_tensors
 from deta.utils.checks import require_choice
 
 

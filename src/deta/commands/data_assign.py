@@ -11,17 +11,17 @@ import torch
 from omegaconf import DictConfig
 from torch import Generator
 
+from deta.analysis.laboratory import AnchorGrid, Laboratory, Size
+from deta.analysis.laboratory_charts import laboratory_figure
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
 from deta.commands.data_stats import read_split
 from deta.data.coco import CocoAnnotations
 from deta.data.sample import unlabelled_sample
-from deta.engine.figure_style import draw
-from deta.engine.laboratory import AnchorGrid, Laboratory, Size
-from deta.engine.laboratory_figures import laboratory_figure
-from deta.engine.run_columns import aligned, terminal_width
-from deta.engine.tracking import write_csv
+from deta.drawing.style import draw
+from deta.runs.table import aligned, terminal_width
 from deta.utils.checks import require_int, require_number
+from deta.utils.tables import write_csv
 
 _SHOWN = ("positives_per_object", "unmatched_share", "mean_iou", "rescued_share", "shared_share", "shared_iou_other")
 

@@ -9,8 +9,8 @@ from deta.commands.build import make
 from deta.commands.console import reports_errors
 from deta.data.datamodule import CocoDataModule
 from deta.data.dataset import CocoDataset
-from deta.engine.pictures import save_picture
-from deta.engine.sample_sheets import sample_sheet
+from deta.drawing.boxes import save_picture
+from deta.drawing.sheets import sample_sheet
 from deta.utils.checks import require_choice, require_int
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from deta.analysis.data_charts import statistics_figure
 from deta.commands.build import make
 from deta.commands.console import reports_errors
 from deta.data.coco import CocoAnnotations, read_coco
 from deta.data.datamodule import CocoDataModule
 from deta.data.statistics import DatasetStatistics, dataset_statistics
-from deta.engine.data_figures import statistics_figure
-from deta.engine.figure_style import draw
-from deta.engine.tracking import write_csv
+from deta.drawing.style import draw
+from deta.utils.tables import write_csv
 
 
 @reports_errors

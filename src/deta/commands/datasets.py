@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from deta.data.coco_json import require_annotation_file
 from deta.data.fingerprint import fingerprint, recipe_fingerprint
 from deta.data.shapes_recipe import ShapesRecipe
-from deta.engine.data_record import SPLITS, DataRecord, read_data
+from deta.runs.data_record import SPLITS, DataRecord, read_data
 
 _FILES = {"root", "train_annotations", "val_annotations"}
 

@@ -24,12 +24,12 @@ from deta.commands.reach import far_settings
 from deta.commands.stored import build, section
 from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
-from deta.engine.callbacks import DataWait, PredictionPictures, RawPredictionWriter
-from deta.engine.callbacks.data_wait import VAL_KEY
-from deta.engine.checkpoint import Checkpoint, make_metadata, read_checkpoint
-from deta.engine.evaluation import write_evaluation
-from deta.engine.module import DetectionModule
-from deta.engine.processes import choose_environment
+from deta.evaluation import write_evaluation
+from deta.training.callbacks import DataWait, PredictionPictures, RawPredictionWriter
+from deta.training.callbacks.data_wait import VAL_KEY
+from deta.training.checkpoint import Checkpoint, make_metadata, read_checkpoint
+from deta.training.module import DetectionModule
+from deta.training.processes import choose_environment
 from deta.utils.checks import require_bool
 
 

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from deta.commands.build import make, plain
 from deta.data.datamodule import CocoDataModule
 from deta.data.image_rows import Layout
-from deta.engine.evaluation import (
+from deta.drawing.style import draw
+from deta.evaluation import (
     CocoDetections,
     CocoEvaluator,
     CocoRules,
@@ -25,15 +26,14 @@ from deta.engine.evaluation import (
     Rules,
     read_ground_truth,
 )
-from deta.engine.evaluation.raw import RawPredictions
-from deta.engine.evaluation.result_file import read_results
-from deta.engine.evaluation_figures import sweep_figure
-from deta.engine.evaluation_report import report
-from deta.engine.figure_style import draw
-from deta.engine.tracking import write_csv
+from deta.evaluation.charts import sweep_figure
+from deta.evaluation.raw import RawPredictions
+from deta.evaluation.report import report
+from deta.evaluation.result_file import read_results
 from deta.models.postprocess import NMS, TopK
 from deta.utils.checks import require_int, require_number
 from deta.utils.files import write_json, write_text
+from deta.utils.tables import write_csv
 
 NOTE = "evaluation.json"
 """File beside stored predictions that names the annotation file they belong to."""

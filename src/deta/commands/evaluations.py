@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make
 from deta.data.datamodule import CocoDataModule
-from deta.engine.callbacks import ResumeCheckpoint, WeightAveraging
-from deta.engine.evaluation import EVALUATIONS, read_evaluation, write_evaluation
-from deta.engine.module import DetectionModule, Postprocess
+from deta.evaluation import EVALUATIONS, read_evaluation, write_evaluation
+from deta.training.callbacks import ResumeCheckpoint, WeightAveraging
+from deta.training.module import DetectionModule, Postprocess
 from deta.utils.checks import require_callable, require_folder_name
 
 

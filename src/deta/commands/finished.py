@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from deta.engine.runs import LAST, read_done
+from deta.runs.state import LAST, read_done
 
 _NO_LIMIT = -1
 
@@ -49,6 +49,6 @@ def _evaluates_further(cfg: DictConfig, folder: Path) -> bool:
     """Whether a selection of detections has no evaluation of the final weights yet."""
     if not cfg.get("evaluations"):
         return False
-    from deta.engine.evaluation import EVALUATIONS, read_evaluation  # which imports PyTorch
+    from deta.evaluation import EVALUATIONS, read_evaluation  # which imports PyTorch
 
     return any(read_evaluation(folder / EVALUATIONS / str(name)) is None for name in cfg.evaluations)

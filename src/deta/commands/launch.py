@@ -26,24 +26,13 @@ from deta.commands import slurm
 from deta.commands.finished import continues, nothing_left
 from deta.commands.word_trust import remember_words
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
-from deta.engine import preemption
-from deta.engine.cells import add_cells
-from deta.engine.cluster import is_first_rank
-from deta.engine.run_claims import RunTakenError, claim, is_claimed_beside, release
-from deta.engine.run_columns import terminal_width
-from deta.engine.runs import (
-    TAKEN,
-    RunState,
-    RunStatus,
-    find_runs,
-    has_checkpoint,
-    is_done,
-    mark_failed,
-    read_status,
-    read_statuses,
-    require_no_other_results,
-    table,
-)
+from deta.runs import preemption
+from deta.runs.cells import add_cells
+from deta.runs.claims import RunTakenError, claim, is_claimed_beside, release
+from deta.runs.cluster import is_first_rank
+from deta.runs.folders import find_runs, require_no_other_results
+from deta.runs.state import TAKEN, RunState, RunStatus, has_checkpoint, is_done, mark_failed, read_status, read_statuses
+from deta.runs.table import table, terminal_width
 from deta.utils.checks import require_bool
 
 _SWEEP_CONFIG = "multirun.yaml"

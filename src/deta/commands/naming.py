@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from deta.commands.words import search_path_words
-from deta.engine.cells import read_cells
+from deta.runs.cells import read_cells
 from deta.studies import settings
 from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from deta.engine.run_config import read_config
+from deta.runs.config import read_config
 
 
 def num_parts(folder: Path) -> int:

@@ -22,11 +22,11 @@ from deta.data.image_search import find_images
 from deta.data.images import EXIF_CHOICES, ImageRules, decode_image
 from deta.data.sample import Sample, unlabelled_sample
 from deta.data.transforms import Transform
-from deta.engine.checkpoint import Checkpoint, read_checkpoint
-from deta.engine.evaluation import to_coco_results
-from deta.engine.module import Postprocess
-from deta.engine.pictures import draw_boxes, save_picture
+from deta.drawing.boxes import draw_boxes, save_picture
+from deta.evaluation import to_coco_results
 from deta.structures import Batch, DetectionOutput, Detections
+from deta.training.checkpoint import Checkpoint, read_checkpoint
+from deta.training.module import Postprocess
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 from deta.utils.files import without_non_finite, write_text
 

@@ -16,11 +16,11 @@ from deta.commands.stored import needs_trust
 from deta.commands.trust import remember
 from deta.commands.word_trust import remember_words
 from deta.commands.words import complete_words, record_words
-from deta.engine.data_record import write_data
-from deta.engine.environment import describe_run
-from deta.engine.module import DetectionModule
+from deta.runs.data_record import write_data
 from deta.studies import settings
 from deta.studies.settings import differences
+from deta.tracking.environment import describe_run
+from deta.training.module import DetectionModule
 from deta.utils.files import write_json, write_text
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from deta.commands.console import reports_errors
-from deta.engine.run_columns import terminal_width
-from deta.engine.runs import find_runs, read_statuses, table
+from deta.runs.folders import find_runs
+from deta.runs.state import read_statuses
+from deta.runs.table import table, terminal_width
 
 
 @reports_errors

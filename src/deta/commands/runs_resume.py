@@ -17,10 +17,11 @@ from deta.commands.trainings import further_words, run_here, submit
 from deta.commands.trust import Trust, remembered, require_names
 from deta.commands.word_trust import require_trusted, trusts_all_words
 from deta.commands.words import job_words, recorded_words, training_words
-from deta.engine.cells import find_cell
-from deta.engine.data_record import DATA
-from deta.engine.run_columns import terminal_width
-from deta.engine.runs import TAKEN, RunState, RunStatus, find_runs, read_statuses, table
+from deta.runs.cells import find_cell
+from deta.runs.data_record import DATA
+from deta.runs.folders import find_runs
+from deta.runs.state import TAKEN, RunState, RunStatus, read_statuses
+from deta.runs.table import table, terminal_width
 from deta.utils.checks import require_choice
 
 

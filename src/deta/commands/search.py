@@ -18,8 +18,8 @@ from deta.commands.console import reports_errors
 from deta.commands.datasets import require_same_data
 from deta.commands.word_trust import remember_words
 from deta.commands.words import job_words, search_path_words
-from deta.engine.cells import add_cells
-from deta.engine.data_record import DATA
+from deta.runs.cells import add_cells
+from deta.runs.data_record import DATA
 from deta.studies.space import Parameter, Value, as_override
 from deta.utils.checks import require_choice
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deta.engine.run_claims import RunTakenError, claim, release
-from deta.engine.runs import TAKEN, RunState, RunStatus, mark_queued, read_statuses
+from deta.runs.claims import RunTakenError, claim, release
+from deta.runs.state import TAKEN, RunState, RunStatus, mark_queued, read_statuses
 from deta.utils.checks import require_int
 from deta.utils.files import write_text
 

@@ -15,7 +15,7 @@ import yaml
 from deta.commands.conf import config_dir
 from deta.commands.reach import far_settings, require_near
 from deta.commands.trust import Trust, may_be_of_the_user
-from deta.engine.checkpoint import Checkpoint
+from deta.training.checkpoint import Checkpoint
 
 TARGET, PARTIAL = "_target_", "_partial_"
 PLACES: Mapping[str, tuple[str, tuple[str, ...]]] = {

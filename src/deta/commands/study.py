@@ -15,9 +15,9 @@ from deta.commands.naming import cell_name, effective, known_name
 from deta.commands.trainings import compose_training, further_words, run_here, submit
 from deta.commands.word_trust import remember_words
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
-from deta.engine.cells import add_cells
-from deta.engine.run_columns import terminal_width
-from deta.engine.runs import TAKEN, RunState, read_status, read_statuses
+from deta.runs.cells import add_cells
+from deta.runs.state import TAKEN, RunState, read_status, read_statuses
+from deta.runs.table import terminal_width
 from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from deta.analysis.run_charts import write_run_figures
 from deta.commands.build import make, make_module, make_part, plain, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.datasets import compare_data
@@ -20,14 +21,18 @@ from deta.commands.parts import last_config
 from deta.commands.record import PartRecord, told
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
-from deta.engine import preemption
-from deta.engine.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint, read_stored_data
-from deta.engine.continuation import REMEDY, UnfitModelError
-from deta.engine.data_record import DATA, DataRecord, read_data
-from deta.engine.figures import write_run_figures
-from deta.engine.module import DetectionModule
-from deta.engine.preemption import StoppedRun
-from deta.engine.processes import (
+from deta.runs import preemption
+from deta.runs.claims import claim, release, require_held
+from deta.runs.data_record import DATA, DataRecord, read_data
+from deta.runs.preemption import StoppedRun
+from deta.runs.progress import read_progress
+from deta.runs.state import mark_done, mark_failed, mark_running, mark_stopped
+from deta.studies.settings import differences, leaves
+from deta.tracking.wandb import finishing
+from deta.training.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint, read_stored_data
+from deta.training.continuation import REMEDY, UnfitModelError
+from deta.training.module import DetectionModule
+from deta.training.processes import (
     SECONDS_OF_PATIENCE,
     choose_environment,
     limit_waits,
@@ -36,12 +41,7 @@ from deta.engine.processes import (
     starts_own_ranks,
     tell_threads,
 )
-from deta.engine.ranks import ElsewhereError, mark_rank_failed, root_cause
-from deta.engine.run_claims import claim, release, require_held
-from deta.engine.run_progress import read_progress
-from deta.engine.runs import mark_done, mark_failed, mark_running, mark_stopped
-from deta.engine.wandb_tracker import finishing
-from deta.studies.settings import differences, leaves
+from deta.training.ranks import ElsewhereError, mark_rank_failed, root_cause
 from deta.utils.checks import require_bool, require_int, require_number
 from deta.utils.cpus import cpu_times
 
@@ -54,7 +54,7 @@ _MISTAKES = (HydraException, OmegaConfBaseException)
 def run(cfg: DictConfig) -> None:
     """Train as configured; the run directory holds configuration, metrics, checkpoints and pictures.
 
-    It also tells the state of the run, see ``deta.engine.runs``.
+    It also tells the state of the run, see ``deta.runs.state``.
     """
     folder = Path(cfg.run_dir)
     pl.seed_everything(require_int("seed", cfg.seed, low=0, high=2**32 - 1), workers=True, verbose=False)
@@ -178,7 +178,7 @@ def _require_own_weights(cfg: DictConfig) -> None:
 
 
 def _require_compilers(trainer: pl.Trainer) -> None:
-    from deta.engine.compilation import require_compilers  # which imports the compiler: seconds that few runs need
+    from deta.training.compilation import require_compilers  # which imports the compiler: seconds that few runs need
 
     require_compilers(trainer.strategy.root_device.type)
 

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from deta.engine.runs import RunState
+from deta.runs.state import RunState
 from deta.studies.labels import is_base, level_of, shown_axes
 from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Interval, Run
 from deta.studies.tables import ABSENT, MINUS, Column, Entry, Table

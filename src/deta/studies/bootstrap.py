@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deta.engine.evaluation import StoredEvaluation, average_precision
+from deta.evaluation import StoredEvaluation, average_precision
 from deta.studies.results import Interval
 from deta.studies.statistics import draw_images, percentile_interval
 from deta.utils.checks import require_int

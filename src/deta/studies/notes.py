@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deta.engine.runs import RunState
+from deta.runs.state import RunState
 from deta.studies.lint import undeclared_differences
 from deta.studies.plan import Factors, Study, describe_cell
 from deta.studies.records import Record

@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deta.engine.data_record import DataRecord, read_data
-from deta.engine.evaluation import EVALUATIONS, StoredEvaluation, read_evaluation
-from deta.engine.run_config import read_config
-from deta.engine.runs import DONE, read_status
-from deta.engine.tracking import read_metrics
+from deta.evaluation import EVALUATIONS, StoredEvaluation, read_evaluation
+from deta.runs.config import read_config
+from deta.runs.data_record import DataRecord, read_data
+from deta.runs.state import DONE, read_status
 from deta.studies.costs import read_cost, read_environments
 from deta.studies.results import Run
 from deta.studies.settings import effective
+from deta.tracking.metrics import read_metrics
 from deta.utils.files import read_json
 from deta.utils.names import shown
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from deta.engine.runs import RunState, RunStatus
+from deta.runs.state import RunState, RunStatus
 
 PRIMARY = "AP"
 """The metric that verdicts are about, in 0..1."""

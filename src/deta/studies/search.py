@@ -14,10 +14,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from deta.engine.runs import DONE, RunState, mark_done, read_status
-from deta.engine.tracking import read_metrics, write_csv
+from deta.runs.state import DONE, RunState, mark_done, read_status
 from deta.studies.space import Parameter, Value
+from deta.tracking.metrics import read_metrics
 from deta.utils.checks import require_int, require_number
+from deta.utils.tables import write_csv
 
 STORAGE = "search.db"
 """Optuna's record in the folder of a search, which its dashboard can show."""

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
+from deta.runs.former import first_target
+
 WITHOUT_EFFECT = (
     "hydra",
     "sweep",
@@ -100,7 +102,7 @@ def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: AN
         return [_pruned(item, key, folders) for item in node]
     if isinstance(node, str):
         if key.endswith("._target_"):
-            return FIRST_NAMES.get(node, node)
+            return FIRST_NAMES.get(node, first_target(node))
         for folder, name in folders.items():
             if node.startswith(f"{folder}/"):
                 return name + node.removeprefix(folder)

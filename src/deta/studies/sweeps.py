@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deta.engine.cells import find_cell, read_cells
-from deta.engine.runs import find_runs, is_pruned
+from deta.runs.cells import find_cell, read_cells
+from deta.runs.folders import find_runs
+from deta.runs.state import is_pruned
 from deta.studies.notes import damaged_files, different_data, different_machines, missing_runs
 from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deta.engine.run_columns import aligned
+from deta.runs.table import aligned
 from deta.utils.files import write_text
 from deta.utils.names import csv_row, shown
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deta.engine.runs import RunState, RunStatus
+from deta.runs.state import RunState, RunStatus
 from deta.studies.report.trainings import Training
 from deta.studies.results import Axis, Cell, Comparison, Cost, Run, Summary
 

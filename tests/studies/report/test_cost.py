@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deta.engine.runs import RunState
+from deta.runs.state import RunState
 from deta.studies.report.cost import cost_plot
 from deta.studies.report.trainings import trainings
 from tests.studies.report.making import cell, comparison, run

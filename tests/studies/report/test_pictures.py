@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deta.engine.runs import RunState
+from deta.runs.state import RunState
 from deta.studies.report.pictures import NUM_IMAGES, NUM_PICTURES, WIDTH, pictured_images
 from tests.studies.report.making import run, training
 

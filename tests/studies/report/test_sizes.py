@@ -2,7 +2,7 @@
 
 import pytest
 
-from deta.engine.runs import RunState
+from deta.runs.state import RunState
 from deta.structures import SIZE_NAMES
 from deta.studies.report.sizes import SIZES, positives_by_size
 from tests.studies.report.making import run, training

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deta.engine.series import series
+from deta.drawing.series import series
 from deta.studies.ablation import POINTS
 from deta.studies.report.plots import Plot, Trace, View, plain_text, titled
 from deta.studies.report.stages import stage_title, stages

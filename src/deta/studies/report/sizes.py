@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from deta.engine.series import series
+from deta.drawing.series import series
 from deta.studies.report.plots import Plot, Trace, View, plain_text, titled
 from deta.studies.report.stages import stage_title, stages
 from deta.studies.report.trainings import Training

@@ -1,0 +1,1 @@
+"""What annotations, rules and runs show, without a network."""

@@ -1,1 +1,0 @@
-"""Training, evaluation and tracking around the detector."""

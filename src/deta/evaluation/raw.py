@@ -1,0 +1,189 @@
+"""Predictions of the last layer before any selection, kept so that other selections need no network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deta.evaluation.arrays import read_arrays
+from deta.evaluation.detections import FlatDetections
+from deta.structures import Detections, Prediction
+from deta.utils.files import replacing
+
+_VERSION = 1
+_REMEDY = "write it with deta eval save_raw=true"
+_KINDS = {
+    **dict.fromkeys(("image_ids", "sizes", "num_queries", "num_pairs", "queries", "labels", "category_ids"), "i"),
+    **dict.fromkeys(("boxes", "logits"), "f"),
+    "is_cut": "b",
+}
+"""Kind of the numbers of every array, by numpy's letters."""
+_NO_CATEGORY = -1
+
+
+class Selection(Protocol):
+    """Turns the last decoder layer into final boxes."""
+
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
+        """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
+        ...
+
+
+@dataclass(frozen=True)
+class RawPredictions:
+    """The best (query, class) pairs of every image: those of the first image, then of the next, best first.
+
+    A greedy selection looks at the best pairs first, so a limited number of pairs gives its result, up to the rounding
+    of scores, wherever it yields as many detections as it may; ``select`` counts the images where it might go on.
+
+    Attributes:
+        image_ids: ``[I]`` int64.
+        sizes: ``[I, 2]`` int64 ``(height, width)`` in pixels of the image files.
+        num_queries: ``[I]`` int64; their sum is the number of boxes.
+        num_pairs: ``[I]`` int64; their sum is N.
+        is_cut: ``[I]`` bool, whether pairs were left out.
+        boxes: ``[sum of num_queries, 4]`` float32 ``cxcywh`` in 0..1.
+        logits: ``[N]`` float32.
+        queries: ``[N]`` int32 query inside the image.
+        labels: ``[N]`` int32 class index of the model.
+        category_ids: ``[C]`` int64 category of every class, -1 for none.
+    """
+
+    image_ids: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    num_queries: NDArray[np.int64]
+    num_pairs: NDArray[np.int64]
+    is_cut: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    queries: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    category_ids: NDArray[np.int64]
+
+    @classmethod
+    def from_prediction(
+        cls,
+        prediction: Prediction,
+        original_sizes: Tensor,
+        image_ids: Tensor,
+        *,
+        category_ids: Sequence[int | None],
+        max_pairs: int | None,
+    ) -> Self:
+        """Keep the best pairs of a batch; synchronises.
+
+        Args:
+            prediction: Of B images.
+            original_sizes: ``[B, 2]`` ``(height, width)`` in pixels.
+            image_ids: ``[B]`` ids in the annotation file.
+            category_ids: Category of every class of the model, None for none.
+            max_pairs: Most pairs of an image; None keeps all.
+        """
+        num_images, num_queries, num_classes = prediction.logits.shape
+        flat = prediction.logits.detach().float().flatten(1)
+        count = flat.shape[1] if max_pairs is None else min(max_pairs, flat.shape[1])
+        best = flat.topk(count, dim=1)
+        return cls(
+            image_ids=image_ids.cpu().numpy().astype(np.int64),
+            sizes=original_sizes.cpu().numpy().astype(np.int64),
+            num_queries=np.full(num_images, num_queries, dtype=np.int64),
+            num_pairs=np.full(num_images, count, dtype=np.int64),
+            is_cut=np.full(num_images, count < flat.shape[1]),
+            boxes=prediction.boxes.detach().float().flatten(0, 1).cpu().numpy(),
+            logits=best.values.flatten().cpu().numpy(),
+            queries=(best.indices // num_classes).flatten().int().cpu().numpy(),
+            labels=(best.indices % num_classes).flatten().int().cpu().numpy(),
+            category_ids=np.array([_NO_CATEGORY if identity is None else identity for identity in category_ids]),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """All images of all parts, at least one, in order; the classes are those of the first."""
+        columns: dict[str, Any] = {
+            field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)
+        }
+        return cls(**{**columns, "category_ids": parts[0].category_ids})
+
+    def classes(self) -> list[int | None]:
+        """Category of every class of the model, None for none."""
+        return [None if identity == _NO_CATEGORY else identity for identity in self.category_ids.tolist()]
+
+    def select(self, selection: Selection) -> tuple[FlatDetections, int]:
+        """Final detections as ``selection`` gives them, and the images where pairs left out might have changed them.
+
+        What is not stored has score 0; detections with score 0 are none.
+        """
+        parts, num_uncertain = [], 0
+        box_starts, pair_starts = _starts(self.num_queries), _starts(self.num_pairs)
+        for index in range(len(self.image_ids)):
+            pairs = slice(pair_starts[index], pair_starts[index + 1])
+            boxes = torch.from_numpy(self.boxes[box_starts[index] : box_starts[index + 1]])[None]
+            logits = torch.full((1, boxes.shape[1], len(self.category_ids)), -torch.inf)
+            place = torch.from_numpy(self.queries[pairs]).long(), torch.from_numpy(self.labels[pairs]).long()
+            logits[0, place[0], place[1]] = torch.from_numpy(self.logits[pairs])
+            found = selection(Prediction(logits, boxes, boxes), torch.from_numpy(self.sizes[index])[None])
+            is_detection = found.is_detection & (found.scores > 0)
+            num_uncertain += int(self.is_cut[index]) * int(not bool(is_detection.all()))
+            found = Detections(found.boxes, found.scores, found.labels, is_detection)
+            parts.append(FlatDetections.from_detections(found, torch.from_numpy(self.image_ids[index : index + 1])))
+        return FlatDetections.concatenate(parts), num_uncertain
+
+    def save(self, path: Path) -> None:
+        """Write a compressed ``.npz`` file."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, version=_VERSION, **columns)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is something else.
+        """
+        names = {field.name for field in fields(cls)}
+        columns = read_arrays(path, {"version", *names}, what="raw predictions", remedy=_REMEDY)
+        if columns.pop("version").tolist() != _VERSION:
+            raise ValueError(f"{path} does not hold raw predictions of this version: {_REMEDY}")
+        fault = _fault(columns)
+        if fault is not None:
+            raise ValueError(f"{path} does not hold raw predictions, {fault}: {_REMEDY}")
+        return cls(**columns)
+
+
+def _fault(columns: Mapping[str, NDArray[Any]]) -> str | None:
+    """How arrays contradict each other; None if they do not."""
+    num_images, num_pairs = columns["image_ids"].size, columns["logits"].size
+    shapes: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("image_ids", "num_queries", "num_pairs", "is_cut"), (num_images,)),
+        **dict.fromkeys(("logits", "queries", "labels"), (num_pairs,)),
+        "sizes": (num_images, 2),
+        "boxes": (columns["boxes"].shape[0] if columns["boxes"].ndim else 0, 4),
+        "category_ids": (columns["category_ids"].size,),
+    }
+    for name, shape in shapes.items():
+        column, kind = columns[name], _KINDS[name]
+        if column.shape != shape or column.dtype.kind != kind:
+            return f"{name} has shape {column.shape} and type {column.dtype}"
+    if not num_images:
+        return "image_ids is empty"
+    for name, total in (("num_queries", len(columns["boxes"])), ("num_pairs", num_pairs)):
+        if (columns[name] < 0).any() or columns[name].sum() != total:
+            return f"{name} does not add up to {total}"
+    queries = np.repeat(columns["num_queries"], columns["num_pairs"])
+    for name, limits in (("queries", queries), ("labels", np.full(num_pairs, len(columns["category_ids"])))):
+        if ((columns[name] < 0) | (columns[name] >= limits)).any():
+            return f"{name} points beyond what is there"
+    if (columns["sizes"] < 1).any() or not np.isfinite(columns["boxes"]).all() or np.isnan(columns["logits"]).any():
+        return "sizes, boxes or logits hold numbers that are none"
+    return None
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts)))

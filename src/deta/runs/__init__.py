@@ -1,0 +1,1 @@
+"""What the directories of runs tell; nothing here needs PyTorch."""

@@ -1,0 +1,1 @@
+"""What a run keeps of its metrics and its surroundings, and tells others."""

@@ -1,0 +1,26 @@
+"""What happens around the training loop."""
+
+from deta.training.callbacks.assignment import AssignmentStatistics
+from deta.training.callbacks.averaging import WeightAveraging
+from deta.training.callbacks.best import BestCheckpoint
+from deta.training.callbacks.class_table import ClassTable
+from deta.training.callbacks.data_wait import DataWait
+from deta.training.callbacks.instability import AssignmentInstability
+from deta.training.callbacks.non_finite import NonFiniteGuard, NonFiniteLossError
+from deta.training.callbacks.pictures import PredictionPictures
+from deta.training.callbacks.raw_predictions import RawPredictionWriter
+from deta.training.callbacks.resume import ResumeCheckpoint
+
+__all__ = [
+    "AssignmentInstability",
+    "AssignmentStatistics",
+    "BestCheckpoint",
+    "ClassTable",
+    "DataWait",
+    "NonFiniteGuard",
+    "NonFiniteLossError",
+    "PredictionPictures",
+    "RawPredictionWriter",
+    "ResumeCheckpoint",
+    "WeightAveraging",
+]

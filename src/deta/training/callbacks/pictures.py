@@ -1,0 +1,92 @@
+"""Pictures of predictions, ground truth and assignment, after every validation."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from deta.drawing.assignment import draw_assigned
+from deta.drawing.boxes import compare, contact_sheet, save_picture, to_pil
+from deta.structures import Batch
+from deta.tracking.metrics import logged_step
+from deta.tracking.wandb import WandbTracker
+from deta.training.module import DetectionModule
+from deta.training.stage_names import assignment_names
+from deta.utils.checks import require_int, require_number
+
+_TITLES = {"proposals": "first stage: assigned anchors", "layers": "decoder: assigned references"}
+"""The assignments that are drawn."""
+
+
+class PredictionPictures(pl.Callback):
+    """Draws the first validation images with detections, ground truth and assigned boxes, to files and to W&B.
+
+    Assigned boxes are the references by which the first stage and the last decoder layer were assigned; they need a
+    criterion. The file of an image is replaced at every validation, so the folder shows the latest state.
+
+    Args:
+        folder: Where ``val_<k>.jpg`` go, made if need be.
+        num_images: Images drawn, those that come first; 0 draws none.
+        min_score: Detections below it are not drawn, 0..1.
+    """
+
+    def __init__(self, *, folder: str | Path, num_images: int = 4, min_score: float = 0.3) -> None:
+        self._folder = Path(folder)
+        self._num_images = require_int("pictures.num_images", num_images, low=0)
+        self._min_score = require_number("pictures.min_score", min_score, low=0, high=1)
+        self._pictures: list[Tensor] = []
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the pictures of the last validation."""
+        self._pictures = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw until there are enough."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, DetectionModule)
+        for index in range(min(len(batch), self._num_images - len(self._pictures))):
+            self._pictures.append(self._draw(pl_module, batch, index))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what was drawn."""
+        if trainer.sanity_checking or not self._pictures:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for k, picture in enumerate(self._pictures):
+            save_picture(picture, self._folder / f"val_{k}.jpg")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbTracker):
+                sheet = to_pil(contact_sheet(self._pictures, columns=1))
+                logger.log_pictures("val/pictures", [sheet], step=logged_step(trainer))
+
+    def _draw(self, module: DetectionModule, batch: Batch, index: int) -> Tensor:
+        last = module.last
+        assert last is not None
+        assert last.detections is not None
+        rows = [compare(batch, last.detections, index, names=module.class_names, min_score=self._min_score)]
+        if last.losses is not None:
+            made = last.losses.matches
+            keys = assignment_names(made)
+            panels = [
+                draw_assigned(
+                    batch,
+                    last.output.assigned(keys[name]),
+                    made[keys[name]].classes,
+                    index,
+                    names=module.class_names,
+                    title=title,
+                )
+                for name, title in _TITLES.items()
+                if name in keys
+            ]
+            rows.append(contact_sheet(panels, columns=2))
+        return contact_sheet(rows, columns=1)

@@ -1,0 +1,306 @@
+"""Checkpoint files: written whole or not at all; read for their weights and what builds the detector again."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from deta.models.weights import unfit_numbers
+from deta.runs.data_record import DataRecord
+from deta.runs.former import with_present_targets
+from deta.runs.state import LAST, PREVIOUS
+from deta.training.module import CHECKPOINT_KEY
+from deta.training.tensor_files import save_tensors
+from deta.utils.torch_file import read_torch_file
+
+_log = logging.getLogger(__name__)
+
+DETECTOR_PREFIX = "detector."
+TRAINING_STATE: Mapping[str, type] = {
+    "epoch": int,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""What a checkpoint holds beside weights and metadata if training can go on from it."""
+_PARTS = (CHECKPOINT_KEY, "state_dict")
+_MAX_VALUES, _MAX_DEPTH = 100_000, 50
+"""Bounds of a stored configuration."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint under another name in the same folder, syncs it and renames it; reads it with its checksums.
+
+    Lightning's own way stages the file in ``TMPDIR``, and where that is another file system a killed process leaves
+    half a checkpoint.
+    """
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """See ``read_training``; tensors come on the CPU, and never anything but plain data."""
+        return read_training(Path(path))
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401 - as Lightning declares it
+    ) -> None:
+        """Write ``checkpoint`` to ``path``, a local file; ``storage_options`` is not used."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(checkpoint, path)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of ours.
+
+    Attributes:
+        path: The file.
+        weights: State dict of the detector.
+        config: Resolved configuration of the run, plain data.
+        category_ids: Category id of every class index; None for a class without a category.
+        category_names: Name of every class index.
+        exif: What the training did to EXIF orientations, ``apply`` or ``ignore``; None where it met none.
+    """
+
+    path: Path
+    weights: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+    category_ids: tuple[int | None, ...]
+    category_names: tuple[str, ...]
+    exif: str | None = None
+
+
+def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
+    """The checkpoint file that ``path`` means.
+
+    Args:
+        path: A file, or a run directory.
+        name: Which one of a run directory: ``best`` or ``last``; where ``best`` is missing, ``last``,
+            and where that is missing, the one before it.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    folder = path / "checkpoints"
+    for candidate in dict.fromkeys((f"{name}.ckpt", LAST, PREVIOUS)):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    if (path / "metrics.jsonl").is_file():
+        raise FileNotFoundError(f"{path} has saved nothing yet: deta runs resume folder={path} starts it again")
+    inside = next((file for file in (path / f"{name}.ckpt", path / LAST, path / PREVIOUS) if file.is_file()), None)
+    if inside is not None:
+        run = f"its run, {path.parent}, or " if path.name == folder.name else ""
+        raise FileNotFoundError(f"{path} is a folder of checkpoints: give {run}one of its files, such as {inside}")
+    what = f"holds no checkpoints/{name}.ckpt" if path.is_dir() else "does not exist"
+    raise FileNotFoundError(f"{path} {what}: give a checkpoint file or the directory of a run")
+
+
+def find_resumable(path: str | Path) -> Path:
+    """The checkpoint from which a run is continued: the file itself, or of a run the newest that can be read.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: What there is cannot be read.
+    """
+    newest = find_checkpoint(path, name="last")
+    if Path(path).is_file():
+        return newest
+    candidates = [newest.with_name(name) for name in (LAST, PREVIOUS)]
+    for candidate in (file for file in candidates if file.exists()):
+        try:
+            read_training(candidate)
+        except (ValueError, OSError) as error:
+            _log.warning("%s", error)
+            continue
+        if candidate.name != LAST:
+            _log.warning("continuing from %s: the one after it is missing or damaged", candidate)
+        return candidate
+    raise ValueError(f"{path}: no checkpoint of this run can be read; remove the folder to start anew")
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """The whole content of a checkpoint from which training can go on.
+
+    Raises:
+        ValueError: The file is damaged, holds more than data, or is no such checkpoint.
+        OSError: It cannot be read.
+    """
+    content = _read(path)
+    wrong = [name for name, kind in TRAINING_STATE.items() if type(content.get(name)) is not kind]
+    if wrong:
+        raise ValueError(
+            f"{path} holds weights, but no training goes on from it ({', '.join(wrong)}): give last.ckpt of a run, or "
+            "weights=<file> to start from its weights"
+        )
+    return content
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint without running any code that it holds.
+
+    Raises:
+        FileNotFoundError: There is no such file or run.
+        ValueError: The file is damaged, holds more than data, or is not a checkpoint of ours.
+    """
+    path = find_checkpoint(path)
+    content = _read(path)
+    metadata = content[CHECKPOINT_KEY]
+    ids, names = metadata.get("category_ids"), metadata.get("category_names")
+    if not isinstance(ids, list) or not all(identity is None or type(identity) is int for identity in ids):
+        raise ValueError(f"{path}: category_ids must be a list of whole numbers")
+    if not isinstance(names, list) or not all(_is_text(name) for name in names) or len(names) != len(ids):
+        raise ValueError(f"{path}: category_names must be a list of one text for each of {len(ids)} classes")
+    if not isinstance(metadata.get("config"), dict):
+        raise ValueError(f"{path}: config must be the configuration of a training")
+    weights = {
+        name.removeprefix(DETECTOR_PREFIX): value
+        for name, value in content["state_dict"].items()
+        if name.startswith(DETECTOR_PREFIX)
+    }
+    return Checkpoint(
+        path=path,
+        weights=weights,
+        config=with_present_targets(_plain(metadata["config"], path)),
+        category_ids=tuple(ids),
+        category_names=tuple(names),
+        exif=metadata.get("exif"),
+    )
+
+
+def read_stored_data(path: Path) -> DataRecord | None:
+    """The data with which the training of a checkpoint was made; None if the file does not say.
+
+    Raises:
+        ValueError: The file is damaged, or says it otherwise than ``DataRecord.to_dict``.
+        OSError: It cannot be read.
+    """
+    stored = _read(path)[CHECKPOINT_KEY].get("data")
+    try:
+        return None if stored is None else DataRecord.from_dict(stored)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of ours.
+
+    Raises:
+        ValueError: It is damaged, holds more than data, or is not ours.
+    """
+    content = read_torch_file(path).content
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in _PARTS):
+        raise ValueError(f"{path} is not a deta checkpoint; deta convert reads published ones")
+    for name, value in content["state_dict"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"{path}: state_dict must map names to tensors, got {name!r}: {type(value).__name__}")
+    return content
+
+
+def _plain(config: dict[Any, Any], path: Path) -> dict[str, Any]:
+    """A copy in dictionaries and lists, of bounded size: a file can hold one list a million times over."""
+    num_values = 0
+
+    def copied(node: Any, depth: int) -> Any:  # noqa: ANN401 - out of a file
+        nonlocal num_values
+        num_values += 1
+        if num_values > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise ValueError(f"{path}: its configuration has more than {_MAX_VALUES} values or {_MAX_DEPTH} levels")
+        if isinstance(node, dict) and all(_is_text(key) or type(key) is int for key in node):
+            return {key: copied(value, depth + 1) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return [copied(value, depth + 1) for value in node]
+        if node is None or type(node) in (bool, int, float) or _is_text(node):
+            return node
+        raise ValueError(f"{path}: its configuration must hold plain values, got {type(node).__name__}")
+
+    plain: dict[str, Any] = copied(config, 0)
+    return plain
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text that can be written; lone halves of surrogate pairs cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def make_metadata(
+    config: Mapping[str, Any], category_ids: Iterable[int | None], category_names: Iterable[str]
+) -> dict[str, Any]:
+    """What ``read_checkpoint`` expects beside the weights."""
+    return {
+        "config": config,
+        "category_ids": list(category_ids),
+        "category_names": list(category_names),
+    }
+
+
+def load_weights(detector: nn.Module, checkpoint: Checkpoint, *, allow_new_classes: bool = False) -> list[str]:
+    """Load a checkpoint's weights into a detector, strictly.
+
+    Args:
+        detector: Built with the same architecture.
+        checkpoint: Source of the weights.
+        allow_new_classes: Whether class heads of another number of classes keep their fresh weights, as
+            fine-tuning on another data set needs it.
+
+    Returns:
+        Names of the parameters that were left fresh.
+
+    Raises:
+        ValueError: Names are missing or unexpected, or shapes differ.
+    """
+    fresh = require_fitting_weights(detector, checkpoint, allow_new_classes=allow_new_classes)
+    own = detector.state_dict()
+    weights = {name: value for name, value in checkpoint.weights.items() if name not in fresh}
+    _require_none(checkpoint, "not usable", unfit_numbers(own, weights))
+    detector.load_state_dict(weights, strict=False)
+    return fresh
+
+
+def require_fitting_weights(
+    detector: nn.Module, checkpoint: Checkpoint, *, allow_new_classes: bool = False
+) -> list[str]:
+    """Compare names and shapes of a checkpoint's weights with those of a detector, which may be without content.
+
+    Args:
+        detector: Built with the same architecture.
+        checkpoint: Source of the weights.
+        allow_new_classes: See ``load_weights``.
+
+    Returns:
+        Names of class heads of another number of classes.
+
+    Raises:
+        ValueError: Names are missing or unexpected, or shapes differ.
+    """
+    own = detector.state_dict()
+    missing = sorted(own.keys() - checkpoint.weights.keys())
+    unexpected = sorted(checkpoint.weights.keys() - own.keys())
+    other_shape = [
+        name for name in own.keys() & checkpoint.weights.keys() if own[name].shape != checkpoint.weights[name].shape
+    ]
+    fresh = [name for name in sorted(other_shape) if allow_new_classes and "class" in name]
+    wrong = sorted(set(other_shape) - set(fresh))
+    _require_none(checkpoint, "missing", missing)
+    _require_none(checkpoint, "unexpected", unexpected)
+    _require_none(checkpoint, "of another shape", wrong)
+    return fresh
+
+
+def _require_none(checkpoint: Checkpoint, what: str, names: list[str]) -> None:
+    if names:
+        some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise ValueError(f"{checkpoint.path} does not fit the model: {len(names)} weights {what}: {some}")

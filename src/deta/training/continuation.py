@@ -1,0 +1,185 @@
+"""What a continued run takes from its checkpoint: what it has done and learnt, never how it goes on.
+
+A checkpoint of Lightning holds settings beside state: learning rates, milestones, the patience of a callback. Restored
+as they are, they would silently replace those of the configuration. The functions here change a loaded checkpoint
+before Lightning restores from it; of an unchanged configuration they change nothing.
+"""
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from deta.models.weights import require_fit
+from deta.training.optim import PARAMETER_NAMES
+
+_log = logging.getLogger(__name__)
+
+AVERAGED_FROM = "current_model_state"
+"""Key under which Lightning keeps the trained weights where those of the checkpoint are averages."""
+
+DRAWS_KEY, DRAWS = "deta_draws", "keyed"
+"""Under this key a checkpoint says how the random numbers of its assignment rules are made."""
+
+REMEDY = (
+    "Settings of the model cannot change in a continued run: restore them, or start another run from these weights "
+    "(weights=<run>)"
+)
+
+
+class UnfitModelError(ValueError):
+    """The model is another than that of the checkpoint."""
+
+
+def continue_optimization(
+    checkpoint: dict[str, Any], optimizer: Optimizer, scheduler: LRScheduler | None, *, interval: str
+) -> None:
+    """Let rates and every other setting be what the configuration gives at this place of the training.
+
+    The schedule is followed from its start to this place, with the rates of the configuration; the state of every
+    parameter, such as its moments, is that of the checkpoint. Where the optimizer needs another state, all parameters
+    start without, and a warning says so.
+
+    Args:
+        checkpoint: Changed in place.
+        optimizer: Of the configuration, at its start, with groups of ``parameter_groups``; changed.
+        scheduler: Of ``optimizer``, at its start; changed. None leaves the rates as they are.
+        interval: What one step of the schedule is: ``epoch`` or ``step``.
+
+    Raises:
+        ValueError: The schedule does not reach so far, or it is unknown which parameter a state belongs to.
+    """
+    if scheduler is not None:
+        _follow(scheduler, _place(checkpoint, interval))
+    settings = optimizer.state_dict()["param_groups"]
+    own = _names(settings, settings)
+    saved = checkpoint["optimizer_states"][0]
+    names = _names(saved["param_groups"], settings)
+    states = {names[index]: state for index, state in saved["state"].items()}
+    if not _is_alike(saved["param_groups"][0], settings[0]):
+        needed = _state_keys(optimizer)
+        is_enough = all(needed <= state.keys() for state in states.values())
+        if not is_enough:
+            _warn(f"{type(optimizer).__name__} needs another state than the checkpoint holds: it starts without any")
+        states = states if needed and is_enough else {}
+    new = [name for name in own if name not in names]
+    if new:
+        _warn(
+            f"{len(new)} parameters were not trained before and start without a state of the optimizer: {new[0]}, ..."
+        )
+    state = {index: states[name] for index, name in enumerate(own) if name in states}
+    checkpoint["optimizer_states"] = [{"state": state, "param_groups": settings}]
+    checkpoint["lr_schedulers"] = [] if scheduler is None else [scheduler.state_dict()]
+
+
+def continue_weights(checkpoint: dict[str, Any], module: nn.Module, callbacks: Iterable[pl.Callback]) -> None:
+    """Go on from the trained weights where averages lie in their place and are no longer wanted.
+
+    Raises:
+        UnfitModelError: The weights do not fit the model.
+    """
+    is_averaging = any(isinstance(callback, WeightAveraging) for callback in callbacks)
+    if AVERAGED_FROM in checkpoint and not is_averaging:
+        _warn("the run averaged its weights before; it goes on from the trained ones")
+        checkpoint["state_dict"] = checkpoint[AVERAGED_FROM]
+    try:
+        require_fit(module, checkpoint["state_dict"], "the checkpoint")
+    except ValueError as error:
+        raise UnfitModelError(f"{error}. {REMEDY}") from error
+
+
+def continue_callbacks(checkpoint: Mapping[str, Any], callbacks: Iterable[pl.Callback]) -> None:
+    """Let what a callback was made with, such as the patience of ``EarlyStopping``, be that of the configuration."""
+    states = checkpoint["callbacks"]
+    for callback in callbacks:
+        state = states.get(callback.state_key, {})
+        settings = inspect.signature(type(callback)).parameters.keys()
+        state.update({name: getattr(callback, name) for name in settings & state.keys() if hasattr(callback, name)})
+
+
+def require_whole_windows(checkpoint: Mapping[str, Any], accumulate_grad_batches: int) -> None:
+    """Check that the next optimizer step takes as many batches as all others.
+
+    Raises:
+        ValueError: The checkpoint stopped inside an epoch at a batch where no window ends.
+    """
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    done = progress["current"]["ready"]
+    if not progress["is_last_batch"] and done % accumulate_grad_batches:
+        raise ValueError(
+            f"the checkpoint stopped inside an epoch, after batch {done}, and cannot go on there with "
+            f"trainer.accumulate_grad_batches={accumulate_grad_batches}: take a divisor of {done}, or continue from "
+            "the end of an epoch"
+        )
+
+
+def _place(checkpoint: Mapping[str, Any], interval: str) -> int:
+    """Steps of the schedule so far."""
+    if interval == "step":
+        return int(checkpoint["global_step"])
+    loops = checkpoint["loops"]["fit_loop"]
+    is_over = bool(loops["epoch_loop.batch_progress"]["is_last_batch"])  # the schedule moves with the last batch
+    return int(loops["epoch_progress"]["current"]["ready"]) - (not is_over)
+
+
+def _follow(scheduler: LRScheduler, num_steps: int) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
+        try:
+            for _ in range(num_steps):
+                scheduler.step()
+        except ValueError as error:
+            raise ValueError(f"schedule.make, followed to step {num_steps} where the run stands: {error}") from error
+
+
+def _names(groups: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    """Names of the parameters of an optimizer in their order; in older checkpoints they are those of equal groups."""
+    if PARAMETER_NAMES not in groups[0]:
+        if [len(group["params"]) for group in groups] != [len(group["params"]) for group in own]:
+            raise ValueError(
+                "this checkpoint does not tell which parameter a state of its optimizer belongs to, and the groups of "
+                "parameters are others than before: restore optimizer.lr_factors and the settings of the model, or "
+                "start another run from these weights (weights=<run>)"
+            )
+        groups = own
+    return [name for group in groups for name in group[PARAMETER_NAMES]]
+
+
+def _is_alike(saved: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether two groups have the same settings, apart from the rate."""
+    varying = ("params", "lr", "initial_lr", "name", PARAMETER_NAMES)
+    first, second = ({name: group[name] for name in group if name not in varying} for group in (saved, own))
+    return first == second
+
+
+def _state_keys(optimizer: Optimizer) -> set[str]:
+    """What the optimizer remembers of a parameter: it makes a step with one of no effect."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    optimizer.zero_grad()
+    optimizer.add_param_group({**optimizer.param_groups[0], "params": [parameter]})
+    optimizer.step()
+    return set(optimizer.state[parameter])
+
+
+@rank_zero_only
+def _warn(message: str) -> None:
+    _log.warning("%s", message)
+
+
+def tell_other_draws(checkpoint: Mapping[str, Any]) -> None:
+    """Say from where on a run of an earlier version draws other random numbers than it would have drawn."""
+    if checkpoint.get(DRAWS_KEY) != DRAWS:
+        _warn(
+            f"this run was begun by an earlier version, which drew other random numbers: from step "
+            f"{checkpoint['global_step']} on, images whose positives are sampled (gamma) may keep others"
+        )

@@ -1,0 +1,145 @@
+"""Raw predictions give what the selection gives beside the network."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from deta.evaluation import FlatDetections
+from deta.evaluation.raw import RawPredictions, Selection
+from deta.models.postprocess import NMS, TopK
+from deta.structures import Prediction
+
+IDS = torch.tensor([4, 9])
+SIZES = torch.tensor([[480, 640], [300, 200]])
+CATEGORIES = (3, None, 90)
+
+
+def prediction(num_queries: int = 30, seed: int = 0) -> Prediction:
+    """Two images of boxes that overlap in part, three classes."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = 0.3 + 0.2 * torch.rand(2, num_queries, 2, generator=generator)
+    sides = 0.2 + 0.2 * torch.rand(2, num_queries, 2, generator=generator)
+    boxes = torch.cat((centres, sides), dim=-1)
+    return Prediction(3 * torch.randn(2, num_queries, 3, generator=generator), boxes, boxes)
+
+
+def raw(max_pairs: int | None, num_queries: int = 30) -> RawPredictions:
+    return RawPredictions.from_prediction(
+        prediction(num_queries), SIZES, IDS, category_ids=CATEGORIES, max_pairs=max_pairs
+    )
+
+
+def assert_equal(found: FlatDetections, expected: FlatDetections) -> None:
+    for name in ("image_ids", "num_rows", "boxes_xyxy", "labels"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    # The sigmoid of a value depends in its last bit on where it lies in memory.
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("max_pairs", [None, 60])
+@pytest.mark.parametrize(
+    "selection",
+    [NMS(iou_threshold=0.3, max_detections=4), NMS(iou_threshold=0.7, max_detections=8), TopK(max_detections=11)],
+    ids=["nms 0.3", "nms 0.7", "top 11"],
+)
+def test_a_selection_gives_exactly_what_it_gives_beside_the_network(
+    max_pairs: int | None, selection: Selection
+) -> None:
+    expected = FlatDetections.from_detections(selection(prediction(), SIZES), IDS)
+    found, num_uncertain = raw(max_pairs).select(selection)
+    assert num_uncertain == 0
+    assert_equal(found, expected)
+
+
+def test_images_whose_pairs_ran_out_are_counted() -> None:
+    strict = NMS(iou_threshold=0.1, max_detections=20)
+    found, num_uncertain = raw(max_pairs=10).select(strict)
+    assert num_uncertain == 2
+    assert found.num_rows.max() < 20
+    assert raw(max_pairs=None).select(strict)[1] == 0  # few survive, but nothing was left out
+
+
+def test_a_file_keeps_everything(tmp_path: Path) -> None:
+    written = RawPredictions.concatenate([raw(50), raw(40, num_queries=20)])
+    written.save(tmp_path / "raw.npz")
+    read = RawPredictions.load(tmp_path / "raw.npz")
+    assert read.classes() == list(CATEGORIES)
+    assert read.num_queries.tolist() == [30, 30, 20, 20]
+    assert_equal(read.select(TopK(max_detections=30))[0], written.select(TopK(max_detections=30))[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04"])
+def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "raw.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"raw\.npz cannot be read as raw predictions"):
+        RawPredictions.load(tmp_path / "raw.npz")
+
+
+def test_arrays_of_another_kind_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "raw.npz", boxes=np.zeros(3))
+    with pytest.raises(ValueError, match="write it with deta eval save_raw=true"):
+        RawPredictions.load(tmp_path / "raw.npz")
+    with pytest.raises(FileNotFoundError, match="do not exist"):
+        RawPredictions.load(tmp_path / "absent.npz")
+
+
+def columns() -> dict[str, NDArray[Any]]:
+    """Those of a good file."""
+    found = raw(50)
+    return {"version": np.array(1), **{field.name: getattr(found, field.name) for field in fields(found)}}
+
+
+CONTRADICTIONS: dict[str, tuple[str, Callable[[NDArray[Any]], object]]] = {
+    "too few sizes": ("sizes", lambda column: column[:1]),
+    "sizes of three numbers": ("sizes", lambda column: column[:, [0, 1, 1]]),
+    "boxes of three numbers": ("boxes", lambda column: column[:, :3]),
+    "a single box": ("boxes", lambda column: column[0, 0]),
+    "too few boxes": ("boxes", lambda column: column[:-1]),
+    "query beyond the boxes": ("queries", lambda column: column + 30),
+    "negative query": ("queries", lambda column: column - 30),
+    "label beyond the classes": ("labels", lambda column: column + 3),
+    "negative label": ("labels", lambda column: column - 3),
+    "too few labels": ("labels", lambda column: column[1:]),
+    "too many pairs": ("num_pairs", lambda column: column + 1),
+    "negative count": ("num_queries", lambda column: column * np.array([-1, 3])),
+    "texts": ("image_ids", lambda column: column.astype(str)),
+    "floats as labels": ("labels", lambda column: column.astype(np.float32)),
+    "complex scores": ("logits", lambda column: column.astype(np.complex64)),
+    "box of NaN": ("boxes", lambda column: column * np.float32("nan")),
+    "size of zero": ("sizes", lambda column: column * 0),
+    "list of versions": ("version", lambda column: np.stack((column, column))),
+}
+
+
+@pytest.mark.parametrize("contradiction", CONTRADICTIONS)
+def test_arrays_that_contradict_each_other_are_refused(tmp_path: Path, contradiction: str) -> None:
+    name, change = CONTRADICTIONS[contradiction]
+    good = columns()
+    arrays: dict[str, Any] = {**good, name: np.asarray(change(good[name]))}
+    np.savez(tmp_path / "raw.npz", **arrays)
+    with pytest.raises(ValueError, match=r"raw\.npz does not hold raw predictions.*: write it with"):
+        RawPredictions.load(tmp_path / "raw.npz")
+
+
+def test_a_damaged_archive_is_one_message(tmp_path: Path) -> None:
+    raw(50).save(tmp_path / "whole.npz")
+    whole = (tmp_path / "whole.npz").read_bytes()
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        damaged = bytearray(whole)
+        for place in generator.integers(0, len(whole), 4):
+            damaged[place] = generator.integers(0, 256)
+        (tmp_path / "raw.npz").write_bytes(damaged)
+        try:
+            assert_equal(
+                RawPredictions.load(tmp_path / "raw.npz").select(TopK(max_detections=30))[0],
+                raw(50).select(TopK(max_detections=30))[0],
+            )
+        except ValueError as error:
+            assert "raw.npz" in str(error)  # noqa: PT017 - some places of an archive mean nothing
