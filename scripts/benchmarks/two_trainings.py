@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("overrides", nargs="*", help="further words for deta train")
     options = parser.parse_args()
-    usable = usable_cpus()
-    print(f"{usable.number} of {os.cpu_count()} CPUs usable ({usable.limit}), load {os.getloadavg()[0]:.1f}", flush=True)
+    usable, load = usable_cpus(), os.getloadavg()[0]
+    print(f"{usable.number} of {os.cpu_count()} CPUs usable ({usable.limit}), load {load:.1f}", flush=True)
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(options.rounds):
         for number in sorted({1, options.together}):
