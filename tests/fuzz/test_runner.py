@@ -16,6 +16,7 @@ from scripts.fuzz.annotations import Annotations, disagreement, document, lvis_d
 from scripts.fuzz.checkpoints import Checkpoints, saved, sound
 from scripts.fuzz.images import Images
 from scripts.fuzz.mutations import dump
+from scripts.fuzz.overrides import Overrides
 from scripts.fuzz.runner import report, verdicts
 from scripts.fuzz.sides import SOUND, Sides
 from scripts.fuzz.trial import Case, Outcome, draw, judge
@@ -109,3 +110,11 @@ def test_a_sound_file_is_accepted_and_another_content_is_noticed(tmp_path: Path,
     assert disagreement(moved, path.read_bytes(), layout) == "other boxes"
     tree["annotations"][0]["iscrowd"] = True
     assert disagreement(read, json.dumps(tree).encode(), layout) == "accepted iscrowd True"
+
+
+def test_a_number_that_nothing_refuses_before_images_are_looked_for_is_noticed(tmp_path: Path) -> None:
+    overrides = Overrides()
+    taken = judge(overrides, Case("", b"trainer.max_epochs=3"), tmp_path)
+    assert taken.outcome == Outcome.ACCEPTED
+    refused = judge(overrides, Case("", b"model.encoder.num_layers=-inf", names=("num_layers",)), tmp_path)
+    assert (refused.outcome, "num_layers" in refused.detail) == (Outcome.CLEAN, True)
