@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim.lr_scheduler import MultiStepLR
 
 from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
@@ -21,6 +23,7 @@ from deta.training.accumulation import require_one_divisor
 from deta.training.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
 from deta.training.module import DetectionModule, Postprocess
 from deta.training.optim import parameter_groups
+from deta.utils.checks import require_choice, require_int, require_number
 
 Factory = Callable[..., Any]
 
@@ -67,17 +70,41 @@ def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
     return detector
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What trains and judges a detector, whatever the data.
+
+    Attributes:
+        criterion: The losses.
+        postprocess: Selects detections.
+        optimizer: Called with groups of parameters.
+        scheduler: Called with the optimizer; None keeps the learning rate.
+    """
+
+    criterion: Criterion
+    postprocess: Postprocess
+    optimizer: Factory
+    scheduler: Factory | None
+
+
+def make_recipe(cfg: DictConfig) -> Recipe:
+    """Make what needs no data, in a moment, and try the detector without content: wrong values are found here."""
+    criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
+    require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
+    optimizer = make_part(cfg, "optimizer.make", Callable)
+    scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
+    require_choice("schedule.interval", cfg.schedule.interval, ("epoch", "step"))
+    _try_optimization(cfg, optimizer, scheduler)
+    _try_detector(plain(cfg.model))
+    return Recipe(criterion, postprocess, optimizer, scheduler)
+
+
 def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     """Everything that trains and evaluates, for the categories of the data module, which is set up last.
 
     Reading a large data set takes long: a wrong value elsewhere is found before.
     """
-    criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
-    require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
-    optimizer = make_part(cfg, "optimizer.make", Callable)
-    scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
-    _try_optimization(cfg, optimizer, scheduler)
-    _try_detector(plain(cfg.model))
+    recipe = make_recipe(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     categories = datamodule.categories
@@ -88,11 +115,11 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
         )
     return DetectionModule(
         detector=make_detector(cfg.model, len(categories)),
-        criterion=criterion,
-        postprocess=postprocess,
+        criterion=recipe.criterion,
+        postprocess=recipe.postprocess,
         evaluator=make_evaluator(make(cfg.evaluator), datamodule, categories.ids),
-        optimizer=optimizer,
-        scheduler=scheduler,
+        optimizer=recipe.optimizer,
+        scheduler=recipe.scheduler,
         scheduler_interval=cfg.schedule.interval,
         lr=cfg.optimizer.lr,
         lr_factors=plain(cfg.optimizer.lr_factors),
@@ -107,7 +134,11 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
     groups = parameter_groups(probe, lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors))
     made = _try("optimizer.make", optimizer, groups)
     if scheduler is not None:
-        _try("schedule.make", scheduler, made)
+        schedule = _try("schedule.make", scheduler, made)
+        if isinstance(schedule, MultiStepLR):  # which takes anything, and never reaches what is no number
+            require_number("schedule.make.gamma", schedule.gamma, low=0)
+            for milestone in schedule.milestones:
+                require_int("schedule.make.milestones: each", milestone, low=0)
 
 
 def _try_detector(config: Mapping[str, Any]) -> None:

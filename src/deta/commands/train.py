@@ -201,12 +201,7 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     """The trainer with its callbacks, ``further`` among them, and loggers; a null entry of either group is left out."""
     check_trainer_options(plain(cfg.trainer))
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
-    nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
-    if "best" in nodes and nodes["best"].get("filename") != "best":
-        raise ValueError("callbacks.best.filename must be best: eval, predict and weights= look for best.ckpt in a run")
-    if not cfg.trainer.enable_progress_bar:
-        nodes.pop("progress", None)
-    callbacks = [*further, *(make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes)]
+    callbacks = [*further, *make_callbacks(cfg)]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
     arguments = cfg.trainer.copy()
@@ -224,6 +219,20 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     limit_waits(trainer, seconds=require_number("trainer.seconds_of_patience", patience, low=1))
     share_cpus(trainer)
     return trainer
+
+
+def make_callbacks(cfg: DictConfig) -> list[pl.Callback]:
+    """Those of the configuration; a null entry is left out.
+
+    Raises:
+        ValueError: One is no callback, or would hide the best checkpoint from other commands.
+    """
+    nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
+    if "best" in nodes and nodes["best"].get("filename") != "best":
+        raise ValueError("callbacks.best.filename must be best: eval, predict and weights= look for best.ckpt in a run")
+    if not cfg.trainer.enable_progress_bar:
+        nodes.pop("progress", None)
+    return [make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes]
 
 
 def _require_processes(trainer: pl.Trainer) -> None:
