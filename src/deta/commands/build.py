@@ -24,6 +24,7 @@ from deta.training.checkpoint import Checkpoint, load_weights, make_metadata, re
 from deta.training.module import DetectionModule, Postprocess
 from deta.training.optim import parameter_groups
 from deta.utils.checks import require_choice, require_int, require_number
+from deta.utils.wording import counted
 
 Factory = Callable[..., Any]
 
@@ -202,7 +203,8 @@ def restore_detector(checkpoint: Checkpoint, trusted: Any = ()) -> nn.Module:  #
     num_classes = len(checkpoint.category_ids) if chosen is None else chosen
     make_stored = partial(build, config, "model", trust_in(checkpoint, trusted), num_classes=num_classes)
     num_weights = len(checkpoint.weights)
-    with limited_parts(_PARTS_BESIDE + _PARTS_FOR_WEIGHT * num_weights, f"and the file holds {num_weights} weights"):
+    reason = f"and the file holds {counted(num_weights, 'weight')}"
+    with limited_parts(_PARTS_BESIDE + _PARTS_FOR_WEIGHT * num_weights, reason):
         _try_stored(make_stored, checkpoint)
         detector = make_stored()
     if not isinstance(detector, nn.Module):
@@ -229,7 +231,7 @@ def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
     fresh = load_weights(detector, checkpoint, allow_new_classes=True)
     if fresh:
         warnings.warn(
-            f"{len(fresh)} class-head weights of {checkpoint.path} have another size and start fresh: "
+            f"{counted(len(fresh), 'class-head weight')} of {checkpoint.path} of another size, made afresh: "
             f"{', '.join(fresh[:3])}, ...",
             stacklevel=2,
         )

@@ -37,6 +37,7 @@ from deta.runs.state import TAKEN, RunState, RunStatus, has_checkpoint, is_done,
 from deta.runs.table import table, terminal_width
 from deta.utils.checks import require_bool
 from deta.utils.names import shown_lines
+from deta.utils.wording import counted
 
 _SWEEP_CONFIG = "multirun.yaml"
 """Hydra's record of a sweep, in its folder."""
@@ -144,7 +145,7 @@ class TrainLauncher:
         print(f"\n{table(statuses, folder, width=terminal_width())}")
         others = len(set(find_runs(folder)) - cells)
         if others:
-            print(f"(beside {others} other runs: deta runs folder={folder})")
+            print(f"(beside {counted(others, 'other run')}: deta runs folder={folder})")
         return any(status.state not in TAKEN for status in statuses)
 
     def _wait_for_submission(self, cfg: DictConfig, folder: Path) -> None:

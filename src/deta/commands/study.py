@@ -74,7 +74,7 @@ def run(cfg: DictConfig) -> None:
     statuses = read_statuses([folder / planned.folder for planned in plan.runs])
     failed = [status for status in statuses if status.state != RunState.DONE]
     if failed:
-        print(f"\n{len(failed)} of {len(plan.runs)} runs are not done:", file=sys.stderr)
+        print(f"\n{len(failed)} of {counted(len(plan.runs), 'run is', 'runs are')} not done:", file=sys.stderr)
         for status in failed:
             print(f"  {status.folder / LOG}: {status.state} {status.message}".rstrip(), file=sys.stderr)
         sys.exit(1)
@@ -176,7 +176,7 @@ def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> N
     names = {folder / planned.folder: _describe(planned) for planned in plan.runs}
     skipped = len(plan.runs) - len(commands)
     if skipped:
-        print(f"{skipped} of {len(plan.runs)} runs are done or under way")
+        print(f"{skipped} of {counted(len(plan.runs), 'run is', 'runs are')} done or under way")
     ended = run_here(commands, parallel=parallel, threads=threads, log=LOG)
     for number, each in enumerate(ended, start=skipped + 1):
         status = read_status(each.folder)

@@ -44,6 +44,7 @@ from deta.training.processes import (
 from deta.training.ranks import ElsewhereError, mark_rank_failed, root_cause
 from deta.utils.checks import require_bool, require_int, require_number
 from deta.utils.cpus import cpu_times
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def run(cfg: DictConfig) -> None:
         raise
     epoch = read_progress(folder / "metrics.jsonl").metric_epoch
     scores = {} if module.scores is None else {"scores_epoch": epoch, **module.scores.metrics}
-    _report(module, folder, f"after epoch {epoch or 'unknown'} of {trainer.current_epoch}")
+    _report(module, folder, trainer, epoch)
     require_held(folder)
     data = read_data(folder)
     known = {} if data is None else {"data": data.to_dict()}
@@ -248,20 +249,31 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
     rest = max_epochs % interval if max_epochs > 0 else 0
     if rest:
         _log.warning(
-            "The last %d of %d epochs are not evaluated: trainer.check_val_every_n_epoch=%d; 1 evaluates every epoch",
+            "The last %d of %s not evaluated: trainer.check_val_every_n_epoch=%d; 1 evaluates every epoch",
             rest,
-            max_epochs,
+            counted(max_epochs, "epoch is", "epochs are"),
             interval,
         )
 
 
-def _report(module: DetectionModule, folder: Path, when: str) -> None:
+def _report(module: DetectionModule, folder: Path, trainer: pl.Trainer, epoch: int | None) -> None:
+    """Print the scores and after which epoch they were, or why there are none, and where what lies."""
     figures = write_run_figures(folder)
-    if module.scores is not None:
-        print(f"\nScores {when}:\n{module.scores.table}\n")
+    if module.scores is None:
+        print(f"\nNo scores: {_why_not_evaluated(trainer)}\n")
+    else:
+        print(f"\nScores after epoch {epoch or 'unknown'} of {trainer.current_epoch}:\n{module.scores.table}\n")
     print(f"Run directory: {folder.resolve()}")
     for name in ("config.yaml", "metrics.csv", "classes.csv", "checkpoints", "pictures"):
         if (folder / name).exists():
             print(f"  {folder / name}")
     for path in figures:
         print(f"  {path}")
+
+
+def _why_not_evaluated(trainer: pl.Trainer) -> str:
+    interval, epochs = trainer.check_val_every_n_epoch, trainer.current_epoch
+    ended = f"the run ended after {counted(epochs, 'epoch')}"
+    if interval is not None and epochs < interval:
+        return f"not evaluated, since trainer.check_val_every_n_epoch={interval} and {ended}"
+    return f"{ended} without a validation (trainer.limit_val_batches={trainer.limit_val_batches})"

@@ -5,7 +5,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from deta.utils.files import load_json
+from deta.utils.files import load_numbers
 
 _BYTES_OF_HEAD = 4096
 """The number of steps stands among the first entries of a checkpoint."""
@@ -41,7 +41,7 @@ def read_progress(path: Path) -> Progress:
                 if not line.endswith(b"}\n"):
                     break  # being written, or left by a killed process
                 if b'"train/loss"' in line or b'"val/AP"' in line:
-                    row = load_json(line)
+                    row = load_numbers(line)
                     step = int(row["step"]) + 1
                     if "val/AP" in row:
                         metric = row["val/AP"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deta.runs import progress as run_progress
+from deta.runs.claims import Place, claim, is_held, is_taken, read_claims, release, seems_alive
 from deta.runs.cluster import QueuedJob, jobs_in_queue, this_job
-from deta.runs.claims import RUNNING, Place, claim, is_held, is_taken, read_claims, release, seems_alive
 from deta.runs.progress import read_progress
 from deta.utils.files import read_json, write_json
 

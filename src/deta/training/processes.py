@@ -100,7 +100,7 @@ def require_one_rank_per_process(trainer: pl.Trainer, environment: ClusterEnviro
     """
     if isinstance(environment, SLURMEnvironment) and trainer.world_size != num_tasks():
         raise ValueError(
-            f"srun started {num_tasks()} tasks, but this training has {trainer.world_size} ranks: set "
-            "trainer.devices to the tasks of a node and trainer.num_nodes to the nodes, or trainer.devices=1 where "
-            "every task is a training of its own"
+            f"srun started {counted(num_tasks(), 'task')}, but this training has "
+            f"{counted(trainer.world_size, 'rank')}: set trainer.devices to the tasks of a node and trainer.num_nodes "
+            "to the nodes, or trainer.devices=1 where every task is a training of its own"
         )

@@ -75,13 +75,13 @@ def decode_json(content: bytes, path: Path, kind: type[Content]) -> Content:
         ValueError: It is damaged or holds something else.
     """
     try:
-        return msgspec.convert(load_json(content), kind)
+        return msgspec.convert(json.loads(content), kind)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise ValueError(f"{path} is damaged: {str(error) or type(error).__name__}") from error
 
 
-def load_json(content: bytes) -> Any:  # noqa: ANN401 - whatever it holds
-    """What a JSON text holds.
+def load_numbers(content: bytes) -> Any:  # noqa: ANN401 - whatever it holds
+    """What a JSON text of numbers that are computed with holds.
 
     Raises:
         RecursionError: It is too deep.
