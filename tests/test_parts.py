@@ -20,7 +20,7 @@ from tests.commands.running import TINY_TRAINING, succeed
 from tests.own_package import PACKAGE, write_package
 
 OWN = f"hydra.searchpath=[pkg://{PACKAGE}.conf]"
-AXIS = "assigner@criterion.layer_assigner"
+AXIS = "assigner@criterion.rules.layers.assigner"
 RULE = f"{PACKAGE}.NearestAssigner"
 
 
@@ -69,7 +69,7 @@ def test_the_rule_gives_every_object_its_nearest_boxes(rule: Any) -> None:  # no
 
 @pytest.mark.usefixtures("rule")
 def test_one_word_brings_the_rule_into_every_command() -> None:
-    for group in (AXIS, "assigner@criterion.proposal_assigner"):
+    for group in (AXIS, "assigner@criterion.rules.first.assigner"):
         assert (
             f"_target_: {RULE}\n"
             in succeed("train", "experiment=deta_shapes", OWN, f"{group}=nearest", "--cfg", "job").out
@@ -89,7 +89,7 @@ def test_the_rule_is_swept_against_a_shipped_one_and_reported_with_its_statistic
     assert note in keys["nearest"] - keys["iou"]
     succeed("report", str(folder), "bootstrap=null")
     table = list(csv.DictReader((folder / "report" / "table.csv").read_text().splitlines()))
-    assert {row["layer_assigner"] for row in table} == {RULE, "IoUAssigner"}
+    assert {row["assigner"] for row in table} == {RULE, "IoUAssigner"}
     page = (folder / "report" / "report.html").read_text()
     for shown in (RULE, "positives per object", "positives noted as wanted_twice by the rule (share)"):
         assert shown in page

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from deta.tracking.metrics import read_metrics
-from deta.utils.cpus import SPIN_COUNT, busy_cpus, usable_cpus
+from deta.utils.cpus import SPIN_COUNT, usable_cpus
 
 SETTINGS = {"OpenMP's own": "300000", "deta's": SPIN_COUNT}
 TRAINING = (
@@ -33,10 +33,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("overrides", nargs="*", help="further words for deta train")
     options = parser.parse_args()
-    usable = usable_cpus()
-    print(
-        f"{usable.number} CPUs usable ({usable.limit}), {busy_cpus():.1f} of {os.cpu_count()} busy before", flush=True
-    )
+    usable, load = usable_cpus(), os.getloadavg()[0]
+    print(f"{usable.number} of {os.cpu_count()} CPUs usable ({usable.limit}), load {load:.1f}", flush=True)
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(options.rounds):
         for number in sorted({1, options.together}):

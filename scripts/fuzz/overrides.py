@@ -1,5 +1,6 @@
 """Words that a user may type behind ``deta train``."""
 
+import json
 import os
 import signal
 import sys
@@ -15,11 +16,17 @@ from deta.commands.naming import register_resolvers
 from scripts.fuzz.trial import Case
 
 _BASE = (
-    "experiment=deta_shapes", "data=coco", "data.root=/nonexistent/root", "logger=file", "model.body.hidden_dim=32",
+    "experiment=deta_shapes", "data=coco", "logger=file", "model.body.hidden_dim=32",
     "model.body.encoder.num_layers=1", "model.body.decoder.num_layers=1", "trainer.enable_progress_bar=false",
 )  # fmt: skip
-"""A training that ends where it looks for its data: whatever was asked for before has been taken."""
-_DATA_IS_MISSING = "/nonexistent/root"
+"""A training of the data below."""
+_DATA = "without-images"
+"""A folder with annotations alone: a training ends where it looks for images, and what was asked for has been taken."""
+_ANNOTATIONS = {
+    "images": [{"id": 1, "file_name": "a.jpg", "height": 64, "width": 64}],
+    "categories": [{"id": 1, "name": "ant"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 8, 32, 32], "area": 1024}],
+}
 _VALUES = (
     "nan", "inf", "-inf", "null", "true", "false", "''", "-1", "0", "1e400", "abc", "../../x", "[]", "[1,2]", "[null]",
     "[[1],[2]]", "{}", "{a:1}", "{_target_:os.getcwd}", "'${oc.env:HOME}'", "???", "99999999999999999999", "1,2",
@@ -70,16 +77,16 @@ class Overrides:
         words = case.content.decode().split("\n")
         if any("\x00" in word for word in words):
             return None
-        status, shown = _run(
-            ["deta", "train", *_BASE, *words, f"hydra.run.dir={path.parent / 'run'}"], path, self.seconds
-        )
+        data = _write_annotations(path.parent / _DATA)
+        own = (f"data.root={data}", *words, f"hydra.run.dir={path.parent / 'run'}")
+        status, shown = _run(["deta", "train", *_BASE, *own], path, self.seconds)
         if "Traceback (most recent call last)" in shown:
             raise RuntimeError(shown.strip().splitlines()[-1])
         if status not in (0, 1, 2):
             return f"it ended with status {status}"
         if status == 0:
             return None
-        is_taken = _DATA_IS_MISSING in shown and "does not exist" in shown
+        is_taken = _DATA in shown and "does not exist" in shown
         if is_taken and any(self._is_nonsense(word) for word in words):
             return "a number was replaced by something else"
         if not is_taken:
@@ -95,6 +102,14 @@ class Overrides:
         number = self._values.get(key)
         is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
         return is_number and value in ("nan", "inf", "-inf", "{}", "{a:1}", "abc", "true", "[]", "[1,2]", "[null]")
+
+
+def _write_annotations(root: Path) -> Path:
+    """A data set of which only the annotations are there."""
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    for split in ("train", "val"):
+        (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(_ANNOTATIONS))
+    return root
 
 
 def _names(words: list[str]) -> Iterator[str]:
@@ -120,6 +135,7 @@ def _run(words: list[str], path: Path, seconds: float) -> tuple[int, str]:
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        sys.stdout = sys.stderr = os.fdopen(file, "w", buffering=1)  # a test has put others in their place
         os.chdir(path.parent)
         sys.argv = words
         status = 0

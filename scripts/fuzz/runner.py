@@ -20,18 +20,22 @@ def verdicts(kind: Kind, *, seed: int, numbers: range) -> Iterator[tuple[int, Ve
     position = numbers.start
     while position < numbers.stop:
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(kind, seed, range(position, numbers.stop), sender))
-        process.start()
-        sender.close()
-        while position < numbers.stop:
-            verdict = _next(receiver, kind.seconds)
-            yield position, verdict
-            position += 1
-            if verdict.outcome in (Outcome.HANG, Outcome.DIED):
-                break
-        process.kill()
-        process.join()
-        receiver.close()
+        with tempfile.TemporaryDirectory(prefix="fuzz") as folder:  # here: a process that is killed removes nothing
+            left = range(position, numbers.stop)
+            process = context.Process(target=_work, args=(kind, seed, left, Path(folder), sender))
+            process.start()
+            sender.close()
+            try:
+                while position < numbers.stop:
+                    verdict = _next(receiver, kind.seconds)
+                    yield position, verdict
+                    position += 1
+                    if verdict.outcome in (Outcome.HANG, Outcome.DIED):
+                        break
+            finally:
+                process.kill()
+                process.join()
+                receiver.close()
 
 
 def report(kind: Kind, *, seed: int, number: int, output: Path) -> Counter[Outcome]:
@@ -53,12 +57,12 @@ def report(kind: Kind, *, seed: int, number: int, output: Path) -> Counter[Outco
     return counts
 
 
-def _work(kind: Kind, seed: int, numbers: range, sender: Connection) -> None:
+def _work(kind: Kind, seed: int, numbers: range, folder: Path, sender: Connection) -> None:
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + _MEMORY, resource.RLIM_INFINITY))
-    with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
-        for number in numbers:
-            sender.send(judge(kind, draw(kind, seed, number), Path(folder)))
+    tempfile.tempdir = str(folder)  # what else is made for the time of a case goes with it
+    for number in numbers:
+        sender.send(judge(kind, draw(kind, seed, number), folder))
 
 
 def _next(receiver: Connection, seconds: float) -> Verdict:

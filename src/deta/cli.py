@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from deta.commands.conf import config_dir as config_dir
 from deta.commands.former_words import told_present_words
-from deta.commands.quoting import gather_training_words, quote_paths, quoted, unquoted
+from deta.commands.quoting import gather_training_words, quote_paths, quoted, sweeps, unquoted
 from deta.runs import preemption
 from deta.utils.cpus import set_up_threads
 from deta.utils.names import nearest, shown
@@ -38,8 +38,6 @@ COMMANDS = {
 }
 VALUE_OPTIONS = ("cfg", "config-dir", "config-name", "info", "package")
 """Options that take a value; every other ``--name=value`` is an override with dashes by mistake."""
-SWEEP_WORDS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
-"""Words of a command line that sweeps, beside those of a named sweep."""
 FIRST_WORDS = {"report": "folder", "runs": "folder", "runs resume": "folder"}
 """Commands whose first word may be the bare value of a key."""
 _OF_ALL = ("folder", "overrides", "parallel", "threads", "paths", "cluster", "hydra")
@@ -205,7 +203,7 @@ def _spelt_out(command: str, words: list[str]) -> list[str]:
     if command == "eval":
         words = _spell_from(words)
     _refuse_dashes(words)
-    words = quote_paths(told_present_words(words), is_sweep=_is_sweep(words))
+    words = quote_paths(told_present_words(words), is_sweep=sweeps(words))
     return gather_training_words(words, OWN_KEYS[command]) if command in OWN_KEYS else words
 
 
@@ -223,10 +221,6 @@ def _spell_from(words: list[str]) -> list[str]:
             sys.exit(2)
         spelt.append(f"from_file={quoted(value)}")
     return spelt
-
-
-def _is_sweep(words: list[str]) -> bool:
-    return any(word in SWEEP_WORDS or word.startswith("sweep=") for word in words)
 
 
 def _refuse_dashes(words: list[str]) -> None:

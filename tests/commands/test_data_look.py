@@ -47,7 +47,7 @@ def test_sheets_hold_every_image_before_and_after_augmentation(tmp_path: Path) -
 
 def test_images_are_shown_by_id(tmp_path: Path) -> None:
     words = ("split=val", "image_ids=[4,2]", f"hydra.run.dir={tmp_path}")
-    assert "2 images of 4 on 1 sheets" in succeed("data", "show", *SHAPES, *words).out
+    assert "2 images of 4 on 1 sheet" in succeed("data", "show", *SHAPES, *words).out
     assert "images of the train split, [77] are not" in fail("data", "show", *SHAPES, "image_ids=[1,77]")
 
 
@@ -64,17 +64,28 @@ def test_a_grid_of_rules_is_a_table_and_a_chart(tmp_path: Path) -> None:
     assert "4 rules on 4 images" in outcome.out
 
 
-def test_a_rule_without_tau_is_run_without_a_grid(tmp_path: Path) -> None:
-    words = ("assigner=hungarian", "grid=null", "num_workers=1", f"hydra.run.dir={tmp_path}")
-    succeed("data", "assign", *SHAPES, *words)
+@pytest.mark.parametrize("grid", [(), ("grid=null",)])
+def test_a_rule_without_the_settings_of_the_default_grid_is_run_as_it_is(grid: tuple[str, ...], tmp_path: Path) -> None:
+    words = ("assigner=hungarian", *grid, "num_workers=1", f"hydra.run.dir={tmp_path}")
+    assert "1 rule on 4 images" in succeed("data", "assign", *SHAPES, *words).out
     (row,) = [row for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"]
     assert float(row["positives_per_object"]) == 1
+
+
+def test_a_rule_without_the_settings_of_the_default_grid_is_swept_over_its_own(tmp_path: Path) -> None:
+    words = ("assigner=hungarian", "+grid.l1_weight=[0,5]", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    assert "2 rules on 4 images" in succeed("data", "assign", *SHAPES, *words).out
+    assert {row["l1_weight"] for row in rows(tmp_path / "assignment.csv")} == {"0", "5"}
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["assigner=hungarian"], "grid.tau is no setting of deta.assign.HungarianAssigner: grid=null sweeps nothing"),
+        (
+            ["assigner=hungarian", "grid.tau=[0.5]"],
+            "grid.tau is no setting of deta.assign.HungarianAssigner: sweep class_weight, l1_weight, giou_weight by "
+            "+grid.<setting>=[...], which the YAML of the rule must name",
+        ),
         (["grid.tau=0.5"], "grid.tau must be a list of values such as [0.5,0.7], or null, got 0.5"),
         (["grid.tau=[2]"], "tau must be in [0, 1], got 2"),
         (["split=test"], "split must be one of train, val, got 'test'"),

@@ -187,7 +187,7 @@ def test_looking_at_lvis(place: tuple[str, ...], tmp_path: Path) -> None:
     succeed("data", "stats", *common)
     assert len((tmp_path / "categories_val.csv").read_text().splitlines()) == 1 + 1230
     assert "2 images of 41" in succeed("data", "show", *common, "num_images=2").out
-    assert "1 rules on 3 images" in succeed("data", "assign", *common, "grid=null", "num_images=3", "num_workers=1").out
+    assert "1 rule on 3 images" in succeed("data", "assign", *common, "grid=null", "num_images=3", "num_workers=1").out
 
 
 def rows(path: Path) -> list[dict[str, str]]:

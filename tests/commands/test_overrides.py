@@ -1,6 +1,7 @@
 """Whatever is typed after a command: taken as it is meant, or refused in one message that says what to do."""
 
 import os
+import shlex
 from itertools import islice
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deta.commands.quoting import gather_training_words, quote_paths, quoted, unquoted
+from deta.commands.quoting import gather_training_words, quote_paths, quoted, shell_line, unquoted
 from tests.commands.hostile_words import hostile_words
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 
@@ -52,6 +53,19 @@ def test_in_a_sweep_commas_part_paths() -> None:
     (word,) = quote_paths(["data.root=/a=1,/b c"], is_sweep=True)
     assert list(PARSER.parse_override(word).sweep_string_iterator()) == ["'/a=1'", "'/b c'"]
     assert quote_paths(["data.root=[a,b]"], is_sweep=True) == ["data.root=[a,b]"]
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.text(alphabet=LETTERS).filter(lambda text: "${" not in text), st.booleans())
+def test_a_line_for_the_shell_gives_the_same_words_again(path: str, is_of_sweep: bool) -> None:
+    words = [f"data.root={quoted(path)}", "criterion.rules.layers.assigner={tau: 0.5}", f"name={quoted(path)}"]
+    words += ["sweep=tau", "hydra.mode=RUN"] if is_of_sweep else []
+    assert quote_paths(shlex.split(shell_line(words)), is_sweep=is_of_sweep) == words
+
+
+def test_a_line_for_the_shell_quotes_once() -> None:
+    assert shell_line(["seed=1", "hydra.run.dir='/a/b'"]) == "seed=1 hydra.run.dir=/a/b"
+    assert shell_line(["hydra.run.dir='/a b'"]) == "'hydra.run.dir=/a b'"
 
 
 def test_words_of_trainings_are_told_from_those_of_the_command() -> None:

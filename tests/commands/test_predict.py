@@ -54,7 +54,7 @@ def test_a_photo_gives_boxes_in_its_pixels_and_a_picture(trained: Run, tmp_path:
         assert 0 <= record["score"] <= 1
     with Image.open(tmp_path / "out" / "pictures" / "my photo.jpg") as image:
         image.load()
-    assert f"{len(records)} detections in 1 images" in outcome.out
+    assert f"{len(records)} detections in 1 image" in outcome.out
 
 
 def test_pictures_of_a_folder_a_glob_and_a_batch_get_the_same_boxes(trained: Run, tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
     assert f"image {bad} cannot be decoded" in message
     records, outcome = predict(trained, tmp_path / "in", tmp_path / "out", "on_bad_image=skip")
     assert {record["file_name"] for record in records} == {str(good)}
-    assert "detections in 1 images" in outcome.out
-    assert f"1 images were skipped as unusable: {bad}" in outcome.out
+    assert "detections in 1 image" in outcome.out
+    assert f"1 image was skipped as unusable: {bad}" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_what_is_no_image_in_a_folder_is_counted_and_named(trained: Run, tmp_pat
     (tmp_path / "in" / "._a.JPE").write_bytes(bytes.fromhex("00051607") + bytes(100))
     records, outcome = predict(trained, tmp_path / "in", tmp_path / "out", "draw=false")
     assert {record["file_name"] for record in records} == {str(tmp_path / "in" / "a.JPE")}
-    assert f"1 files were left out, which are no images or lie elsewhere: {tmp_path}/in/._a.JPE" in outcome.out
+    assert f"1 file was left out, as no image or as lying elsewhere: {tmp_path}/in/._a.JPE" in outcome.out
 
 
 @pytest.mark.parametrize(("exif", "height", "width"), [("apply", 120, 90), ("ignore", 90, 120)])
@@ -168,7 +168,7 @@ def test_boxes_are_in_the_frame_that_the_orientation_is_said_to_give(
     lower, right = (max(r["bbox"][k] + r["bbox"][k + 2] for r in records) for k in (1, 0))
     assert lower <= height + 0.01
     assert right <= width + 0.01
-    assert "1 images have an EXIF orientation and were" in outcome.out
+    assert "1 image has an EXIF orientation," in outcome.out
     assert f"(exif={exif})" in outcome.out
 
 

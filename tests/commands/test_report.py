@@ -102,5 +102,5 @@ def test_cells_that_have_not_started_have_rows_with_the_levels_that_their_words_
     ]
     notes = (tmp_path / "report" / "table.md").read_text()
     assert "assigner=IoUAssigner tau=0.5 seed=1 is missing" in notes
-    assert "1 runs have not started and are left out" in notes
+    assert "1 run left out, not started" in notes
     assert "different" not in notes

@@ -101,7 +101,7 @@ def test_what_is_queued_is_not_submitted_again(commands: Path, tmp_path: Path) -
 
 def test_a_second_submission_into_a_directory_is_refused(commands: Path, tmp_path: Path) -> None:
     words = ("train", *TINY_TRAINING, "cluster=sbatch", f"hydra.run.dir={tmp_path / 'run'}")
-    assert "Submitted job 42: 1 runs" in succeed(*words).out
+    assert "Submitted job 42: 1 run" in succeed(*words).out
     (commands / "words").unlink()
     second = deta(*words, "seed=7")
     assert second.code == 1
@@ -158,7 +158,7 @@ def test_missing_runs_are_submitted_with_options_of_this_time(commands: Path, tm
     assert not (commands / "words").exists()
     out = succeed("runs", "resume", f"folder={tmp_path / 'sweep'}", *options, "overrides=['trainer.max_epochs=2']").out
     assert "1 queued, 1 missing" in out
-    assert "Submitted job 42: 1 runs" in out
+    assert "Submitted job 42: 1 run" in out
     words = (commands / "words").read_text().splitlines()
     assert {"--time=8:00:00", "--comment=again", "--job-name=deta-deta_shapes"} <= set(words)
     (run,) = Path(words[-1]).read_text().splitlines()

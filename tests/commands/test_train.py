@@ -156,10 +156,12 @@ def test_epochs_that_are_not_evaluated_are_saved_and_announced(tmp_path: Path) -
     outcome = succeed(
         "train", *TINY_TRAINING, "trainer.check_val_every_n_epoch=2", "data.num_train=4", f"hydra.run.dir={tmp_path}"
     )
-    assert "The last 1 of 1 epochs are not evaluated: trainer.check_val_every_n_epoch=2" in outcome.err
+    assert "The last 1 of 1 epoch is not evaluated: trainer.check_val_every_n_epoch=2" in outcome.err
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
     assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
     assert "AP50" not in outcome.out
+    reason = "not evaluated, since trainer.check_val_every_n_epoch=2 and the run ended after 1 epoch"
+    assert f"\nNo scores: {reason}\n" in outcome.out
 
 
 def test_a_second_run_in_the_same_directory_is_refused(trained: Run) -> None:

@@ -74,8 +74,8 @@ def test_every_repair_is_in_the_summary(tmp_path: Path) -> None:
     rows = [annotation(1, bbox=[5, 6, 0, 8]), annotation(2, bbox=[50, 6, 3, 8]), annotation(3, iscrowd=1)]
     summary = read(tmp_path, document(annotations=rows)).report.summary()
     assert summary == (
-        "1 images (1 without objects), 3 annotations (1 crowds), 1 boxes without area left out, "
-        "1 boxes outside their image left out (annotations 1, 2)"
+        "1 image (1 without objects), 3 annotations (1 crowd), 1 box without area left out, "
+        "1 box outside their image left out (annotations 1, 2)"
     )
 
 

@@ -169,7 +169,7 @@ def test_fewer_validation_images_than_ranks_are_refused_on_every_rank(root: Path
         module = data_module(root)
         module.trainer = SimpleNamespace(global_rank=rank, world_size=8, is_global_zero=rank == 0)  # type: ignore[assignment]
         module.setup("validate")
-        with pytest.raises(ValueError, match=r"val\.json has 7 images, fewer than the 8 processes .* fewer devices"):
+        with pytest.raises(ValueError, match=r"val\.json has 7 images for 8 processes: use fewer devices"):
             module.val_dataloader()
 
 
@@ -260,7 +260,7 @@ def test_repairs_are_logged_once_at_setup(tmp_path: Path, root: Path, caplog: py
         module.setup("fit")
     messages = [record.getMessage() for record in caplog.records if "train.json" in record.getMessage()]
     assert len(messages) == 1
-    assert "1 boxes without area left out (annotations 1)" in messages[0]
+    assert "1 box without area left out (annotations 1)" in messages[0]
 
 
 def test_skipped_images_are_reported_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -272,7 +272,7 @@ def test_skipped_images_are_reported_at_the_end(tmp_path: Path, caplog: pytest.L
     ids = [i for batch in module.train_dataloader() for i in batch.image_ids.tolist()]
     assert sorted(ids) == [1, 3, 3, 4]
     module.teardown("fit")
-    assert "1 training images were skipped as unusable: 2.png" in caplog.text
+    assert "1 training image was skipped as unusable: 2.png" in caplog.text
 
 
 def test_bad_validation_image_stops_even_where_training_skips(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_orientations_are_counted_told_and_kept_for_the_checkpoint(
     assert module.exif == "ignore"
     with caplog.at_level("INFO"):
         module.teardown("fit")
-    assert "validation: 1 images have an EXIF orientation: 0 applied, 1 ignored (data.exif=auto)" in caplog.text
+    assert "validation: 1 image has an EXIF orientation: 0 applied, 1 ignored (data.exif=auto)" in caplog.text
     later = data_module(tmp_path)
     later.setup("fit")
     later.load_state_dict(module.state_dict())
@@ -349,7 +349,7 @@ def test_images_left_out_of_every_epoch_are_told_with_the_reason(
             module.train_dataloader()
     told = [line for line in caplog.messages if "left out of every epoch" in line]
     assert len(told) == 1
-    assert told[0].startswith("1 images are left out of every epoch, each time others: too few for another batch of 3")
+    assert told[0].startswith("1 image is left out of every epoch, each time others: too few for another batch of 3")
 
 
 def test_an_image_over_the_limit_is_refused_with_the_key_or_skipped(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_what_is_missing_is_named_with_what_is_like_it(tmp_path: Path) -> None:
         find_images(tmp_path / "photo.jpg")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no image")
-    with pytest.raises(FileNotFoundError, match=r"the folder holds no image \(1 files were left out.*notes.txt"):
+    with pytest.raises(FileNotFoundError, match=r"the folder holds no image \(1 file was left out.*notes.txt"):
         find_images(tmp_path / "empty")
     with pytest.raises(ValueError, match=r"source=.*a\*\*b/c is neither a file nor a glob"):
         find_images(tmp_path / "a**b" / "c")

@@ -122,7 +122,7 @@ def test_resume_inside_an_epoch_of_another_order_is_refused(change: dict[str, in
 
 
 def test_fewer_images_than_a_step_takes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"takes 8 images \(data.batch_size 4 on 2 ranks\).* only 7"):
+    with pytest.raises(ValueError, match=r"takes 8 images \(data.batch_size 4 on 2 ranks\).* the data have 7"):
         sampler(7, 4, num_ranks=2)
 
 

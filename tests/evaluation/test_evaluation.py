@@ -251,7 +251,7 @@ def test_a_number_that_is_not_finite_never_passes_for_a_match(tmp_path: Path, ch
     else:
         detections.scores[1, 0] = math.inf
     metric.update(detections, torch.tensor([1, 8]))
-    with pytest.raises(ValueError, match="1 of 3 are not, in 1 images, ids 8"):
+    with pytest.raises(ValueError, match="1 of 3 are not, in 1 image, ids 8"):
         metric.compute()
 
 

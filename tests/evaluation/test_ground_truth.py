@@ -57,8 +57,8 @@ def test_defaults_are_used_and_counted(tmp_path: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         truth = read_ground_truth(save(tmp_path, data))
     assert (truth.areas[0], truth.is_crowd[1]) == (12, False)
-    assert "1 annotations have no area, width times height is taken" in caplog.text
-    assert "1 annotations have no iscrowd, 0 is taken" in caplog.text
+    assert "1 annotation has no area, width times height is taken" in caplog.text
+    assert "1 annotation has no iscrowd, 0 is taken" in caplog.text
 
 
 def test_a_split_without_objects_is_valid(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from scripts.fuzz.annotations import Annotations, disagreement, document, lvis_d
 from scripts.fuzz.checkpoints import Checkpoints, saved, sound
 from scripts.fuzz.images import Images
 from scripts.fuzz.mutations import dump
+from scripts.fuzz.overrides import Overrides
 from scripts.fuzz.runner import report, verdicts
 from scripts.fuzz.sides import SOUND, Sides
 from scripts.fuzz.trial import Case, Outcome, draw, judge
@@ -44,6 +46,7 @@ class EveryOutcome:
         if outcome == Outcome.UNCAUGHT:
             raise KeyError("x")
         if outcome == Outcome.HANG:
+            tempfile.mkdtemp()
             time.sleep(60)
         if outcome == Outcome.DIED:
             os._exit(9)
@@ -56,6 +59,14 @@ def test_every_case_is_told_as_what_it_is_also_after_one_that_hangs_or_dies() ->
     assert {Outcome.HANG, Outcome.DIED, Outcome.NAMELESS} <= set(expected[:-1])
     found = dict(verdicts(kind, seed=seed, numbers=range(number)))
     assert [found[index].outcome for index in range(number)] == expected
+
+
+def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kind, numbers = EveryOutcome(), range(10)
+    kind.seconds = 1.0
+    assert {Outcome.HANG, Outcome.DIED} <= {verdict.outcome for _, verdict in verdicts(kind, seed=3, numbers=numbers)}
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_inputs_are_kept_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,3 +110,11 @@ def test_a_sound_file_is_accepted_and_another_content_is_noticed(tmp_path: Path,
     assert disagreement(moved, path.read_bytes(), layout) == "other boxes"
     tree["annotations"][0]["iscrowd"] = True
     assert disagreement(read, json.dumps(tree).encode(), layout) == "accepted iscrowd True"
+
+
+def test_a_number_that_nothing_refuses_before_images_are_looked_for_is_noticed(tmp_path: Path) -> None:
+    overrides = Overrides()
+    taken = judge(overrides, Case("", b"trainer.max_epochs=3"), tmp_path)
+    assert taken.outcome == Outcome.ACCEPTED
+    refused = judge(overrides, Case("", b"model.encoder.num_layers=-inf", names=("num_layers",)), tmp_path)
+    assert (refused.outcome, "num_layers" in refused.detail) == (Outcome.CLEAN, True)

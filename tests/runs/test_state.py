@@ -186,6 +186,9 @@ def test_a_job_whose_lives_save_nothing_ends_as_failed(tmp_path: Path) -> None:
         ("done.json", b"", RunState.RESUMABLE),
         ("metrics.jsonl", b"\x80\x81\n", RunState.RESUMABLE),
         ("metrics.jsonl", b'{"train/loss": 1}\n', RunState.RESUMABLE),
+        ("metrics.jsonl", b'{"train/loss": 1, "step": Infinity}\n', RunState.RESUMABLE),
+        ("metrics.jsonl", b'{"val/AP": 1, "step": 1, "epoch": 1e400}\n', RunState.RESUMABLE),
+        ("metrics.jsonl", b'{"val/AP": 1, "step": 1, "epoch": 1' + b"0" * 400 + b"}\n", RunState.RESUMABLE),
     ],
 )
 def test_a_damaged_record_is_told_in_the_line_of_its_run(

@@ -63,9 +63,9 @@ def test_a_base_with_open_selection_is_compared_in_each_selection(tmp_path: Path
 
 def test_evaluations_without_matches_have_no_interval_over_images_and_a_note_says_so(tmp_path: Path) -> None:
     write_study(tmp_path)
-    note = "4 runs are not evaluated by COCO's rules: they have no interval over images"
+    note = "4 runs are not evaluated by COCO's rules: no interval over images"
     for folder in (tmp_path / "0.6-0", tmp_path):  # as a sweep and as a study
-        assert any(text.endswith("have no interval over images") for text in collect(folder).notes)
+        assert any(text.endswith("no interval over images") for text in collect(folder).notes)
     comparison = collect(tmp_path)
     differences = [cell.difference for cell in comparison.cells if cell.difference is not None]
     assert [difference.over_images for difference in differences] == [None, None]
@@ -115,7 +115,7 @@ def test_costs_and_history_come_with_the_runs(tmp_path: Path) -> None:
     write_study(tmp_path)
     run = collect(tmp_path, bootstrap=None).cells[0].runs[0]
     assert run.cost is not None
-    assert (run.cost.seconds, run.cost.num_steps, run.cost.device) == (50.0, 10, "cpu: x86_64, 1 threads")
+    assert (run.cost.seconds, run.cost.num_steps, run.cost.device) == (50.0, 10, "cpu: x86_64, 1 thread")
     assert [row["step"] for row in run.history] == [9, 9]
 
 
@@ -172,7 +172,7 @@ def test_cells_of_a_sweep_that_have_not_started_are_missing_and_no_base(tmp_path
         [(0, missing), (1, missing)],
     ]
     assert "tau=0.5 gamma=0.1 seed=0 is missing" in comparison.notes
-    assert "1 runs have not started and are left out" in comparison.notes
+    assert "1 run left out, not started" in comparison.notes
     assert ablation_table(comparison).rows[-1][2].text == "missing"
     trace = next(trace for trace in heat_map(comparison).views[0].traces if trace.spec["type"] == "scatter")
     assert (trace.spec["x"], trace.spec["y"], trace.spec["text"]) == (["0.5"], ["0.1"], ["missing"])
@@ -185,7 +185,7 @@ def test_a_level_that_no_run_has_started_with_makes_an_axis(tmp_path: Path) -> N
     assert [(axis.name, axis.levels) for axis in comparison.axes] == [("tau", ("0.5", "0.6"))]
     alone = collect(tmp_path)
     assert levels(alone.cells) == [()]
-    assert "1 runs have not started and are left out" in alone.notes
+    assert "1 run left out, not started" in alone.notes
 
 
 def test_trials_that_the_pruner_ended_are_not_compared(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_trials_that_the_pruner_ended_are_not_compared(tmp_path: Path) -> None:
     assert levels(comparison.cells) == [("0.6",), ("0.7",)]
     assert comparison.base == {"tau": "0.6"}
     assert set(comparison.cells[0].summary) == {"AP"}
-    assert "1 trials were ended early by the pruner and are left out" in comparison.notes
+    assert "1 trial left out, ended early by the pruner" in comparison.notes
     with pytest.raises(ValueError, match="trial0 holds no run that has started and was not pruned"):
         collect(tmp_path / "trial0")
 
@@ -293,7 +293,7 @@ def test_a_study_says_that_its_runs_have_other_data_or_none_on_record(tmp_path: 
     assert comparison.cells[1].summary["AP"].num_seeds == 1  # the run of seed 1 has no record
     assert comparison.cells[1].difference is not None
     assert list(comparison.cells[1].difference.pairs) == [1]
-    assert "1 runs have no record of their data, which may be others than those of the rest" in notes
+    assert "1 run has no record of the data, which may be others than those of the rest" in notes
 
 
 @pytest.mark.parametrize(

@@ -52,3 +52,9 @@ def test_a_run_that_has_not_begun_cost_nothing_known(tmp_path: Path) -> None:
     assert read_cost(tmp_path, {"trainer": {}}, ROWS) is None
     write_environment(tmp_path, "environment.json", started=100.0, devices=["cpu: x86_64"])
     assert read_cost(tmp_path, {"trainer": {}}, []) is None
+
+
+def test_a_start_beyond_all_numbers_is_a_message_with_the_file(tmp_path: Path) -> None:
+    write_environment(tmp_path, "environment.json", started=10**400, devices=["cpu: x86_64"])
+    with pytest.raises(ValueError, match=r"environment\.json is damaged: started is no time"):
+        read_cost(tmp_path, {"trainer": {}}, ROWS)

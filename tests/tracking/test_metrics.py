@@ -119,7 +119,12 @@ def test_a_directory_that_was_removed_is_an_error_even_where_a_checkpoint_has_ma
         (tmp_path / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\n{}\n", b"[1]\n{}\n", b"{\n{}\n", b"[" * 100_000 + b"\n{}\n"])
+_BEYOND_FLOATS = b'{"time": 1' + b"0" * 400 + b"}\n{}\n"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\n{}\n", b"[1]\n{}\n", b"{\n{}\n", b"[" * 100_000 + b"\n{}\n", _BEYOND_FLOATS]
+)
 def test_a_damaged_line_is_named_with_its_file(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(content)

@@ -121,11 +121,11 @@ def test_weights_of_another_architecture_are_refused_whole() -> None:
     before = weights(detector)
     state = tiny_detector(seed=1).state_dict()
     missing = {name: value for name, value in state.items() if name != "encoder.level_embed"}
-    with pytest.raises(ValueError, match=r"some.ckpt does not fit the model: 1 weights missing: encoder.level_embed"):
+    with pytest.raises(ValueError, match=r"some.ckpt does not fit the model: 1 weight missing: encoder.level_embed"):
         load_weights(detector, empty_checkpoint(missing))
-    with pytest.raises(ValueError, match=r"1 weights unexpected: mask_head"):
+    with pytest.raises(ValueError, match=r"1 weight unexpected: mask_head"):
         load_weights(detector, empty_checkpoint({**state, "mask_head": torch.zeros(1)}))
-    with pytest.raises(ValueError, match=r"1 weights of another shape: encoder.level_embed"):
+    with pytest.raises(ValueError, match=r"1 weight of another shape: encoder.level_embed"):
         load_weights(detector, empty_checkpoint({**state, "encoder.level_embed": torch.zeros(1)}))
     assert is_same(weights(detector), before)
 

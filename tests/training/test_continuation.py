@@ -214,7 +214,7 @@ def test_parameters_that_were_frozen_before_start_without_moments(caplog: pytest
         del saved["state"][index]
     del saved["param_groups"][1]
     assert set(averages(go_on(checkpoint))) == {"heads.weight", "heads.bias"}
-    assert "2 parameters were not trained before and start without a state of the optimizer: backbone." in caplog.text
+    assert "2 parameters not trained before, without a state of the optimizer: backbone." in caplog.text
 
 
 def test_older_checkpoints_without_names_go_on_in_equal_groups_alone() -> None:

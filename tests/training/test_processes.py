@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from deta.training import processes
 from deta.training.processes import limit_waits, share_cpus, tell_threads
-from deta.utils.cpus import UsableCpus
+from deta.utils.cpus import CpuTimes, UsableCpus
 from tests.training.tiny import make_trainer
 
 
@@ -39,18 +39,31 @@ def test_ranks_that_a_process_starts_share_its_cpus(tmp_path: Path, monkeypatch:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("busy", "is_warned"), [(0.2, False), (3.0, True)])
+@pytest.mark.parametrize(("busy", "is_warned"), [(0.4, False), (2.4, False), (3.0, True)])
 def test_a_machine_that_others_keep_busy_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, busy: float, is_warned: bool
 ) -> None:
-    monkeypatch.setattr(processes, "busy_cpus", lambda: busy)
+    start = CpuTimes(moment=100.0, machine=5000.0, own=20.0)
+    now = CpuTimes(moment=102.0, machine=5000.0 + 2 * busy + 1.5, own=21.5)
+    monkeypatch.setattr(processes, "cpu_times", lambda: now)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     with caplog.at_level(logging.INFO):
-        tell_threads()
+        tell_threads(start)
     assert caplog.messages[0].startswith("2 threads, ")
     assert [record.levelname for record in caplog.records[1:]] == (["WARNING"] if is_warned else [])
-    assert ("The load of this machine is 3.0 on 4 CPUs" in caplog.text) == is_warned
+    assert ("Other programs keep 3.0 of the 4 CPUs of this machine busy" in caplog.text) == is_warned
+
+
+def test_a_system_that_does_not_tell_what_is_busy_is_no_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processes, "cpu_times", lambda: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    with caplog.at_level(logging.INFO):
+        tell_threads(None)
+    assert caplog.messages[0].startswith("1 thread, ")
+    assert len(caplog.messages) == 1
 
 
 def test_importing_the_command_changes_no_environment() -> None:

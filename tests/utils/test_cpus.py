@@ -1,12 +1,15 @@
 """CPUs that a process may use, and its threads."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from deta.utils import cpus
-from deta.utils.cpus import UsableCpus, set_up_threads, threads_of_rank, usable_cpus
+from deta.utils.cpus import CpuTimes, UsableCpus, cpu_times, set_up_threads, threads_of_rank, usable_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +101,37 @@ def test_ranks_divide_the_cpus_once(monkeypatch: pytest.MonkeyPatch) -> None:
     set_up_threads(environment)  # as a rank that inherits it does
     assert environment["OMP_NUM_THREADS"] == "3"
     assert threads_of_rank({}, 20) == 1
+
+
+def test_work_of_this_process_is_not_that_of_others() -> None:
+    earlier = CpuTimes(moment=10.0, machine=900.0, own=50.0)
+    assert CpuTimes(moment=14.0, machine=910.0, own=52.0).busy_since(earlier) == 2.0
+    assert CpuTimes(moment=14.0, machine=901.9, own=52.0).busy_since(earlier) == 0.0
+
+
+def test_waiting_for_a_disk_and_for_other_machines_is_no_work(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    hertz = os.sysconf("SC_CLK_TCK")
+    ticks = " ".join(str(hertz * seconds) for seconds in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
+    stat.write_text(f"cpu  {ticks}\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    times = cpu_times(stat)
+    assert times is not None
+    assert times.machine == 1 + 2 + 4 + 32 + 64
+    assert cpu_times(tmp_path / "none") is None
+
+
+@pytest.mark.skipif(cpu_times() is None, reason="the system does not tell what is busy")
+def test_another_process_that_computes_is_noticed() -> None:
+    code = "print(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            before = cpu_times()
+            time.sleep(0.5)
+            now = cpu_times()
+        finally:
+            other.kill()
+    assert before is not None
+    assert now is not None
+    assert now.busy_since(before) > 0.4  # it gets half a CPU where another one computes beside

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from deta.drawing.style import chart_text, graded_colours, new_figure, style_axes
 from deta.structures import SIZE_NAMES
+from deta.utils.wording import counted
 
 _QUANTITIES = {
     "positives_per_object": "positives per object",
@@ -35,8 +36,8 @@ def laboratory_figure(rows: Sequence[Row], grid: Mapping[str, Sequence[object]],
     for line, (quantity, text) in zip(table, _QUANTITIES.items(), strict=True):
         for axes, size in zip(line, SIZE_NAMES, strict=True):
             is_first, is_last = axes is line[0], quantity == list(_QUANTITIES)[-1]
-            objects = next((row["objects"] for row in rows if row["size"] == size), 0)
-            heading = f"{size} ({objects} objects)" if quantity == next(iter(_QUANTITIES)) else ""
+            objects = next((int(str(row["objects"])) for row in rows if row["size"] == size), 0)
+            heading = f"{size} ({counted(objects, 'object')})" if quantity == next(iter(_QUANTITIES)) else ""
             style_axes(axes, title=heading, x=x_name if is_last else "", y=text if is_first else "")
             for k, (colour, label) in enumerate(zip(graded_colours(len(labels)), labels, strict=True)):
                 chosen = {

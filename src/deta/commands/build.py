@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim.lr_scheduler import MultiStepLR
 
 from deta.commands.combinations import require_effect, require_rules
 from deta.commands.stored import build, section
@@ -24,6 +26,8 @@ from deta.training.accumulation import require_one_divisor
 from deta.training.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
 from deta.training.module import DetectionModule, Postprocess
 from deta.training.optim import parameter_groups
+from deta.utils.checks import require_choice, require_int, require_number
+from deta.utils.wording import counted
 
 Factory = Callable[..., Any]
 
@@ -70,20 +74,51 @@ def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
     return detector
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What trains and judges a detector, whatever the data.
+
+    Attributes:
+        criterion: The losses.
+        postprocess: Selects detections.
+        optimizer: Called with groups of parameters.
+        scheduler: Called with the optimizer; None keeps the learning rate.
+    """
+
+    criterion: Criterion
+    postprocess: Postprocess
+    optimizer: Factory
+    scheduler: Factory | None
+
+
+def make_recipe(cfg: DictConfig) -> Recipe:
+    """Make what needs no data, in a moment, and try the detector without content: wrong values are found here."""
+    criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
+    require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
+    optimizer = make_part(cfg, "optimizer.make", Callable)
+    scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
+    require_choice("schedule.interval", cfg.schedule.interval, ("epoch", "step"))
+    _try_optimization(cfg, optimizer, scheduler)
+    require_effect(cfg, _words(cfg))
+    tried = _try_detector(plain(cfg.model))
+    if tried is not None:
+        require_rules(criterion, getattr(tried, "body", None))
+    return Recipe(criterion, postprocess, optimizer, scheduler)
+
+
+def _words(cfg: DictConfig) -> list[str]:
+    """Those that made a configuration; none where no command has."""
+    if "hydra" in cfg:
+        return given_words(cfg.hydra.overrides.task)
+    return given_words(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
 def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     """Everything that trains and evaluates, for the categories of the data module, which is set up last.
 
     Reading a large data set takes long: a wrong value elsewhere is found before.
     """
-    criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
-    require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
-    optimizer = make_part(cfg, "optimizer.make", Callable)
-    scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
-    _try_optimization(cfg, optimizer, scheduler)
-    require_effect(cfg, given_words(HydraConfig.get().overrides.task) if HydraConfig.initialized() else ())
-    tried = _try_detector(plain(cfg.model))
-    if tried is not None:
-        require_rules(criterion, getattr(tried, "body", None))
+    recipe = make_recipe(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     categories = datamodule.categories
@@ -94,11 +129,11 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
         )
     return DetectionModule(
         detector=make_detector(cfg.model, len(categories)),
-        criterion=criterion,
-        postprocess=postprocess,
+        criterion=recipe.criterion,
+        postprocess=recipe.postprocess,
         evaluator=make_evaluator(make(cfg.evaluator), datamodule, categories.ids),
-        optimizer=optimizer,
-        scheduler=scheduler,
+        optimizer=recipe.optimizer,
+        scheduler=recipe.scheduler,
         scheduler_interval=cfg.schedule.interval,
         lr=cfg.optimizer.lr,
         lr_factors=plain(cfg.optimizer.lr_factors),
@@ -113,7 +148,11 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
     groups = parameter_groups(probe, lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors))
     made = _try("optimizer.make", optimizer, groups)
     if scheduler is not None:
-        _try("schedule.make", scheduler, made)
+        schedule = _try("schedule.make", scheduler, made)
+        if isinstance(schedule, MultiStepLR):  # which takes anything, and never reaches what is no number
+            require_number("schedule.make.gamma", schedule.gamma, low=0)
+            for milestone in schedule.milestones:
+                require_int("schedule.make.milestones: each", milestone, low=0)
 
 
 def _try_detector(config: Mapping[str, Any]) -> nn.Module | None:
@@ -178,7 +217,8 @@ def restore_detector(checkpoint: Checkpoint, trusted: Any = ()) -> nn.Module:  #
     num_classes = len(checkpoint.category_ids) if chosen is None else chosen
     make_stored = partial(build, config, "model", trust_in(checkpoint, trusted), num_classes=num_classes)
     num_weights = len(checkpoint.weights)
-    with limited_parts(_PARTS_BESIDE + _PARTS_FOR_WEIGHT * num_weights, f"and the file holds {num_weights} weights"):
+    reason = f"and the file holds {counted(num_weights, 'weight')}"
+    with limited_parts(_PARTS_BESIDE + _PARTS_FOR_WEIGHT * num_weights, reason):
         _try_stored(make_stored, checkpoint)
         detector = make_stored()
     if not isinstance(detector, nn.Module):
@@ -205,7 +245,7 @@ def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
     fresh = load_weights(detector, checkpoint, allow_new_classes=True)
     if fresh:
         warnings.warn(
-            f"{len(fresh)} class-head weights of {checkpoint.path} have another size and start fresh: "
+            f"{counted(len(fresh), 'class-head weight')} of {checkpoint.path} of another size, made afresh: "
             f"{', '.join(fresh[:3])}, ...",
             stacklevel=2,
         )

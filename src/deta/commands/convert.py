@@ -12,6 +12,7 @@ from deta.training.checkpoint import DETECTOR_PREFIX, make_metadata, read_checkp
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.tensor_files import save_tensors
 from deta.utils.checks import require_choice
+from deta.utils.wording import counted
 
 
 @reports_errors
@@ -27,7 +28,7 @@ def run(cfg: DictConfig) -> None:
         raise FileNotFoundError(f"target={target}: the folder {target.parent} does not exist")
     is_published = cfg.direction == "from_release"
     num_weights = _from_release(cfg, source, target) if is_published else _to_release(cfg, source, target)
-    print(f"Wrote {num_weights} weights to {target}")
+    print(f"Wrote {counted(num_weights, 'weight')} to {target}")
 
 
 def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from torch import Generator
 
@@ -22,6 +23,7 @@ from deta.drawing.style import draw
 from deta.runs.table import aligned, terminal_width
 from deta.utils.checks import require_int, require_number
 from deta.utils.tables import write_csv
+from deta.utils.wording import counted
 
 _SHOWN = ("positives_per_object", "unmatched_share", "mean_iou", "rescued_share", "shared_share", "shared_iou_other")
 
@@ -59,20 +61,23 @@ def run(cfg: DictConfig) -> None:
     title = f"{base['_target_'].rpartition('.')[2]} on the anchors of {name}"
     draw(partial(laboratory_figure, rows, grid, title=title), folder / "assignment.png")
     print(_table(rows, list(grid)))
-    print(f"\n{len(settings)} rules on {len(annotations)} images in {seconds:.0f} s")
+    print(f"\n{counted(len(settings), 'rule')} on {counted(len(annotations), 'image')} in {seconds:.0f} s")
     print(f"Table and chart lie in {folder.resolve()}")
 
 
 def _grid(cfg: DictConfig) -> dict[str, Sequence[Any]]:
-    """Values of every setting that is swept."""
-    grid = {} if cfg.grid is None else {name: values for name, values in plain(cfg.grid).items() if values is not None}
+    """Values of every setting that is swept; of the default grid those that the rule has."""
+    words = [word.lstrip("+").partition("=")[0] for word in HydraConfig.get().overrides.task]
+    swept = {} if cfg.grid is None else {name: values for name, values in plain(cfg.grid).items() if values is not None}
+    settings = [str(key) for key in cfg.assigner if not str(key).startswith("_")]
+    grid = {name: values for name, values in swept.items() if name in settings or {"grid", f"grid.{name}"} & {*words}}
     for name, values in grid.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"grid.{name} must be a list of values such as [0.5,0.7], or null, got {values!r}")
-        if name not in cfg.assigner:
+        if name not in settings:
             raise ValueError(
-                f"grid.{name} is no setting of {cfg.assigner._target_}: grid=null sweeps nothing, "
-                f"+grid.<setting>=[...] another one of {', '.join(str(key) for key in list(cfg.assigner)[1:])}"
+                f"grid.{name} is no setting of {cfg.assigner._target_}: sweep {', '.join(settings) or 'nothing'} by "
+                "+grid.<setting>=[...], which the YAML of the rule must name"
             )
     return grid
 

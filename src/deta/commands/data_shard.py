@@ -9,6 +9,7 @@ from deta.data.datamodule import CocoDataModule
 from deta.data.streaming.store import below, open_store
 from deta.data.streaming.writer import ShardingReport, ShardWriter
 from deta.utils.checks import require_choice, require_int
+from deta.utils.wording import counted
 
 _MEBIBYTE = 2**20
 
@@ -41,7 +42,7 @@ def _summary(split: str, report: ShardingReport) -> str:
     manifest = report.manifest
     num_kept = len(manifest.shards) - report.num_written
     return (
-        f"{split}: {manifest.num_images} images and {manifest.num_annotations} annotations in "
-        f"{len(manifest.shards)} shards, {manifest.num_bytes / _MEBIBYTE:.1f} MiB, annotations sha256 "
+        f"{split}: {counted(manifest.num_images, 'image')} and {counted(manifest.num_annotations, 'annotation')} in "
+        f"{counted(len(manifest.shards), 'shard')}, {manifest.num_bytes / _MEBIBYTE:.1f} MiB, annotations sha256 "
         f"{manifest.annotations_sha256}; {report.num_written} written, {num_kept} verified and unchanged"
     )

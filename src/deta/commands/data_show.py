@@ -12,6 +12,7 @@ from deta.data.dataset import CocoDataset
 from deta.drawing.boxes import save_picture
 from deta.drawing.sheets import sample_sheet
 from deta.utils.checks import require_choice, require_int
+from deta.utils.wording import counted
 
 
 @reports_errors
@@ -34,7 +35,8 @@ def run(cfg: DictConfig) -> None:
         save_picture(sample_sheet(dataset, chosen, epochs=range(num_epochs)), path)
     if dataset.orientation_report():
         print(dataset.orientation_report())
-    print(f"{len(indices)} images of {len(dataset)} on {len(sheets)} sheets in {folder.resolve()}")
+    drawn = f"{counted(len(indices), 'image')} of {len(dataset)}"
+    print(f"{drawn} on {counted(len(sheets), 'sheet')} in {folder.resolve()}")
 
 
 def _indices(cfg: DictConfig, dataset: CocoDataset, num_images: int) -> list[int]:

@@ -37,15 +37,24 @@ def configured_data(cfg: DictConfig) -> DataRecord | None:
     return DataRecord(found, {str(name): str(path.absolute()) for name, path in files.items()})
 
 
-def require_data(cfg: DictConfig) -> None:
-    """Check that the annotations are there; those of shards and of data modules that are not ours are not looked for.
+def require_data(cfg: DictConfig, splits: Iterable[str] = SPLITS) -> None:
+    """Check that the annotations are there, as far as the configuration names them.
+
+    Those of shards and of data modules that are not ours are not looked for.
+
+    Args:
+        cfg: Of a command that reads data.
+        splits: Which it reads.
 
     Raises:
         FileNotFoundError: A file is missing.
     """
-    if isinstance(cfg.data, DictConfig) and cfg.data.keys() >= _FILES and cfg.data.get("source", "folder") == "folder":
-        for name in SPLITS:
-            require_annotation_file(_annotation_file(cfg.data, name))
+    data = cfg.data
+    if not isinstance(data, DictConfig) or data.get("source") not in (None, "folder") or data.get("root") is None:
+        return
+    for name in splits:
+        if data.get(f"{name}_annotations") is not None:
+            require_annotation_file(_annotation_file(data, name))
 
 
 def require_same_data(cfg: DictConfig, runs: Iterable[Path]) -> None:
@@ -76,7 +85,7 @@ def compare_data(cfg: DictConfig, known: Mapping[Path, DataRecord | None]) -> No
 
 
 def _annotation_file(data: DictConfig, name: str) -> Path:
-    if data.get("source", "folder") != "shards":
+    if data.get("source") != "shards":
         return Path(data.root) / Path(data[f"{name}_annotations"])
     from deta.data.streaming.split import ShardedSplit
     from deta.data.streaming.store import below

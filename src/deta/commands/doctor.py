@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deta.commands.console import reports_errors
 from deta.tracking.environment import device_names, git_state, package_versions
-from deta.utils.cpus import busy_cpus, usable_cpus
+from deta.utils.cpus import usable_cpus
 from deta_kernels import choose_backend, deformable_attention
 
 LEVELS = ((60, 80), (30, 40), (15, 20), (8, 10))
@@ -30,11 +30,9 @@ def run(cfg: DictConfig) -> None:
     state = git_state()
     if state is not None:
         print(f"{'git commit':<18} {state['commit']}{' (modified)' if state['is_modified'] else ''}")
-    usable, busy = usable_cpus(), busy_cpus()
+    usable, load = usable_cpus(), os.getloadavg()[0]
     print(f"{'threads':<18} {torch.get_num_threads()}")
-    print(
-        f"{'CPUs':<18} {usable.number} usable ({usable.limit}) of {os.cpu_count()}, {busy:.1f} busy in the last minute"
-    )
+    print(f"{'CPUs':<18} {usable.number} usable ({usable.limit}) of {os.cpu_count()}, load {load:.1f} of late")
     for name in THREAD_VARIABLES:
         print(f"{name:<18} {os.environ.get(name, 'not set')}")
     for device in device_names():

@@ -19,6 +19,7 @@ from deta.commands.build import (
     trust_in,
 )
 from deta.commands.console import reports_errors
+from deta.commands.datasets import require_data
 from deta.commands.eval_stored import evaluate_stored, write_note
 from deta.commands.reach import far_settings
 from deta.commands.stored import build, section
@@ -46,6 +47,7 @@ def run(cfg: DictConfig) -> None:
         return
     if cfg.nms_thresholds is not None or cfg.top_k is not None:
         raise ValueError("nms_thresholds and top_k sweep stored raw predictions: give --from raw_predictions.npz")
+    require_data(cfg, ["val"])
     checkpoint = read_checkpoint(cfg.ckpt)
     datamodule = _datamodule(cfg, checkpoint)
     module = DetectionModule(

@@ -34,6 +34,7 @@ from deta.models.postprocess import NMS, TopK
 from deta.utils.checks import require_int, require_number
 from deta.utils.files import write_json, write_text
 from deta.utils.tables import write_csv
+from deta.utils.wording import counted
 
 NOTE = "evaluation.json"
 """File beside stored predictions that names the annotation file they belong to."""
@@ -205,8 +206,9 @@ def _sweep(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, rule
 
 def _uncertain(count: int) -> str:
     return (
-        f"In up to {count} images the stored pairs ran out before there were as many detections as allowed: there "
-        "the result may differ from that of the network. deta eval save_raw=true raw_pairs=null stores all."
+        f"In up to {counted(count, 'image')} the stored pairs ran out before there were as many detections as "
+        "allowed: there the result may differ from that of the network. deta eval save_raw=true raw_pairs=null stores "
+        "all."
     )
 
 

@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 _COMMENT = re.compile(r"\s*,?\s*# (.+)")
-_BASE = "# For defaults lists: "
-"""So begins a file which is no choice by itself."""
+_PURPOSE = re.compile(r"# For (defaults lists|deta [a-z ]+): ")
+"""So begins a file which is no choice by itself, or of one command alone."""
 _WIDTH = 44
 """Letters up to the meaning of a key."""
 
@@ -41,7 +41,7 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
             comments |= _comments(text, (default.package or "").replace("_global_", ""))
             head = _head(text) if default.config_path == name else head
     groups = [
-        f"{_aligned(f'  {group}={_text(choice)}')}{', '.join(sorted(_choices(loader, group, roots)))}"
+        f"{_aligned(f'  {group}={_text(choice)}')}{', '.join(sorted(_choices(loader, group, roots, name)))}"
         for group, choice in sorted(_plain(cfg.hydra.runtime.choices).items())
         if not group.startswith("hydra/")
     ]
@@ -50,12 +50,14 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
     return "\n".join(parts)
 
 
-def _choices(loader: ConfigLoader, group: str, roots: Sequence[Path]) -> Iterator[str]:
-    """Names in a group without those on which others are only built."""
+def _choices(loader: ConfigLoader, group: str, roots: Sequence[Path], command: str) -> Iterator[str]:
+    """Names in a group without those on which others are only built, and those of other commands."""
+    own = f"deta {command.replace('_', ' ')}"
     folder = group.partition("@")[0]
     for name in loader.get_group_options(folder, ObjectType.CONFIG):
         path = next((path for root in roots if (path := root / folder / f"{name}.yaml").is_file()), None)
-        if path is None or not path.read_text(encoding="utf-8").startswith(_BASE):
+        purpose = None if path is None else _PURPOSE.match(path.read_text(encoding="utf-8"))
+        if purpose is None or purpose[1] == own:
             yield name
 
 

@@ -23,7 +23,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from deta.commands import slurm
+from deta.commands.console import describe, user_errors
 from deta.commands.finished import continues, nothing_left
+from deta.commands.quoting import shell_line
 from deta.commands.word_trust import remember_words
 from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.runs import preemption
@@ -34,6 +36,8 @@ from deta.runs.folders import find_runs, require_no_other_results
 from deta.runs.state import TAKEN, RunState, RunStatus, has_checkpoint, is_done, mark_failed, read_status, read_statuses
 from deta.runs.table import table, terminal_width
 from deta.utils.checks import require_bool
+from deta.utils.names import shown_lines
+from deta.utils.wording import counted
 
 _SWEEP_CONFIG = "multirun.yaml"
 """Hydra's record of a sweep, in its folder."""
@@ -65,6 +69,8 @@ class TrainLauncher:
             cfg.ckpt = AUTO
         try:
             self._is_dry = require_bool("dry_run", cfg.dry_run)
+            if self._is_dry:
+                _remove_empty(folder)
             if cfg.cluster.submit not in (None, "sbatch"):
                 raise ValueError(f"cluster.submit must be null or sbatch (cluster=sbatch), got {cfg.cluster.submit!r}")
             if not is_sweep and _is_told_finished(cfg, folder):
@@ -75,7 +81,7 @@ class TrainLauncher:
             if cfg.ckpt == AUTO and not _prepare(cfg, folder):
                 return
             _require_data(cfg, folder)
-        except (OSError, ValueError) as error:
+        except user_errors() as error:
             self._refuse(error, is_sweep=is_sweep)
             return
         try:
@@ -90,6 +96,8 @@ class TrainLauncher:
         """
         if self._is_dry:
             self._tell_what_waits()
+            if self._has_failed:
+                sys.exit(1)
             return
         if self._waiting:
             folder = _sweep_folder() or next(iter(self._waiting))
@@ -105,7 +113,7 @@ class TrainLauncher:
             sys.exit(1)
 
     def _tell_what_waits(self) -> None:
-        """Print the options of ``sbatch``, if it is to be asked, and the commands; directories that are empty go."""
+        """Print the options of ``sbatch``, if it is to be asked, and the commands; an empty folder of a sweep goes."""
         statuses = read_statuses(self._waiting)
         for status in statuses:
             if status.state in TAKEN:
@@ -121,10 +129,7 @@ class TrainLauncher:
                 sys.exit(1)
             print("sbatch", shlex.join(options))
         for words in commands.values():
-            print("deta train", shlex.join(words))
-        for run in self._waiting:
-            with suppress(OSError):  # it holds a run, or was never made
-                run.rmdir()
+            print("deta train", shell_line(words))
         sweep = _sweep_folder()
         if sweep is not None and [path.name for path in sweep.glob("*")] == [_SWEEP_CONFIG]:
             (sweep / _SWEEP_CONFIG).unlink()
@@ -140,7 +145,7 @@ class TrainLauncher:
         print(f"\n{table(statuses, folder, width=terminal_width())}")
         others = len(set(find_runs(folder)) - cells)
         if others:
-            print(f"(beside {others} other runs: deta runs folder={folder})")
+            print(f"(beside {counted(others, 'other run')}: deta runs folder={folder})")
         return any(status.state not in TAKEN for status in statuses)
 
     def _wait_for_submission(self, cfg: DictConfig, folder: Path) -> None:
@@ -149,14 +154,17 @@ class TrainLauncher:
             raise ValueError(
                 f"{folder} is done, and jobs leave done runs alone: train it further without cluster=sbatch"
             )
+        status = read_status(folder)
         if not self._is_explicit:
-            _require_same_data(cfg, read_status(folder))
+            _require_same_data(cfg, status)
+        if self._is_explicit or status.state not in TAKEN:
+            import_module("deta.commands.rehearsal").rehearse(cfg)  # late: it imports PyTorch
         self._cluster = _resolved(cfg.cluster)
         self._waiting[folder] = job_words(complete_words(HydraConfig.get()), folder)
 
     def _refuse(self, error: Exception, *, is_sweep: bool) -> None:
         """Say why a run does not start; the other runs of a sweep do."""
-        print(f"deta: {error}", file=sys.stderr)
+        print(f"deta: {shown_lines(describe(error))}", file=sys.stderr)
         self._has_failed = True
         if not is_sweep:
             sys.exit(1)
@@ -215,6 +223,11 @@ class RecordCells(Callback):
 def _is_no_launch(record: logging.LogRecord) -> bool:
     """Hydra's launcher says that it launches jobs here, which are only collected for SLURM."""
     return not record.getMessage().lstrip().startswith("Launching ")
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds a run, or was never made
+        folder.rmdir()
 
 
 def _sweep_folder() -> Path | None:

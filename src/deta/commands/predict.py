@@ -29,6 +29,7 @@ from deta.training.checkpoint import Checkpoint, read_checkpoint
 from deta.training.module import Postprocess
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 from deta.utils.files import without_non_finite, write_text
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ def run(cfg: DictConfig) -> None:
                 path = folder / "pictures" / f"{name}.jpg"
                 _draw(sample, detections, index, checkpoint.category_names, cfg.min_score, path)
     write_text(folder / "predictions.json", json.dumps(without_non_finite(results), allow_nan=False))
-    print(f"{len(results)} detections in {len(paths) - len(report.skipped)} images: {folder / 'predictions.json'}")
+    what = f"{counted(len(results), 'detection')} in {counted(len(paths) - len(report.skipped), 'image')}"
+    print(f"{what}: {folder / 'predictions.json'}")
     if cfg.draw:
         print(f"Annotated pictures: {folder / 'pictures'}")
     print("".join(f"{line}\n" for line in (*report.lines(rules), found.left_out_report()) if line), end="")
@@ -80,10 +82,12 @@ class _Reading:
     def lines(self, rules: ImageRules) -> list[str]:
         lines = []
         if self.skipped:
-            lines.append(f"{len(self.skipped)} images were skipped as unusable: {', '.join(self.skipped)}")
+            images = counted(len(self.skipped), "image was", "images were")
+            lines.append(f"{images} skipped as unusable: {', '.join(self.skipped)}")
         if self.num_oriented:
             frame = "turned upright: boxes and pictures are" if rules.exif == "apply" else "taken as stored: boxes are"
-            lines.append(f"{self.num_oriented} images have an EXIF orientation and were {frame} so (exif={rules.exif})")
+            images = counted(self.num_oriented, "image has", "images have")
+            lines.append(f"{images} an EXIF orientation, {frame} so (exif={rules.exif})")
         return lines
 
 

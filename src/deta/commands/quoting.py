@@ -1,6 +1,7 @@
 """Paths among the words of a command line, quoted so that Hydra takes every letter of them as it is."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,6 +38,8 @@ PATH_KEYS = frozenset(
     }
 )
 """Keys whose value is a file, a folder or an address."""
+SWEEP_WORDS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+"""Words of a command line that sweeps, beside those of a named sweep."""
 _NO_PATHS = ("", "null", "true", "false")
 """Values of these keys that are none, nothing or a choice."""
 _BEFORE_QUOTE = re.compile(r"(\\*)('|$)")
@@ -64,6 +67,19 @@ def quote_paths(words: Iterable[str], *, is_sweep: bool) -> list[str]:
             value with quotes or brackets stays as it is.
     """
     return [_with_quotes(word, is_sweep=is_sweep) for word in words]
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """The words as a shell reads them; paths without the quotes that ``quote_paths`` would give them again."""
+    words = list(words)
+    bare = [_without_quotes(word) for word in words]
+    again = quote_paths(bare, is_sweep=sweeps(words))
+    return shlex.join(short if quoted == word else word for word, short, quoted in zip(words, bare, again, strict=True))
+
+
+def sweeps(words: Iterable[str]) -> bool:
+    """Whether a command line sweeps, by an option or by a named sweep."""
+    return any(word in SWEEP_WORDS or word.startswith("sweep=") for word in words)
 
 
 def gather_training_words(words: Iterable[str], own: Sequence[str]) -> list[str]:
@@ -94,6 +110,11 @@ def _with_quotes(word: str, *, is_sweep: bool) -> str:
         return word
     parts = [part if part in _NO_PATHS else quoted(_expanded(part)) for part in value.split(",")]
     return f"{key}={','.join(parts)}"
+
+
+def _without_quotes(word: str) -> str:
+    key, equals, value = word.partition("=")
+    return f"{key}={unquoted(value)}" if equals and key.lstrip("+") in PATH_KEYS else word
 
 
 def _is_quoted(value: str) -> bool:

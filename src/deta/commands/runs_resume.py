@@ -1,6 +1,5 @@
 """``deta runs resume``: do what is not done of a folder of runs."""
 
-import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from deta.commands.console import reports_errors
 from deta.commands.datasets import require_same_data
 from deta.commands.parts import last_config
+from deta.commands.quoting import shell_line
 from deta.commands.reach import require_near
 from deta.commands.trainings import further_words, run_here, submit
 from deta.commands.trust import Trust, remembered, require_names
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> None:
         if commands and cluster == "sbatch":
             submit(commands, folder, dry_run=True)
         for words in commands.values():
-            print("deta train", shlex.join(words))
+            print("deta train", shell_line(words))
         sys.exit(1 if num_wrong else 0)
     if cluster == "sbatch":
         submit(commands, folder)

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
-from deta.commands.datasets import require_same_data
+from deta.commands.datasets import require_data, require_same_data
+from deta.commands.rehearsal import rehearse
 from deta.commands.word_trust import remember_words
 from deta.commands.words import job_words, search_path_words
 from deta.runs.cells import add_cells
@@ -37,6 +38,8 @@ def run(cfg: DictConfig) -> None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none",))
+    require_data(cfg)
+    rehearse(cfg)
     require_same_data(cfg, sorted(path.parent for path in folder.glob(f"*/{DATA}")))
     search_path = search_path_words(HydraConfig.get())
     words = [str(word) for word in HydraConfig.get().overrides.task]

@@ -14,6 +14,7 @@ from deta.runs.claims import RunTakenError, claim, release
 from deta.runs.state import TAKEN, RunState, RunStatus, mark_queued, read_statuses
 from deta.utils.checks import require_int
 from deta.utils.files import write_text
+from deta.utils.wording import counted
 
 _SECONDS_EARLY = 60
 """SLURM counts in minutes: a limit is rounded up to them, and a warning may be so much too early."""
@@ -53,7 +54,7 @@ def submit(
         job = _submit({run: runs[run] for run in free}, options, folder, max_parallel)
     for index, run in enumerate(free):  # held no longer: the first jobs may be starting
         mark_queued(run, job if len(free) == 1 else f"{job}_{index}")
-    print(f"Submitted job {job}: {len(free)} runs; deta runs folder={folder} shows them")
+    print(f"Submitted job {job}: {counted(len(free), 'run')}; deta runs folder={folder} shows them")
     return job
 
 

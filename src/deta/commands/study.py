@@ -1,6 +1,5 @@
 """``deta study``: plan, check, train, evaluate and collect a declared comparison."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from deta.commands.console import reports_errors
-from deta.commands.datasets import require_same_data
+from deta.commands.console import describe, reports_errors, user_errors
+from deta.commands.datasets import require_data, require_same_data
 from deta.commands.naming import cell_name, effective, known_name
+from deta.commands.quoting import shell_line
 from deta.commands.trainings import compose_training, further_words, run_here, submit
 from deta.commands.word_trust import remember_words
 from deta.commands.words import SEARCH_PATH, job_words, search_path_words
@@ -22,6 +22,7 @@ from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text
 from deta.utils.checks import require_bool, require_choice, require_int
+from deta.utils.wording import counted
 
 ACTIONS = ("run", "plan", "collect")
 OF_THE_STUDY = {"seed": "study.seeds=[0,1]", "name": "study.name=<name>"}
@@ -44,10 +45,17 @@ def run(cfg: DictConfig) -> None:
         _collect(folder, cfg.bootstrap)
         return
     extra = [*search_path_words(HydraConfig.get()), *further_words(cfg, OF_THE_STUDY)]
-    plan = make_plan(_study(cfg), extra, folder)
-    cells, seeds = len(plan.study.cells()), len(plan.study.seeds)
-    print(f"{plan.study.name}: {plan.study.title}\n{cells} cells x {seeds} seeds, and they differ as declared")
-    if cfg.action == "plan" or require_bool("dry_run", cfg.dry_run):
+    study = _study(cfg)
+    composed = compose_cells(study, extra)
+    plan = make_plan(study, composed, extra, folder)
+    cells, seeds = len(composed), len(study.seeds)
+    print(
+        f"{study.name}: {study.title}\n{counted(cells, 'cell')} x {counted(seeds, 'seed')}, and they differ as declared"
+    )
+    is_dry = require_bool("dry_run", cfg.dry_run)
+    if is_dry or cfg.action == "run":
+        _try_cells(study, composed, needs_data=not is_dry and cluster == "none")
+    if is_dry or cfg.action == "plan":
         _show(plan, folder)
         if cluster == "sbatch" and (commands := _missing(plan, folder)):
             submit(commands, folder, dry_run=True)
@@ -66,34 +74,64 @@ def run(cfg: DictConfig) -> None:
     statuses = read_statuses([folder / planned.folder for planned in plan.runs])
     failed = [status for status in statuses if status.state != RunState.DONE]
     if failed:
-        print(f"\n{len(failed)} of {len(plan.runs)} runs are not done:", file=sys.stderr)
+        print(f"\n{len(failed)} of {counted(len(plan.runs), 'run is', 'runs are')} not done:", file=sys.stderr)
         for status in failed:
             print(f"  {status.folder / LOG}: {status.state} {status.message}".rstrip(), file=sys.stderr)
         sys.exit(1)
 
 
-def make_plan(study: Study, extra: Sequence[str] = (), folder: Path | None = None) -> Plan:
-    """Compose every cell, check that they differ as declared, and name the runs.
+def compose_cells(study: Study, extra: Sequence[str] = ()) -> list[DictConfig]:
+    """The configuration of every cell, with the first seed.
 
     Args:
         study: The study.
         extra: Overrides for all of its runs.
-        folder: Where the study lies, if it does already: a run that is there keeps its name.
 
     Raises:
-        ValueError: The cells differ otherwise.
+        ValueError: The cells differ otherwise than declared.
     """
-    cells = study.cells()
-    composed = [compose_training(study.words(factors, study.seeds[0], extra)) for factors in cells]
+    composed = [compose_training(study.words(factors, study.seeds[0], extra)) for factors in study.cells()]
     check_cells(study, [effective(config) for config in composed])
+    return composed
+
+
+def make_plan(
+    study: Study, composed: Sequence[DictConfig], extra: Sequence[str] = (), folder: Path | None = None
+) -> Plan:
+    """Name the runs of a study.
+
+    Args:
+        study: The study.
+        composed: ``compose_cells`` of it.
+        extra: Overrides for all of its runs.
+        folder: Where the study lies, if it does already: a run that is there keeps its name.
+    """
     runs = []
-    for factors, config in zip(cells, composed, strict=True):
+    for factors, config in zip(study.cells(), composed, strict=True):
         for seed in study.seeds:
             config.seed = seed
             words = tuple(study.words(factors, seed, extra))
             name = cell_name(factors, config)
             runs.append(PlannedRun(name if folder is None else known_name(folder, name), factors, seed, words))
     return Plan(study, tuple(runs))
+
+
+def _try_cells(study: Study, composed: Sequence[DictConfig], *, needs_data: bool) -> None:
+    """Find a wrong value of the last cell, and with ``needs_data`` missing annotations, before the first one trains.
+
+    Raises:
+        ValueError: A cell has a wrong value.
+        FileNotFoundError: There are no annotations.
+    """
+    from deta.commands.rehearsal import rehearse  # late: it imports PyTorch
+
+    for factors, config in zip(study.cells(), composed, strict=True):
+        if needs_data:
+            require_data(config)
+        try:
+            rehearse(config)
+        except user_errors() as error:
+            raise ValueError(f"{describe_cell(factors)}: {describe(error)}") from error
 
 
 def _study(cfg: DictConfig) -> Study:
@@ -104,7 +142,7 @@ def _study(cfg: DictConfig) -> Study:
 def _show(plan: Plan, folder: Path) -> None:
     for planned in plan.runs:
         print(f"\n{_describe(planned)}: {read_status(folder / planned.folder).state}")
-        print("  deta train", shlex.join(job_words(list(planned.words), folder / planned.folder)))
+        print("  deta train", shell_line(job_words(planned.words, folder / planned.folder)))
 
 
 def _submit(plan: Plan, folder: Path) -> None:
@@ -138,7 +176,7 @@ def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> N
     names = {folder / planned.folder: _describe(planned) for planned in plan.runs}
     skipped = len(plan.runs) - len(commands)
     if skipped:
-        print(f"{skipped} of {len(plan.runs)} runs are done or under way")
+        print(f"{skipped} of {counted(len(plan.runs), 'run is', 'runs are')} done or under way")
     ended = run_here(commands, parallel=parallel, threads=threads, log=LOG)
     for number, each in enumerate(ended, start=skipped + 1):
         status = read_status(each.folder)

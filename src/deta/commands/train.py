@@ -9,7 +9,6 @@ import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,6 +43,8 @@ from deta.training.processes import (
 )
 from deta.training.ranks import ElsewhereError, mark_rank_failed, root_cause
 from deta.utils.checks import require_bool, require_int, require_number
+from deta.utils.cpus import cpu_times
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,6 @@ def run(cfg: DictConfig) -> None:
     if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         release(folder)
         raise FileExistsError(f"{folder} holds a run already: continue it with ckpt={folder}, or name another folder")
-    tell_threads()
     try:
         mark_running(folder)
         _require_no_signal()
@@ -91,7 +91,7 @@ def run(cfg: DictConfig) -> None:
         raise
     epoch = read_progress(folder / "metrics.jsonl").metric_epoch
     scores = {} if module.scores is None else {"scores_epoch": epoch, **module.scores.metrics}
-    _report(module, folder, f"after epoch {epoch or 'unknown'} of {trainer.current_epoch}")
+    _report(module, folder, trainer, epoch)
     require_held(folder)
     data = read_data(folder)
     known = {} if data is None else {"data": data.to_dict()}
@@ -122,13 +122,16 @@ def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None
 
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
+    start = cpu_times()
     is_compiled = require_bool("compile", cfg.compile)
     if is_compiled:
         _require_compilers(trainer)
     selections = make_selections(cfg)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
     module = make_module(cfg, datamodule)
-    _tell_size(module)
+    if trainer.is_global_zero:
+        tell_threads(start)
+        _tell_size(module)
     if resume_path is not None:
         _require_own_weights(cfg)
     elif cfg.weights is not None:
@@ -152,7 +155,6 @@ def _known_data(folder: Path, resume_path: Path) -> dict[Path, DataRecord | None
     return known or {resume_path: read_stored_data(resume_path)}
 
 
-@rank_zero_only
 def _tell_size(module: DetectionModule) -> None:
     sizes = [(weight.numel(), weight.requires_grad) for weight in module.detector.parameters()]
     trained = sum(size for size, is_trained in sizes if is_trained)
@@ -200,12 +202,7 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     """The trainer with its callbacks, ``further`` among them, and loggers; a null entry of either group is left out."""
     check_trainer_options(plain(cfg.trainer))
     _warn_of_epochs_without_validation(cfg.trainer.max_epochs, cfg.trainer.check_val_every_n_epoch)
-    nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
-    if "best" in nodes and nodes["best"].get("filename") != "best":
-        raise ValueError("callbacks.best.filename must be best: eval, predict and weights= look for best.ckpt in a run")
-    if not cfg.trainer.enable_progress_bar:
-        nodes.pop("progress", None)
-    callbacks = [*further, *(make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes)]
+    callbacks = [*further, *make_callbacks(cfg)]
     loggers = [make(node) for node in cfg.logger.values() if node is not None]
     environment = choose_environment(devices=plain(cfg.trainer).get("devices"), num_nodes=cfg.trainer.num_nodes)
     arguments = cfg.trainer.copy()
@@ -225,6 +222,20 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     return trainer
 
 
+def make_callbacks(cfg: DictConfig) -> list[pl.Callback]:
+    """Those of the configuration; a null entry is left out.
+
+    Raises:
+        ValueError: One is no callback, or would hide the best checkpoint from other commands.
+    """
+    nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
+    if "best" in nodes and nodes["best"].get("filename") != "best":
+        raise ValueError("callbacks.best.filename must be best: eval, predict and weights= look for best.ckpt in a run")
+    if not cfg.trainer.enable_progress_bar:
+        nodes.pop("progress", None)
+    return [make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes]
+
+
 def _require_processes(trainer: pl.Trainer) -> None:
     """A run of a sweep in this process cannot start further ranks: they would start the sweep again."""
     if HydraConfig.get().mode == RunMode.MULTIRUN and starts_own_ranks(trainer):
@@ -238,20 +249,31 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
     rest = max_epochs % interval if max_epochs > 0 else 0
     if rest:
         _log.warning(
-            "The last %d of %d epochs are not evaluated: trainer.check_val_every_n_epoch=%d; 1 evaluates every epoch",
+            "The last %d of %s not evaluated: trainer.check_val_every_n_epoch=%d; 1 evaluates every epoch",
             rest,
-            max_epochs,
+            counted(max_epochs, "epoch is", "epochs are"),
             interval,
         )
 
 
-def _report(module: DetectionModule, folder: Path, when: str) -> None:
+def _report(module: DetectionModule, folder: Path, trainer: pl.Trainer, epoch: int | None) -> None:
+    """Print the scores and after which epoch they were, or why there are none, and where what lies."""
     figures = write_run_figures(folder)
-    if module.scores is not None:
-        print(f"\nScores {when}:\n{module.scores.table}\n")
+    if module.scores is None:
+        print(f"\nNo scores: {_why_not_evaluated(trainer)}\n")
+    else:
+        print(f"\nScores after epoch {epoch or 'unknown'} of {trainer.current_epoch}:\n{module.scores.table}\n")
     print(f"Run directory: {folder.resolve()}")
     for name in ("config.yaml", "metrics.csv", "classes.csv", "checkpoints", "pictures"):
         if (folder / name).exists():
             print(f"  {folder / name}")
     for path in figures:
         print(f"  {path}")
+
+
+def _why_not_evaluated(trainer: pl.Trainer) -> str:
+    interval, epochs = trainer.check_val_every_n_epoch, trainer.current_epoch
+    ended = f"the run ended after {counted(epochs, 'epoch')}"
+    if interval is not None and epochs < interval:
+        return f"not evaluated, since trainer.check_val_every_n_epoch={interval} and {ended}"
+    return f"{ended} without a validation (trainer.limit_val_batches={trainer.limit_val_batches})"

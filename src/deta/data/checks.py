@@ -18,6 +18,7 @@ from deta.data.images import DecodedImage, ImageRules, decode_image
 from deta.data.problems import Problems
 from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
 from deta.utils.files import write_text
+from deta.utils.wording import counted
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class DatasetReport:
         lines = [str(self.annotation_file)]
         if self.annotations is not None:
             lines.append(f"  {self.annotations.summary()}")
-            lines.append(f"  {self.num_decoded} images decoded")
+            lines.append(f"  {counted(self.num_decoded, 'image')} decoded")
             lines.append(f"  objects by size: {_counts(self.objects_per_size)}")
             lines.append(f"  objects by class: {_counts(self.objects_per_class)}")
         lines += [f"  warning: {line}" for line in self.warnings]

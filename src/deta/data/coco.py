@@ -14,6 +14,7 @@ from deta.data.coco_json import CocoFile, read_coco_file
 from deta.data.doubts import box_doubts
 from deta.data.image_rows import Layout, Ragged, offsets_of
 from deta.data.problems import MAX_EXAMPLES
+from deta.utils.wording import counted
 
 _ROUNDING = 0.011
 """COCO rounds boxes to 0.01 px, so a box may leave its image by that much without being wrong."""
@@ -57,18 +58,18 @@ class AnnotationReport:
     def summary(self) -> str:
         """One line: the sizes, then every repair that was made."""
         parts = [
-            f"{self.num_images} images ({self.num_images_without_objects} without objects)",
-            f"{self.num_annotations} annotations ({self.num_crowds} crowds)",
+            f"{counted(self.num_images, 'image')} ({self.num_images_without_objects} without objects)",
+            f"{counted(self.num_annotations, 'annotation')} ({counted(self.num_crowds, 'crowd')})",
         ]
         dropped = f" (annotations {', '.join(map(str, self.dropped_ids))}{self._more()})"
         repairs = (
-            (self.num_missing_area, "without area: width times height taken"),
+            (self.num_missing_area, "without an area: width times height taken"),
             (self.num_missing_iscrowd, "without iscrowd: 0 taken"),
-            (self.num_clipped, "boxes clipped to their image"),
-            (self.num_dropped_empty, "boxes without area left out"),
-            (self.num_dropped_outside, "boxes outside their image left out"),
+            (self.num_clipped, "clipped to their image"),
+            (self.num_dropped_empty, "without area left out"),
+            (self.num_dropped_outside, "outside their image left out"),
         )
-        parts += [f"{count} {what}" for count, what in repairs if count]
+        parts += [f"{counted(count, 'box', 'boxes')} {what}" for count, what in repairs if count]
         return ", ".join(parts) + (dropped if self.dropped_ids else "")
 
     def _more(self) -> str:

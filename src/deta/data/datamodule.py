@@ -23,6 +23,7 @@ from deta.data.sources import FolderSplit, Split
 from deta.data.streaming.split import sharded_splits
 from deta.data.transforms import Transform
 from deta.utils.checks import require_bool, require_callable, require_choice, require_int, require_number
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -265,12 +266,12 @@ class CocoDataModule(LightningDataModule):
             groups=self._shuffle_groups(),
             repeat_factors=None if threshold is None else repeat_factors(annotations, threshold),
         )
-        self._say(f"{len(sampler) * num_ranks} training images in an epoch, of {len(annotations)} different ones")
+        seen = counted(len(sampler) * num_ranks, "training image")
+        self._say(f"{seen} in an epoch, of {len(annotations)} different ones")
         if sampler.num_left_out:
-            self._say(
-                f"{sampler.num_left_out} images are left out of every epoch, each time others: too few for another "
-                f"batch of {self._batch_size} images on {num_ranks} ranks (data.batch_size)"
-            )
+            images = counted(sampler.num_left_out, "image is", "images are")
+            need = f"another batch of {self._batch_size} on {counted(num_ranks, 'rank')} (data.batch_size)"
+            self._say(f"{images} left out of every epoch, each time others: too few for {need}")
         return TrainLoader(
             dataset=self.train_dataset,
             sampler=sampler,
@@ -288,10 +289,8 @@ class CocoDataModule(LightningDataModule):
         """
         rank, num_ranks = self._rank_and_ranks()
         if len(self.val_dataset) < num_ranks:
-            raise ValueError(
-                f"{self.val_annotations} has {len(self.val_dataset)} images, fewer than the {num_ranks} processes "
-                "that evaluate: use fewer devices"
-            )
+            images = counted(len(self.val_dataset), "image")
+            raise ValueError(f"{self.val_annotations} has {images} for {num_ranks} processes: use fewer devices")
         return EvalLoader(
             dataset=self.val_dataset,
             sampler=EvalSampler(num_samples=len(self.val_dataset), rank=rank, num_ranks=num_ranks),
@@ -318,7 +317,8 @@ class CocoDataModule(LightningDataModule):
         skipped = [] if self._train_dataset is None else self._train_dataset.bad_images()
         if skipped:
             shown = ", ".join(skipped[:MAX_EXAMPLES])
-            _log.warning("%d training images were skipped as unusable: %s", len(skipped), shown)
+            images = counted(len(skipped), "training image was", "training images were")
+            _log.warning("%s skipped as unusable: %s", images, shown)
 
     def state_dict(self) -> dict[str, Any]:
         """The category list, so that a checkpoint says what its class indexes mean, and ``exif``."""
@@ -350,10 +350,10 @@ class CocoDataModule(LightningDataModule):
         chosen = np.arange(len(annotations))
         if not self._keep_empty_images:
             chosen = chosen[annotations.num_objects() > 0]
-            self._say(f"{len(annotations) - len(chosen)} images without objects left out of training")
+            self._say(f"{counted(len(annotations) - len(chosen), 'image')} without objects left out of training")
         if self._limit_train_images is not None:
             chosen = chosen[: self._limit_train_images]
-            self._say(f"training on the first {len(chosen)} images only")
+            self._say(f"training on the first {counted(len(chosen), 'image')} only")
         return annotations if len(chosen) == len(annotations) else annotations.select(chosen)
 
     def _dataset(

@@ -16,6 +16,7 @@ from deta.data.sample import Sample, SampleKey
 from deta.data.sources import ImageSource
 from deta.data.transforms import Transform
 from deta.utils.checks import require_choice, require_int, require_number
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -109,9 +110,8 @@ class CocoDataset(Dataset[Sample]):
         parts = [f"{counts.get('applied', 0)} applied", f"{counts.get('ignored', 0)} ignored"]
         if "undecided" in counts:
             parts.append(f"{counts['undecided']} ignored although the annotated size fits both ways")
-        return (
-            f"{sum(counts.values())} images have an EXIF orientation: {', '.join(parts)} (data.exif={self._rules.exif})"
-        )
+        images = counted(sum(counts.values()), "image has", "images have")
+        return f"{images} an EXIF orientation: {', '.join(parts)} (data.exif={self._rules.exif})"
 
     def _read_usable(self, index: int) -> tuple[int, Tensor]:
         while True:
@@ -146,7 +146,7 @@ class CocoDataset(Dataset[Sample]):
         if num_bad > self._max_bad_fraction * len(self) or num_bad == len(self):
             names = ", ".join(self.bad_images()[:MAX_EXAMPLES])
             raise ImageError(
-                f"{num_bad} of {len(self)} images cannot be used ({names}), more than "
+                f"{num_bad} of {counted(len(self), 'image')} cannot be used ({names}), more than "
                 f"data.max_bad_fraction={self._max_bad_fraction} allows; the last: {error}"
             ) from error
 

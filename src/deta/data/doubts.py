@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from deta.utils.wording import counted
+
 _TOLERANCE = 1.0
 """Pixels that a sound box may reach beyond its image, by rounding."""
 _NEARLY_ALL = 0.99
@@ -38,8 +40,8 @@ def _unit_doubt(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> str:
     num, num_small = len(boxes), int((np.abs(boxes).max(axis=1) <= 1).sum())
     if num_small:
         return (
-            f"{num_small} of {num} boxes have no number above 1: they look normalised by the size of the image, "
-            "boxes must be in pixels"
+            f"{num_small} of {counted(num, 'box has', 'boxes have')} no number above 1: they look normalised by the "
+            "size of the image, boxes must be in pixels"
         )
     if num >= _FEWEST_PER_CENT and (boxes[:, :2] + boxes[:, 2:]).max() <= 100 and sizes.min() >= 200:
         return f"all {num} boxes lie within 0..100 in larger images: they look like per cent, boxes must be in pixels"
@@ -49,7 +51,7 @@ def _unit_doubt(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> str:
 def _form_doubt(boxes: NDArray[np.float64], sizes: NDArray[np.float64], areas: NDArray[np.float64]) -> str:
     start, second, width_height = boxes[:, :2], boxes[:, 2:], sizes[:, ::-1]
     num, num_beyond = len(boxes), int((~_fits(start, start + second, width_height)).sum())
-    beyond = f"{num_beyond} of {num} boxes reach beyond their image"
+    beyond = f"{num_beyond} of {counted(num, 'box reaches', 'boxes reach')} beyond their image"
     could_be_corners = _nearly_all((second > start).all(axis=1) & _fits(start, second, width_height))
     span = (second - start).clip(min=0).prod(axis=1)
     tells_corners = _nearly_all(np.isclose(areas, span, rtol=0.01)) and not _nearly_all(
@@ -74,9 +76,10 @@ def _area_doubts(boxes: NDArray[np.float64], areas: NDArray[np.float64]) -> tupl
     own = boxes[:, 2:].prod(axis=1)
     num_large = int((areas > np.minimum(_EXCESS * (boxes[:, 2:] + 1).prod(axis=1), _EXCESS_ROUNDED * own)).sum())
     num_zero = int((areas == 0).sum())
+    large, zero = (counted(number, "annotation has", "annotations have") for number in (num_large, num_zero))
     return (
-        f"{num_large} annotations have an area of more than {_EXCESS} times their box" if num_large else "",
-        f"{num_zero} annotations have the area 0 but a box with one: they count as small" if num_zero else "",
+        f"{large} an area of more than {_EXCESS} times their box" if num_large else "",
+        f"{zero} the area 0 but a box with one: counted as small" if num_zero else "",
     )
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from deta.data.coco import CocoAnnotations
 from deta.data.problems import MAX_EXAMPLES
+from deta.utils.wording import counted
 
 
 def path_inside(folder: Path, name: str, *, follow_links: bool = False) -> Path:
@@ -51,7 +52,7 @@ def require_files(annotations: CocoAnnotations, image_folder: Path) -> None:
     if missing:
         shown = ", ".join(with_similar(image_folder, name) for name in missing[:MAX_EXAMPLES])
         raise FileNotFoundError(
-            f"{len(missing)} of {len(annotations)} images do not exist in {image_folder}: "
+            f"{len(missing)} of {counted(len(annotations), 'image does', 'images do')} not exist in {image_folder}: "
             f"{shown}{' ...' if len(missing) > MAX_EXAMPLES else ''}"
         )
 

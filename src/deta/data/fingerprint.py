@@ -15,6 +15,7 @@ from deta.data.coco_json import CocoFile, read_coco_file
 from deta.data.image_rows import Layout
 from deta.data.shapes_recipe import ShapesRecipe
 from deta.utils.files import write_json
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +45,9 @@ class DataFingerprint:
     num_classes: int
 
     def __str__(self) -> str:
-        boxes = "" if self.num_boxes is None else f"{self.num_boxes} boxes, "
-        return (
-            f"{self.annotations} ({self.num_images} images, {boxes}{self.num_classes} classes, "
-            f"digest {self.digest[:8]})"
-        )
+        boxes = [] if self.num_boxes is None else [counted(self.num_boxes, "box", "boxes")]
+        counts = [counted(self.num_images, "image"), *boxes, counted(self.num_classes, "class", "classes")]
+        return f"{self.annotations} ({', '.join(counts)}, digest {self.digest[:8]})"
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields, as JSON can hold them."""

@@ -12,6 +12,7 @@ from PIL import Image
 from deta.data.decoding import FORMATS, is_image
 from deta.data.files import path_inside, with_similar
 from deta.data.problems import MAX_EXAMPLES
+from deta.utils.wording import counted
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class FoundImages:
             return ""
         shown = ", ".join(map(str, self.left_out[:MAX_EXAMPLES]))
         more = " ..." if len(self.left_out) > MAX_EXAMPLES else ""
-        return f"{len(self.left_out)} files were left out, which are no images or lie elsewhere: {shown}{more}"
+        files = counted(len(self.left_out), "file was", "files were")
+        return f"{files} left out, as no image or as lying elsewhere: {shown}{more}"
 
 
 def find_images(source: object) -> FoundImages:

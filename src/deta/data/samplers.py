@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 
 from deta.data.sample import SampleKey
 from deta.utils.checks import require_int
+from deta.utils.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +85,8 @@ class TrainSampler(Sampler[SampleKey]):
         self._global_batch = batch_size * num_ranks
         if self._order_size < self._global_batch:
             raise ValueError(
-                f"a training step takes {self._global_batch} images (data.batch_size {batch_size} on "
-                f"{num_ranks} ranks), but there are only {self._order_size}; make data.batch_size smaller"
+                f"a training step takes {counted(self._global_batch, 'image')} (data.batch_size {batch_size} on "
+                f"{counted(num_ranks, 'rank')}), but the data have {self._order_size}; make data.batch_size smaller"
             )
         self._epoch_size = self._order_size // self._global_batch * self._global_batch
         self._groups = groups

@@ -8,6 +8,7 @@ from torchvision.ops import box_convert
 
 from deta.drawing.boxes import draw_boxes, unpadded
 from deta.structures import Batch, Matches, Prediction
+from deta.utils.wording import counted
 
 
 def draw_assigned(
@@ -40,5 +41,5 @@ def draw_assigned(
         torch.cat((torch.arange(len(objects), device=owner.device), owner)),
         names=[f"{names[label]}: {number}" for label, number in zip(labels, numbers, strict=True)],
         is_named=torch.arange(len(boxes)) < len(objects),
-        title=f"{title} ({len(owner)} boxes)",
+        title=f"{title} ({counted(len(owner), 'box', 'boxes')})",
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 from deta.data.dataset import CocoDataset
 from deta.data.sample import Sample, SampleKey
 from deta.drawing.boxes import contact_sheet, draw_boxes
+from deta.utils.wording import counted
 
 _CELL_WIDTH = 480
 
@@ -34,7 +35,7 @@ def sample_sheet(dataset: CocoDataset, indices: Sequence[int], *, epochs: Sequen
 
 def _draw(sample: Sample, names: Sequence[str], title: str) -> Tensor:
     height, width = sample.size
-    objects = "1 object" if len(sample.boxes) == 1 else f"{len(sample.boxes)} objects"
+    objects = counted(len(sample.boxes), "object")
     return draw_boxes(
         sample.image,
         sample.boxes,

@@ -23,6 +23,7 @@ from deta.drawing.style import (
 )
 from deta.evaluation.breakdown import RECALLS, Part
 from deta.evaluation.errors import ErrorAnalysis
+from deta.utils.wording import counted
 
 _ERROR_COLOURS = (PURPLE, ORANGE, RED, SKY, BLUE, GREEN)
 _MAX_CATEGORIES = 80
@@ -66,7 +67,7 @@ def size_figure(parts: Sequence[Part]) -> Figure:
         bars = axes.bar(places, np.nan_to_num(values), width=0.18, color=colour, label=name)
         texts = ["-" if math.isnan(value) else f"{value:.2f}" for value in values]
         axes.bar_label(bars, texts, fontsize=7, padding=1)
-    axes.set_xticks(range(len(parts)), [f"{part.name}\n{part.num_objects} objects" for part in parts])
+    axes.set_xticks(range(len(parts)), [f"{part.name}\n{counted(part.num_objects, 'object')}" for part in parts])
     axes.set_ylim(0, 1.05)
     axes.grid(visible=False, axis="x")
     axes.legend(frameon=False, fontsize=9, ncols=4, loc="upper right")
@@ -129,7 +130,7 @@ def sweep_figure(rows: Sequence[Mapping[str, object]]) -> Figure:
             found = {_threshold(row): row[name] for row in rows if int(str(row["top_k"])) == limit}
             values = [math.nan if found[key] is None else float(str(found[key])) for key in sorted(found)]
             places = [thresholds.index(key) for key in sorted(found)]
-            axes.plot(places, values, color=colour, marker="o", markersize=4, label=f"{limit} detections")
+            axes.plot(places, values, color=colour, marker="o", markersize=4, label=counted(limit, "detection"))
         axes.set_xticks(range(len(thresholds)), ["off" if math.isinf(t) else f"{t:g}" for t in thresholds])
         axes.margins(y=0.15)
         axes.legend(frameon=False, fontsize=9, labelcolor=GREY)

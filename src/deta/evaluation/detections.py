@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deta.structures import Detections
+from deta.utils.wording import counted
 
 _NUM_NAMED = 5
 """Ids that an error message names before it says "and more"."""
@@ -137,7 +138,7 @@ class FlatDetections:
             images = np.unique(self.row_image_ids()[is_bad])
             raise ValueError(
                 f"detections must have finite boxes and scores, {np.count_nonzero(is_bad)} of {len(is_bad)} "
-                f"are not, in {len(images)} images, ids {name_some(images)}; the model has probably diverged"
+                f"are not, in {counted(len(images), 'image')}, ids {name_some(images)}; the model has probably diverged"
             )
 
     def to_categories(self, category_ids: Sequence[int | None]) -> CocoDetections:

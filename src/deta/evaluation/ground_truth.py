@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deta.data.coco_json import read_coco_file
 from deta.data.image_rows import NEGATIVE, NOT_EXHAUSTIVE, Layout, Ragged
+from deta.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ def read_ground_truth(path: Path, *, layout: Layout = "coco") -> GroundTruth:
         (objects.num_missing_area, "area, width times height"),
     ):
         if count:
-            logger.info("%s: %d annotations have no %s is taken", path, count, what)
+            logger.info("%s: %s no %s is taken", path, counted(count, "annotation has", "annotations have"), what)
     image_ids = np.array(images.ids, dtype=np.int64)
     order = np.argsort(image_ids)
     category_ids = np.array(categories.ids, dtype=np.int64)

@@ -19,6 +19,7 @@ from deta.evaluation.result import CocoResult
 from deta.evaluation.rules import CocoRules, Result, Rules
 from deta.structures import Detections
 from deta.utils.checks import require_bool, require_int
+from deta.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -226,8 +227,8 @@ def _check_categories(category_ids: Sequence[int | None], ground_truth: GroundTr
     ]
     if left:
         logger.warning(
-            "%d categories of %s belong to no class of the model, their objects count as missed: %s",
-            len(left),
+            "%s of %s without a class of the model, whose objects count as missed: %s",
+            counted(len(left), "category", "categories"),
             ground_truth.path,
             ", ".join(left[:5]),
         )

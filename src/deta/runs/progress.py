@@ -1,10 +1,11 @@
 """How far a run is: what it has logged, and what its checkpoint holds; nothing here needs PyTorch."""
 
-import json
 import pickletools
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from deta.utils.files import load_numbers
 
 _BYTES_OF_HEAD = 4096
 """The number of steps stands among the first entries of a checkpoint."""
@@ -40,22 +41,23 @@ def read_progress(path: Path) -> Progress:
                 if not line.endswith(b"}\n"):
                     break  # being written, or left by a killed process
                 if b'"train/loss"' in line or b'"val/AP"' in line:
-                    row = json.loads(line)
+                    row = load_numbers(line)
                     step = int(row["step"]) + 1
                     if "val/AP" in row:
-                        metric, epoch = row["val/AP"], row.get("epoch")
+                        metric = row["val/AP"]
+                        epoch = None if row.get("epoch") is None else int(row["epoch"]) + 1
     except FileNotFoundError:
         return Progress()
     except OSError as error:
         return Progress(damage=str(error))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         damage = f"{path.name} is damaged in line {number}"
     else:
         damage = ""
     return Progress(
         step=step,
         metric=metric if isinstance(metric, (int, float)) else None,
-        metric_epoch=int(epoch) + 1 if isinstance(epoch, (int, float)) else None,
+        metric_epoch=epoch,
         damage=damage,
     )
 

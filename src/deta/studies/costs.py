@@ -1,12 +1,13 @@
 """What a run took, told by its directory."""
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deta.studies.results import Cost
 from deta.utils.files import read_json
+from deta.utils.wording import counted
 
 
 def read_environments(folder: Path) -> list[dict[str, Any]]:
@@ -27,7 +28,7 @@ def read_environments(folder: Path) -> list[dict[str, Any]]:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Cost | None:
@@ -84,6 +85,6 @@ def _devices(environment: Mapping[str, Any], trainer: Mapping[str, Any]) -> tupl
     asked = trainer.get("devices", "auto")
     if trainer.get("accelerator", "auto") == "cpu" or not gpus:
         threads = environment.get("num_threads")
-        return (names[0] if threads is None else f"{names[0]}, {threads} threads"), 1
+        return (names[0] if threads is None else f"{names[0]}, {counted(threads, 'thread')}"), 1
     count = len(gpus) if asked in ("auto", -1, "-1") else len(asked) if isinstance(asked, list) else int(str(asked))
     return gpus[0].partition(": ")[2], count * int(str(trainer.get("num_nodes", 1)))

@@ -10,6 +10,7 @@ from deta.studies.lint import undeclared_differences
 from deta.studies.plan import Factors, Study, describe_cell
 from deta.studies.records import Record
 from deta.studies.settings import differences
+from deta.utils.wording import counted
 
 SEEDS = ("seed", "data.seed")
 """Keys in which the runs of a cell differ."""
@@ -28,12 +29,13 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
     for name in study.postprocess:
         unscored = sum(record.run.is_done and name not in record.run.scores for record in records)
         if unscored:
-            yield f"{unscored} runs are not evaluated under {name}; deta study evaluates them"
+            yield f"{counted(unscored, 'run is', 'runs are')} not evaluated under {name}; deta study evaluates them"
     yield from different_settings(study, groups)
     yield from different_data(records)
     yield from different_machines(records)
     if len(study.seeds) < 3:
-        yield f"{len(study.seeds)} seeds say little: an interval over two is wide, and over one there is none"
+        few = counted(len(study.seeds), "seed says", "seeds say")
+        yield f"{few} little: an interval over two is wide, and over one there is none"
 
 
 def missing_runs(records: Sequence[Record]) -> Iterator[str]:
@@ -56,7 +58,7 @@ def unmatched_evaluations(records: Iterable[Record]) -> Iterator[str]:
     """A note if runs were evaluated by rules that know no matches by image, as those of LVIS."""
     unmatched = sum(any(not each.has_matches for each in record.evaluations.values()) for record in records)
     if unmatched:
-        yield f"{unmatched} runs are not evaluated by COCO's rules: they have no interval over images"
+        yield f"{counted(unmatched, 'run is', 'runs are')} not evaluated by COCO's rules: no interval over images"
 
 
 def runs_with_other_data(records: Sequence[Record]) -> set[Path]:
@@ -73,7 +75,8 @@ def different_data(records: Iterable[Record]) -> Iterator[str]:
         named = " | ".join(map(str, known.values()))
         yield f"the runs were trained with {len(known)} different data sets, which are not compared: {named}"
     if known and None in found:
-        yield f"{found.count(None)} runs have no record of their data, which may be others than those of the rest"
+        runs = counted(found.count(None), "run has", "runs have")
+        yield f"{runs} no record of the data, which may be others than those of the rest"
 
 
 def different_machines(records: Iterable[Record]) -> Iterator[str]:

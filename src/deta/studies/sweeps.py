@@ -13,6 +13,7 @@ from deta.studies.notes import damaged_files, different_data, different_machines
 from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis
 from deta.studies.settings import ABSENT, is_below, leaves
+from deta.utils.wording import counted
 
 DATA_SET = "data_set"
 """Name of the axis of runs that were trained with different data."""
@@ -75,12 +76,10 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
         factors = {axis.name: _level(settings, axis) for axis in axes}
         runs = tuple(replace(record, run=replace(record.run, factors=factors)) for record in group)
         named.append((factors, str(group[0].postprocess), tuple(sorted(runs, key=lambda record: record.run.seed))))
-    left_out = {
-        "trials were ended early by the pruner and are left out": len(paths) - len(whole),
-        "runs have not started and are left out": len(records) - len(known),
-    }
+    num_pruned, num_waiting = len(paths) - len(whole), len(records) - len(known)
     all_runs = [record for _, _, runs in named for record in runs]
-    notes = [f"{count} {what}" for what, count in left_out.items() if count]
+    notes = [f"{counted(num_pruned, 'trial')} left out, ended early by the pruner"] if num_pruned else []
+    notes += [f"{counted(num_waiting, 'run')} left out, not started"] if num_waiting else []
     notes += [*missing_runs(all_runs), *damaged_files(records), *different_machines(all_runs)]
     beyond = [*_also_different(axes, [_settings(group[0]) for group in groups]), *different_data(all_runs)]
     return Sweep(axes, tuple(named), tuple(notes), tuple(beyond))

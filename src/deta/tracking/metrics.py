@@ -15,7 +15,7 @@ import msgspec
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from deta.utils.files import named
+from deta.utils.files import load_numbers, named
 from deta.utils.tables import write_csv
 
 _log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(msgspec.convert(json.loads(line), dict[str, int | float | None]))
+            rows.append(msgspec.convert(load_numbers(line), dict[str, int | float | None]))
         except (ValueError, RecursionError, msgspec.ValidationError) as error:
             if number == len(lines):
                 break

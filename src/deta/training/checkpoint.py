@@ -18,6 +18,7 @@ from deta.training.module import CHECKPOINT_KEY
 from deta.training.optim import PARAMETER_NAMES
 from deta.training.tensor_files import save_tensors
 from deta.utils.torch_file import read_torch_file
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -324,4 +325,4 @@ def require_fitting_weights(
 def _require_none(checkpoint: Checkpoint, what: str, names: list[str]) -> None:
     if names:
         some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise ValueError(f"{checkpoint.path} does not fit the model: {len(names)} weights {what}: {some}")
+        raise ValueError(f"{checkpoint.path} does not fit the model: {counted(len(names), 'weight')} {what}: {some}")

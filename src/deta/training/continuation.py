@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from deta.models.weights import require_fit
 from deta.training.optim import PARAMETER_NAMES
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +74,7 @@ def continue_optimization(
         states = states if needed and is_enough else {}
     new = [name for name in own if name not in names]
     if new:
-        _warn(
-            f"{len(new)} parameters were not trained before and start without a state of the optimizer: {new[0]}, ..."
-        )
+        _warn(f"{counted(len(new), 'parameter')} not trained before, without a state of the optimizer: {new[0]}, ...")
     state = {index: states[name] for index, name in enumerate(own) if name in states}
     checkpoint["optimizer_states"] = [{"state": state, "param_groups": settings}]
     checkpoint["lr_schedulers"] = [] if scheduler is None else [scheduler.state_dict()]

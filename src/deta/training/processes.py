@@ -15,14 +15,15 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.strategies import DDPStrategy
 
 from deta.runs.cluster import has_tasks_for_ranks, num_tasks
-from deta.utils.cpus import busy_cpus, threads_of_rank, usable_cpus
+from deta.utils.cpus import CpuTimes, cpu_times, threads_of_rank, usable_cpus
+from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
 
 SECONDS_OF_PATIENCE = 900.0
 """How long a rank waits for another one where the trainer's configuration does not say."""
 BUSY_BY_CHANCE = 0.5
-"""CPUs that the start of a training keeps busy itself."""
+"""CPUs that other programs of a machine use now and then without being at work."""
 
 
 def choose_environment(*, devices: object, num_nodes: int) -> ClusterEnvironment:
@@ -70,16 +71,21 @@ def share_cpus(trainer: pl.Trainer) -> None:
             torch.set_num_threads(threads)
 
 
-def tell_threads() -> None:
-    """Say how many threads compute, and warn where other programs keep their CPUs busy."""
+def tell_threads(since: CpuTimes | None) -> None:
+    """Say how many threads compute, and warn where other programs keep their CPUs busy.
+
+    Args:
+        since: Times at an earlier moment of this process; None says nothing of other programs.
+    """
     threads, usable, total = torch.get_num_threads(), usable_cpus(), os.cpu_count() or 1
-    _log.info("%d threads, %d CPUs usable (%s)", threads, usable.number, usable.limit)
-    busy = busy_cpus()
+    _log.info("%s, %s usable (%s)", counted(threads, "thread"), counted(usable.number, "CPU"), usable.limit)
+    now = cpu_times()
+    busy = 0.0 if since is None or now is None else now.busy_since(since)
     if busy + threads > total + BUSY_BY_CHANCE:
         _log.warning(
-            "The load of this machine is %.1f on %d CPUs, and this training wants %d more: all will be slow%s",
+            "Other programs keep %.1f of the %s of this machine busy, and this training wants %d: all will be slow%s",
             busy,
-            total,
+            counted(total, "CPU"),
             threads,
             "; OMP_NUM_THREADS=<number> limits its threads" if threads > 1 else "",
         )
@@ -94,7 +100,7 @@ def require_one_rank_per_process(trainer: pl.Trainer, environment: ClusterEnviro
     """
     if isinstance(environment, SLURMEnvironment) and trainer.world_size != num_tasks():
         raise ValueError(
-            f"srun started {num_tasks()} tasks, but this training has {trainer.world_size} ranks: set "
-            "trainer.devices to the tasks of a node and trainer.num_nodes to the nodes, or trainer.devices=1 where "
-            "every task is a training of its own"
+            f"srun started {counted(num_tasks(), 'task')}, but this training has "
+            f"{counted(trainer.world_size, 'rank')}: set trainer.devices to the tasks of a node and trainer.num_nodes "
+            "to the nodes, or trainer.devices=1 where every task is a training of its own"
         )

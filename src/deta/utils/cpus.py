@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +70,36 @@ def threads_of_rank(environment: MutableMapping[str, str], num_ranks: int) -> in
     return threads
 
 
-def busy_cpus() -> float:
-    """How many CPUs of the machine the last minute has kept busy, on average; the load that ``uptime`` shows."""
-    return os.getloadavg()[0]
+@dataclass(frozen=True)
+class CpuTimes:
+    """Seconds that CPUs have worked up to one moment.
+
+    Attributes:
+        moment: On the clock of ``time.monotonic``, s.
+        machine: All CPUs of the machine together.
+        own: This process and those of its children that have ended.
+    """
+
+    moment: float
+    machine: float
+    own: float
+
+    def busy_since(self, earlier: "CpuTimes") -> float:
+        """How many CPUs other processes have kept busy between two moments, on average."""
+        others = (self.machine - earlier.machine) - (self.own - earlier.own)
+        return max(0.0, others / (self.moment - earlier.moment))
+
+
+def cpu_times(stat: Path = Path("/proc/stat")) -> CpuTimes | None:
+    """The seconds until now; None where the system does not tell them."""
+    if not stat.is_file():
+        return None
+    names = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
+    counts = dict(zip(names, map(int, stat.read_text().split()[1:]), strict=False))  # behind them: other machines
+    ticks = sum(counts.values()) - counts["idle"] - counts["iowait"]
+    machine = ticks / os.sysconf("SC_CLK_TCK")
+    own = os.times()
+    return CpuTimes(time.monotonic(), machine, own.user + own.system + own.children_user + own.children_system)
 
 
 def _affinity() -> int:

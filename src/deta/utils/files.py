@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,23 @@ def decode_json(content: bytes, path: Path, kind: type[Content]) -> Content:
         return msgspec.convert(json.loads(content), kind)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise ValueError(f"{path} is damaged: {str(error) or type(error).__name__}") from error
+
+
+def load_numbers(content: bytes) -> Any:  # noqa: ANN401 - whatever it holds
+    """What a JSON text of numbers that are computed with holds.
+
+    Raises:
+        RecursionError: It is too deep.
+        ValueError: It is damaged, or a number has more digits than can be computed with.
+    """
+    return json.loads(content, parse_int=_number)
+
+
+def _number(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > sys.float_info.max:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return number
 
 
 class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types

@@ -26,7 +26,7 @@ def test_images_are_found_in_their_shards() -> None:
 
 @pytest.mark.parametrize("unknown", [0, 6, 10])
 def test_an_image_in_no_shard_is_an_error(unknown: int) -> None:
-    with pytest.raises(ValueError, match=f"1 images lie in no shard, such as {unknown}"):
+    with pytest.raises(ValueError, match=f"1 image lies in no shard, such as {unknown}"):
         manifest().locate(np.asarray([5, unknown]))
 
 

@@ -95,7 +95,7 @@ def test_a_window_without_shards_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"short")])
 def test_missing_and_cut_shards_are_found_at_setup(shards: Path, spoil: Any) -> None:  # noqa: ANN401
     spoil(shards / "train" / "chunk-0-2.bin")
-    message = r"1 of 4 shards in .*train are missing or of another size: chunk-0-2\.bin; deta data shard with the same"
+    message = r"1 of 4 shards in .*train missing or of another size: chunk-0-2\.bin; deta data shard with the same"
     with pytest.raises(ShardError, match=message):
         batches(shards, source="shards", shards=shards)
 

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from deta.utils.wording import counted
+
 MANIFEST = "shards.json"
 ANNOTATIONS = "annotations.json"
 INDEX = "index.json"
@@ -88,7 +90,8 @@ class Manifest:
         found = order[np.minimum(rows, len(held) - 1)]
         is_missing = held[found] != image_ids
         if is_missing.any():
-            raise ValueError(f"{is_missing.sum()} images lie in no shard, such as {image_ids[is_missing][0]}")
+            missing = counted(int(is_missing.sum()), "image lies", "images lie")
+            raise ValueError(f"{missing} in no shard, such as {image_ids[is_missing][0]}")
         return numbers[found], positions[found]
 
     def to_json(self) -> str:

@@ -20,6 +20,7 @@ from deta.data.streaming.manifest import ANNOTATIONS, MANIFEST, Manifest, Shard
 from deta.data.streaming.store import FolderStore, Store, below, file_sha256, open_store
 from deta.utils.checks import require_number
 from deta.utils.files import replacing
+from deta.utils.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,14 +132,14 @@ class ShardedSplit:
         if bad:
             shown = ", ".join(bad[:MAX_EXAMPLES])
             raise ShardError(
-                f"{len(bad)} of {len(manifest.shards)} shards in {self._folder} are missing or of another size: "
+                f"{len(bad)} of {counted(len(manifest.shards), 'shard')} in {self._folder} missing or of another size: "
                 f"{shown}{' ...' if len(bad) > MAX_EXAMPLES else ''}; {REMEDY}"
             )
 
     def summary(self) -> str:
         """Number and size of the shards."""
         manifest = self._read_manifest()
-        return f"{len(manifest.shards)} shards of {manifest.num_bytes / 2**20:.1f} MiB"
+        return f"{counted(len(manifest.shards), 'shard')} of {manifest.num_bytes / 2**20:.1f} MiB"
 
     def damaged(self) -> list[str]:
         """Names of shards and annotations that are missing or have another checksum; reads all where they are kept."""

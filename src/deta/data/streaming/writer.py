@@ -20,6 +20,7 @@ from deta.data.streaming.layout import MAX_SHARD_BYTES, ShardError, read_item, s
 from deta.data.streaming.manifest import ANNOTATIONS, INDEX, MANIFEST, Manifest, Shard
 from deta.data.streaming.store import Store, file_sha256
 from deta.utils.checks import require_choice, require_int
+from deta.utils.wording import counted
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class ShardWriter:
         earlier = self._earlier()
         plan = self._plan()
         if earlier is not None and len(earlier.shards) != len(plan):
-            raise self._other_data(f"{len(earlier.shards)} shards instead of {len(plan)}")
+            raise self._other_data(f"{counted(len(earlier.shards), 'shard')} instead of {len(plan)}")
         with tempfile.TemporaryDirectory() as name:
             workplace = Path(name)
             shards = []
@@ -221,8 +222,8 @@ class ShardWriter:
 
     def _tell(self, shard: Shard, what: str) -> None:
         self._say(
-            f"{self._store.address}/{shard.name}: {len(shard.image_ids)} images, {shard.num_bytes / 2**20:.1f} MiB, "
-            f"sha256 {shard.sha256}, {what}"
+            f"{self._store.address}/{shard.name}: {counted(len(shard.image_ids), 'image')}, "
+            f"{shard.num_bytes / 2**20:.1f} MiB, sha256 {shard.sha256}, {what}"
         )
 
 

@@ -12,6 +12,7 @@ from deta.studies.report.plots import Plot
 from deta.studies.report.trainings import Training
 from deta.studies.results import Comparison, Cost, Run
 from deta.studies.tables import Table, formats
+from deta.utils.wording import counted
 
 _NUM_OPEN_NOTES = 6
 _MEDIA = {"csv": "text/csv", "md": "text/markdown", "tex": "text/x-tex"}
@@ -68,7 +69,7 @@ def note_list(notes: Sequence[str]) -> str:
     if len(notes) <= _NUM_OPEN_NOTES:
         return bullets(notes, "notes")
     others = bullets(notes[_NUM_OPEN_NOTES:], "notes")
-    summary = f"<summary>{len(notes) - _NUM_OPEN_NOTES} more notes</summary>"
+    summary = f"<summary>{counted(len(notes) - _NUM_OPEN_NOTES, 'more note')}</summary>"
     return f'{bullets(notes[:_NUM_OPEN_NOTES], "notes")}<details class="more">{summary}{others}</details>'
 
 
