@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from deta.models import LearnedQueries, QuerySource
-from deta.models.groups import QueryGroup
-from deta.models.tokens import FeatureTokens, Queries
+from deta.models.query.groups import QueryGroup
+from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, Targets
 from deta.testing import check_group

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deta.models.position import valid_ratio, valid_size
-from deta.models.tokens import FeatureTokens, Queries
-from deta.structures import Prediction, Targets, TensorStruct
+from deta.models.position import valid_size
+from deta.models.query.tokens import FeatureTokens, Queries
+from deta.structures import Features, Prediction, Targets, TensorStruct
 from deta.testing.harness import require, require_tensor
 from deta.testing.scenes import objects
 
@@ -33,15 +33,11 @@ class Memory(TensorStruct):
 
     def tokens(self, hidden_dim: int) -> FeatureTokens:
         """Random tokens."""
-        is_padding = torch.cat([mask.flatten(1) for mask in self.masks], dim=1)  # [B, S]
         generator = torch.Generator().manual_seed(0)
-        return FeatureTokens(
-            tokens=torch.randn(*is_padding.shape, hidden_dim, generator=generator),
-            is_padding=is_padding,
-            valid_sizes=torch.stack([valid_size(mask) for mask in self.masks], dim=1),
-            valid_ratios=torch.stack([valid_ratio(mask) for mask in self.masks], dim=1),
-            spatial_shapes=tuple((mask.shape[1], mask.shape[2]) for mask in self.masks),
-        )
+        maps = [torch.randn(len(mask), hidden_dim, *mask.shape[1:], generator=generator) for mask in self.masks]
+        strides = tuple(8 * 2**level for level in range(len(maps)))
+        sizes = strides[0] * valid_size(self.masks[0]).flip(1)  # (height, width)
+        return FeatureTokens.of(Features(tuple(maps), self.masks, strides, sizes))
 
 
 def memories() -> list[Memory]:

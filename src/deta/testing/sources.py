@@ -7,8 +7,8 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from deta.models.proposals import QuerySource
-from deta.models.tokens import FeatureTokens, Queries
+from deta.models.query.sources import QuerySource
+from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.rows import take_rows
 from deta.structures import Prediction
 from deta.testing.harness import (
