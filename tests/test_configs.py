@@ -30,7 +30,7 @@ MOUNTED = {
     "assigner": "assigner@criterion.rules.layers.assigner",
     "backbone": "backbone@model.backbone",
     "width": "+width@model",
-    "proposals": "proposals@model.body.source",
+    "queries": "queries@model.body.source",
 }
 """Groups that do not lie at the top of the configuration."""
 

@@ -79,9 +79,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
             ("hungarian", "hungarian", "hungarian", "per_layer"),
         )
     },
-    "proposals@model.proposals=learned": ("source@model.body.source=learned",),
+    "proposals@model.proposals=learned": ("queries@model.body.source=learned",),
     **{
-        f"proposals@model.proposals={name}": ("source@model.body.source=encoder", f"selection={name}")
+        f"proposals@model.proposals={name}": ("queries@model.body.source=encoder", f"selection={name}")
         for name in _SELECTIONS
     },
 }
@@ -130,9 +130,10 @@ def first_key(key: str) -> str:
 def present_word(word: str) -> str:
     """An override with the present names of its key and of all keys and classes that its value names."""
     key, equals, value = word.partition("=")
-    if key in SWEPT and "," in value:
-        group, names = SWEPT[key]
-        return f"{group}={','.join(names.get(name, name) for name in value.split(','))}"
+    group, names = SWEPT.get(key, ("", {}))
+    swept = value.split(",")
+    if len(swept) > 1 and all(each in names for each in swept):
+        return f"{group}={','.join(names[each] for each in swept)}"
     name = key.lstrip("+~")
     sign = key.removesuffix(name)
     value = _REFERENCE.sub(lambda found: f"${{{present_key(found[1])}}}", value)
