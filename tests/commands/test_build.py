@@ -47,9 +47,7 @@ def test_pretrained_weights_are_not_read_again() -> None:
 
 def test_fine_tuning_on_other_classes_says_which_weights_start_fresh() -> None:
     source = replace(CHECKPOINT, weights=tiny_detector(num_classes=7).state_dict())
-    with pytest.warns(
-        UserWarning, match=r"4 class-head weights of run.ckpt have another size.* fresh: body\.heads"
-    ):
+    with pytest.warns(UserWarning, match=r"4 class-head weights of run.ckpt have another size.* fresh: body\.heads"):
         start_from(tiny_detector(num_classes=3), source)
 
 

@@ -13,8 +13,10 @@ def picture() -> tuple[Tensor, Tensor]:
     return pixels, torch.tensor([[[False, True]]])
 
 
-def entered(size: tuple[int, int] = (1, 2), **options: object) -> Tensor:
-    return InputConvention(**options)(*picture(), size)[0]  # type: ignore[arg-type]
+def entered(convention: InputConvention, size: tuple[int, int] = (1, 2)) -> Tensor:
+    pixels, _ = convention(*picture(), size)
+    assert isinstance(pixels, Tensor)
+    return pixels
 
 
 def test_mean_colour_becomes_zero() -> None:
@@ -30,8 +32,8 @@ def test_bytes_and_fractions_are_the_same_image() -> None:
 
 
 def test_mean_and_deviation_are_in_the_order_and_range_of_the_network() -> None:
-    options = {"order": "bgr", "scale": 255.0, "mean": (1.0, 2.0, 55.0), "std": (1.0, 2.0, 100.0)}
-    assert entered(**options)[0, :, 0, 0].tolist() == [-1.0, -1.0, 2.0]
+    convention = InputConvention(order="bgr", scale=255.0, mean=(1.0, 2.0, 55.0), std=(1.0, 2.0, 100.0))
+    assert entered(convention)[0, :, 0, 0].tolist() == [-1.0, -1.0, 2.0]
 
 
 def test_what_is_padding_and_what_is_padded_has_the_value_after_the_normalisation() -> None:
@@ -50,7 +52,7 @@ def test_sides_are_multiples(side: int, expected: int) -> None:
 
 
 def test_channels_come_last_in_memory() -> None:
-    assert entered((4, 4)).is_contiguous(memory_format=torch.channels_last)
+    assert entered(InputConvention(), (4, 4)).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_it_has_nothing_to_store() -> None:
