@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deta.commands.build import restore_detector, start_from, without_pretrained
+from deta.commands.build import make_detector, restore_detector, start_from, without_pretrained
 from deta.training.checkpoint import Checkpoint, read_checkpoint
 from tests.commands.conftest import Run
 from tests.models.tiny import images, tiny_detector
@@ -43,6 +43,12 @@ def test_pretrained_weights_are_not_read_again() -> None:
     assert without_pretrained({"backbone": {"channels": [8]}}) == {"backbone": {"channels": [8]}}
     hidden = {"neck": [{"inner": {"_target_": "deta.models.TorchvisionBackbone", "weights": "/a/file.pth"}}]}
     assert without_pretrained(hidden)["neck"][0]["inner"]["weights"] is None
+
+
+def test_a_key_that_has_moved_is_refused_by_both_names() -> None:
+    config = {"_target_": "deta.models.Detector", "proposals": {"num_queries": 7}}
+    with pytest.raises(ValueError, match=r"model\.proposals is model\.body\.source by now"):
+        make_detector(config, 3)
 
 
 def test_fine_tuning_on_other_classes_says_which_weights_start_fresh() -> None:

@@ -22,6 +22,7 @@ from deta.data.datamodule import CocoDataModule
 from deta.evaluation import DetectionEvaluator
 from deta.losses import Criterion
 from deta.models.limits import limited_parts
+from deta.runs.former import KEYS, is_owned
 from deta.training.accumulation import require_one_divisor
 from deta.training.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
 from deta.training.module import DetectionModule, Postprocess
@@ -68,7 +69,15 @@ def make_part(cfg: DictConfig, key: str, kind: Any) -> Any:  # noqa: ANN401 - a 
 
 
 def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
-    """The detector; ``num_classes`` of the configuration wins where it is not null."""
+    """The detector; ``num_classes`` of the configuration wins where it is not null.
+
+    Raises:
+        ValueError: The configuration has a key that has moved, or a part refuses what it is given.
+    """
+    for former, present in KEYS.items():
+        part, _, name = former.partition(".")
+        if part == "model" and name in config and is_owned({part: config}, part):
+            raise ValueError(f"{former} is {present} by now: write it so in the configuration of yours that sets it")
     chosen = config.get("num_classes")
     detector: nn.Module = make(config, num_classes=num_classes if chosen is None else chosen)
     return detector
