@@ -16,7 +16,7 @@ from deta.ops import assignment
 from deta.structures import Batch, Targets
 from deta.training.step import StepResult, step
 from tests.assign.scenes import random_scene
-from tests.models.tiny import images, tiny_detector
+from tests.models.tiny import SMALL, images, tiny_detector
 
 NUM_CLASSES = 8
 
@@ -123,3 +123,24 @@ def test_a_wrapped_rule_changes_the_answer_of_a_cost_rule() -> None:
     for made in result.losses.matches.values():
         assert (made.classes.target[:, 1::2] < 0).all()
         assert (made.classes.target >= 0).any()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of a compiler that is new
+@pytest.mark.parametrize("name", ["iou", "release", "hungarian"])
+def test_generated_code_gives_the_losses_and_gradients_of_eager(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one layer of encoder and decoder: code for more takes minutes to make."""
+    monkeypatch.setitem(SMALL, "num_layers", 1)
+    torch.compiler.reset()
+    detector, criterion = tiny_detector(num_classes=NUM_CLASSES), CRITERIA[name]()
+    compiled = torch.compile(step, fullgraph=True)
+    for sizes in [(5, 1), (0, 0)]:
+        expected, found = run(step, detector, criterion, *sizes), run(compiled, detector, criterion, *sizes)
+        torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
+        assert found[1].keys() == expected[1].keys()
+        whole = torch.cat([gradient.flatten() for gradient in expected[1].values()]).norm()
+        for parameter, gradient in expected[1].items():
+            difference = (found[1][parameter] - gradient).norm()
+            # Relative to each parameter; what is zero but for rounding, such as before a norm, to all of them.
+            assert difference <= 1e-4 * gradient.norm() + 1e-6 * whole, parameter
+    torch.compiler.reset()
