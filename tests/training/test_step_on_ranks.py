@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from deta.assign import Draw, HungarianAssigner, IoUAssigner, ReleaseAssigner
 from deta.losses import Criterion, QueryCriterion
 from deta.structures import Batch
 from deta.training.step import step
-from tests.models.tiny import images, tiny_detector
+from tests.models.tiny import tiny_detector
 from tests.training.test_step import NUM_CLASSES, batch
 
 NUM_RANKS = 2
@@ -50,8 +49,7 @@ def both_images() -> Batch:
 
     Their coarsest map has several pixels: a group norm over one or two would magnify the rounding of what comes before.
     """
-    pixels, is_padding = images(128, 160)
-    return replace(batch(6, 0), images=pixels, is_padding=is_padding)
+    return batch(6, 0, height=128, width=160)
 
 
 def images_of(rank: int) -> Batch:
