@@ -7,20 +7,36 @@ import pytest
 import torch
 from torch.nn import functional
 
+from deta.assign import HungarianAssigner, IoUAssigner
+from deta.losses import Criterion, QueryCriterion
 from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, QueryBody, TorchvisionBackbone
+from deta.models.postprocess import NMS
+from deta.models.postprocess import TopK as TopKPairs
 from deta.models.query.selection import TopK
 from deta.structures import StageKey
+from deta.testing import check_system
+from deta.testing.systems import Build
 from tests.models.tiny import HIDDEN_DIM, SMALL, images, query_body, tiny_detector
 
 
-def test_every_trained_parameter_receives_a_finite_gradient() -> None:
-    detector = tiny_detector()
-    for head in query_body(detector).heads:
-        torch.nn.init.normal_(head.get_parameter("box_deltas.last.weight"))
-    output = detector(*images())
-    sum(part.logits.sum() + part.boxes.square().sum() for part in output.stages.values()).backward()
-    without = [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert without == []
+def two_stages(num_classes: int) -> tuple[Detector, Criterion, NMS]:
+    criterion = QueryCriterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(tau=0.7, gamma=None))
+    return tiny_detector(num_classes=num_classes), criterion, NMS()
+
+
+def learned_queries(num_classes: int) -> tuple[Detector, Criterion, TopKPairs]:
+    criterion = QueryCriterion(layer_assigner=HungarianAssigner(), rematch="per_layer")
+    return tiny_detector(num_classes=num_classes, learned=True), criterion, TopKPairs()
+
+
+@pytest.mark.parametrize("build", [two_stages, learned_queries])
+def test_a_detector_does_what_every_system_must(build: Build) -> None:
+    check_system(build, without=["a_compiled_step_is_one_graph_and_gives_the_same"])
+
+
+@pytest.mark.slow
+def test_a_step_of_learned_queries_is_one_graph_too() -> None:
+    check_system(learned_queries)
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -45,36 +61,11 @@ def test_an_image_too_narrow_for_the_backbone_is_padded() -> None:
     assert torch.equal(found.logits, expected.logits)
 
 
-def test_pixels_under_padding_do_not_matter() -> None:
-    detector = tiny_detector().eval()
-    pixels, is_padding = images()
-    first = detector(pixels, is_padding)
-    second = detector(pixels.masked_fill(is_padding[:, None], 255), is_padding)
-    assert torch.equal(first.final.logits, second.final.logits)
-    assert torch.equal(first.final.boxes, second.final.boxes)
-
-
-def test_order_of_images_does_not_matter() -> None:
-    detector = tiny_detector().eval()
-    pixels, is_padding = images()
-    first = detector(pixels, is_padding).final
-    second = detector(pixels.flip(0), is_padding.flip(0)).final
-    torch.testing.assert_close(second.boxes.flip(0), first.boxes)
-
-
 def test_bytes_and_fractions_are_the_same_image() -> None:
     detector = tiny_detector().eval()
     pixels, is_padding = images()
     fractions = detector(pixels.float() / 255, is_padding).final
     assert torch.equal(detector(pixels, is_padding).final.boxes, fractions.boxes)
-
-
-def test_output_is_float32_under_autocast() -> None:
-    detector = tiny_detector()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = detector(*images())
-    tensors = [tensor for part in output.stages.values() for tensor in (part.logits, part.boxes, part.priors)]
-    assert {tensor.dtype for tensor in tensors} == {torch.float32}
 
 
 def test_selection_can_be_swapped_without_changing_a_weight() -> None:
@@ -107,22 +98,6 @@ def test_parts_of_different_width_or_depth_are_refused() -> None:
         _detector(num_levels=3)
     with pytest.raises(ValueError, match="num_classes"):
         tiny_detector(num_classes=0)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
-def test_compiled_detector_equals_eager_detector() -> None:
-    detector = tiny_detector()
-    batch = images()
-    compiled = torch.compile(detector, backend="aot_eager", fullgraph=True)
-    expected, found = (model(*batch).final for model in (detector, compiled))
-    torch.testing.assert_close(found.boxes, expected.boxes)
-    gradients = []
-    for layer in (expected, found):
-        detector.zero_grad()
-        layer.logits.square().sum().backward()
-        gradients.append(detector.get_parameter("body.encoder.layers.0.ffn.linear1.weight").grad)
-    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def _detector(*, source_width: int = 32, num_levels: int = 4) -> Detector:

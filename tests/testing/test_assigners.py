@@ -19,7 +19,7 @@ from deta.assign import (
     prior_iou,
 )
 from deta.ops.iou import pairwise_iou
-from deta.structures import BACKGROUND, ExtraPairs
+from deta.structures import BACKGROUND, IGNORED, ExtraPairs
 from deta.testing import check_assigner
 
 
@@ -143,6 +143,12 @@ def has_a_quality_beyond_one(prediction: Prediction, targets: Targets, draw: Dra
     return replace(matches, quality=2.0 * (matches.target >= 0))
 
 
+def ignores_images_without_objects(prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
+    matches = good(prediction, targets, draw)
+    is_empty = ~targets.is_object.any(1, keepdim=True)
+    return replace(matches, target=torch.where(is_empty, IGNORED, matches.target))
+
+
 def notes_by_place(prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
     matches = good(prediction, targets, draw)
     is_even = torch.arange(matches.target.shape[1]) % 2 == 0
@@ -165,6 +171,7 @@ FAULTS: dict[Callable[[Prediction, Targets, Draw], Matches | Problem], str] = {
     cannot_do_without_objects: "an answer names real objects .* with 'no room for objects'",
     needs_several_candidates: "an answer names real objects .* with 'more objects than candidates'",
     has_a_quality_beyond_one: "Matches.quality leaves 0..1",
+    ignores_images_without_objects: "an image without objects is all background",
     gives_a_box_twice: "no candidate answers for two objects",
     prefers_the_first: "the order of candidates does not matter",
     notes_by_place: "the order of candidates does not matter.*'even'",

@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from deta.models import LearnedQueries, QuerySource
-from deta.models.query.groups import QueryGroup
-from deta.models.query.tokens import FeatureTokens, Queries
+from deta.models import FeatureTokens, LearnedQueries, Queries, QueryGroup, QuerySource
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, Targets
 from deta.testing import check_group

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deta.models import EncoderProposals, QuerySource
+from deta.models import EncoderProposals, FeatureTokens, Queries, QuerySource
 from deta.models.query.selection import TopK
-from deta.models.query.tokens import FeatureTokens, Queries
 from deta.structures import Prediction
 from deta.testing import check_source
 

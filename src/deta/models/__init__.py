@@ -12,7 +12,10 @@ from deta.models.necks.levels import Neck
 from deta.models.query.body import QueryBody
 from deta.models.query.decoder import Decoder
 from deta.models.query.encoder import Encoder
+from deta.models.query.groups import QueryGroup
+from deta.models.query.selection import Selection
 from deta.models.query.sources import EncoderProposals, LearnedQueries, QuerySource
+from deta.models.query.tokens import FeatureTokens, Queries
 
 __all__ = [
     "Backbone",
@@ -22,11 +25,15 @@ __all__ = [
     "Detector",
     "Encoder",
     "EncoderProposals",
+    "FeatureTokens",
     "InputConvention",
     "LearnedQueries",
     "Neck",
+    "Queries",
     "QueryBody",
+    "QueryGroup",
     "QuerySource",
+    "Selection",
     "SwinBackbone",
     "TimmBackbone",
     "TorchvisionBackbone",

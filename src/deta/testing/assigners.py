@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deta.assign import Assigner, Draw, Matches, assign
 from deta.ops.rows import take_rows
-from deta.structures import IGNORED
+from deta.structures import BACKGROUND, IGNORED
 from deta.testing.harness import check, name_of, one_graph, require, require_equal, require_tensor, require_unchanged
 from deta.testing.scenes import (
     Scene,
@@ -44,6 +44,7 @@ def check_assigner(assigner: Assigner, *, needs: Sequence[str] = (), without: Co
     some = [usual, crowded, empty]
     properties: dict[Callable[[Assigner, Scene], None], list[Scene]] = {
         an_answer_names_real_objects_and_candidates_that_can_match: [*every, not_finite()],
+        an_image_without_objects_is_all_background: every,
         no_candidate_answers_for_two_objects: every,
         an_answer_depends_on_input_and_draw_alone: some,
         padded_objects_do_not_matter: some,
@@ -83,6 +84,12 @@ def an_answer_names_real_objects_and_candidates_that_can_match(assigner: Assigne
             require_tensor(values, f"Matches.{name}", wanted, torch.float32)
             require(bool(((values >= 0) & (values <= 1)).all()), f"Matches.{name} leaves 0..1")
             require(not values.requires_grad, f"Matches.{name} carries a gradient")
+
+
+def an_image_without_objects_is_all_background(assigner: Assigner, scene: Scene) -> None:
+    """Where nothing is to be found, every candidate is trained as background."""
+    target = _answer(assigner, scene).target[~scene.targets.is_object.any(1)]
+    require(bool((target == BACKGROUND).all()), "a candidate of an image without objects is no background")
 
 
 def no_candidate_answers_for_two_objects(assigner: Assigner, scene: Scene) -> None:

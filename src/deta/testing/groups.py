@@ -6,9 +6,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from deta.models.query.groups import QueryGroup
-from deta.models.query.sources import QuerySource
-from deta.models.query.tokens import FeatureTokens, Queries
+from deta.models import FeatureTokens, Queries, QueryGroup, QuerySource
 from deta.ops.random import Draw
 from deta.ops.rows import take_rows
 from deta.structures import IGNORED, Targets

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deta.models import FeatureTokens, Queries
 from deta.models.position import valid_size
-from deta.models.query.tokens import FeatureTokens, Queries
 from deta.structures import Features, Prediction, Targets, TensorStruct
 from deta.testing.harness import require, require_tensor
 from deta.testing.scenes import objects

@@ -7,8 +7,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from deta.models.query.sources import QuerySource
-from deta.models.query.tokens import FeatureTokens, Queries
+from deta.models import FeatureTokens, Queries, QuerySource
 from deta.ops.rows import take_rows
 from deta.structures import Prediction
 from deta.testing.harness import (

@@ -148,7 +148,7 @@ def padding_does_not_matter(build: Build, case: Task) -> None:
     padded = replace(batch, targets=with_other_padding(batch.targets, decoys))
     first, *others = (step(detector, criterion, each, Draw.of(0)) for each in (batch, noisy, padded))
     for what, other in zip(("other pixels under padding", "other objects in padding"), others, strict=True):
-        _require_alike(other.output.final, first.output.final, f"with {what}")
+        _require_alike(other.output.final, first.output.final, f"with {what}", exactly=True)
         require_equal(_losses(other).terms(), _losses(first).terms(), f"the terms with {what}", **ROUNDING)
 
 
