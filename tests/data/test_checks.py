@@ -36,7 +36,10 @@ def test_faults_of_the_annotations_are_errors(tmp_path: Path) -> None:
     path = write_json(tmp_path / "train.json", document(annotations=[annotation(image_id=77)]))
     report = check_dataset(path, tmp_path)
     assert not report.is_usable
-    assert "image_id is not among the images" in report.lines()[1]
+    first, second, third = report.lines()
+    assert (first, second) == (str(path), f"  error: {path} cannot be used:")
+    assert third.startswith("    1 x annotation")
+    assert "image_id is not among the images" in third
 
 
 def test_missing_annotation_file_is_an_error(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_every_repair_is_in_the_summary(tmp_path: Path) -> None:
     summary = read(tmp_path, document(annotations=rows)).report.summary()
     assert summary == (
         "1 image (1 without objects), 3 annotations (1 crowd), 1 box without area left out, "
-        "1 box outside their image left out (annotations 1, 2)"
+        "1 box outside of the image left out (annotations 1, 2)"
     )
 
 

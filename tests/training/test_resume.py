@@ -217,7 +217,7 @@ def test_death_and_signals_under_other_settings(cache: Path, tmp_path: Path, opt
         assert_exact(tmp_path / "whole", expected, folder, train(cache, folder, **options))
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "folder"])
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     cache: Path,
     tmp_path: Path,
@@ -232,8 +232,29 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     last.unlink()
     if damage == "cut":
         last.write_bytes(content[: len(content) // 2])
+    elif damage == "folder":
+        last.mkdir()
     assert find_resumable(tmp_path) == last.with_name("previous.ckpt")
     assert "previous.ckpt: the one after it is missing or damaged" in caplog.text
+    assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path))
+
+
+def test_a_death_at_the_first_save_beside_a_damaged_checkpoint_loses_nothing(
+    cache: Path, tmp_path: Path, whole: tuple[Path, dict[str, Tensor], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Death):
+        train(cache, tmp_path, Reaper(30))
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+
+    def die(*_: object, **__: object) -> None:
+        raise Death
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AtomicCheckpointIO, "save_checkpoint", die)
+        with pytest.raises(Death):
+            train(cache, tmp_path)
+    assert find_resumable(tmp_path) == last.with_name("previous.ckpt")
     assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path))
 
 

@@ -34,6 +34,10 @@ def test_numbers_stay_numbers_and_nothing_is_an_empty_cell() -> None:
     assert csv_row([-0.5, -3, None, "=x", True]) == [-0.5, -3, "", "'=x", True]
 
 
+def test_a_cell_holds_no_letter_that_a_terminal_obeys() -> None:
+    assert csv_row(["x\x1b[31m", "a\nb", "é"]) == [r"x\x1b[31m", r"a\nb", "é"]
+
+
 @given(st.text())
 def test_a_written_cell_is_never_computed(name: str) -> None:
     file = io.StringIO()

@@ -61,7 +61,7 @@ class DatasetReport:
             lines.append(f"  objects by size: {_counts(self.objects_per_size)}")
             lines.append(f"  objects by class: {_counts(self.objects_per_class)}")
         lines += [f"  warning: {line}" for line in self.warnings]
-        lines += [f"  error: {line}" for line in self.errors]
+        lines += [f"  {line}" for error in self.errors for line in f"error: {error}".split("\n")]
         return lines
 
 

@@ -67,7 +67,7 @@ class AnnotationReport:
             (self.num_missing_iscrowd, "without iscrowd: 0 taken"),
             (self.num_clipped, "clipped to their image"),
             (self.num_dropped_empty, "without area left out"),
-            (self.num_dropped_outside, "outside their image left out"),
+            (self.num_dropped_outside, "outside of the image left out"),
         )
         parts += [f"{counted(count, 'box', 'boxes')} {what}" for count, what in repairs if count]
         return ", ".join(parts) + (dropped if self.dropped_ids else "")

@@ -27,8 +27,8 @@ def csv_cell(text: str) -> str:
 
 
 def csv_row(values: Iterable[object]) -> list[object]:
-    """Cells of a row: texts by ``csv_cell``, None empty, other values as they are."""
-    return [csv_cell(value) if isinstance(value, str) else "" if value is None else value for value in values]
+    """Cells of a row: texts by ``csv_cell`` and ``shown``, None empty, other values as they are."""
+    return [shown(csv_cell(value)) if isinstance(value, str) else "" if value is None else value for value in values]
 
 
 def short_keys(keys: Iterable[str]) -> dict[str, str]:

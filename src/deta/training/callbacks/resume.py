@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -55,6 +56,7 @@ class ResumeCheckpoint(Checkpoint):
         self._seconds_to_leave = require_number("seconds_to_leave", seconds_to_leave, low=1)
         self._watchdog: Watchdog | None = None
         self._every_n_steps = require_int("every_n_steps", every_n_steps, low=1)
+        self._has_saved = False
         self._loaded: Mapping[str, Any] | None = None
         self._row: Mapping[str, Any] | None = None
         self._common_val_batches = 0
@@ -172,8 +174,20 @@ class ResumeCheckpoint(Checkpoint):
         last = self._folder / LAST
         with nullcontext() if self._watchdog is None else self._watchdog.saving():
             if trainer.is_global_zero and last.exists():
-                last.replace(self._folder / PREVIOUS)  # a death between here and there leaves this one
+                self._make_room(last, trainer.ckpt_path)
             trainer.save_checkpoint(last, weights_only=False)
+            self._has_saved = True
+
+    def _make_room(self, last: Path, loaded: str | Path | None) -> None:
+        """Keep the last checkpoint as the previous one if this process has written or read it.
+
+        A death before the next one is there leaves that one. What could not be read must not take the place of the
+        checkpoint from which the run goes on.
+        """
+        if self._has_saved or (loaded is not None and Path(loaded).resolve() == last.resolve()):
+            last.replace(self._folder / PREVIOUS)
+        elif last.is_dir():
+            last.rename(last.with_name(f"{LAST}.{int(time.time())}"))  # no file can take its place
 
     def _end_watch(self) -> None:
         if self._watchdog is not None:
