@@ -59,7 +59,7 @@ else
     rates=(--repeats 20)
     operator=(--shapes E1 D1 --dtypes float32 bfloat16 --rounds 3 --repeats 10)
     launches=(--rounds 3 --repeats 8)
-    step=(--variants fp32 tf32 bf16 bf16+hungarian tf32+deterministic --profile "$output/profile.txt")
+    step=(--variants fp32 tf32 bf16 bf16+hungarian tf32+deterministic)
     compiled=(--variants bf16+whole --batches 2)
     resume=(trainer.accelerator=gpu trainer.devices=1)
     export CUBLAS_WORKSPACE_CONFIG=:4096:8 # what deterministic algorithms need

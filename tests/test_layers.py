@@ -70,9 +70,9 @@ def test_a_wrong_import_would_be_found() -> None:
     assert violations("ops", {"deta.assign"}) == ["deta.assign"]
 
 
-def test_only_the_attention_module_and_commands_know_the_kernels() -> None:
+def test_only_attention_suppression_and_commands_know_the_kernels() -> None:
     users = {path.relative_to(ROOT / "src/deta") for path in SOURCES if "deta_kernels" in imported_modules(path)}
-    assert users == {Path("models/attention.py"), Path("commands/doctor.py")}
+    assert users == {Path("models/attention.py"), Path("ops/nms.py"), Path("commands/doctor.py")}
 
 
 def test_kernels_never_import_deta() -> None:

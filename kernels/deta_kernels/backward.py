@@ -28,7 +28,7 @@ from torch import Tensor
 
 from deta_kernels.coarse import add_coarse
 from deta_kernels.configs import Config, check_extent, largest_coarse_level, run_best, sizes_on
-from deta_kernels.geometry import load_corner, neighbours, origin_and_step, softmax_terms
+from deta_kernels.geometry import add_rows, load_corner, neighbours, origin_and_step, softmax_terms
 
 
 @triton.jit
@@ -36,13 +36,7 @@ def _add_corner(pointer, exists, weight, upstream, channels, CHANNELS: tl.conste
     mask = exists[:, None]
     if BLOCK_CHANNELS != CHANNELS:
         mask = mask & (channels < CHANNELS)[None, :]
-    place = pointer[:, None] + channels[None, :]
-    addend = (weight[:, None] * upstream).to(pointer.dtype.element_ty)
-    if pointer.dtype.element_ty == tl.int64:
-        # There are no vector reductions of integers: a thread with several neighbouring channels would leave gaps
-        # between those of its warp, and each of its reductions would move four sectors for the data of one.
-        place = tl.multiple_of(place, (1, 1))
-    tl.atomic_add(place, addend, mask=mask, sem="relaxed")
+    add_rows(pointer[:, None] + channels[None, :], weight[:, None] * upstream, mask)
 
 
 @triton.jit
@@ -220,7 +214,7 @@ def backward(
     grad_offsets, grad_logits = torch.empty_like(offsets), torch.empty_like(logits)
     inputs = (value, sizes_on(value.device, tuple(sizes)), reference, offsets, logits, output, grad_output, scale)
     shape = (num_heads, channels, num_levels, num_points, reference.shape[3], with_reference)
-    largest_coarse = largest_coarse_level(num_queries, channels, deterministic)
+    largest_coarse = largest_coarse_level(num_queries, channels)
 
     def run(config: Config) -> None:
         block_queries = config.block_queries(block_channels)

@@ -7,27 +7,24 @@ A level of n pixels receives grad_value = W^T g, where g [Q, D] is the upstream 
 
 is what bilinear sampling of query q takes from a pixel. Of a feature pyramid the coarsest levels hold few pixels but
 receive as many samples as the finest: their rows would take most additions and meet on few addresses. W is never
-stored: a program makes it for a square of pixels, where it is an outer product of columns and rows for every sample,
-and for one block of queries after the other, multiplies on the tensor cores, and adds its sum to grad_value once. A
-product of float32 is three of TF32, which come close to float32.
+stored: a program makes it for a block of queries and one square of pixels after the other, where it is an outer product
+of rows and columns for every sample, multiplies on the tensor cores, and adds the result to grad_value: a row per pixel
+instead of four per sample. TF32 keeps 10 of 23 binary places: every factor is a sum of two such numbers.
 
 Letters and memory layout are those of forward.py.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from deta_kernels.configs import sizes_on
-from deta_kernels.geometry import origin_and_step, softmax_terms
+from deta_kernels.geometry import add_rows, origin_and_step, softmax_terms
 
-SIDE, BLOCK_QUERIES, NUM_WARPS = 8, 32, 4
-QUERIES_PER_PROGRAM = 1024
-"""These four are fixed: they decide the order of the sums, which must not change with the launch."""
+SIDE, BLOCK_QUERIES, NUM_WARPS = 8, 128, 4
+"""Fixed, since they decide the order of the sums. A thread makes the 64 weights of one query."""
 
 
 @triton.jit
@@ -37,8 +34,14 @@ def _tent(position, pixel):
 
 
 @triton.jit
+def _split(values):
+    """Two tensors that TF32 holds, the first exactly, and whose sum is ``values``."""
+    high = (values.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
+    return high, values - high
+
+
+@triton.jit
 def add_coarse_kernel(
-    tiles_ptr,
     sizes_ptr,
     reference_ptr,
     offsets_ptr,
@@ -48,67 +51,75 @@ def add_coarse_kernel(
     grad_value_ptr,
     num_pixels,
     num_queries,
+    largest_level,
     NUM_HEADS: tl.constexpr,
     CHANNELS: tl.constexpr,
     NUM_LEVELS: tl.constexpr,
     NUM_POINTS: tl.constexpr,
     REFERENCE_SIZE: tl.constexpr,
-    QUERIES_PER_PROGRAM: tl.constexpr,
     SIDE: tl.constexpr,
     BLOCK_QUERIES: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
     BLOCK_SAMPLES: tl.constexpr,
 ):
-    """Add to ``grad_value``; the grid is (tiles, parts of the queries, images times heads).
+    """Add to ``grad_value`` of levels with up to ``largest_level`` pixels.
 
-    A tile is a square of pixels of one level: its row of ``tiles`` is (level, first pixel of the level, top, left).
-    ``scale_ptr`` holds what multiplies the sums.
+    The grid is (blocks of queries, heads, images). ``scale_ptr`` holds what multiplies the sums.
     """
-    tile, part = tl.program_id(0), tl.program_id(1)
-    image, head = (tl.program_id(2) // NUM_HEADS).to(tl.int64), tl.program_id(2) % NUM_HEADS
-    level, level_start = tl.load(tiles_ptr + 4 * tile), tl.load(tiles_ptr + 4 * tile + 1)
-    height, width = tl.load(sizes_ptr + 2 * level), tl.load(sizes_ptr + 2 * level + 1)
-    top, left = tl.load(tiles_ptr + 4 * tile + 2), tl.load(tiles_ptr + 4 * tile + 3)
-    rows, columns = top + tl.arange(0, SIDE), left + tl.arange(0, SIDE)
+    query = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
+    head, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    side = tl.arange(0, SIDE)
     channels = tl.arange(0, BLOCK_CHANNELS)
     is_channel = channels < CHANNELS
-    total = tl.zeros((SIDE * SIDE, BLOCK_CHANNELS), tl.float32)
-    start = part * QUERIES_PER_PROGRAM
-    for first_query in range(start, min(start + QUERIES_PER_PROGRAM, num_queries), BLOCK_QUERIES):
-        query = first_query + tl.arange(0, BLOCK_QUERIES)
-        is_query = query < num_queries
-        row = image * num_queries + query  # int64
-        point = (row * NUM_HEADS + head) * (NUM_LEVELS * NUM_POINTS)
-        maximum, inverse_sum = softmax_terms(logits_ptr, point, is_query, NUM_LEVELS * NUM_POINTS, BLOCK_SAMPLES)
-        origin_x, origin_y, step_x, step_y = origin_and_step(
-            reference_ptr,
-            row * NUM_LEVELS + level,
-            height.to(tl.float32),
-            width.to(tl.float32),
-            is_query,
-            NUM_POINTS,
-            REFERENCE_SIZE,
-        )
-        weights = tl.zeros((SIDE, SIDE, BLOCK_QUERIES), tl.float32)
-        for index in tl.static_range(NUM_POINTS):
-            sample = point + level * NUM_POINTS + index
-            logit = tl.load(logits_ptr + sample, mask=is_query, other=0.0).to(tl.float32)
-            offset_x = tl.load(offsets_ptr + 2 * sample, mask=is_query, other=0.0).to(tl.float32)
-            offset_y = tl.load(offsets_ptr + 2 * sample + 1, mask=is_query, other=0.0).to(tl.float32)
-            weight = tl.exp(logit - maximum) * inverse_sum
-            of_columns = _tent(origin_x + step_x * offset_x, columns)
-            of_rows = weight[None, :] * _tent(origin_y + step_y * offset_y, rows)
-            weights += of_rows[:, None, :] * of_columns[None, :, :]
-        pointer = grad_output_ptr + ((row * NUM_HEADS + head) * CHANNELS)[:, None] + channels[None, :]
-        upstream = tl.load(pointer, mask=is_query[:, None] & is_channel[None, :], other=0.0)
-        weights = tl.reshape(weights, (SIDE * SIDE, BLOCK_QUERIES))
-        total = tl.dot(weights, upstream.to(tl.float32), total, input_precision="tf32x3")
-    pixel = tl.reshape(rows[:, None] * width + columns[None, :], (SIDE * SIDE,))
-    is_pixel = tl.reshape((rows < height)[:, None] & (columns < width)[None, :], (SIDE * SIDE,))
-    place = ((image * num_pixels + level_start + pixel) * NUM_HEADS + head) * CHANNELS
-    addend = (total * tl.load(scale_ptr)).to(grad_value_ptr.dtype.element_ty)
-    mask = is_pixel[:, None] & is_channel[None, :]
-    tl.atomic_add(grad_value_ptr + place[:, None] + channels[None, :], addend, mask=mask, sem="relaxed")
+    is_query = query < num_queries
+    row = image * num_queries + query  # int64
+    point = (row * NUM_HEADS + head) * (NUM_LEVELS * NUM_POINTS)
+    maximum, inverse_sum = softmax_terms(logits_ptr, point, is_query, NUM_LEVELS * NUM_POINTS, BLOCK_SAMPLES)
+    pointer = grad_output_ptr + ((row * NUM_HEADS + head) * CHANNELS)[:, None] + channels[None, :]
+    upstream = tl.load(pointer, mask=is_query[:, None] & is_channel[None, :], other=0.0).to(tl.float32)
+    upstream_high, upstream_low = _split(upstream)
+    scale = tl.load(scale_ptr)
+    first = image * num_pixels
+    for level in range(NUM_LEVELS):
+        height, width = tl.load(sizes_ptr + 2 * level), tl.load(sizes_ptr + 2 * level + 1)
+        if height * width <= largest_level:
+            origin_x, origin_y, step_x, step_y = origin_and_step(
+                reference_ptr,
+                row * NUM_LEVELS + level,
+                height.to(tl.float32),
+                width.to(tl.float32),
+                is_query,
+                NUM_POINTS,
+                REFERENCE_SIZE,
+            )
+            xs, ys, samples = (), (), ()
+            for index in tl.static_range(NUM_POINTS):
+                sample = point + level * NUM_POINTS + index
+                logit = tl.load(logits_ptr + sample, mask=is_query, other=0.0).to(tl.float32)
+                offset_x = tl.load(offsets_ptr + 2 * sample, mask=is_query, other=0.0).to(tl.float32)
+                offset_y = tl.load(offsets_ptr + 2 * sample + 1, mask=is_query, other=0.0).to(tl.float32)
+                samples = samples + (tl.exp(logit - maximum) * inverse_sum,)  # noqa: RUF005 - Triton knows no star
+                xs = xs + (origin_x + step_x * offset_x,)  # noqa: RUF005
+                ys = ys + (origin_y + step_y * offset_y,)  # noqa: RUF005
+            tiles_in_row = tl.cdiv(width, SIDE)
+            for tile in range(tl.cdiv(height, SIDE) * tiles_in_row):
+                rows = tile // tiles_in_row * SIDE + side
+                columns = tile % tiles_in_row * SIDE + side
+                weights = tl.zeros((SIDE, SIDE, BLOCK_QUERIES), tl.float32)
+                for index in tl.static_range(NUM_POINTS):
+                    of_rows = samples[index][None, :] * _tent(ys[index], rows)
+                    weights += of_rows[:, None, :] * _tent(xs[index], columns)[None, :, :]
+                high, low = _split(tl.reshape(weights, (SIDE * SIDE, BLOCK_QUERIES)))
+                total = tl.dot(low, upstream_high, input_precision="tf32")
+                if grad_output_ptr.dtype.element_ty == tl.float32:
+                    total = tl.dot(high, upstream_low, total, input_precision="tf32")
+                total = tl.dot(high, upstream_high, total, input_precision="tf32")
+                pixel = tl.reshape(rows[:, None] * width + columns[None, :], (SIDE * SIDE,))
+                is_pixel = tl.reshape((rows < height)[:, None] & (columns < width)[None, :], (SIDE * SIDE,))
+                place = ((first + pixel) * NUM_HEADS + head) * CHANNELS
+                mask = is_pixel[:, None] & is_channel[None, :]
+                add_rows(grad_value_ptr + place[:, None] + channels[None, :], total * scale, mask)
+        first += height * width
 
 
 def add_coarse(
@@ -133,14 +144,11 @@ def add_coarse(
         grad_output: ``[B, Q, H, D]``.
         scale: ``[1]`` float32, multiplies the addends.
     """
+    if not any(height * width <= largest_level for height, width in zip(sizes[0::2], sizes[1::2], strict=True)):
+        return
     num_images, num_queries, num_heads, num_levels, num_points, _ = offsets.shape
     channels = grad_output.shape[3]
-    tiles = _tiles_on(grad_output.device, tuple(sizes), largest_level)
-    if not len(tiles):
-        return
-    grid = (len(tiles), triton.cdiv(num_queries, QUERIES_PER_PROGRAM), num_images * num_heads)
-    add_coarse_kernel[grid](
-        tiles,
+    add_coarse_kernel[(triton.cdiv(num_queries, BLOCK_QUERIES), num_heads, num_images)](
         sizes_on(grad_output.device, tuple(sizes)),
         reference,
         offsets,
@@ -150,27 +158,17 @@ def add_coarse(
         grad_value,
         grad_value.shape[1],
         num_queries,
+        largest_level,
         num_heads,
         channels,
         num_levels,
         num_points,
         reference.shape[3],
-        QUERIES_PER_PROGRAM=QUERIES_PER_PROGRAM,
         SIDE=SIDE,
         BLOCK_QUERIES=BLOCK_QUERIES,
         BLOCK_CHANNELS=triton.next_power_of_2(channels),
         BLOCK_SAMPLES=triton.next_power_of_2(num_levels * num_points),
         num_warps=NUM_WARPS,
+        num_stages=1,
         enable_fp_fusion=True,
     )
-
-
-@lru_cache(maxsize=1024)
-def _tiles_on(device: torch.device, sizes: tuple[int, ...], largest_level: int) -> Tensor:
-    """``[N, 4]`` int32 on ``device``, kept as the sizes are: level, its first pixel, and top and left of the square."""
-    tiles, start = [], 0
-    for level, (height, width) in enumerate(zip(sizes[0::2], sizes[1::2], strict=True)):
-        if height * width <= largest_level:
-            tiles += [(level, start, top, left) for top in range(0, height, SIDE) for left in range(0, width, SIDE)]
-        start += height * width
-    return torch.tensor(tiles, dtype=torch.int32, device=device).view(-1, 4)

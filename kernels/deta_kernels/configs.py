@@ -95,16 +95,13 @@ def queries_bucket(num_queries: int) -> int:
     return sum(num_queries > limit for limit in (1024, 8192))
 
 
-def largest_coarse_level(num_queries: int, channels: int, deterministic: bool) -> int:
+def largest_coarse_level(num_queries: int, channels: int) -> int:
     """Pixels up to which the backward pass takes a level for coarse, 0 for none: what coarse.py is faster at.
 
-    It costs what a level has pixels; the additions that it replaces cost the same for every level, integers twice as
-    much. Few queries do not pay for a kernel more, and heads that are small or large do not fit the tensor cores or
-    the registers.
+    It costs what a level has pixels; the additions that it replaces cost the same for every level. Few queries do not
+    pay for a kernel more, and heads that are small or large do not fit the tensor cores or the registers.
     """
-    if queries_bucket(num_queries) == 0 or not 16 <= channels <= 64:
-        return 0
-    return 1280 if deterministic else 512
+    return 512 if queries_bucket(num_queries) > 0 and 16 <= channels <= 64 else 0
 
 
 @lru_cache(maxsize=1024)

@@ -46,7 +46,8 @@ EXTRAS = ("compile", "whole", "hungarian", "deterministic")
 VARIANTS = ("fp32", "tf32", "bf16", "bf16+hungarian", "bf16+compile")
 NUM_CLASSES = 80
 NUM_OBJECTS = 7
-COLUMNS = "variant batch step_ms images_per_s memory_gib first_s kernels device_ms busy syncs".split()
+COLUMNS = ["variant", "batch", "step_ms", "images_per_s", "memory_gib", "first_s"]
+COLUMNS += ["kernels", "device_ms", "busy", "syncs"]
 Run = Callable[[], object]
 Event = dict[str, Any]
 
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=[800, 1333], help="height and width of the images")
     parser.add_argument("--steps", type=int, default=10, help="measured steps, twice")
     parser.add_argument("--peer", nargs="*", default=[], help="package.module:function")
-    parser.add_argument("--profile", type=Path, help="file for the largest operators of every variant")
+    parser.add_argument("--profile", type=Path, help="file for the largest operators, of the largest batch")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--output", type=Path, default=Path("step.csv"))
     arguments = parser.parse_intermixed_args()
@@ -197,7 +198,7 @@ def main() -> None:
                 rows.append({"variant": name, "batch": num_images, "images_per_s": rate, **facts, **machine})
                 write_csv(arguments.output, rows)  # an interrupted run keeps what it has
                 print(markdown_table(rows[-1:], COLUMNS), flush=True)
-                if arguments.profile:
+                if arguments.profile and num_images == max(arguments.batches):
                     with arguments.profile.open("a") as file:
                         file.write(f"{name}, batch {num_images}\n{largest(run, arguments.device)}\n\n")
             del run

@@ -101,9 +101,9 @@ def test_points_outside_the_map_are_right(boxes: bool) -> None:
     assert (result.offsets == 0).all(-1).float().mean() > 0.3  # many points do see nothing
 
 
-def test_coarse_levels_of_any_size_get_the_sums_of_all_parts_of_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coarse_levels_of_any_size_get_the_sums_of_all_blocks_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward_pass, "largest_coarse_level", lambda *_: 10**6)
-    monkeypatch.setattr(coarse, "QUERIES_PER_PROGRAM", 32)
+    monkeypatch.setattr(coarse, "BLOCK_QUERIES", 32)
     problem = random_problem(((9, 8), (8, 9), (0, 3), (1, 17)), queries=70, images=2, heads=1, channels=12, spread=1.5)
     assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
 
