@@ -55,12 +55,12 @@ if [ -n "$rehearse" ]; then
     resume=(trainer.accelerator=cpu)
 else
     device=cuda
-    tests=(-m gpu tests/kernels tests/ops tests/golden/test_models.py)
+    tests=(-n 6 -m gpu tests/kernels tests/ops tests/golden/test_models.py)
     rates=(--repeats 20)
     operator=(--shapes E1 D1 --dtypes float32 bfloat16 --rounds 3 --repeats 10)
     launches=(--rounds 3 --repeats 8)
-    step=(--variants fp32 tf32 bf16 bf16+hungarian tf32+deterministic)
-    compiled=(--variants bf16+whole --batches 2)
+    step=(--steps 6 --variants fp32 tf32 bf16 bf16+hungarian tf32+deterministic)
+    compiled=(--variants bf16+whole --batches 4 --steps 6)
     resume=(trainer.accelerator=gpu trainer.devices=1)
     export CUBLAS_WORKSPACE_CONFIG=:4096:8 # what deterministic algorithms need
 fi

@@ -214,7 +214,7 @@ def backward(
     grad_offsets, grad_logits = torch.empty_like(offsets), torch.empty_like(logits)
     inputs = (value, sizes_on(value.device, tuple(sizes)), reference, offsets, logits, output, grad_output, scale)
     shape = (num_heads, channels, num_levels, num_points, reference.shape[3], with_reference)
-    largest_coarse = largest_coarse_level(num_queries, channels)
+    largest_coarse = largest_coarse_level(value.device, num_queries, channels)
 
     def run(config: Config) -> None:
         block_queries = config.block_queries(block_channels)

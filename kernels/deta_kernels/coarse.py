@@ -92,15 +92,15 @@ def add_coarse_kernel(
                 NUM_POINTS,
                 REFERENCE_SIZE,
             )
-            xs, ys, samples = (), (), ()
+            xs, ys, samples = (), (), ()  # tuples that grow, since Triton knows no lists and no stars
             for index in tl.static_range(NUM_POINTS):
                 sample = point + level * NUM_POINTS + index
                 logit = tl.load(logits_ptr + sample, mask=is_query, other=0.0).to(tl.float32)
                 offset_x = tl.load(offsets_ptr + 2 * sample, mask=is_query, other=0.0).to(tl.float32)
                 offset_y = tl.load(offsets_ptr + 2 * sample + 1, mask=is_query, other=0.0).to(tl.float32)
-                samples = samples + (tl.exp(logit - maximum) * inverse_sum,)  # noqa: RUF005 - Triton knows no star
-                xs = xs + (origin_x + step_x * offset_x,)  # noqa: RUF005
-                ys = ys + (origin_y + step_y * offset_y,)  # noqa: RUF005
+                samples = samples + (tl.exp(logit - maximum) * inverse_sum,)  # type: ignore[assignment]  # noqa: RUF005
+                xs = xs + (origin_x + step_x * offset_x,)  # type: ignore[assignment]  # noqa: RUF005
+                ys = ys + (origin_y + step_y * offset_y,)  # type: ignore[assignment]  # noqa: RUF005
             tiles_in_row = tl.cdiv(width, SIDE)
             for tile in range(tl.cdiv(height, SIDE) * tiles_in_row):
                 rows = tile // tiles_in_row * SIDE + side

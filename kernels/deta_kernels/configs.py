@@ -95,12 +95,15 @@ def queries_bucket(num_queries: int) -> int:
     return sum(num_queries > limit for limit in (1024, 8192))
 
 
-def largest_coarse_level(num_queries: int, channels: int) -> int:
+def largest_coarse_level(device: torch.device, num_queries: int, channels: int) -> int:
     """Pixels up to which the backward pass takes a level for coarse, 0 for none: what coarse.py is faster at.
 
     It costs what a level has pixels; the additions that it replaces cost the same for every level. Few queries do not
-    pay for a kernel more, and heads that are small or large do not fit the tensor cores or the registers.
+    pay for a kernel more, small or large heads do not fit the tensor cores or the registers, and before compute
+    capability 8.0 there are no tensor cores for these products.
     """
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        return 0
     return 512 if queries_bucket(num_queries) > 0 and 16 <= channels <= 64 else 0
 
 

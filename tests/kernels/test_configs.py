@@ -42,10 +42,13 @@ def test_tuning_tries_what_the_table_has(kernel: str) -> None:
     assert chosen <= set(CANDIDATES)
 
 
-def test_a_level_is_coarse_only_where_a_product_pays() -> None:
-    assert 273 < largest_coarse_level(22_300, 32) < 1_050  # the last two levels of a pyramid of 800 x 1333
-    assert largest_coarse_level(900, 32) == 0
-    assert largest_coarse_level(22_300, 8) == largest_coarse_level(22_300, 128) == 0
+def test_a_level_is_coarse_only_where_a_product_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert 273 < largest_coarse_level(cpu, 22_300, 32) < 1_050  # the last two levels of a pyramid of 800 x 1333
+    assert largest_coarse_level(cpu, 900, 32) == 0
+    assert largest_coarse_level(cpu, 22_300, 8) == largest_coarse_level(cpu, 22_300, 128) == 0
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert largest_coarse_level(gpu, 22_300, 32) == 0
 
 
 @pytest.mark.parametrize("block_channels", [1, 8, 32, 128, 256])
