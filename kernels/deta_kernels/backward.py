@@ -36,7 +36,7 @@ def _add_corner(pointer, exists, weight, upstream, channels, CHANNELS: tl.conste
     mask = exists[:, None]
     if BLOCK_CHANNELS != CHANNELS:
         mask = mask & (channels < CHANNELS)[None, :]
-    add_rows(pointer[:, None] + channels[None, :], weight[:, None] * upstream, mask)
+    add_rows(pointer, channels, weight[:, None] * upstream, mask)
 
 
 @triton.jit

@@ -118,7 +118,7 @@ def add_coarse_kernel(
                 is_pixel = tl.reshape((rows < height)[:, None] & (columns < width)[None, :], (SIDE * SIDE,))
                 place = ((first + pixel) * NUM_HEADS + head) * CHANNELS
                 mask = is_pixel[:, None] & is_channel[None, :]
-                add_rows(grad_value_ptr + place[:, None] + channels[None, :], total * scale, mask)
+                add_rows(grad_value_ptr + place, channels, total * scale, mask)
         first += height * width
 
 

@@ -40,10 +40,10 @@ _DEFAULTS = {
 # (kernel, compute capability, bytes of a number) -> launch for up to 1,024, up to 8,192 and more queries; the cautious
 # defaults serve whatever is not listed.
 _TABLE = {
-    ("forward", 90, 4): (Config(256, 2), Config(128, 1), Config(128, 1)),
-    ("forward", 90, 2): (Config(512, 4), Config(512, 1), Config(512, 1)),
-    ("backward", 90, 4): (Config(512, 4), Config(128, 1), Config(128, 1)),
-    ("backward", 90, 2): (Config(512, 4), Config(1024, 4), Config(512, 2)),
+    ("forward", 90, 4): (Config(128, 1), Config(128, 1), Config(128, 1)),
+    ("forward", 90, 2): (Config(256, 2), Config(512, 1), Config(512, 1)),
+    ("backward", 90, 4): (Config(128, 1), Config(128, 1), Config(128, 1)),
+    ("backward", 90, 2): (Config(128, 1), Config(128, 1), Config(128, 1)),
 }
 _INTERPRETED = Config(block_elements=512, num_warps=1)  # few programs: each takes about 0.1 s
 

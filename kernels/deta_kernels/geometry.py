@@ -73,10 +73,11 @@ def load_corner(pointer, exists, channels, CHANNELS: tl.constexpr, BLOCK_CHANNEL
 
 
 @triton.jit
-def add_rows(pointer, addend, mask):
-    """Add ``[N, BLOCK_CHANNELS]`` float32 numbers atomically to rows of float32 or int64, in any order."""
+def add_rows(row_ptr, channels, addend, mask):
+    """Add ``[N, BLOCK_CHANNELS]`` float32 numbers atomically to N rows of float32 or int64, in any order."""
+    pointer = row_ptr[:, None] + channels[None, :]
     if pointer.dtype.element_ty == tl.int64:
         # There are no vector reductions of integers: a thread with several neighbouring channels would leave gaps
         # between those of its warp, and each of its reductions would move more sectors than the data fill.
-        pointer = tl.multiple_of(pointer, (1, 1))
+        pointer = tl.multiple_of(pointer, (1, 1))  # of an operation's result: Triton 3.6 forgets it of an argument
     tl.atomic_add(pointer, addend.to(pointer.dtype.element_ty), mask=mask, sem="relaxed")

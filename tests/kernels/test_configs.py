@@ -25,7 +25,7 @@ def test_types_of_two_bytes_have_a_launch_of_their_own_where_it_was_measured() -
 
 
 def test_few_queries_have_a_launch_of_their_own_where_it_was_measured() -> None:
-    assert table_config("backward", 90, 4, 900) != table_config("backward", 90, 4, 22_300)
+    assert table_config("forward", 90, 2, 900) != table_config("forward", 90, 2, 22_300)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

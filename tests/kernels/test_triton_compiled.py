@@ -29,6 +29,7 @@ HALF_TENSORS = {"value", "offsets", "logits", "output", "grad_output", "grad_off
 @dataclass(frozen=True)
 class Compiled:
     ptx: str
+    layouts: str
     registers: int
     stack_bytes: int
 
@@ -83,7 +84,7 @@ def compile_kernel(
     binary = tmp_path / "kernel.cubin"
     binary.write_bytes(compiled.asm["cubin"])
     usage = _resource_usage(binary)
-    return Compiled(compiled.asm["ptx"], registers=usage["REG"], stack_bytes=usage["STACK"])
+    return Compiled(compiled.asm["ptx"], compiled.asm["ttgir"], registers=usage["REG"], stack_bytes=usage["STACK"])
 
 
 @pytest.mark.parametrize("capability", [80, 90])
@@ -149,11 +150,20 @@ def test_chips_without_a_table_get_kernels_that_compile_and_spill_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90])
-def test_deterministic_sums_are_of_integers_and_spill_nothing(capability: int, tmp_path: Path) -> None:
-    compiled = compile_kernel("deterministic", capability, "fp32", tmp_path)
-    assert compiled.stack_bytes == 0
-    assert re.search(r"(red|atom)\.global\.gpu\.relaxed\.add\.u64", compiled.ptx)
-    assert not re.search(r"(red|atom)\.global[a-z.]*\.add[a-z0-9.]*\.f32", compiled.ptx)
+def test_deterministic_sums_are_of_integers_in_neighbouring_threads_and_spill_nothing(
+    capability: int, tmp_path: Path
+) -> None:
+    for name in ("deterministic", "coarse, deterministic"):
+        compiled = compile_kernel(name, capability, "fp32", tmp_path)
+        assert compiled.stack_bytes == 0
+        assert re.search(r"(red|atom)\.global\.gpu\.relaxed\.add\.u64", compiled.ptx)
+        assert not re.search(r"(red|atom)\.global[a-z.]*\.add[a-z0-9.]*\.f32", compiled.ptx)
+        layouts = dict(re.findall(r"(#blocked\d*) = (#ttg\.blocked<.*>)", compiled.layouts))
+        used = {
+            re.findall(r"#blocked\d*", line)[0] for line in compiled.layouts.splitlines() if "tt.atomic_rmw" in line
+        }
+        assert used
+        assert all("sizePerThread = [1, 1]" in layouts[layout] for layout in used)
 
 
 def _type_of(name: str, dtype: str, deterministic: bool) -> str:
