@@ -92,9 +92,9 @@ class Criterion:
 
     def _require_rules(self, output: DetectionOutput) -> None:
         roles = {key.role for key in output.stages}
-        for role in self.rules.keys() - roles:
+        for role in set(self.rules) - roles:
             raise ValueError(f"the criterion has a rule for {_named(role)}, which the detector does not have")
-        for role in roles - self.rules.keys():
+        for role in roles - set(self.rules):
             raise ValueError(f"the detector has {_named(role)}, for which the criterion has no rule")
 
 
