@@ -81,30 +81,40 @@ rules:
   first:
     _target_: deta.losses.Rule
     sees: objects
-    assigner: {_target_: own_parts.EverySecond, tau: 0.3}
     class_terms: {class: {_target_: deta.losses.FocalLoss}}
     box_terms: {l1: {_target_: deta.losses.L1Loss}, giou: {_target_: deta.losses.GIoULoss}}
-  layers: &layers
+  layers:
     _target_: deta.losses.Rule
-    assigner: {_target_: own_parts.EverySecond, tau: 0.5}
     class_terms: {class: {_target_: deta.losses.FocalLoss}}
     box_terms: {giou: {_target_: deta.losses.GIoULoss}, centre: {_target_: own_parts.CentreLoss, weight: 5.0}}
-  copies: *layers
+  copies: ${criterion.rules.layers}
 """
-GROUP = ("+model.groups.copies._target_=own_parts.Copies", "+model.groups.copies.hidden_dim=${model.hidden_dim}")
-SELECTION = ("proposals@model.proposals=topk", "model.proposals.selection._target_=own_parts.Middle")
-WORDS = (*TINY_TRAINING, "criterion=own", *SELECTION, *GROUP)
+RULE = """
+# @package _global_
+defaults:
+  - /assigner@criterion.rules.first.assigner: own
+  - /assigner@criterion.rules.layers.assigner: own
+  - /selection: own
+  - /postprocess: nms
+"""
+FILES = {
+    "criterion/own.yaml": CRITERION,
+    "rule/own.yaml": RULE,
+    "assigner/own.yaml": "_target_: own_parts.EverySecond\ntau: 0.5\n",
+    "selection/own.yaml": "_target_: own_parts.Middle\n",
+    "group/own.yaml": "_target_: own_parts.Copies\nhidden_dim: ${model.body.hidden_dim}\n",
+}
+WORDS = (*TINY_TRAINING, "criterion=own", "rule=own", "+group@model.body.groups.copies=own")
 
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a module and configurations; the repository is not touched."""
     folder = tmp_path / "own"
-    (folder / "conf" / "criterion").mkdir(parents=True)
-    (folder / "conf" / "assigner").mkdir()
+    for name, text in FILES.items():
+        (folder / "conf" / name).parent.mkdir(parents=True)
+        (folder / "conf" / name).write_text(text.lstrip())
     (folder / "own_parts.py").write_text(MODULE)
-    (folder / "conf" / "criterion" / "own.yaml").write_text(CRITERION)
-    (folder / "conf" / "assigner" / "own.yaml").write_text("_target_: own_parts.EverySecond\ntau: 0.5\n")
     monkeypatch.syspath_prepend(folder)
     yield folder / "conf"
     sys.modules.pop("own_parts", None)
@@ -126,9 +136,11 @@ def test_parts_from_a_folder_make_a_whole_step(own: Path) -> None:
 
 def test_a_rule_is_one_more_choice_of_every_place_for_rules(own: Path) -> None:
     words = ("--config-dir", str(own), *TINY_TRAINING)
-    shown = succeed("train", *words, "assigner@criterion.layer_assigner=own", "--cfg", "job", "--package", "criterion")
+    shown = succeed(
+        "train", *words, "assigner@criterion.rules.layers.assigner=own", "--cfg", "job", "--package", "criterion"
+    )
     assert "_target_: own_parts.EverySecond" in shown.out
-    choices = fail("train", *words, "assigner@criterion.layer_assigner=unknown")
+    choices = fail("train", *words, f"{place}=unknown")
     assert {"own", "iou", "hungarian"} <= set(re.findall(r"\w+", choices))
 
 
