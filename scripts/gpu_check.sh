@@ -55,7 +55,7 @@ if [ -n "$rehearse" ]; then
     resume=(trainer.accelerator=cpu)
 else
     device=cuda
-    tests=(-n 6 -m gpu tests/kernels tests/ops tests/golden/test_models.py)
+    tests=(-n 6 -p no:benchmark -m gpu tests/kernels tests/ops tests/golden/test_models.py)
     rates=(--repeats 20)
     operator=(--shapes E1 D1 --dtypes float32 bfloat16 --rounds 3 --repeats 10)
     launches=(--rounds 3 --repeats 8)

@@ -9,7 +9,8 @@ A variant is a precision, ``fp32`` (without TF32), ``tf32`` or ``bf16`` (autocas
 ``compile`` (``torch.compile`` as it comes), ``whole`` (one graph, or an error), ``hungarian`` (one-to-one rules) and
 ``deterministic`` (``torch.use_deterministic_algorithms``). Words after the options are those of ``deta train``. Weights
 and pixels are random, every image has seven objects; a step is forward, losses, backward, clipping and the optimizer,
-and the device is waited for after the last of them alone.
+and the device is waited for after the last of them alone. All variants are timed before the first of them is traced,
+since a trace slows the launches of the process from there on; ``memory_gib`` is what a variant adds to the others.
 
 A peer is a function of images ``[B, 3, H, W]`` uint8, padding ``[B, H, W]`` and ``Targets`` that returns a step of its
 own without arguments; it is measured under the precisions of the variants, which then only say whether TF32 is allowed.
@@ -20,10 +21,11 @@ import importlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, count
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ NUM_OBJECTS = 7
 COLUMNS = ["variant", "batch", "step_ms", "images_per_s", "memory_gib", "first_s"]
 COLUMNS += ["kernels", "device_ms", "busy", "syncs"]
 Run = Callable[[], object]
+Make = Callable[[], Run]
 Event = dict[str, Any]
 
 
@@ -122,24 +125,31 @@ def make_step(variant: Variant, batch: Batch, words: Sequence[str]) -> Run:
     return run
 
 
-def measure(run: Run, num_steps: int, device: str) -> dict[str, object]:
-    """Time, memory and, on a GPU, kernels and waits of a step; the first one apart, since it compiles."""
-    is_cuda = device == "cuda"
+def timed(make: Make, num_steps: int, device: str) -> tuple[Run, dict[str, object]]:
+    """A step with its time and, on a GPU, memory; the first step apart, since it compiles."""
+    before = torch.cuda.memory_allocated() if device == "cuda" else 0
+    run = make()
     first = _seconds(run, device)
     _seconds(run, device, times=2)
-    if is_cuda:
+    if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     step_ms = 1e3 * min(_seconds(run, device, times=num_steps) for _ in range(2))
     facts: dict[str, object] = {"step_ms": round(step_ms, 1), "first_s": round(first, 1)}
-    if not is_cuda:
-        return facts
-    facts["memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    if device == "cuda":
+        facts["memory_gib"] = round((torch.cuda.max_memory_allocated() - before) / 2**30, 2)
+    return run, facts
+
+
+def traced(run: Run, step_ms: float) -> dict[str, object]:
+    """Kernels, time on the GPU, its share, and waits of the host, of one step."""
     events = trace(run)
     on_device = [event["dur"] / 1e3 for event in events if event["cat"] in ("kernel", "gpu_memcpy", "gpu_memset")]
-    facts |= {"kernels": len(on_device), "device_ms": round(sum(on_device), 1)}
-    facts["busy"] = round(sum(on_device) / step_ms, 2)
-    facts["syncs"] = sum(event["name"] in ("cudaStreamSynchronize", "cudaEventSynchronize") for event in events)
-    return facts
+    return {
+        "kernels": len(on_device),
+        "device_ms": round(sum(on_device), 1),
+        "busy": round(sum(on_device) / step_ms, 2),
+        "syncs": sum(event["name"] in ("cudaStreamSynchronize", "cudaEventSynchronize") for event in events),
+    }
 
 
 def trace(run: Run) -> list[Event]:
@@ -163,14 +173,31 @@ def largest(run: Run, device: str) -> str:
     return str(profiler.key_averages().table(sort_by=key, row_limit=60, max_name_column_width=80))
 
 
-def peer_runs(peers: Sequence[str], variants: Sequence[Variant], batch: Batch) -> Iterator[tuple[str, Variant, Run]]:
+def peer_steps(peers: Sequence[str], variants: Sequence[Variant], batch: Batch) -> dict[str, tuple[Variant, Make]]:
     """Every peer under every precision that the variants name, bf16 aside."""
+    steps: dict[str, tuple[Variant, Make]] = {}
     for text in peers:
         module, _, function = text.partition(":")
-        for precision in dict.fromkeys(variant.precision for variant in variants):
-            if precision != "bf16":
-                run = getattr(importlib.import_module(module), function)(batch.images, batch.is_padding, batch.targets)
-                yield f"{text} {precision}", Variant(precision, frozenset()), run
+        make = partial(
+            getattr(importlib.import_module(module), function), batch.images, batch.is_padding, batch.targets
+        )
+        for precision in {variant.precision: None for variant in variants if variant.precision != "bf16"}:
+            steps[f"{text} {precision}"] = Variant(precision, frozenset()), make
+    return steps
+
+
+def measure(
+    batch: Batch, steps: Mapping[str, tuple[Variant, Make]], num_steps: int
+) -> tuple[list[Row], dict[str, Run]]:
+    """A row for every step, and the steps, with the time on the device only after all are timed."""
+    device, rows, runs = batch.images.device.type, list[Row](), dict[str, Run]()
+    for name, (variant, make) in steps.items():
+        with variant.active():
+            runs[name], facts = timed(make, num_steps, device)
+        rate = round(1e3 * len(batch) / float(str(facts["step_ms"])), 1)
+        rows.append({"variant": name, "batch": len(batch), "images_per_s": rate, **facts})
+        print(markdown_table(rows[-1:], COLUMNS[:6]), flush=True)
+    return rows, runs
 
 
 def main() -> None:
@@ -182,27 +209,32 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=[800, 1333], help="height and width of the images")
     parser.add_argument("--steps", type=int, default=10, help="measured steps, twice")
     parser.add_argument("--peer", nargs="*", default=[], help="package.module:function")
-    parser.add_argument("--profile", type=Path, help="file for the largest operators, of the largest batch")
+    parser.add_argument("--profile", type=Path, help="file for the largest operators of every variant")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--output", type=Path, default=Path("step.csv"))
     arguments = parser.parse_intermixed_args()
     variants = {text: Variant.parse(text) for text in arguments.variants}
     machine, rows = machine_facts(arguments.device), list[Row]()
+    steps: list[tuple[Variant, Run]] = []
     for num_images in arguments.batches:
         batch = make_batch(num_images, tuple(arguments.size), arguments.device)
-        ours = ((text, variant, make_step(variant, batch, arguments.words)) for text, variant in variants.items())
-        for name, variant, run in chain(ours, peer_runs(arguments.peer, list(variants.values()), batch)):
-            with variant.active():
-                facts = measure(run, arguments.steps, arguments.device)
-                rate = round(1e3 * num_images / float(str(facts["step_ms"])), 1)
-                rows.append({"variant": name, "batch": num_images, "images_per_s": rate, **facts, **machine})
-                write_csv(arguments.output, rows)  # an interrupted run keeps what it has
-                print(markdown_table(rows[-1:], COLUMNS), flush=True)
-                if arguments.profile and num_images == max(arguments.batches):
-                    with arguments.profile.open("a") as file:
-                        file.write(f"{name}, batch {num_images}\n{largest(run, arguments.device)}\n\n")
-            del run
-            torch.compiler.reset()
+        makes: dict[str, tuple[Variant, Make]] = {
+            text: (variant, partial(make_step, variant, batch, arguments.words)) for text, variant in variants.items()
+        }
+        makes |= peer_steps(arguments.peer, list(variants.values()), batch)
+        of_batch, runs = measure(batch, makes, arguments.steps)
+        rows += [{**row, **machine} for row in of_batch]
+        steps += [(makes[name][0], run) for name, run in runs.items()]
+        write_csv(arguments.output, rows)  # an interrupted run keeps what it has
+    for place, (variant, run) in enumerate(steps):
+        with variant.active():
+            if arguments.device == "cuda":
+                rows[place] = {**rows[place], **traced(run, float(str(rows[place]["step_ms"])))}
+                write_csv(arguments.output, rows)
+            if arguments.profile:
+                with arguments.profile.open("a") as file:
+                    named = f"{rows[place]['variant']}, batch {rows[place]['batch']}"
+                    file.write(f"{named}\n{largest(run, arguments.device)}\n\n")
     print(markdown_table(rows, COLUMNS))
 
 
