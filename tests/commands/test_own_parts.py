@@ -136,9 +136,8 @@ def test_parts_from_a_folder_make_a_whole_step(own: Path) -> None:
 
 def test_a_rule_is_one_more_choice_of_every_place_for_rules(own: Path) -> None:
     words = ("--config-dir", str(own), *TINY_TRAINING)
-    shown = succeed(
-        "train", *words, "assigner@criterion.rules.layers.assigner=own", "--cfg", "job", "--package", "criterion"
-    )
+    place = "assigner@criterion.rules.layers.assigner"
+    shown = succeed("train", *words, f"{place}=own", "--cfg", "job", "--package", "criterion")
     assert "_target_: own_parts.EverySecond" in shown.out
     choices = fail("train", *words, f"{place}=unknown")
     assert {"own", "iou", "hungarian"} <= set(re.findall(r"\w+", choices))
