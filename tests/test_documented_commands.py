@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def test_every_command_of_the_documents_composes(
         monkeypatch.syspath_prepend(tmp_path / "package")
     words = as_given(command, tmp_path)
     outcome = deta(*planned(words))
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]  # it goes with its folder
     assert outcome.code == 0, f"{page}: deta {command}\n{outcome.err}"
 
 

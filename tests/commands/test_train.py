@@ -60,7 +60,7 @@ def test_a_run_leaves_its_metrics_and_checkpoints(trained: Run) -> None:
     for name in ("best", "last"):
         checkpoint = read_checkpoint(trained.folder / "checkpoints" / f"{name}.ckpt")
         assert checkpoint.category_names[0] == "circle"
-        assert checkpoint.config["model"]["hidden_dim"] == 32
+        assert checkpoint.config["model"]["body"]["hidden_dim"] == 32
 
 
 def test_a_run_leaves_pictures_and_figures(trained: Run) -> None:
@@ -206,7 +206,7 @@ def test_weights_and_biases_holds_the_rows_of_a_continued_run_under_one_id(tmp_p
     assert earlier["run_id"].startswith("my_sweep-my_run-")
     assert (later["resume"], later["run_group"]) == (True, "my_sweep")
     config = next(config["update"] for config in of_kind(first, "config") if "model" in config["update"])
-    assert config["model"]["hidden_dim"] == 32
+    assert config["model"]["body"]["hidden_dim"] == 32
     assert {"command", "git", "versions"} <= set(config["environment"])
     files = parts(run)[0].parent / "files" / "media"
     assert len(list(files.glob("images/val/pictures*.png"))) == 1
@@ -260,7 +260,7 @@ MISTAKES = {
     "evaluator.engine=fast": "deta: engine must be one of faster_coco_eval, hotcoco, pycocotools, got 'fast'",
     "ckpt=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
     "weights=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
-    "criterion=null": "deta: criterion=null: it takes the name of one of its choices: deta, ",
+    "criterion=null": "deta: criterion=null: it takes the name of one of its choices: query",
     "logger=nothing": "deta: logger=nothing: it takes the name of one of its choices: file, wandb",
     "data=coco": "annotations/instances_train2017.json does not exist; check data.root",
 }

@@ -134,7 +134,7 @@ def test_half_precision_reaches_the_network_and_not_the_losses(cache: Path, tmp_
     def note_dtype(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         inside.append(output.dtype)
 
-    module.detector.get_submodule("encoder.layers.0.ffn.linear1").register_forward_hook(note_dtype)
+    module.detector.get_submodule("body.encoder.layers.0.ffn.linear1").register_forward_hook(note_dtype)
     fit(module, data, tmp_path, precision="bf16-mixed", limit_train_batches=1)
     assert set(inside) == {torch.bfloat16}
     assert len(recorder.outputs) == 2  # a training and a validation batch

@@ -60,7 +60,7 @@ def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], 
     name = options.config_name or command.replace(" ", "_")
     hydra = _hydra(configurations, options.config_dir)
     words: list[str] = options.overrides
-    if command == "study":
+    if command == "study" and not options.help:
         words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
     if options.help:
         print(help_text(hydra, name, words, _parser(command).format_help()))
