@@ -136,7 +136,7 @@ LEVEL = "study.axes.proposals.levels.topk"
     ("more", "message"),
     [
         (
-            [f"{LEVEL}=['proposals@model.body.source=topk','data.batch_size=3']"],
+            [f"{LEVEL}=['selection=topk','data.batch_size=3']"],
             "data.batch_size is 3 in the cell proposals=topk, but 4 in the base, and study.axes.proposals.keys does",
         ),
         (

@@ -30,8 +30,8 @@ def product_words(words: list[str], choices: Callable[[str], Iterable[str]]) -> 
         beside = f"; or one of your own: {', '.join(own)}" if own else ""
         asked = f"study={study}{f' size={size}' if size else ''}" if study else "no study"
         raise ValueError(
-            f"{asked}: give a question and a size, such as study=tau2_shapes or study=tau2 size=shapes; questions: {', '.join(questions)}; sizes: "
-            f"{', '.join(sizes)}{beside}"
+            f"{asked}: give a question and a size, such as study=tau2_shapes or study=tau2 size=shapes; "
+            f"questions: {', '.join(questions)}; sizes: {', '.join(sizes)}{beside}"
         )
     chosen = [f"study={PRODUCT}", f"study/question@study={question}", f"study/size@study={last}"]
     others = [word for word in words if word.partition("=")[0] not in ("study", "size")]
