@@ -27,9 +27,10 @@ GROUP_FILES = sorted(
     for path in folder.glob("*.yaml")
 )
 MOUNTED = {
-    "assigner": "assigner@criterion.layer_assigner",
+    "assigner": "assigner@criterion.rules.layers.assigner",
     "backbone": "backbone@model.backbone",
-    "proposals": "proposals@model.proposals",
+    "width": "+width@model",
+    "queries": "queries@model.body.source",
 }
 """Groups that do not lie at the top of the configuration."""
 
@@ -92,8 +93,9 @@ def test_every_experiment_builds_its_parts(name: str, tmp_path: Path) -> None:
 def test_twins_differ_in_assignment_and_post_processing_alone(experiment: str, twin: str, tmp_path: Path) -> None:
     first, second = (compose_train([f"experiment={name}"], tmp_path) for name in (experiment, twin))
     assert {key for key in first if first[key] != second[key]} == {"criterion", "postprocess"}
-    for key in ("class_weight", "l1_weight", "giou_weight", "normalizer", "ignore_coverage"):
-        assert first.criterion[key] == second.criterion[key]
+    for role in ("first", "layers"):
+        for key in ("class_terms", "box_terms", "normalizer", "ignore_coverage"):
+            assert first.criterion.rules[role][key] == second.criterion.rules[role][key]
 
 
 def test_lvis_recipe_evaluates_300_detections_with_the_rules_of_lvis(tmp_path: Path) -> None:
@@ -101,7 +103,11 @@ def test_lvis_recipe_evaluates_300_detections_with_the_rules_of_lvis(tmp_path: P
         cfg = compose_train([f"experiment={name}"], tmp_path)
         assert cfg.postprocess.max_detections == cfg.evaluator.max_detections == 300
         assert cfg.evaluator._target_.endswith("LvisEvaluator")
-        assert (cfg.data.layout, cfg.data.repeat_threshold, cfg.criterion.federated) == ("lvis", 0.001, False)
+        assert (cfg.data.layout, cfg.data.repeat_threshold, cfg.criterion.rules.layers.federated) == (
+            "lvis",
+            0.001,
+            False,
+        )
         assert cfg.trainer.max_epochs == 12
 
 
@@ -110,8 +116,8 @@ def test_recipe_of_the_paper() -> None:
     assert (cfg.trainer.max_epochs, list(cfg.schedule.make.milestones), cfg.schedule.make.gamma) == (12, [10], 0.1)
     assert (cfg.optimizer.lr, cfg.optimizer.make.weight_decay, cfg.trainer.gradient_clip_val) == (2e-4, 1e-4, 0.1)
     assert set(cfg.optimizer.lr_factors.values()) == {0.1}
-    assert (cfg.model.proposals.num_queries, cfg.model.neck.num_levels) == (900, 5)
-    first, second = cfg.criterion.proposal_assigner, cfg.criterion.layer_assigner
+    assert (cfg.model.body.source.num_queries, cfg.model.neck.num_levels) == (900, 5)
+    first, second = cfg.criterion.rules.first.assigner, cfg.criterion.rules.layers.assigner
     assert (first.tau, second.tau, second.gamma, second.max_per_target) == (0.7, 0.6, 0.25, 4)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.commands.running import deta
 from tests.conftest import ROOT
+from tests.own_package import PACKAGE, write_package
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -56,9 +58,16 @@ COMMANDS = sorted({(page.name, command) for page in PAGES for command in command
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_every_command_of_the_documents_composes(page: str, command: str, tmp_path: Path) -> None:
+def test_every_command_of_the_documents_composes(
+    page: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if PACKAGE in command:
+        write_package(tmp_path / "package")
+        monkeypatch.syspath_prepend(tmp_path / "package")
     words = as_given(command, tmp_path)
     outcome = deta(*planned(words))
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]  # it goes with its folder
     assert outcome.code == 0, f"{page}: deta {command}\n{outcome.err}"
 
 

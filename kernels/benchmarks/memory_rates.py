@@ -6,12 +6,15 @@
     TRITON_INTERPRET=1 python -m benchmarks.memory_rates --device cpu --programs 2 --repeats 2   # only a rehearsal
 
 Gather: every program reads random rows of 64 or 128 bytes of a table; the smaller tables fit the L2 cache.
-Reduction: every program adds rows of 32 float32 numbers to random rows of a table; the fewer rows, the more
-additions meet on one address, as on the coarse levels of a feature pyramid. Rates count the bytes of the rows.
+Reduction: every program adds rows of 32 numbers, float32 or int64, to random rows of a table; the fewer rows, the more
+additions meet on one address, as on the coarse levels of a feature pyramid. Neighbouring numbers lie in one thread as
+Triton chooses (``packed``, a vector reduction for float32 on compute capability 9.0) or in neighbouring threads. Rates
+count the bytes of the rows.
 """
 
 import argparse
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -38,15 +41,20 @@ def gather_kernel(table_ptr, index_ptr, output_ptr, ROWS: tl.constexpr, BLOCK: t
 
 
 @triton.jit
-def reduce_kernel(table_ptr, index_ptr, ROWS: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr):
+def reduce_kernel(
+    table_ptr, index_ptr, ROWS: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr, PACKED: tl.constexpr
+):
     """Add 1 to every number of ``ROWS`` rows of ``WIDTH`` numbers chosen by ``index``."""
     program = tl.program_id(0)
     column = tl.arange(0, WIDTH)
     lane = tl.arange(0, BLOCK)
-    ones = tl.full((BLOCK, WIDTH), 1.0, tl.float32)
+    ones = tl.full((BLOCK, WIDTH), 1, table_ptr.dtype.element_ty)
     for start in range(0, ROWS, BLOCK):
         row = tl.load(index_ptr + program * ROWS + start + lane).to(tl.int64)
-        tl.atomic_add(table_ptr + row[:, None] * WIDTH + column[None, :], ones, sem="relaxed")
+        place = table_ptr + row[:, None] * WIDTH + column[None, :]
+        if not PACKED:
+            place = tl.multiple_of(place, (1, 1))
+        tl.atomic_add(place, ones, sem="relaxed")
 
 
 def gather_rate(dtype: torch.dtype, table_rows: int, num_programs: int, repeats: int, device: str) -> dict[str, float]:
@@ -63,19 +71,23 @@ def gather_rate(dtype: torch.dtype, table_rows: int, num_programs: int, repeats:
     return _rate(run, index.numel() * 32 * table.element_size(), repeats, device)
 
 
-def reduction_rate(table_rows: int, num_programs: int, repeats: int, device: str) -> dict[str, float]:
-    """Added 10^12 bytes per second of float32; raises ``RuntimeError`` if an addition was lost."""
-    table = torch.zeros(table_rows, 32, device=device)
+def reduction_rate(
+    dtype: torch.dtype, packed: bool, table_rows: int, num_programs: int, repeats: int, device: str
+) -> dict[str, float]:
+    """Added 10^12 bytes per second; raises ``RuntimeError`` if an addition was lost."""
+    table = torch.zeros(table_rows, 32, device=device, dtype=dtype)
     index = torch.randint(table_rows, (num_programs * ROWS_PER_PROGRAM,), device=device, dtype=torch.int32)
 
     def run() -> None:
-        reduce_kernel[(num_programs,)](table, index, ROWS_PER_PROGRAM, BLOCK, 32, num_warps=1, enable_fp_fusion=True)
+        reduce_kernel[(num_programs,)](
+            table, index, ROWS_PER_PROGRAM, BLOCK, 32, packed, num_warps=1, enable_fp_fusion=True
+        )
 
     run()
     counts = torch.bincount(index, minlength=table_rows)
-    if not torch.equal(table, counts.float()[:, None].expand(-1, 32)):
+    if not torch.equal(table, counts.to(dtype)[:, None].expand(-1, 32)):
         raise RuntimeError("reductions lost an addition")
-    return _rate(run, index.numel() * 32 * 4, repeats, device)
+    return _rate(run, index.numel() * 32 * table.element_size(), repeats, device)
 
 
 def _rate(run: Callable[[], None], num_bytes: int, repeats: int, device: str) -> dict[str, float]:
@@ -97,14 +109,14 @@ def main() -> None:
             rate = gather_rate(dtype, table_rows, arguments.programs, arguments.repeats, arguments.device)
             rows.append({"kind": "gather", "dtype": str(dtype), "table_rows": table_rows, **_named(rate)})
     additions = arguments.programs * ROWS_PER_PROGRAM
-    for per_row in (1, 64, 4096):
+    for dtype, packed, per_row in product((torch.float32, torch.int64), (True, False), (1, 64, 4096)):
         table_rows = max(1, additions // per_row)
-        rate = reduction_rate(table_rows, arguments.programs, arguments.repeats, arguments.device)
-        row: dict[str, object] = {"kind": "reduction", "dtype": "torch.float32", "table_rows": table_rows}
+        rate = reduction_rate(dtype, packed, table_rows, arguments.programs, arguments.repeats, arguments.device)
+        row: dict[str, object] = {"kind": "reduction", "dtype": str(dtype), "packed": packed, "table_rows": table_rows}
         rows.append({**row, "additions_per_row": additions / table_rows, **_named(rate)})
     rows = [{**row, **machine_facts(arguments.device)} for row in rows]
     write_csv(arguments.output, rows)
-    print(markdown_table(rows, ["kind", "dtype", "table_rows", "additions_per_row", "median_tb_per_s"]))
+    print(markdown_table(rows, ["kind", "dtype", "packed", "table_rows", "additions_per_row", "median_tb_per_s"]))
 
 
 def _named(rate: dict[str, float]) -> dict[str, float]:

@@ -10,10 +10,11 @@ d_ij = <g, v_ij>, everything follows from the four numbers d_ij:
     grad v_ij   += a w_ij g
 
 Many queries add to one row of value, so these sums are atomic, in float32 whatever the inputs are; on compute
-capability 9.0 four neighbouring channels are one vector reduction. Atomic float32 sums depend on the order of the
-threads in the last bits. Under ``torch.use_deterministic_algorithms(True)`` the same kernel adds integers instead:
-g is scaled by a power of two such that no sum can exceed 2^62, so every order gives the same bits, 47 of them
-below the largest |g| at 22,000 queries. A sum is lost to NaN if g has a value that is not finite.
+capability 9.0 four neighbouring channels are one vector reduction. Where there are many queries, coarse.py makes the
+sums of coarse levels. Atomic float32 sums depend on the order of the threads in the last bits. Under
+``torch.use_deterministic_algorithms(True)`` the same kernels add integers instead: g is scaled by a power of two such
+that no sum can exceed 2^62, so every order gives the same bits, 47 of them below the largest |g| at 22,000 queries. A
+sum is lost to NaN if g has a value that is not finite.
 
 Letters and memory layout are those of forward.py; grad_value is [B, S, H, D] float32 or int64.
 """
@@ -25,8 +26,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from deta_kernels.configs import Config, check_extent, queries_bucket, run_best, sizes_on
-from deta_kernels.geometry import load_corner, neighbours, origin_and_step, softmax_terms
+from deta_kernels.coarse import add_coarse
+from deta_kernels.configs import Config, check_extent, largest_coarse_level, run_best, sizes_on
+from deta_kernels.geometry import add_rows, load_corner, neighbours, origin_and_step, softmax_terms
 
 
 @triton.jit
@@ -34,8 +36,7 @@ def _add_corner(pointer, exists, weight, upstream, channels, CHANNELS: tl.conste
     mask = exists[:, None]
     if BLOCK_CHANNELS != CHANNELS:
         mask = mask & (channels < CHANNELS)[None, :]
-    addend = (weight[:, None] * upstream).to(pointer.dtype.element_ty)
-    tl.atomic_add(pointer[:, None] + channels[None, :], addend, mask=mask, sem="relaxed")
+    add_rows(pointer, channels, weight[:, None] * upstream, mask)
 
 
 @triton.jit
@@ -54,6 +55,7 @@ def attend_backward_kernel(
     grad_logits_ptr,
     num_pixels,
     num_queries,
+    largest_coarse_level,
     NUM_HEADS: tl.constexpr,
     CHANNELS: tl.constexpr,
     NUM_LEVELS: tl.constexpr,
@@ -66,7 +68,8 @@ def attend_backward_kernel(
 ):
     """Write all gradients; ``grad_value`` is added to, ``grad_reference`` is ``[B, Q, H, L, 2 or 4]`` per head.
 
-    The grid is (blocks of queries, heads, images). ``scale_ptr`` holds what multiplies the addends of grad_value.
+    The grid is (blocks of queries, heads, images). ``scale_ptr`` holds what multiplies the addends of
+    ``grad_value``, to which levels with up to ``largest_coarse_level`` pixels add nothing here.
     """
     query = tl.program_id(0) * BLOCK_QUERIES + tl.arange(0, BLOCK_QUERIES)
     head, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -125,43 +128,44 @@ def attend_backward_kernel(
             sum_x, sum_y = sum_x + grad_x, sum_y + grad_y
             if REFERENCE_SIZE == 4:
                 sum_width, sum_height = sum_width + grad_x * offset_x, sum_height + grad_y * offset_y
-            w_top, w_bottom = weight * (1.0 - fraction_y), weight * fraction_y
-            _add_corner(
-                grad_value_ptr + corner,
-                has_top & has_left,
-                w_top * (1.0 - fraction_x),
-                scaled,
-                channels,
-                CHANNELS,
-                BLOCK_CHANNELS,
-            )
-            _add_corner(
-                grad_value_ptr + right_corner,
-                has_top & has_right,
-                w_top * fraction_x,
-                scaled,
-                channels,
-                CHANNELS,
-                BLOCK_CHANNELS,
-            )
-            _add_corner(
-                grad_value_ptr + below,
-                has_bottom & has_left,
-                w_bottom * (1.0 - fraction_x),
-                scaled,
-                channels,
-                CHANNELS,
-                BLOCK_CHANNELS,
-            )
-            _add_corner(
-                grad_value_ptr + right_below,
-                has_bottom & has_right,
-                w_bottom * fraction_x,
-                scaled,
-                channels,
-                CHANNELS,
-                BLOCK_CHANNELS,
-            )
+            if height * width > largest_coarse_level:
+                w_top, w_bottom = weight * (1.0 - fraction_y), weight * fraction_y
+                _add_corner(
+                    grad_value_ptr + corner,
+                    has_top & has_left,
+                    w_top * (1.0 - fraction_x),
+                    scaled,
+                    channels,
+                    CHANNELS,
+                    BLOCK_CHANNELS,
+                )
+                _add_corner(
+                    grad_value_ptr + right_corner,
+                    has_top & has_right,
+                    w_top * fraction_x,
+                    scaled,
+                    channels,
+                    CHANNELS,
+                    BLOCK_CHANNELS,
+                )
+                _add_corner(
+                    grad_value_ptr + below,
+                    has_bottom & has_left,
+                    w_bottom * (1.0 - fraction_x),
+                    scaled,
+                    channels,
+                    CHANNELS,
+                    BLOCK_CHANNELS,
+                )
+                _add_corner(
+                    grad_value_ptr + right_below,
+                    has_bottom & has_right,
+                    w_bottom * fraction_x,
+                    scaled,
+                    channels,
+                    CHANNELS,
+                    BLOCK_CHANNELS,
+                )
         if WITH_REFERENCE:
             pointer = grad_reference_ptr + ((row * NUM_HEADS + head) * NUM_LEVELS + level) * REFERENCE_SIZE
             tl.store(pointer, sum_x * width, mask=is_query)
@@ -200,37 +204,30 @@ def backward(
     num_pixels, channels = value.shape[1], value.shape[3]
     check_extent(sizes, num_heads, channels)
     block_channels = triton.next_power_of_2(channels)
-    grad_output = grad_output.contiguous()
+    value, reference, offsets, logits = (x.contiguous() for x in (value, reference, offsets, logits))
+    grad_output, output = grad_output.contiguous(), output.contiguous()
     scale, unscale = _fixed_point(grad_output, num_queries) if deterministic else _no_scale(value.device)
     sum_dtype = torch.int64 if deterministic else torch.float32
     grad_value = torch.empty(value.shape, dtype=sum_dtype, device=value.device)
     per_head = (num_images if with_reference else 0, num_queries, num_heads, num_levels, reference.shape[3])
     grad_reference = torch.empty(per_head, dtype=torch.float32, device=value.device)
-    grad_offsets = torch.empty(offsets.shape, dtype=offsets.dtype, device=value.device)
-    grad_logits = torch.empty(logits.shape, dtype=logits.dtype, device=value.device)
-    tensors = (
-        value.contiguous(),
-        sizes_on(value.device, tuple(sizes)),
-        reference.contiguous(),
-        offsets.contiguous(),
-        logits.contiguous(),
-        output.contiguous(),
-        grad_output,
-        scale,
-        grad_value,
-        grad_reference,
-        grad_offsets,
-        grad_logits,
-    )
+    grad_offsets, grad_logits = torch.empty_like(offsets), torch.empty_like(logits)
+    inputs = (value, sizes_on(value.device, tuple(sizes)), reference, offsets, logits, output, grad_output, scale)
     shape = (num_heads, channels, num_levels, num_points, reference.shape[3], with_reference)
+    largest_coarse = largest_coarse_level(value.device, num_queries, channels)
 
     def run(config: Config) -> None:
         block_queries = config.block_queries(block_channels)
         grad_value.zero_()
         attend_backward_kernel[(triton.cdiv(num_queries, block_queries), num_heads, num_images)](
-            *tensors,
+            *inputs,
+            grad_value,
+            grad_reference,
+            grad_offsets,
+            grad_logits,
             num_pixels,
             num_queries,
+            largest_coarse,
             *shape,
             BLOCK_QUERIES=block_queries,
             BLOCK_CHANNELS=block_channels,
@@ -240,11 +237,12 @@ def backward(
         )
 
     if grad_output.numel() > 0:
-        run_best("backward", value, (*shape, deterministic, queries_bucket(num_queries)), run)
+        run_best("deterministic" if deterministic else "backward", value, num_queries, shape, run)
+        add_coarse(grad_value, largest_coarse, sizes, reference, offsets, logits, grad_output, scale)
     else:
         grad_value.zero_()
     if unscale is not None:
-        grad_value = grad_value.double() * unscale
+        grad_value = torch.mul(grad_value, unscale, out=torch.empty_like(value))
     return (
         grad_value.to(value.dtype),
         grad_reference.sum(2).to(reference.dtype),

@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from deta_kernels.configs import Config, check_extent, queries_bucket, run_best, sizes_on
+from deta_kernels.configs import Config, check_extent, run_best, sizes_on
 from deta_kernels.geometry import load_corner, neighbours, origin_and_step, softmax_terms
 
 
@@ -124,5 +124,5 @@ def forward(value: Tensor, sizes: Sequence[int], reference: Tensor, offsets: Ten
             enable_fp_fusion=True,
         )
 
-    run_best("forward", value, (*shape, queries_bucket(num_queries)), run)
+    run_best("forward", value, num_queries, shape, run)
     return output

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
-"""Where a block of queries samples one level: Triton functions that forward and backward share.
+"""Where a block of queries samples one level: Triton functions that forward and backward share, and addition to rows.
 
 ``BQ`` is the number of queries of a block. Positions are float32 whatever the inputs are: in bfloat16 neighbouring
 positions on a map of 167 columns are 0.65 pixels apart.
@@ -70,3 +70,14 @@ def load_corner(pointer, exists, channels, CHANNELS: tl.constexpr, BLOCK_CHANNEL
     if BLOCK_CHANNELS != CHANNELS:
         mask = mask & (channels < CHANNELS)[None, :]
     return tl.load(pointer[:, None] + channels[None, :], mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def add_rows(row_ptr, channels, addend, mask):
+    """Add ``[N, BLOCK_CHANNELS]`` float32 numbers atomically to N rows of float32 or int64, in any order."""
+    pointer = row_ptr[:, None] + channels[None, :]
+    if pointer.dtype.element_ty == tl.int64:
+        # There are no vector reductions of integers: a thread with several neighbouring channels would leave gaps
+        # between those of its warp, and each of its reductions would move more sectors than the data fill.
+        pointer = tl.multiple_of(pointer, (1, 1))  # of an operation's result: Triton 3.6 forgets it of an argument
+    tl.atomic_add(pointer, addend.to(pointer.dtype.element_ty), mask=mask, sem="relaxed")

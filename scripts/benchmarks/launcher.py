@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 TRAINING = (
-    "experiment=deta_shapes", "model.hidden_dim=32", "model.backbone.channels=[16,16,32]",
-    "model.backbone.num_blocks=1", "model.backbone.stem_channels=16", "model.encoder.num_layers=1",
-    "model.encoder.ffn_dim=32", "model.decoder.num_layers=2", "model.decoder.ffn_dim=32",
-    "model.proposals.num_queries=20", "data.num_train=8", "data.num_val=4", "data.batch_size=4",
+    "experiment=deta_shapes", "model.body.hidden_dim=32", "model.backbone.channels=[16,16,32]",
+    "model.backbone.num_blocks=1", "model.backbone.stem_channels=16", "model.body.encoder.num_layers=1",
+    "model.body.encoder.ffn_dim=32", "model.body.decoder.num_layers=2", "model.body.decoder.ffn_dim=32",
+    "model.body.source.num_queries=20", "data.num_train=8", "data.num_val=4", "data.batch_size=4",
     "data.num_workers=0", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1",
     "trainer.enable_progress_bar=false", "logger=file",
 )  # fmt: skip

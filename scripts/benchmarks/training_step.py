@@ -21,7 +21,7 @@ from hydra.utils import instantiate
 
 from deta.assign import Draw
 from deta.cli import config_dir
-from deta.models.attention import use_backend
+from deta.models.attention.deformable import use_backend
 from deta.structures import Targets
 from deta.tracking.environment import device_names, package_versions
 from deta.training.optim import parameter_groups
@@ -86,19 +86,19 @@ def clock(times: list[float], device: torch.device) -> Iterator[None]:
     times.append(time.perf_counter() - start)
 
 
-def random_targets(num_images: int) -> Targets:
+def random_targets(num_images: int, num_objects: int = NUM_OBJECTS) -> Targets:
     """Objects of random place, size and class."""
-    boxes = torch.cat((torch.rand(num_images, NUM_OBJECTS, 2), 0.05 + 0.3 * torch.rand(num_images, NUM_OBJECTS, 2)), -1)
-    is_object = torch.ones(num_images, NUM_OBJECTS, dtype=torch.bool)
+    boxes = torch.cat((torch.rand(num_images, num_objects, 2), 0.05 + 0.3 * torch.rand(num_images, num_objects, 2)), -1)
+    is_object = torch.ones(num_images, num_objects, dtype=torch.bool)
     return Targets(
         boxes=boxes,
-        labels=torch.randint(NUM_CLASSES, (num_images, NUM_OBJECTS)),
+        labels=torch.randint(NUM_CLASSES, (num_images, num_objects)),
         is_object=is_object,
         areas=boxes[..., 2:].prod(-1) * 640 * 480,
         ignore_boxes=torch.zeros(num_images, 0, 4),
         is_ignore=torch.zeros(num_images, 0, dtype=torch.bool),
         sizes=torch.tensor([[480.0, 640.0]]).repeat(num_images, 1),
-        most_objects=NUM_OBJECTS,
+        most_objects=num_objects,
     )
 
 

@@ -24,7 +24,7 @@ _CANARY = Path(tempfile.gettempdir()) / "deta-fuzz-canary"
 _CONFIG = {
     "model": {
         "_target_": "deta.models.Detector",
-        "hidden_dim": 32,
+        "body": {"_target_": "deta.models.QueryBody", "hidden_dim": 32},
         "backbone": {"_target_": "deta.models.ConvBackbone"},
     },
     "postprocess": {"_target_": "deta.models.postprocess.NMS"},

@@ -16,8 +16,8 @@ from deta.commands.naming import register_resolvers
 from scripts.fuzz.trial import Case
 
 _BASE = (
-    "experiment=deta_shapes", "data=coco", "logger=file", "model.hidden_dim=32",
-    "model.encoder.num_layers=1", "model.decoder.num_layers=1", "trainer.enable_progress_bar=false",
+    "experiment=deta_shapes", "data=coco", "logger=file", "model.body.hidden_dim=32",
+    "model.body.encoder.num_layers=1", "model.body.decoder.num_layers=1", "trainer.enable_progress_bar=false",
 )  # fmt: skip
 """A training of the data below."""
 _DATA = "without-images"

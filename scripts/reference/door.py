@@ -29,10 +29,19 @@ def compose_training(words: Sequence[str], folder: Path) -> DictConfig:
 
     register_resolvers()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", [*words, f"run_dir={folder}", "name=reference"])
+        cfg = compose("train", [*_understood(words), f"run_dir={folder}", "name=reference"])
     with open_dict(cfg):
         cfg.callbacks, cfg.logger = {}, {}
     return cfg
+
+
+def _understood(words: Sequence[str]) -> Sequence[str]:
+    """Words as the code of either side writes them; they are given as the older one does."""
+    try:
+        from deta.runs.former import present_words
+    except ImportError:
+        return words
+    return present_words(words)
 
 
 def make_training(

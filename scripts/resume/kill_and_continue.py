@@ -41,10 +41,10 @@ from deta.runs.state import DONE, is_done
 from deta.tracking.metrics import CLOCK_KEYS, read_metrics
 
 TRAINING = (
-    "experiment=deta_shapes", "model.hidden_dim=32", "model.backbone.channels=[16,16,32]",
-    "model.backbone.num_blocks=1", "model.backbone.stem_channels=16", "model.encoder.num_layers=1",
-    "model.encoder.ffn_dim=32", "model.decoder.num_layers=2", "model.decoder.ffn_dim=32",
-    "model.proposals.num_queries=20", "data.num_train=24", "data.num_val=8", "data.batch_size=4",
+    "experiment=deta_shapes", "model.body.hidden_dim=32", "model.backbone.channels=[16,16,32]",
+    "model.backbone.num_blocks=1", "model.backbone.stem_channels=16", "model.body.encoder.num_layers=1",
+    "model.body.encoder.ffn_dim=32", "model.body.decoder.num_layers=2", "model.body.decoder.ffn_dim=32",
+    "model.body.source.num_queries=20", "data.num_train=24", "data.num_val=8", "data.batch_size=4",
     "data.eval_batch_size=2", "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=1",
     "schedule.make.milestones=[2]",
     "trainer.log_every_n_steps=1", "trainer.enable_progress_bar=false", "callbacks.resume.every_n_steps=2",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deta.commands.conf import config_dir as config_dir
+from deta.commands.former_words import told_present_words
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, sweeps, unquoted
 from deta.runs import preemption
 from deta.utils.cpus import set_up_threads
@@ -43,6 +44,7 @@ _OF_ALL = ("folder", "overrides", "parallel", "threads", "paths", "cluster", "hy
 OWN_KEYS = {
     "study": (
         "study",
+        "size",
         "action",
         "folder",
         "overrides",
@@ -201,7 +203,7 @@ def _spelt_out(command: str, words: list[str]) -> list[str]:
     if command == "eval":
         words = _spell_from(words)
     _refuse_dashes(words)
-    words = quote_paths(words, is_sweep=sweeps(words))
+    words = quote_paths(told_present_words(words), is_sweep=sweeps(words))
     return gather_training_words(words, OWN_KEYS[command]) if command in OWN_KEYS else words
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from deta.runs.former import present_weight
 from scripts.reference.names import DETECTORS, keys_of, names_of
 from tests.before.stored import DATA, RUNS, unpack
 
@@ -19,7 +20,7 @@ def stored() -> dict[str, Any]:
 
 def own_name(name: str) -> str:
     """What a stored weight is called in the code as it is."""
-    return name
+    return present_weight(name)
 
 
 @pytest.mark.parametrize("name", DETECTORS)

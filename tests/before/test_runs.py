@@ -12,12 +12,12 @@ from tests.before.stored import RUNS, end_of, require_same_rows, unpack
 from tests.commands.running import succeed
 
 WORDS: dict[str, dict[tuple[str, ...], object]] = {
-    "deta_shapes": {("criterion", "layer_assigner", "tau"): 0.5},
-    "one_to_one": {("criterion", "layer_assigner", "class_weight"): 1.5},
-    "release": {("criterion", "rematch"): "per_layer"},
-    "averaged": {("criterion", "normalizer"): "num_positives"},
+    "deta_shapes": {("criterion", "rules", "layers", "assigner", "tau"): 0.5},
+    "one_to_one": {("criterion", "rules", "layers", "assigner", "class_weight"): 1.5},
+    "release": {("criterion", "rules", "layers", "rematch"): "per_layer"},
+    "averaged": {("criterion", "rules", "layers", "normalizer"): "num_positives"},
 }
-"""Where a word of each run stands in its configuration."""
+"""Where a word of each run stands in its configuration by now."""
 DRAWN = {"release": "step", "deta_shapes": "val/loss"}
 """Rows after step 3 with this key follow from other random numbers than those of then: sampling cuts positives."""
 

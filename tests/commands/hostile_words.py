@@ -31,7 +31,7 @@ VALUES = (
 NAMES = ("x", "a.b", "_target_", "_partial_", "_convert_", "_args_", "hydra", "hydra/launcher", "")
 """Keys that a configuration has not, or not for everybody."""
 GROUPS = ("data", "model", "criterion", "optimizer", "callbacks", "logger", "cluster", "experiment", "sweep")
-MOUNTED = ("assigner@criterion.layer_assigner", "backbone@model.backbone", "postprocess@evaluations.x", "data@x")
+MOUNTED = ("assigner@criterion.rules.layers.assigner", "backbone@model.backbone", "postprocess@evaluations.x", "data@x")
 _ENDLESS = ("data.num_train", "data.num_val", "trainer.max_epochs", "trainer.max_steps")
 """Keys whose values may rightly ask for endless work."""
 _PLACES = ("dir", "root", "folder", "dirpath", "cache", "run_dir", "filename", "runs")

@@ -16,15 +16,15 @@ from deta.cli import main
 from deta.runs import preemption
 
 SMALL_MODEL = (
-    "model.hidden_dim=32",
+    "model.body.hidden_dim=32",
     "model.backbone.channels=[16,16,32]",
     "model.backbone.num_blocks=1",
     "model.backbone.stem_channels=16",
-    "model.encoder.num_layers=1",
-    "model.encoder.ffn_dim=32",
-    "model.decoder.num_layers=2",
-    "model.decoder.ffn_dim=32",
-    "model.proposals.num_queries=20",
+    "model.body.encoder.num_layers=1",
+    "model.body.encoder.ffn_dim=32",
+    "model.body.decoder.num_layers=2",
+    "model.body.decoder.ffn_dim=32",
+    "model.body.source.num_queries=20",
 )
 """Overrides that make ``deta_small`` tiny.
 

@@ -2,12 +2,14 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
 import torch
 
-from deta.commands.build import restore_detector, start_from, without_pretrained
+from deta.commands.build import make_detector, restore_detector, start_from, without_pretrained
 from deta.training.checkpoint import Checkpoint, read_checkpoint
 from tests.commands.conftest import Run
 from tests.models.tiny import images, tiny_detector
@@ -43,15 +45,28 @@ def test_pretrained_weights_are_not_read_again() -> None:
     assert without_pretrained(hidden)["neck"][0]["inner"]["weights"] is None
 
 
+def test_a_key_that_has_moved_is_refused_by_both_names() -> None:
+    config = {"_target_": "deta.models.Detector", "proposals": {"num_queries": 7}}
+    with pytest.raises(ValueError, match=r"model\.proposals is model\.body\.source by now"):
+        make_detector(config, 3)
+
+
 def test_fine_tuning_on_other_classes_says_which_weights_start_fresh() -> None:
     source = replace(CHECKPOINT, weights=tiny_detector(num_classes=7).state_dict())
-    with pytest.warns(UserWarning, match=r"4 class-head weights of run.ckpt of another size, made afresh: heads"):
+    with pytest.warns(UserWarning, match=r"4 class-head weights of run.ckpt of another size, made afresh: body\.heads"):
         start_from(tiny_detector(num_classes=3), source)
 
 
 @pytest.mark.parametrize(
     "key",
-    ["hidden_dim", "num_classes", "encoder.num_layers", "decoder.num_layers", "encoder.ffn_dim", "neck.num_levels"],
+    [
+        "body.hidden_dim",
+        "num_classes",
+        "body.encoder.num_layers",
+        "body.decoder.num_layers",
+        "body.encoder.ffn_dim",
+        "neck.num_levels",
+    ],
 )
 def test_a_stored_model_larger_than_its_weights_is_refused_before_there_is_memory_for_it(
     trained: Run, key: str
@@ -60,8 +75,9 @@ def test_a_stored_model_larger_than_its_weights_is_refused_before_there_is_memor
     model = deepcopy(dict(checkpoint.config["model"]))
     *sections, name = key.split(".")
     shared = name in ("hidden_dim", "num_levels")
-    for part in ([], ["neck"], ["encoder"], ["decoder"], ["proposals"]) if shared else [sections]:
-        node = model[part[0]] if part else model
+    body = model["body"]
+    everywhere = [model["neck"], body, body["encoder"], body["decoder"], body["source"]]
+    for node in everywhere if shared else [reduce(getitem, sections, model)]:
         if not shared or name in node:
             node[name] = 12_000_000
     with pytest.raises(ValueError, match=r"of another shape|asks for more than .* and the file holds|missing"):

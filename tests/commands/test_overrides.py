@@ -58,7 +58,7 @@ def test_in_a_sweep_commas_part_paths() -> None:
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.text(alphabet=LETTERS).filter(lambda text: "${" not in text), st.booleans())
 def test_a_line_for_the_shell_gives_the_same_words_again(path: str, is_of_sweep: bool) -> None:
-    words = [f"data.root={quoted(path)}", "criterion.layer_assigner={tau: 0.5}", f"name={quoted(path)}"]
+    words = [f"data.root={quoted(path)}", "criterion.rules.layers.assigner={tau: 0.5}", f"name={quoted(path)}"]
     words += ["sweep=tau", "hydra.mode=RUN"] if is_of_sweep else []
     assert quote_paths(shlex.split(shell_line(words)), is_sweep=is_of_sweep) == words
 
@@ -79,7 +79,7 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
     ("word", "reason"),
     [
         ("postprocess=nan", "takes the name of one of its choices: nms, topk"),
-        ("criterion=[null]", "takes the name of one of its choices: deta"),
+        ("criterion=[null]", "takes the name of one of its choices: query"),
         ("callbacks=false", "takes the name of one of its choices: default, ema"),
         ("cluster=[1,2]", "takes the name of one of its choices: none, sbatch"),
         ("model=null", "takes the name of one of its choices"),
@@ -90,7 +90,7 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
         ("callbacks.best.filename=3", "callbacks.best.filename must be best"),
         ("logger.file.folder=''", "it has no value"),
         ("callbacks.learning_rate={}", "an empty {} changes nothing"),
-        ("model.hiden_dim=3", "did you mean model.hidden_dim?"),
+        ("model.body.hiden_dim=3", "did you mean model.body.hidden_dim?"),
         ("modle.hidden_dim=3", "did you mean model?"),
         ("trainer._target_=torch.nn.Identity", "trainer must make a Trainer; torch.nn.Identity gives Identity"),
         ("name=a(b", 'as a text it is written "name='),

@@ -50,9 +50,9 @@ def test_overrides_of_a_continued_run_have_their_effect_and_stay(own_run: Path) 
 def test_a_start_that_fails_leaves_no_trace(own_run: Path) -> None:
     before = record(own_run)
     more = (f"ckpt={own_run}", "trainer.max_epochs=2")
-    assert "tau must be in [0, 1], got 1.5" in fail("train", *more, "criterion.layer_assigner.tau=1.5")
-    message = fail("train", *more, "model.hidden_dim=64", "model.decoder.num_layers=3")
-    assert "deta: model.hidden_dim 32 -> 64, model.decoder.num_layers 2 -> 3. Settings" in message
+    assert "tau must be in [0, 1], got 1.5" in fail("train", *more, "criterion.rules.layers.assigner.tau=1.5")
+    message = fail("train", *more, "model.body.hidden_dim=64", "model.body.decoder.num_layers=3")
+    assert "deta: model.body.hidden_dim 32 -> 64, model.body.decoder.num_layers 2 -> 3. Settings" in message
     assert "of the model cannot change in a continued run: restore them" in message
     with mock.patch.object(Criterion, "__call__", side_effect=ValueError("no memory")):
         assert "no memory" in fail("train", *more, "data.batch_size=2")
@@ -64,7 +64,7 @@ def test_a_start_that_fails_leaves_no_trace(own_run: Path) -> None:
 
 def test_a_run_that_has_its_words_from_hydra_alone_keeps_them(own_run: Path) -> None:
     (own_run / WORDS).unlink()
-    fail("train", f"ckpt={own_run}", "trainer.max_epochs=2", "criterion.layer_assigner.tau=1.5")
+    fail("train", f"ckpt={own_run}", "trainer.max_epochs=2", "criterion.rules.layers.assigner.tau=1.5")
     assert recorded_words(own_run) == list(TINY_TRAINING)
 
 

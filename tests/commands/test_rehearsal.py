@@ -7,7 +7,7 @@ import pytest
 
 from tests.commands.running import deta, fail, succeed
 
-TAU = "criterion.layer_assigner.tau"
+TAU = "criterion.rules.layers.assigner.tau"
 NO_DATA = ("data=coco", "data.root=/nonexistent")
 TRAINING = ("experiment=deta_shapes", "logger=file", *NO_DATA)
 STUDY = ("study", "study=tau2_shapes", "study.seeds=[0]")
@@ -27,7 +27,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        (f"{TAU}=1.5", "criterion.layer_assigner: tau must be in [0, 1], got 1.5"),
+        (f"{TAU}=1.5", "criterion.rules.layers.assigner: tau must be in [0, 1], got 1.5"),
         ("criterion.normalizer=mean", "normalizer must be one of"),
         ("postprocess.iou_threshold=-1", "postprocess: iou_threshold must be"),
         ("schedule.make.gamma=x", "schedule.make.gamma must be a number, got 'x'"),
@@ -65,7 +65,7 @@ def test_a_wrong_value_is_not_submitted(commands: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("more", ["dry_run=true", "action=run"])
 def test_a_wrong_value_in_one_cell_of_a_study_is_found_before_any_trains(more: str, tmp_path: Path) -> None:
     message = fail(*STUDY, "study.axes.tau2.levels=[0.6,0.8,1.8]", more, f"folder={tmp_path}/study")
-    assert "tau2=1.8: criterion.layer_assigner: tau must be in [0, 1], got 1.8" in message
+    assert "tau2=1.8: criterion.rules.layers.assigner: tau must be in [0, 1], got 1.8" in message
     assert not (tmp_path / "study").exists()
 
 

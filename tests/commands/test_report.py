@@ -86,21 +86,21 @@ def test_cells_that_have_not_started_have_rows_with_the_levels_that_their_words_
 ) -> None:
     shutil.copytree(trained.folder, tmp_path / "first")
     cells = {
-        "later": ["criterion.layer_assigner.tau=0.50"],
+        "later": ["criterion.rules.layers.assigner.tau=0.50"],
         "first": [],
-        "one": ["criterion.layer_assigner.tau=5e-1", "seed=1"],
-        "other": ["assigner@criterion.layer_assigner=hungarian"],
+        "one": ["criterion.rules.layers.assigner.tau=5e-1", "seed=1"],
+        "other": ["assigner@criterion.rules.layers.assigner=hungarian"],
         "gone": ["experiment=renamed"],
     }
     add_cells(tmp_path, {name: [*TINY_TRAINING, *words] for name, words in cells.items()})
     succeed("report", str(tmp_path))
     rows = list(csv.DictReader((tmp_path / "report" / "table.csv").read_text().splitlines()))
-    assert [(row["layer_assigner"], row["tau"], row["seeds_done"], row["seeds_planned"]) for row in rows] == [
+    assert [(row["assigner"], row["tau"], row["seeds_done"], row["seeds_planned"]) for row in rows] == [
         ("IoUAssigner", "0.6", "1", "1"),
         ("IoUAssigner", "0.5", "0", "2"),
         ("HungarianAssigner", "-", "0", "1"),
     ]
     notes = (tmp_path / "report" / "table.md").read_text()
-    assert "layer_assigner=IoUAssigner tau=0.5 seed=1 is missing" in notes
+    assert "assigner=IoUAssigner tau=0.5 seed=1 is missing" in notes
     assert "1 run left out, not started" in notes
     assert "different" not in notes

@@ -203,7 +203,7 @@ def test_words_that_say_where_a_run_is_done_are_no_part_of_it() -> None:
         "seed=1",
         "+clusters=1",
         "~callbacks.best",
-        "assigner@criterion.layer_assigner=iou",
+        "assigner@criterion.rules.layers.assigner=iou",
     ]
     assert training_words([*words, *kept]) == kept
     assert training_words(["sweep=n", "seed=1", "hydra.mode=MULTIRUN"]) == ["sweep=n", "seed=1", "hydra.mode=RUN"]

@@ -108,7 +108,7 @@ OUR_OWN = [
     target("deta.models.weights.torch.load", f="evil.pt", weights_only=False),
     target("deta.models.weights.read_state_dict", path="/etc/passwd"),
     target("deta.models.checkpoint.Path", _args_=["MARK"]),
-    target("deta.models.backbone.timm.create_model", model_name="hf-hub:evil/model", pretrained=True),
+    target("deta.models.backbones.torchvision.timm.create_model", model_name="hf-hub:evil/model", pretrained=True),
     target("deta.utils.files.write_text", path="MARK", text="x"),
     target("deta.tracking.metrics.MetricsLogger", folder="MARK"),
     target("deta.tracking.wandb.make_wandb_tracker", folder="MARK"),

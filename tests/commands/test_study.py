@@ -24,9 +24,9 @@ from deta.studies.results import Verdict
 from tests.commands.running import FEW_IMAGES, SMALL_MODEL, Outcome, deta, fail, succeed
 
 CONF = config_dir()
-STUDIES = sorted(path.stem for path in (CONF / "study").glob("*_*.yaml"))
 QUESTIONS = sorted(path.stem for path in (CONF / "study" / "question").glob("*.yaml"))
 SIZES = sorted(path.stem for path in (CONF / "study" / "size").glob("*.yaml"))
+STUDIES = [f"{question}_{size}" for question in QUESTIONS for size in SIZES]
 TINY = (
     *SMALL_MODEL,
     *FEW_IMAGES,
@@ -46,7 +46,9 @@ def hydra() -> Iterator[None]:
 
 
 def declared(name: str) -> Study:
-    cfg = compose("study", [f"study={name}", f"study.name={name}"]).study
+    question, _, size = name.rpartition("_")
+    chosen = [f"study/question@study={question}", f"study/size@study={size}"]
+    cfg = compose("study", ["study=product", *chosen, f"study.name={name}"]).study
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
     return Study.from_config({str(key): value for key, value in content.items()})
@@ -80,7 +82,9 @@ def test_every_question_comes_in_every_size() -> None:
     asked = {"assignment", "tau1", "tau2", "gamma", "balance", "closest_box", "proposals", "rematch", "normalizer"}
     assert asked == set(QUESTIONS)
     assert set(SIZES) == {"coco", "shapes", "bccd"}
-    assert {f"{question}_{size}" for question in QUESTIONS for size in SIZES} == set(STUDIES)
+    named = succeed("study", "study=tau2_shapes", "--cfg", "job").out
+    assert succeed("study", "study=tau2", "size=shapes", "--cfg", "job").out == named
+    assert "name: tau2_shapes" in named
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -101,10 +105,10 @@ def test_the_assignment_study_is_two_by_two_stages_with_and_without_nms() -> Non
     assert [tuple(cell.values()) for cell in study.cells()] == [(a, b) for a in levels for b in levels]
     assert study.base_cell["postprocess"] == "nms"
     composed = compose("train", study.words(study.cells()[-1], 0))
-    assert composed.criterion.proposal_assigner._target_.endswith("HungarianAssigner")
-    assert composed.criterion.layer_assigner._target_.endswith("HungarianAssigner")
-    assert composed.criterion.rematch == "per_layer"
-    assert composed.model.proposals.selection._target_.endswith("TopKPerLevel")
+    assert composed.criterion.rules.first.assigner._target_.endswith("HungarianAssigner")
+    assert composed.criterion.rules.layers.assigner._target_.endswith("HungarianAssigner")
+    assert composed.criterion.rules.layers.rematch == "per_layer"
+    assert composed.model.body.source.selection._target_.endswith("TopKPerLevel")
 
 
 def test_a_plan_trains_nothing_and_does_not_need_pytorch(tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ LEVEL = "study.axes.proposals.levels.topk"
     ("more", "message"),
     [
         (
-            [f"{LEVEL}=['proposals@model.proposals=topk','data.batch_size=3']"],
+            [f"{LEVEL}=['proposals@model.body.source=topk','data.batch_size=3']"],
             "data.batch_size is 3 in the cell proposals=topk, but 4 in the base, and study.axes.proposals.keys does",
         ),
         (
@@ -152,7 +156,10 @@ def test_what_is_not_strict_is_refused_before_anything_runs(tmp_path: Path, more
 
 
 def test_an_unknown_study_lists_those_that_there_are() -> None:
-    assert "assignment_shapes" in fail("study", "study=assignment")
+    message = fail("study", "study=assignment")
+    assert "questions: assignment, balance," in message
+    assert "sizes: bccd, coco, shapes" in message
+    assert "study=tau2_shape size=coco: give a question" in fail("study", "study=tau2_shape", "size=coco")
 
 
 @dataclass(frozen=True)
@@ -267,7 +274,7 @@ def test_a_selection_that_no_training_evaluated_is_evaluated_later(finished: Fin
 
 @pytest.mark.slow
 def test_a_failed_run_stops_no_other_and_the_last_lines_name_it(tmp_path: Path) -> None:
-    broken = [f"~{LEVEL}", f"{LEVEL}_per_level=['model.proposals.selection.nms_threshold=2']"]
+    broken = [f"~{LEVEL}", f"{LEVEL}_per_level=['model.body.source.selection.nms_threshold=2']"]
     outcome = study(tmp_path, "study=proposals_shapes", "study.seeds=[0]", *broken)
     assert outcome.code == 1
     assert states(tmp_path) == [RunState.DONE, RunState.FAILED]

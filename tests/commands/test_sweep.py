@@ -22,7 +22,7 @@ from deta.runs.state import RunState, read_status
 from deta.tracking.metrics import read_metrics
 from tests.commands.running import TINY_TRAINING, Outcome, deta, fail, succeed
 
-AXIS = "criterion.layer_assigner.tau"
+AXIS = "criterion.rules.layers.assigner.tau"
 
 
 def name_of(*overrides: str, swept: tuple[str, ...] = ()) -> str:
@@ -63,23 +63,30 @@ def kill_in_the_next_run(command: list[str], folder: Path, num_done: int) -> Non
 def test_a_name_tells_what_differs_and_the_seed() -> None:
     assert name_of().startswith("s0-")
     assert name_of(f"{AXIS}=0.5", "seed=3").startswith("tau0.5-s3-")
-    assert name_of("model.hidden_dim=64").startswith("hidden_dim64-s0-")
-    assert name_of("criterion=hungarian").startswith("hungarian-")
-    both = name_of(f"{AXIS}=0.5", "criterion.proposal_assigner.tau=0.8")
-    assert both.startswith("layer_assigner.tau0.5-proposal_assigner.tau0.8-s0-")
+    assert name_of("model.body.hidden_dim=64").startswith("hidden_dim64-s0-")
+    assert name_of("rule=hungarian").startswith("hungarian-s0-")
+    both = name_of(f"{AXIS}=0.5", "criterion.rules.first.assigner.tau=0.8")
+    assert both.startswith("first.tau0.8-layers.tau0.5-s0-")
 
 
 def test_what_is_swept_stands_first_and_is_named_at_its_default_too() -> None:
-    other = ("data.batch_size=2", "model.hidden_dim=64", "trainer.max_epochs=3")
+    other = ("data.batch_size=2", "model.body.hidden_dim=64", "trainer.max_epochs=3")
     assert name_of(*other, f"{AXIS}=0.6", swept=(AXIS,)).startswith("tau0.6-")
     assert name_of(*other, "optimizer.lr=1e-3", swept=("optimizer.lr",)).startswith("lr0.001-")
-    assert name_of("criterion=deta", swept=("criterion",)).startswith("deta-s0-")
+    assert name_of("rule=iou", swept=("rule",)).startswith("iou-s0-")
+    words = ("rule/first=hungarian", "rule/layers=hungarian")
+    assert name_of("rule=hungarian", swept=("rule",))[-8:] == name_of(*words)[-8:]
     for swept in ((), (AXIS,)):
         assert name_of(f"{AXIS}=0.6", swept=swept)[-9:] == name_of()[-9:]
 
 
 def test_a_name_has_at_most_60_letters_and_a_list_is_a_hash() -> None:
-    keys = ("model.hidden_dim=32", "model.encoder.num_layers=1", "model.encoder.ffn_dim=32", "model.decoder.ffn_dim=32")
+    keys = (
+        "model.body.hidden_dim=32",
+        "model.body.encoder.num_layers=1",
+        "model.body.encoder.ffn_dim=32",
+        "model.body.decoder.ffn_dim=32",
+    )
     long = name_of(*keys, "data.batch_size=2", "trainer.max_epochs=3", f"{AXIS}=0.5", "seed=12345")
     assert len(long) <= 60
     assert long.startswith("tau0.5-")
@@ -99,7 +106,9 @@ def test_what_is_swept_is_part_of_the_place_even_if_it_changes_no_result() -> No
 
 
 def test_a_number_is_the_same_with_and_without_a_point() -> None:
-    assert name_of("criterion.giou_weight=3") == name_of("criterion.giou_weight=3.0")
+    assert name_of("criterion.rules.layers.box_terms.giou.weight=3") == name_of(
+        "criterion.rules.layers.box_terms.giou.weight=3.0"
+    )
 
 
 def test_a_run_that_lies_there_under_another_name_keeps_it(tmp_path: Path) -> None:
@@ -113,7 +122,7 @@ def test_a_run_that_lies_there_under_another_name_keeps_it(tmp_path: Path) -> No
 def test_the_order_and_written_defaults_change_no_name() -> None:
     plain = name_of(f"{AXIS}=0.5", "data.batch_size=2")
     assert name_of("data.batch_size=2", f"{AXIS}=0.5") == plain
-    assert name_of("data.batch_size=2", f"{AXIS}=0.5", "seed=0", "criterion.layer_assigner.gamma=0.25") == plain
+    assert name_of("data.batch_size=2", f"{AXIS}=0.5", "seed=0", "criterion.rules.layers.assigner.gamma=0.25") == plain
 
 
 @pytest.mark.parametrize(
@@ -173,7 +182,7 @@ def test_a_failed_run_stops_no_other_and_is_named_at_the_end(tmp_path: Path) -> 
     assert states(tmp_path) == {"tau2": RunState.FAILED, "tau0.5": RunState.DONE}
     assert "1 done, 1 failed" in outcome.out
     line = next(line for line in outcome.out.splitlines() if line.startswith("tau2"))
-    assert "criterion.layer_assigner: tau must be in [0, 1], got 2" in line
+    assert "criterion.rules.layers.assigner: tau must be in [0, 1], got 2" in line
     resumed = succeed("runs", "resume", f"folder={tmp_path}").out
     assert "Not tried, since their commands would fail again" in resumed
     assert resumed.count("tau must be in [0, 1], got 2") == 2  # in the table and apart
@@ -212,7 +221,9 @@ def test_every_run_of_a_named_sweep_is_the_same_training_in_another_process(name
         assert run_name(_root_=job) == run_name(_root_=cell)
         assert job.hydra.mode == RunMode.RUN
     if named == "n":
-        assert job.criterion.proposal_assigner.max_per_target == job.criterion.layer_assigner.max_per_target == 1
+        assert (
+            job.criterion.rules.first.assigner.max_per_target == job.criterion.rules.layers.assigner.max_per_target == 1
+        )
 
 
 def test_folders_of_configurations_reach_every_process(tmp_path: Path) -> None:

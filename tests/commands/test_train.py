@@ -41,8 +41,8 @@ def final_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_a_run_leaves_everything_that_it_was_made_with(trained: Run) -> None:
     config = OmegaConf.load(trained.folder / "config.yaml")
-    assert config.model.hidden_dim == 32
-    assert config.model.encoder.hidden_dim == 32  # resolved, no interpolation is left
+    assert config.model.body.hidden_dim == 32
+    assert config.model.body.encoder.hidden_dim == 32  # resolved, no interpolation is left
     assert "${" not in (trained.folder / "config.yaml").read_text()
     record = json.loads((trained.folder / "environment.json").read_text())
     assert record["seed"] == 0
@@ -60,7 +60,7 @@ def test_a_run_leaves_its_metrics_and_checkpoints(trained: Run) -> None:
     for name in ("best", "last"):
         checkpoint = read_checkpoint(trained.folder / "checkpoints" / f"{name}.ckpt")
         assert checkpoint.category_names[0] == "circle"
-        assert checkpoint.config["model"]["hidden_dim"] == 32
+        assert checkpoint.config["model"]["body"]["hidden_dim"] == 32
 
 
 def test_a_run_leaves_pictures_and_figures(trained: Run) -> None:
@@ -100,7 +100,7 @@ def test_a_continued_run_goes_on_in_its_directory_as_if_it_was_never_stopped(own
     assert f"Run directory: {own_run}" in outcome.out
     assert steps(own_run) == [0, 1, 2, 3]
     assert OmegaConf.load(own_run / "config-1.yaml").trainer.max_epochs == 2
-    assert OmegaConf.load(own_run / "config-1.yaml").model.hidden_dim == 32
+    assert OmegaConf.load(own_run / "config-1.yaml").model.body.hidden_dim == 32
     assert (own_run / "environment-1.json").exists()
     succeed("train", *TINY_TRAINING, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path}/whole")
     assert is_same(final_weights(own_run), final_weights(tmp_path / "whole"))
@@ -206,7 +206,7 @@ def test_weights_and_biases_holds_the_rows_of_a_continued_run_under_one_id(tmp_p
     assert earlier["run_id"].startswith("my_sweep-my_run-")
     assert (later["resume"], later["run_group"]) == (True, "my_sweep")
     config = next(config["update"] for config in of_kind(first, "config") if "model" in config["update"])
-    assert config["model"]["hidden_dim"] == 32
+    assert config["model"]["body"]["hidden_dim"] == 32
     assert {"command", "git", "versions"} <= set(config["environment"])
     files = parts(run)[0].parent / "files" / "media"
     assert len(list(files.glob("images/val/pictures*.png"))) == 1
@@ -243,11 +243,11 @@ MISTAKES = {
     "optimizer.lr_factors.backbone=-1": "deta: optimizer.lr_factors.backbone must be at least 0, got -1",
     "+optimizer.make.weight_deca=1": "deta: optimizer.make: AdamW.__init__() got an unexpected keyword argument",
     "optimizer.make.weight_decay=-1": "deta: optimizer.make: Invalid weight_decay value: -1",
-    "criterion.layer_assigner.tau=2": "deta: criterion.layer_assigner: tau must be in [0, 1], got 2",
+    "criterion.rules.layers.assigner.tau=2": "deta: criterion.rules.layers.assigner: tau must be in [0, 1], got 2",
     "data.batch_size=2.5": "deta: data: data.batch_size must be an integer, got 2.5",
     "data.batch_size=500": "make data.batch_size smaller",
     "model.num_classes=3": "deta: model.num_classes must be null or 6, the number of categories",
-    "model.encoder.num_levels=7": "deta: model: encoder.num_levels must equal neck.num_levels 3, got 7",
+    "model.body.encoder.num_levels=7": "deta: model: encoder.num_levels must equal neck.num_levels 3, got 7",
     "schedule.interval=steps": "deta: schedule.interval must be one of epoch, step, got 'steps'",
     "trainer.precision=fp16": "deta: trainer.precision must be one of ",
     "trainer.log_every_n_steps=0": "deta: trainer.log_every_n_steps must be at least 1, got 0",
@@ -255,12 +255,12 @@ MISTAKES = {
     "compile=flase": "deta: compile must be true or false, got 'flase'",
     "data.train_transform=null": "deta: data: data.train_transform must be something to call",
     "augment.val=null": "deta: data: data.val_transform must be something to call",
-    "model.proposals.selection=null": "deta: model.proposals: selection must be something to call",
+    "model.body.source.selection=null": "deta: model.body.source: selection must be something to call",
     "trainer.max_epochs=many": "deta: trainer.max_epochs must be an integer, got 'many'",
     "evaluator.engine=fast": "deta: engine must be one of faster_coco_eval, hotcoco, pycocotools, got 'fast'",
     "ckpt=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
     "weights=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
-    "criterion=null": "deta: criterion=null: it takes the name of one of its choices: deta, ",
+    "criterion=null": "deta: criterion=null: it takes the name of one of its choices: query",
     "logger=nothing": "deta: logger=nothing: it takes the name of one of its choices: file, wandb",
     "data=coco": "annotations/instances_train2017.json does not exist; check data.root",
 }

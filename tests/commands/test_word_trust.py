@@ -16,7 +16,7 @@ HARMLESS = [
     "callbacks=ema",
     "callbacks.resume.every_n_steps=2",
     "~callbacks.instability",
-    "assigner@criterion.layer_assigner=iou",
+    "assigner@criterion.rules.layers.assigner=iou",
     "+postprocess@evaluations.topk=topk",
     "optimizer.lr_factors={backbone: 0.1}",
     "schedule.make.milestones=[1]",

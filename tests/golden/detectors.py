@@ -5,9 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from deta.models import Backbone, Decoder, Detector, Encoder, EncoderProposals, LearnedQueries, Neck, QuerySource
+from deta.models import (
+    Backbone,
+    Decoder,
+    Detector,
+    Encoder,
+    EncoderProposals,
+    LearnedQueries,
+    Neck,
+    QueryBody,
+    QuerySource,
+)
 from deta.models.checkpoint import from_release
-from deta.models.selection import Selection, TopK, TopKPerLevel
+from deta.models.query.selection import Selection, TopK, TopKPerLevel
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase
@@ -25,16 +35,19 @@ def reference_detector(case: "GoldenCase") -> Detector:
     }
     detector = Detector(
         num_classes=config["num_classes"],
-        hidden_dim=config["hidden_dim"],
         backbone=NoBackbone(tuple(config["backbone_channels"])),
         neck=partial(Neck, hidden_dim=config["hidden_dim"], num_levels=config["num_feature_levels"]),
-        encoder=Encoder(num_layers=config["enc_layers"], num_points=config["enc_n_points"], **shared),
-        proposals=_query_source(config),
-        decoder=Decoder(
-            num_layers=config["dec_layers"],
-            num_points=config["dec_n_points"],
-            refine="iterative" if config["with_box_refine"] else "none",
-            **shared,
+        body=partial(
+            QueryBody,
+            hidden_dim=config["hidden_dim"],
+            encoder=Encoder(num_layers=config["enc_layers"], num_points=config["enc_n_points"], **shared),
+            source=_query_source(config),
+            decoder=Decoder(
+                num_layers=config["dec_layers"],
+                num_points=config["dec_n_points"],
+                refine="iterative" if config["with_box_refine"] else "none",
+                **shared,
+            ),
         ),
     )
     detector.load_state_dict(from_release(case.state))

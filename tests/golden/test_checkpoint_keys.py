@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from deta.models import Decoder, Detector, Encoder, EncoderProposals, Neck, SwinBackbone, TorchvisionBackbone
+from deta.models import Decoder, Detector, Encoder, EncoderProposals, Neck, QueryBody, SwinBackbone, TorchvisionBackbone
 from deta.models.checkpoint import from_release, to_release
-from deta.models.selection import TopKPerLevel
+from deta.models.query.selection import TopKPerLevel
 
 MODELS = ("deta_r50", "deta_swin_l")
 
@@ -70,10 +70,13 @@ def _detector(backbone: nn.Module) -> Detector:
     assert isinstance(backbone, TorchvisionBackbone | SwinBackbone)
     return Detector(
         num_classes=91,
-        hidden_dim=256,
         backbone=backbone,
         neck=partial(Neck, hidden_dim=256, num_levels=5),
-        encoder=Encoder(hidden_dim=256, num_levels=5),
-        proposals=EncoderProposals(hidden_dim=256, num_classes=91, selection=TopKPerLevel()),
-        decoder=Decoder(hidden_dim=256, num_levels=5),
+        body=partial(
+            QueryBody,
+            hidden_dim=256,
+            encoder=Encoder(hidden_dim=256, num_levels=5),
+            source=EncoderProposals(hidden_dim=256, num_classes=91, selection=TopKPerLevel()),
+            decoder=Decoder(hidden_dim=256, num_levels=5),
+        ),
     )

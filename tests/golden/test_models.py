@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from deta.models.attention import use_backend
+from deta.models.attention.deformable import use_backend
 from deta.models.checkpoint import to_release
 from deta.structures import StageKey
 from tests.golden.detectors import reference_detector
+from tests.models.tiny import query_body
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase
@@ -27,9 +28,10 @@ def test_detector_equals_reference(case: "GoldenCase", backend: str, monkeypatch
     features = [case.inputs[f"feature_{index}"].to(device) for index in range(len(case.config["backbone_channels"]))]
     is_padding = case.inputs["mask"].to(device)
     with torch.no_grad():
-        memory = detector.encode(features, is_padding)
-        queries, _ = detector.proposals(memory)
-        output = detector.forward_features(features, is_padding)
+        body = query_body(detector)
+        memory = body.encoder(detector.features(features, is_padding))
+        queries, _ = body.source(memory)
+        output = detector.forward_maps(features, is_padding)
     layers, first = list(output.of_role("layers").values()), output.stages.get(StageKey("first"))
     expected = case.outputs
     num_queries = len(expected["query_embed"])  # learned queries are stored for one image

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deta.models.attention import DeformableAttention
+from deta.models.attention.deformable import DeformableAttention
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase

@@ -15,11 +15,12 @@ from deta.models import (
     Encoder,
     EncoderProposals,
     Neck,
+    QueryBody,
     SwinBackbone,
     TorchvisionBackbone,
 )
 from deta.models.checkpoint import from_release
-from deta.models.selection import TopKPerLevel
+from deta.models.query.selection import TopKPerLevel
 from deta.training.optim import parameter_groups
 
 LR_FACTORS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
@@ -32,12 +33,15 @@ def resnet50() -> TorchvisionBackbone:
 def detector(backbone: Backbone) -> Detector:
     return Detector(
         num_classes=91,
-        hidden_dim=256,
         backbone=backbone,
         neck=partial(Neck, hidden_dim=256, num_levels=5),
-        encoder=Encoder(hidden_dim=256, num_levels=5),
-        proposals=EncoderProposals(hidden_dim=256, num_classes=91, selection=TopKPerLevel()),
-        decoder=Decoder(hidden_dim=256, num_levels=5),
+        body=partial(
+            QueryBody,
+            hidden_dim=256,
+            encoder=Encoder(hidden_dim=256, num_levels=5),
+            source=EncoderProposals(hidden_dim=256, num_classes=91, selection=TopKPerLevel()),
+            decoder=Decoder(hidden_dim=256, num_levels=5),
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Initial boxes and the choice of queries against the reference implementation."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 from torch import Tensor
 
 from deta.models import EncoderProposals
-from deta.models.anchors import encoder_anchors
 from deta.models.position import valid_size
-from deta.models.selection import Selection, TopK, TopKPerLevel
-from deta.models.tokens import FeatureTokens
+from deta.models.query.anchors import encoder_anchors
+from deta.models.query.selection import Selection, TopK, TopKPerLevel
+from deta.models.query.tokens import FeatureTokens
+from deta.structures import Features
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase
@@ -67,9 +69,13 @@ def _memory(case: "GoldenCase") -> FeatureTokens:
     shapes, is_padding = case.spatial_shapes(), case.inputs["padding_mask"]
     parts = is_padding.split([height * width for height, width in shapes], dim=1)
     masks = [part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
-    sizes = torch.stack([valid_size(mask) for mask in masks], dim=1)
-    whole = torch.tensor([(width, height) for height, width in shapes])
-    return FeatureTokens(case.inputs["memory"], is_padding, sizes, sizes / whole, shapes)
+    levels = Features(
+        maps=tuple(mask.new_zeros(len(mask), 0, *mask.shape[1:]) for mask in masks),
+        is_padding=tuple(masks),
+        strides=tuple(2**level for level in range(len(masks))),
+        image_sizes=valid_size(masks[0]).flip(1),
+    )
+    return replace(FeatureTokens.of(levels), tokens=case.inputs["memory"])
 
 
 def _part(case: "GoldenCase", prefix: str) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ def test_training_steps_equal_reference(case: "GoldenCase") -> None:
     start = {name: value.clone() for name, value in to_release(detector).items()}
     found: dict[str, list[Tensor]] = defaultdict(list)
     for step in range(config["steps"] + 1):
-        output = detector.forward_features(features, source.inputs["mask"])
+        output = detector.forward_maps(features, source.inputs["mask"])
         losses = criterion(output, targets, Draw.of(0))
         found["total"].append(losses.total().detach())
         if step == config["steps"]:

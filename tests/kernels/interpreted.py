@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory_rates import gather_kernel, reduce_kernel
+from deta_kernels import backward as backward_pass
+from deta_kernels import coarse
 from deta_kernels.backward import backward
 from deta_kernels.forward import forward
 from tests.kernels.scenes import (
@@ -39,6 +41,13 @@ def run_triton(problem: Problem, *, deterministic: bool = False, with_reference:
     return Result(output, *gradients)
 
 
+@pytest.fixture(params=[0, 12], ids=["no level is coarse", "two of three are"])
+def with_coarse_levels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backward pass takes levels of ``ODD_LEVELS`` for coarse that it would not for so few queries."""
+    monkeypatch.setattr(backward_pass, "largest_coarse_level", lambda *_: request.param)
+
+
+@pytest.mark.usefixtures("with_coarse_levels")
 @pytest.mark.parametrize("boxes", [False, True])
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_output_and_every_gradient_equal_the_twin(boxes: bool, deterministic: bool) -> None:
@@ -68,6 +77,7 @@ def test_any_levels_and_points_are_right(shapes: Shapes, points: int) -> None:
     assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
 
 
+@pytest.mark.usefixtures("with_coarse_levels")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_rounds_only_inputs_and_results(dtype: torch.dtype) -> None:
     problem = random_problem(queries=20, images=1, heads=2).to(dtype, reference=torch.float32)
@@ -91,12 +101,20 @@ def test_points_outside_the_map_are_right(boxes: bool) -> None:
     assert (result.offsets == 0).all(-1).float().mean() > 0.3  # many points do see nothing
 
 
+def test_coarse_levels_of_any_size_get_the_sums_of_all_blocks_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backward_pass, "largest_coarse_level", lambda *_: 10**6)
+    monkeypatch.setattr(coarse, "BLOCK_QUERIES", 32)
+    problem = random_problem(((9, 8), (8, 9), (0, 3), (1, 17)), queries=70, images=2, heads=1, channels=12, spread=1.5)
+    assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
+
+
 def test_padding_rows_of_zeros_are_right() -> None:
     problem = random_problem(((6, 6),), queries=30, images=1)
     problem.value.view(1, 6, 6, 3, 8)[:, :, 4:] = 0
     assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)
 
 
+@pytest.mark.usefixtures("with_coarse_levels")
 @pytest.mark.filterwarnings("ignore:.*not a double precision floating point")
 @pytest.mark.parametrize("boxes", [False, True])
 def test_gradients_equal_finite_differences(boxes: bool) -> None:
@@ -153,6 +171,7 @@ def test_gradient_of_the_reference_is_made_on_demand() -> None:
     assert run_triton(problem, with_reference=False).reference.numel() == 0
 
 
+@pytest.mark.usefixtures("with_coarse_levels")
 @pytest.mark.parametrize("magnitude", [1e-20, 1.0, 1e20])
 def test_deterministic_sums_are_exact_at_any_magnitude(magnitude: float) -> None:
     problem = random_problem(images=1, heads=1, queries=9)
@@ -175,11 +194,13 @@ def test_no_queries_or_no_images_give_empty_results(images: int, queries: int) -
     assert (result.value == 0).all()
 
 
-def test_benchmark_kernels_gather_and_add_the_rows_of_the_index() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+@pytest.mark.parametrize("packed", [True, False])
+def test_benchmark_kernels_gather_and_add_the_rows_of_the_index(dtype: torch.dtype, packed: bool) -> None:
     index = torch.tensor([0, 2, 2, 1, 4, 4, 4, 0, 3, 3, 3, 3, 3, 3, 3, 3], dtype=torch.int32)
     table = torch.arange(160.0).view(5, 32)
-    sums, counts = torch.empty(2, 4, 32), torch.zeros(5, 32)
+    sums, counts = torch.empty(2, 4, 32), torch.zeros(5, 32, dtype=dtype)
     gather_kernel[(2,)](table, index, sums, 8, 4, 32)
-    reduce_kernel[(2,)](counts, index, 8, 4, 32)
+    reduce_kernel[(2,)](counts, index, 8, 4, 32, packed)
     assert torch.equal(sums, table[index.view(2, 2, 4)].sum(1))
-    assert torch.equal(counts, torch.bincount(index, minlength=5).float()[:, None].expand(-1, 32))
+    assert torch.equal(counts, torch.bincount(index, minlength=5).to(dtype)[:, None].expand(-1, 32))

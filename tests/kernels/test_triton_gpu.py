@@ -1,12 +1,13 @@
 """The Triton path on a CUDA device against the plain twin in float64."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from deta_kernels import configs, deformable_attention
+from deta_kernels import backward, deformable_attention, tuning
 from tests.kernels.scenes import (
     Problem,
     Result,
@@ -70,7 +71,8 @@ def test_a_query_per_pixel_is_right() -> None:
 
 
 def test_deterministic_mode_gives_equal_bits() -> None:
-    problem = on_gpu(random_problem(((5, 6), (2, 2)), queries=4000, channels=32, heads=8).to(torch.float32))
+    problem = random_problem(((40, 40), (5, 6), (2, 2)), queries=4000, channels=32, heads=8)
+    problem = on_gpu(problem.to(torch.float32))
     torch.use_deterministic_algorithms(True)
     try:
         results = [run_with(problem, backend="triton") for _ in range(5)]
@@ -142,13 +144,42 @@ def test_graph_capture_replays_the_operator() -> None:
     torch.testing.assert_close(captured, 2 * eager)
 
 
-def test_tuning_on_request_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tuning_on_request_changes_no_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     problem = random_problem(PYRAMID, queries=64, channels=32)
     monkeypatch.setenv("DETA_AUTOTUNE", "1")
-    configs._tuned.clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tuning, "_known", {})
     result = run_triton(problem.to(torch.float32))
-    assert len(configs._tuned) == 2
+    assert len(tuning._known) == len(tuning._read()) == 2
     assert_results_close(result, run_reference(problem), FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("channels", "boxes", "deterministic", "dtype"),
+    [
+        (16, True, False, torch.float32),
+        (32, False, False, torch.float32),
+        (32, False, True, torch.float32),
+        (32, False, False, torch.bfloat16),
+        (48, False, True, torch.float16),
+        (64, True, False, torch.float32),
+    ],
+)
+def test_sums_of_coarse_levels_equal_those_of_single_additions(
+    channels: int, boxes: bool, deterministic: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = random_problem(PYRAMID, queries=1100, channels=channels, boxes=boxes, spread=1.4)
+    problem = problem.to(dtype, reference=torch.float32)
+    exact = run_reference(problem).value
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        for largest_level in (0, 100, 2000):
+            monkeypatch.setattr(backward, "largest_coarse_level", lambda *_, largest=largest_level: largest)
+            found = run_triton(problem).value.double()
+            limit = 1e-5 if dtype == torch.float32 else torch.finfo(dtype).eps
+            assert (found - exact).norm() <= limit * exact.norm(), largest_level
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

@@ -24,7 +24,7 @@ def run_interpreted(*arguments: str) -> str:
 
 
 def test_kernels_are_right_in_the_interpreter() -> None:
-    run_interpreted("tests/kernels/interpreted.py")
+    run_interpreted("tests/kernels/interpreted.py", "tests/kernels/interpreted_nms.py")
 
 
 def assert_kernels_were_called(said: str, *passes: str) -> None:

@@ -120,15 +120,6 @@ def test_first_stage_sees_every_object_as_class_0() -> None:
     assert terms(losses)["proposals/class"] > 0
 
 
-def test_half_precision_predictions_are_matched_and_measured_in_float32() -> None:
-    output, targets = scene()
-    half = replace(
-        output, stages={key: replace(part, logits=part.logits.bfloat16()) for key, part in output.stages.items()}
-    )
-    losses = measure(QueryCriterion(layer_assigner=HungarianAssigner()), half, targets)
-    assert losses.total().dtype == torch.float32
-
-
 def test_detector_and_criterion_that_disagree_about_the_first_stage_are_refused() -> None:
     output, targets = scene()
     criterion = QueryCriterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner())

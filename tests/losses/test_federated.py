@@ -90,5 +90,7 @@ def test_the_first_stage_is_not_affected() -> None:
 
 def test_data_that_does_not_say_what_was_looked_for_is_refused() -> None:
     targets = replace(scene(), federated=None)
-    with pytest.raises(ValueError, match=r"criterion\.federated=true needs images with lists .* data=lvis"):
+    with pytest.raises(
+        ValueError, match=r"criterion\.rules\.layers\.federated=true needs images with lists .* data=lvis"
+    ):
         loss_gradient(targets, federated=True)

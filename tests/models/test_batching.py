@@ -20,13 +20,3 @@ def test_images_of_one_size_are_detected_alike_in_any_batch() -> None:
     for name in ("boxes", "scores", "labels", "is_detection"):
         found = torch.cat([getattr(detections, name) for detections in alone])
         torch.testing.assert_close(found, getattr(together, name), rtol=1e-4, atol=1e-3)
-
-
-def test_content_of_padding_does_not_matter() -> None:
-    detector = tiny_detector().eval()
-    pixels, is_padding = images()
-    noisy = torch.where(is_padding[:, None], torch.randint_like(pixels, 256), pixels)
-    with torch.no_grad():
-        clean, disturbed = (detector(batch, is_padding).final for batch in (pixels, noisy))
-    assert torch.equal(clean.boxes, disturbed.boxes)
-    assert torch.equal(clean.logits, disturbed.logits)

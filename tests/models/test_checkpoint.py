@@ -47,13 +47,13 @@ def test_missing_weight_is_refused_by_our_name(tmp_path: Path) -> None:
     state = to_release(tiny_detector())
     del state["transformer.enc_output.weight"]
     torch.save(state, tmp_path / "release.pth")
-    with pytest.raises(ValueError, match=r"release\.pth.*1 missing: proposals\.memory_projection\.weight"):
+    with pytest.raises(ValueError, match=r"release\.pth.*1 missing: body\.source\.memory_projection\.weight"):
         load_release(tiny_detector(), tmp_path / "release.pth")
 
 
 def test_file_with_other_categories_is_refused(tmp_path: Path) -> None:
     torch.save(to_release(tiny_detector(num_classes=5)), tmp_path / "release.pth")
-    with pytest.raises(ValueError, match="wrong shape: heads"):
+    with pytest.raises(ValueError, match=r"wrong shape: body\.heads"):
         load_release(tiny_detector(num_classes=3), tmp_path / "release.pth")
 
 

@@ -1,25 +1,42 @@
 """The whole detector."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional
 
-from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, TorchvisionBackbone
-from deta.models.selection import TopK
+from deta.assign import HungarianAssigner, IoUAssigner
+from deta.losses import Criterion, QueryCriterion
+from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, QueryBody, TorchvisionBackbone
+from deta.models.postprocess import NMS
+from deta.models.postprocess import TopK as TopKPairs
+from deta.models.query.selection import TopK
 from deta.structures import StageKey
-from tests.models.tiny import HIDDEN_DIM, SMALL, images, tiny_detector
+from deta.testing import check_system
+from deta.testing.systems import Build
+from tests.models.tiny import HIDDEN_DIM, SMALL, images, query_body, tiny_detector
 
 
-def test_every_trained_parameter_receives_a_finite_gradient() -> None:
-    detector = tiny_detector()
-    for head in detector.heads:
-        torch.nn.init.normal_(head.get_parameter("box_deltas.last.weight"))
-    output = detector(*images())
-    sum(part.logits.sum() + part.boxes.square().sum() for part in output.stages.values()).backward()
-    without = [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert without == []
+def two_stages(num_classes: int) -> tuple[Detector, Criterion, NMS]:
+    criterion = QueryCriterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(tau=0.7, gamma=None))
+    return tiny_detector(num_classes=num_classes), criterion, NMS()
+
+
+def learned_queries(num_classes: int) -> tuple[Detector, Criterion, TopKPairs]:
+    criterion = QueryCriterion(layer_assigner=HungarianAssigner(), rematch="per_layer")
+    return tiny_detector(num_classes=num_classes, learned=True), criterion, TopKPairs()
+
+
+@pytest.mark.parametrize("build", [two_stages, learned_queries])
+def test_a_detector_does_what_every_system_must(build: Build) -> None:
+    check_system(build, without=["a_compiled_step_is_one_graph_and_gives_the_same"])
+
+
+@pytest.mark.slow
+def test_a_step_of_learned_queries_is_one_graph_too() -> None:
+    check_system(learned_queries)
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -37,28 +54,11 @@ def test_an_image_too_narrow_for_the_backbone_is_padded() -> None:
     detector.neck = Neck(in_channels=detector.backbone.channels, hidden_dim=HIDDEN_DIM, num_levels=4)
     narrow, is_padding = images(20, 96)
     with pytest.raises(RuntimeError):
-        detector.backbone(detector.normalise(narrow, is_padding))
+        detector.backbone(detector.input.normalise(narrow))
     padded = functional.pad(narrow, (0, 0, 0, 12)), functional.pad(is_padding, (0, 0, 0, 12), value=True)
     found, expected = (detector.eval()(*batch).final for batch in ((narrow, is_padding), padded))
     assert torch.equal(found.boxes, expected.boxes)
     assert torch.equal(found.logits, expected.logits)
-
-
-def test_pixels_under_padding_do_not_matter() -> None:
-    detector = tiny_detector().eval()
-    pixels, is_padding = images()
-    first = detector(pixels, is_padding)
-    second = detector(pixels.masked_fill(is_padding[:, None], 255), is_padding)
-    assert torch.equal(first.final.logits, second.final.logits)
-    assert torch.equal(first.final.boxes, second.final.boxes)
-
-
-def test_order_of_images_does_not_matter() -> None:
-    detector = tiny_detector().eval()
-    pixels, is_padding = images()
-    first = detector(pixels, is_padding).final
-    second = detector(pixels.flip(0), is_padding.flip(0)).final
-    torch.testing.assert_close(second.boxes.flip(0), first.boxes)
 
 
 def test_bytes_and_fractions_are_the_same_image() -> None:
@@ -68,21 +68,6 @@ def test_bytes_and_fractions_are_the_same_image() -> None:
     assert torch.equal(detector(pixels, is_padding).final.boxes, fractions.boxes)
 
 
-def test_mean_colour_becomes_zero() -> None:
-    detector = tiny_detector()
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    normal = detector.normalise(mean, torch.zeros(1, 2, 2, dtype=torch.bool))
-    torch.testing.assert_close(normal, torch.zeros(1, 3, 2, 2))
-
-
-def test_output_is_float32_under_autocast() -> None:
-    detector = tiny_detector()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = detector(*images())
-    tensors = [tensor for part in output.stages.values() for tensor in (part.logits, part.boxes, part.priors)]
-    assert {tensor.dtype for tensor in tensors} == {torch.float32}
-
-
 def test_selection_can_be_swapped_without_changing_a_weight() -> None:
     first, second = tiny_detector(), tiny_detector(selection=TopK())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
@@ -90,7 +75,7 @@ def test_selection_can_be_swapped_without_changing_a_weight() -> None:
 
 def test_without_refinement_there_is_one_head() -> None:
     detector = tiny_detector(learned=True, refine="none")
-    assert len(detector.heads) == 1
+    assert len(query_body(detector).heads) == 1
     assert len(detector(*images()).of_role("layers")) == 2
 
 
@@ -107,37 +92,20 @@ def test_parameters_with_their_own_learning_rate_are_known_by_name() -> None:
 
 
 def test_parts_of_different_width_or_depth_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"proposals\.hidden_dim must equal model\.hidden_dim 32, got 64"):
-        _detector(proposal_width=64)
+    with pytest.raises(ValueError, match=r"source\.hidden_dim must equal model\.body\.hidden_dim 32, got 64"):
+        _detector(source_width=64)
     with pytest.raises(ValueError, match=r"encoder\.num_levels must equal neck\.num_levels 3, got 4"):
         _detector(num_levels=3)
     with pytest.raises(ValueError, match="num_classes"):
         tiny_detector(num_classes=0)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
-def test_compiled_detector_equals_eager_detector() -> None:
-    detector = tiny_detector()
-    batch = images()
-    compiled = torch.compile(detector, backend="aot_eager", fullgraph=True)
-    expected, found = (model(*batch).final for model in (detector, compiled))
-    torch.testing.assert_close(found.boxes, expected.boxes)
-    gradients = []
-    for layer in (expected, found):
-        detector.zero_grad()
-        layer.logits.square().sum().backward()
-        gradients.append(detector.get_parameter("encoder.layers.0.ffn.linear1.weight").grad)
-    torch.testing.assert_close(gradients[1], gradients[0])
-
-
-def _detector(*, proposal_width: int = 32, num_levels: int = 4) -> Detector:
+def _detector(*, source_width: int = 32, num_levels: int = 4) -> Detector:
+    source = LearnedQueries(hidden_dim=source_width)
+    parts: dict[str, Any] = {"encoder": Encoder(**SMALL), "source": source, "decoder": Decoder(**SMALL)}
     return Detector(
         num_classes=3,
-        hidden_dim=32,
         backbone=ConvBackbone(channels=(8,), num_blocks=1),
         neck=partial(Neck, hidden_dim=32, num_levels=num_levels),
-        encoder=Encoder(**SMALL),
-        proposals=LearnedQueries(hidden_dim=proposal_width),
-        decoder=Decoder(**SMALL),
+        body=partial(QueryBody, hidden_dim=32, **parts),
     )

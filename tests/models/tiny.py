@@ -1,15 +1,17 @@
 """Detectors that take milliseconds."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deta.models import ConvBackbone, Decoder, Detector, Encoder, EncoderProposals, LearnedQueries, Neck
-from deta.models.position import valid_ratio, valid_size
-from deta.models.selection import Selection, TopKPerLevel
-from deta.models.tokens import FeatureTokens
+from deta.models import ConvBackbone, Decoder, Detector, Encoder, EncoderProposals, LearnedQueries, Neck, QueryBody
+from deta.models.position import valid_size
+from deta.models.query.selection import Selection, TopKPerLevel
+from deta.models.query.tokens import FeatureTokens
+from deta.structures import Features
 
 HIDDEN_DIM = 32
 SMALL: dict[str, Any] = {"hidden_dim": HIDDEN_DIM, "num_levels": 4, "num_layers": 2, "num_heads": 4, "ffn_dim": 48}
@@ -27,20 +29,30 @@ def tiny_detector(
     """A two-stage detector with four levels, or one with learned queries."""
     torch.manual_seed(seed)
     selection = selection or TopKPerLevel()
-    proposals = (
+    source = (
         LearnedQueries(hidden_dim=HIDDEN_DIM, num_queries=num_queries)
         if learned
         else EncoderProposals(hidden_dim=HIDDEN_DIM, num_queries=num_queries, selection=selection)
     )
     return Detector(
         num_classes=num_classes,
-        hidden_dim=HIDDEN_DIM,
         backbone=ConvBackbone(channels=(8, 16, 16), num_blocks=1, stem_channels=8),
         neck=partial(Neck, hidden_dim=HIDDEN_DIM, num_levels=4),
-        encoder=Encoder(**SMALL),
-        proposals=proposals,
-        decoder=Decoder(refine=refine, **SMALL),
+        body=partial(
+            QueryBody,
+            hidden_dim=HIDDEN_DIM,
+            encoder=Encoder(**SMALL),
+            source=source,
+            decoder=Decoder(refine=refine, **SMALL),
+        ),
     )
+
+
+def query_body(detector: nn.Module) -> QueryBody:
+    """The body of a detector that is one of queries."""
+    assert isinstance(detector, Detector)
+    assert isinstance(detector.body, QueryBody)
+    return detector.body
 
 
 def images(height: int = 64, width: int = 96, *, num_images: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -53,14 +65,14 @@ def images(height: int = 64, width: int = 96, *, num_images: int = 2, seed: int 
     return pixels.masked_fill(is_padding[:, None], 0), is_padding
 
 
-def tokens(masks: list[Tensor], *, hidden_dim: int = HIDDEN_DIM, seed: int = 0) -> FeatureTokens:
-    """Random tokens for the padding masks ``[B, h, w]`` of every level."""
+def levels(masks: Sequence[Tensor], *, hidden_dim: int = HIDDEN_DIM, seed: int = 0) -> Features:
+    """Random maps for the padding masks ``[B, h, w]`` of every level, the finest of stride 8."""
     generator = torch.Generator().manual_seed(seed)
-    is_padding = torch.cat([mask.flatten(1) for mask in masks], dim=1)
-    return FeatureTokens(
-        tokens=torch.randn(*is_padding.shape, hidden_dim, generator=generator),
-        is_padding=is_padding,
-        valid_sizes=torch.stack([valid_size(mask) for mask in masks], dim=1),
-        valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),
-        spatial_shapes=tuple((mask.shape[1], mask.shape[2]) for mask in masks),
-    )
+    maps = [torch.randn(len(mask), hidden_dim, *mask.shape[1:], generator=generator) for mask in masks]
+    strides = tuple(8 * 2**level for level in range(len(masks)))
+    return Features(tuple(maps), tuple(masks), strides, 8 * valid_size(masks[0]).flip(1))
+
+
+def tokens(masks: Sequence[Tensor], *, hidden_dim: int = HIDDEN_DIM, seed: int = 0) -> FeatureTokens:
+    """Random tokens for the padding masks ``[B, h, w]`` of every level."""
+    return FeatureTokens.of(levels(masks, hidden_dim=hidden_dim, seed=seed))

@@ -98,7 +98,7 @@ def test_tasks_that_are_not_as_many_as_the_ranks_are_refused(tmp_path: Path) -> 
     os.environ.update(STEP)
     environment = choose_environment(devices="auto", num_nodes=1)
     trainer = make_trainer(tmp_path, plugins=[environment])
-    with pytest.raises(ValueError, match=r"srun started 2 tasks, but this training has 1 ranks: set trainer.devices"):
+    with pytest.raises(ValueError, match=r"srun started 2 tasks, but this training has 1 rank: set trainer.devices"):
         require_one_rank_per_process(trainer, environment)
 
 

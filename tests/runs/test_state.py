@@ -16,9 +16,18 @@ from deta.runs import claims as run_claims
 from deta.runs import state as runs
 from deta.runs.cells import add_cells, read_cells
 from deta.runs.cluster import QueuedJob
-from deta.runs.table import table
-from deta.runs.state import RunState, mark_done, mark_failed, mark_queued, mark_running, mark_stopped, read_status, read_statuses
 from deta.runs.folders import find_runs
+from deta.runs.state import (
+    RunState,
+    mark_done,
+    mark_failed,
+    mark_queued,
+    mark_running,
+    mark_stopped,
+    read_status,
+    read_statuses,
+)
+from deta.runs.table import table
 
 
 @pytest.fixture(autouse=True)

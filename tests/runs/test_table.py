@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from deta.runs.cells import add_cells
-from deta.runs.table import aligned, swept_columns, terminal_width
 from deta.runs.state import RunState, RunStatus
-from deta.runs.table import table
+from deta.runs.table import aligned, swept_columns, table, terminal_width
 
-TAU = "criterion.layer_assigner.tau"
+TAU = "criterion.rules.layers.assigner.tau"
 
 
 def test_only_keys_that_differ_are_columns() -> None:
@@ -22,13 +21,17 @@ def test_only_keys_that_differ_are_columns() -> None:
 
 def test_keys_that_end_alike_are_told_apart_and_groups_are_named_by_their_place() -> None:
     words = {
-        "a": [f"{TAU}=0.5", "criterion.proposal_assigner.tau=0.5", "assigner@criterion.layer_assigner=iou"],
-        "b": [f"{TAU}=0.6", "+criterion.proposal_assigner.tau='0.7'", "assigner@criterion.layer_assigner=release"],
+        "a": [f"{TAU}=0.5", "criterion.rules.first.assigner.tau=0.5", "assigner@criterion.rules.layers.assigner=iou"],
+        "b": [
+            f"{TAU}=0.6",
+            "+criterion.rules.first.assigner.tau='0.7'",
+            "assigner@criterion.rules.layers.assigner=release",
+        ],
         "c": [],
     }
     columns = swept_columns(words)
-    assert list(columns) == ["layer_assigner.tau", "proposal_assigner.tau", "layer_assigner"]
-    assert columns["proposal_assigner.tau"] == {"a": "0.5", "b": "0.7", "c": "-"}
+    assert list(columns) == ["layers.tau", "first.tau", "assigner"]
+    assert columns["first.tau"] == {"a": "0.5", "b": "0.7", "c": "-"}
 
 
 def test_lines_fit_the_terminal_and_names_keep_their_end() -> None:

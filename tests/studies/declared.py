@@ -8,13 +8,13 @@ CONTENT: dict[str, Any] = {
     "name": "small",
     "title": "Does it matter?",
     "base": ["experiment=deta_shapes"],
-    "fixed": ["criterion.rematch=per_layer"],
+    "fixed": ["criterion.rules.layers.rematch=per_layer"],
     "budget": ["trainer.max_epochs=1"],
     "axes": {
-        "tau": {"keys": ["criterion.layer_assigner.tau"], "levels": [0.5, 0.6]},
+        "tau": {"keys": ["criterion.rules.layers.assigner.tau"], "levels": [0.5, 0.6]},
         "rule": {
-            "keys": ["criterion.proposal_assigner"],
-            "levels": {"many": ["assigner@criterion.proposal_assigner=iou"], "one": []},
+            "keys": ["criterion.rules.first.assigner"],
+            "levels": {"many": ["assigner@criterion.rules.first.assigner=iou"], "one": []},
         },
     },
     "base_cell": {"tau": 0.6, "rule": "many"},

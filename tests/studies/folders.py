@@ -15,8 +15,12 @@ DEFAULT: dict[str, Any] = {
     "paths": {"data": "/data"},
     "data": {"seed": 0, "batch_size": 2},
     "criterion": {
-        "layer_assigner": {"_target_": "deta.assign.IoUAssigner", "tau": 0.6, "gamma": 0.25},
-        "rematch": "once",
+        "rules": {
+            "layers": {
+                "assigner": {"_target_": "deta.assign.IoUAssigner", "tau": 0.6, "gamma": 0.25},
+                "rematch": "once",
+            }
+        }
     },
     "postprocess": {"_target_": "deta.models.postprocess.NMS", "iou_threshold": 0.7},
     "trainer": {"accelerator": "cpu", "devices": "auto"},
@@ -25,15 +29,15 @@ HUNGARIAN = {"_target_": "deta.assign.HungarianAssigner", "class_weight": 2.0}
 TOPK = {"_target_": "deta.models.postprocess.TopK"}
 
 
-def config(*, seed: int = 0, postprocess: Mapping[str, Any] | None = None, **criterion: Any) -> dict[str, Any]:  # noqa: ANN401
-    """A resolved configuration; ``criterion`` replaces keys of that node, and of the assigner of the layers."""
-    assigner = dict(DEFAULT["criterion"]["layer_assigner"])
-    assigner.update({name: criterion.pop(name) for name in ("tau", "gamma") if name in criterion})
+def config(*, seed: int = 0, postprocess: Mapping[str, Any] | None = None, **rule: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A resolved configuration; ``rule`` replaces keys of the rule of the layers, and of its assigner."""
+    layers = DEFAULT["criterion"]["rules"]["layers"]
+    assigner = {**layers["assigner"], **{name: rule.pop(name) for name in ("tau", "gamma") if name in rule}}
     return {
         **DEFAULT,
         "seed": seed,
         "data": {**DEFAULT["data"], "seed": seed},
-        "criterion": {**DEFAULT["criterion"], "layer_assigner": assigner, **criterion},
+        "criterion": {"rules": {"layers": {**layers, "assigner": assigner, **rule}}},
         "postprocess": dict(postprocess or DEFAULT["postprocess"]),
     }
 
@@ -74,7 +78,7 @@ def write_run(
 
 def write_plan(folder: Path, **changes: Any) -> None:  # noqa: ANN401
     """The plan of a study of ``tau``, 0.6 and 0.5, seeds 0 and 1, whose runs are named ``<tau>-<seed>``."""
-    axes = {"tau": {"keys": ["criterion.layer_assigner.tau"], "levels": [0.5, 0.6]}}
+    axes = {"tau": {"keys": ["criterion.rules.layers.assigner.tau"], "levels": [0.5, 0.6]}}
     study = {**CONTENT, "axes": axes, "base_cell": {"tau": 0.6}, "seeds": [0, 1], **changes}
     runs = [
         {"folder": f"{tau}-{seed}", "factors": {"tau": tau}, "seed": seed, "words": []}

@@ -24,8 +24,8 @@ from deta.studies.results import (
 
 SEEDS = (0, 1, 2)
 AXES = (
-    Axis("tau", ("criterion.layer_assigner.tau",), ("0.6", "0.5", "0.7")),
-    Axis("n", ("criterion.layer_assigner.max_per_target",), ("4", "1")),
+    Axis("tau", ("criterion.rules.layers.assigner.tau",), ("0.6", "0.5", "0.7")),
+    Axis("n", ("criterion.rules.layers.assigner.max_per_target",), ("4", "1")),
 )
 BASE = {"tau": "0.6", "n": "4"}
 T_QUANTILES = {2: 12.706, 3: 4.303}

@@ -104,8 +104,8 @@ def test_settings_on_disk_that_differ_beside_the_axes_are_noted(tmp_path: Path) 
     write_run(tmp_path / "0.5-0", config(tau=0.5, gamma=0.5), ap=0.3, num_threads=5)
     write_run(tmp_path / "0.5-1", config(seed=1, tau=0.5), ap=0.3, devices=["cpu: arm64"], num_threads=5)
     notes = "\n".join(collect(tmp_path, bootstrap=None).notes)
-    assert "criterion.rematch differs between runs of the base: ('once', 'per_layer')" in notes
-    assert "criterion.layer_assigner.gamma is 0.5 in the cell tau=0.5, but 0.25 in the base" in notes
+    assert "criterion.rules.layers.rematch differs between runs of the base: ('once', 'per_layer')" in notes
+    assert "criterion.rules.layers.assigner.gamma is 0.5 in the cell tau=0.5, but 0.25 in the base" in notes
     assert "2 different devices: cpu: arm64; cpu: x86_64" in notes
     assert "numbers of threads" not in notes
     assert "4 runs are not evaluated under nms" in notes
@@ -125,7 +125,7 @@ def test_a_sweep_has_the_settings_that_differ_as_axes(tmp_path: Path) -> None:
     add_cells(tmp_path, {name: [] for name in ("c", "d", "a", "b")})
     comparison = collect(tmp_path)
     assert [(axis.name, axis.keys, axis.levels) for axis in comparison.axes] == [
-        ("tau", ("criterion.layer_assigner.tau",), ("0.5", "0.6"))
+        ("tau", ("criterion.rules.layers.assigner.tau",), ("0.5", "0.6"))
     ]
     base, other = comparison.cells
     assert base.factors == comparison.base == {"tau": "0.5"}
@@ -204,14 +204,14 @@ def test_trials_that_the_pruner_ended_are_not_compared(tmp_path: Path) -> None:
 def test_what_follows_from_another_setting_is_no_axis(tmp_path: Path) -> None:
     write_run(tmp_path / "a", config(), ap=0.3)
     write_run(tmp_path / "b", config(tau=0.5), ap=0.3)
-    write_run(tmp_path / "c", config(layer_assigner=HUNGARIAN, rematch="per_layer", postprocess=TOPK), ap=0.3)
+    write_run(tmp_path / "c", config(assigner=HUNGARIAN, rematch="per_layer", postprocess=TOPK), ap=0.3)
     comparison = collect(tmp_path)
-    assert [axis.name for axis in comparison.axes] == ["layer_assigner", "tau", "postprocess"]
-    assert "criterion.rematch" in comparison.axes[0].keys
+    assert [axis.name for axis in comparison.axes] == ["assigner", "tau", "postprocess"]
+    assert "criterion.rules.layers.rematch" in comparison.axes[0].keys
     assert [dict(cell.factors) for cell in comparison.cells] == [
-        {"layer_assigner": "IoUAssigner", "tau": "0.6", "postprocess": "nms"},
-        {"layer_assigner": "IoUAssigner", "tau": "0.5", "postprocess": "nms"},
-        {"layer_assigner": "HungarianAssigner", "tau": "-", "postprocess": "topk"},
+        {"assigner": "IoUAssigner", "tau": "0.6", "postprocess": "nms"},
+        {"assigner": "IoUAssigner", "tau": "0.5", "postprocess": "nms"},
+        {"assigner": "HungarianAssigner", "tau": "-", "postprocess": "topk"},
     ]
     assert [cell.postprocess for cell in comparison.cells] == ["nms", "nms", "topk"]
 
@@ -236,14 +236,14 @@ def test_what_differs_along_with_an_axis_is_told_apart_from_the_other_notes(tmp_
         write_run(tmp_path / f"tau{tau}", config(tau=tau, rematch=rematch), ap=0.3)
     comparison = collect(tmp_path, bootstrap=None)
     (told,) = comparison.beyond
-    assert "criterion.rematch" in told
+    assert "criterion.rules.layers.rematch" in told
     assert told in comparison.notes
     assert '<div class="banner"' in page(comparison)
 
 
 def test_arguments_of_another_class_are_no_further_difference(tmp_path: Path) -> None:
     write_run(tmp_path / "one", config(), ap=0.3)
-    write_run(tmp_path / "other", config(layer_assigner=HUNGARIAN), ap=0.4)
+    write_run(tmp_path / "other", config(assigner=HUNGARIAN), ap=0.4)
     comparison = collect(tmp_path, bootstrap=None)
     assert comparison.beyond == ()
     assert '<div class="banner"' not in page(comparison)

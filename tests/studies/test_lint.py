@@ -10,7 +10,7 @@ from tests.studies.declared import study
 
 BASE: dict[str, Any] = {
     "seed": 0,
-    "criterion": {"layer_assigner": {"tau": 0.6}, "proposal_assigner": {"_target_": "Many", "n": 4}},
+    "criterion": {"rules": {"first": {"assigner": {"_target_": "Many", "n": 4}}, "layers": {"assigner": {"tau": 0.6}}}},
     "data": {"batch_size": 2},
     "model": {"frozen": ["a"]},
 }
@@ -20,9 +20,9 @@ def configs() -> list[dict[str, Any]]:
     """Those of the study's four cells, as declared."""
     made = [copy.deepcopy(BASE) for _ in range(4)]
     for index in (1, 2):
-        made[index]["criterion"]["layer_assigner"]["tau"] = 0.5
+        made[index]["criterion"]["rules"]["layers"]["assigner"]["tau"] = 0.5
     for index in (2, 3):
-        made[index]["criterion"]["proposal_assigner"] = {"_target_": "One", "weight": 2.0}
+        made[index]["criterion"]["rules"]["first"]["assigner"] = {"_target_": "One", "weight": 2.0}
     return made
 
 
@@ -47,8 +47,10 @@ def test_an_undeclared_difference_is_named(cell: int, node: str, name: str, valu
 
 def test_a_key_of_an_axis_may_differ_only_where_its_level_does() -> None:
     made = configs()
-    made[3]["criterion"]["layer_assigner"]["tau"] = 0.55  # this cell has the base's tau
-    expected = r"layer_assigner\.tau is 0\.55 .*, but 0\.6 in the base, and study\.axes\.rule\.keys does not declare it"
+    made[3]["criterion"]["rules"]["layers"]["assigner"]["tau"] = 0.55  # this cell has the base's tau
+    expected = (
+        r"layers\.assigner\.tau is 0\.55 .*, but 0\.6 in the base, and study\.axes\.rule\.keys does not declare it"
+    )
     with pytest.raises(ValueError, match=expected):
         check_cells(study(), made)
 

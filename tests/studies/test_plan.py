@@ -30,14 +30,14 @@ def test_values_of_a_list_go_to_every_key_of_the_axis() -> None:
 
 
 def test_a_level_wins_over_words_for_all_runs_and_the_seed_is_its_own() -> None:
-    words = study().words({"tau": "0.5", "rule": "one"}, 3, ["criterion.layer_assigner.tau=0.9", "seed=7"])
+    words = study().words({"tau": "0.5", "rule": "one"}, 3, ["criterion.rules.layers.assigner.tau=0.9", "seed=7"])
     assert words == [
         "experiment=deta_shapes",
-        "criterion.rematch=per_layer",
+        "criterion.rules.layers.rematch=per_layer",
         "trainer.max_epochs=1",
-        "criterion.layer_assigner.tau=0.9",
+        "criterion.rules.layers.assigner.tau=0.9",
         "seed=7",
-        "criterion.layer_assigner.tau=0.5",
+        "criterion.rules.layers.assigner.tau=0.5",
         "+postprocess@evaluations.nms=nms",
         "+postprocess@evaluations.topk=topk",
         "seed=3",

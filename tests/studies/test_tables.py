@@ -36,7 +36,7 @@ def test_csv_holds_the_values_at_full_precision_and_gaps_as_empty_cells() -> Non
     assert rows == [
         ["assigner", "AP_mean", "AP_std"],
         ["iou|x", "31.4159", "0.31"],
-        ['<script>, "q"\n', "", ""],
+        ['<script>, "q"\\n', "", ""],
     ]
 
 
@@ -112,7 +112,7 @@ def test_names_that_programs_obey_are_harmless_in_every_format() -> None:
     name = "=HYPERLINK(1)\x1b[31m\u202e"
     table = Table("c\x1b", COLUMNS, ((Entry(name, (name,)), Entry("1", (-1.0, None))),), (name,))
     rows = list(csv.reader(io.StringIO(to_csv(table))))
-    assert rows[1] == [f"'{name}", "-1.0", ""]
+    assert rows[1] == [r"'=HYPERLINK(1)\x1b[31m\u202e", "-1.0", ""]
     for text in (to_text(table), to_markdown(table), to_latex(table)):
         assert not any(letter in text for letter in "\x1b\u202e")
     assert r"\x1b[31m\u202e" in to_text(table)

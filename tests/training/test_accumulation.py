@@ -168,7 +168,9 @@ def test_two_ranks_with_two_batches_give_the_gradients_of_one_of_four(
 def test_divisors_that_differ_between_stages_are_refused_by_name(folder: Path, tmp_path: Path) -> None:
     module = detection_module(data(folder), criterion=criterion(normalizer="num_positives"))
     trainer = make_trainer(tmp_path, accumulate_grad_batches=2)
-    with pytest.raises(ValueError, match=r"criterion\.normalizer=num_positives .* trainer\.accumulate_grad_batches is"):
+    with pytest.raises(
+        ValueError, match=r"criterion\.rules\.layers\.normalizer=num_positives .* trainer\.accumulate_grad_batches is"
+    ):
         trainer.fit(module, datamodule=data(folder))
 
 

@@ -120,13 +120,15 @@ def test_weights_of_another_architecture_are_refused_whole() -> None:
     detector = tiny_detector(seed=0)
     before = weights(detector)
     state = tiny_detector(seed=1).state_dict()
-    missing = {name: value for name, value in state.items() if name != "encoder.level_embed"}
-    with pytest.raises(ValueError, match=r"some.ckpt does not fit the model: 1 weight missing: encoder.level_embed"):
+    missing = {name: value for name, value in state.items() if name != "body.encoder.level_embed"}
+    with pytest.raises(
+        ValueError, match=r"some.ckpt does not fit the model: 1 weight missing: body.encoder.level_embed"
+    ):
         load_weights(detector, empty_checkpoint(missing))
     with pytest.raises(ValueError, match=r"1 weight unexpected: mask_head"):
         load_weights(detector, empty_checkpoint({**state, "mask_head": torch.zeros(1)}))
-    with pytest.raises(ValueError, match=r"1 weight of another shape: encoder.level_embed"):
-        load_weights(detector, empty_checkpoint({**state, "encoder.level_embed": torch.zeros(1)}))
+    with pytest.raises(ValueError, match=r"1 weight of another shape: body.encoder.level_embed"):
+        load_weights(detector, empty_checkpoint({**state, "body.encoder.level_embed": torch.zeros(1)}))
     assert is_same(weights(detector), before)
 
 
@@ -134,10 +136,10 @@ def test_heads_of_other_classes_stay_fresh_only_where_that_is_allowed() -> None:
     detector, other = tiny_detector(num_classes=3, seed=0), tiny_detector(num_classes=7, seed=1)
     before = weights(detector)
     checkpoint = empty_checkpoint(other.state_dict())
-    with pytest.raises(ValueError, match=r"4 weights of another shape: heads.0.class_logits"):
+    with pytest.raises(ValueError, match=r"4 weights of another shape: body.heads.0.class_logits"):
         load_weights(detector, checkpoint)
     fresh = load_weights(detector, checkpoint, allow_new_classes=True)
-    assert fresh == [f"heads.{layer}.class_logits.{kind}" for layer in (0, 1) for kind in ("bias", "weight")]
+    assert fresh == [f"body.heads.{layer}.class_logits.{kind}" for layer in (0, 1) for kind in ("bias", "weight")]
     after, source = weights(detector), weights(other)
     for name, value in after.items():
         assert torch.equal(value, before[name] if name in fresh else source[name]), name

@@ -13,7 +13,7 @@ from torch import Tensor
 from deta.training.checkpoint import AtomicCheckpointIO, find_resumable, load_weights, read_checkpoint, read_training
 from tests.models.tiny import tiny_detector
 
-CONFIG = {"model": {"_target_": "deta.models.Detector", "hidden_dim": 32}, "data": {"sizes": [1, 2.5, None, True]}}
+CONFIG = {"model": {"_target_": "deta.models.Detector", "num_classes": 32}, "data": {"sizes": [1, 2.5, None, True]}}
 TRAINING = {
     "epoch": 1,
     "global_step": 7,
@@ -198,17 +198,18 @@ def test_weights_whose_numbers_do_not_fit_are_refused_by_name(
 ) -> None:
     detector = tiny_detector(num_classes=2)
     state = {f"detector.{name}": value for name, value in detector.state_dict().items()}
-    name = "detector.encoder.level_embed"
+    name = "detector.body.encoder.level_embed"
     changed = {**content(), "state_dict": {**state, name: change(state[name] + 1)}}
     checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", changed))
-    before = detector.encoder.level_embed.clone()
+    before = detector.get_parameter("body.encoder.level_embed").clone()
     with pytest.raises(ValueError, match=rf"a.ckpt does not fit .*encoder\.level_embed \({reason}"):
         load_weights(detector, checkpoint)
-    assert torch.equal(detector.encoder.level_embed, before)
+    assert torch.equal(detector.get_parameter("body.encoder.level_embed"), before)
 
 
 def test_halved_weights_are_cast_to_those_of_the_model(tmp_path: Path) -> None:
     detector, source = tiny_detector(num_classes=2, seed=0), tiny_detector(num_classes=2, seed=1)
     state = {f"detector.{name}": value.bfloat16() for name, value in source.state_dict().items()}
     load_weights(detector, read_checkpoint(save(tmp_path / "a.ckpt", {**content(), "state_dict": state})))
-    assert torch.equal(detector.encoder.level_embed, source.encoder.level_embed.bfloat16().float())
+    found, expected = (each.get_parameter("body.encoder.level_embed") for each in (detector, source))
+    assert torch.equal(found, expected.bfloat16().float())

@@ -1,5 +1,6 @@
 """Query groups, from what they see to a whole training step."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,15 @@ from torch import Tensor, nn
 
 from deta.assign import GivenAssigner, IoUAssigner
 from deta.losses import Criterion, FocalLoss, GIoULoss, L1Loss, Rule
-from deta.models import Detector
-from deta.models.groups import QueryGroup, Sees, attention_mask, join
-from deta.models.proposals import QuerySource
-from deta.models.tokens import FeatureTokens, Queries
+from deta.models import LearnedQueries
+from deta.models.query.groups import QueryGroup, Sees, attention_mask, join
+from deta.models.query.sources import QuerySource
+from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, StageKey, Targets
+from deta.testing import check_group
 from tests.assign.scenes import objects
-from tests.models.tiny import HIDDEN_DIM, images, tiny_detector
+from tests.models.tiny import HIDDEN_DIM, images, query_body, tiny_detector
 from tests.training.tiny import detection_module, logged, make_trainer, shapes
 
 
@@ -83,9 +85,14 @@ class Shifted(QueryGroup):
         )
 
 
+@pytest.mark.parametrize("num_slots", [None, 0])
+def test_the_group_does_what_every_group_must(num_slots: int | None) -> None:
+    source = partial(LearnedQueries, hidden_dim=HIDDEN_DIM, num_queries=5, reference_size=4)
+    check_group(partial(Shifted, num_slots=num_slots), source)
+
+
 def add_group(detector: nn.Module, group: QueryGroup) -> None:
-    assert isinstance(detector, Detector)
-    detector.groups["shifted"] = group
+    query_body(detector).groups["shifted"] = group
 
 
 def rule(**options: object) -> Rule:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import StepLR
 from deta.assign import Draw
 from deta.data import ShapesDataModule
 from deta.losses import Criterion
-from deta.models.heads import PredictionHead
+from deta.models.query.heads import PredictionHead
 from deta.structures import DetectionOutput, Losses, Targets
 from deta.tracking.metrics import read_metrics
 from deta.training.module import DetectionModule
@@ -134,7 +134,7 @@ def test_half_precision_reaches_the_network_and_not_the_losses(cache: Path, tmp_
     def note_dtype(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         inside.append(output.dtype)
 
-    module.detector.get_submodule("encoder.layers.0.ffn.linear1").register_forward_hook(note_dtype)
+    module.detector.get_submodule("body.encoder.layers.0.ffn.linear1").register_forward_hook(note_dtype)
     fit(module, data, tmp_path, precision="bf16-mixed", limit_train_batches=1)
     assert set(inside) == {torch.bfloat16}
     assert len(recorder.outputs) == 2  # a training and a validation batch

@@ -16,7 +16,7 @@ from deta.ops import assignment
 from deta.structures import Batch, Targets
 from deta.training.step import StepResult, step
 from tests.assign.scenes import random_scene
-from tests.models.tiny import images, tiny_detector
+from tests.models.tiny import SMALL, images, tiny_detector
 
 NUM_CLASSES = 8
 
@@ -52,9 +52,9 @@ CRITERIA: dict[str, Callable[[], Criterion]] = {
 }
 
 
-def batch(*sizes: int) -> Batch:
+def batch(*sizes: int, height: int = 64, width: int = 96) -> Batch:
     """Two pictures with so many objects, padded to a multiple of eight."""
-    pixels, is_padding = images()
+    pixels, is_padding = images(height, width)
     _, targets = random_scene(0, sizes=(*sizes, 8 * -(-max(*sizes, 1) // 8)), num_classes=NUM_CLASSES)
     targets = targets.map(lambda tensor: tensor[:2])
     targets = replace(targets, labels=targets.labels % NUM_CLASSES, most_objects=max(sizes))
@@ -62,11 +62,11 @@ def batch(*sizes: int) -> Batch:
 
 
 def run(
-    function: Callable[..., StepResult], detector: nn.Module, criterion: Criterion, *sizes: int
+    function: Callable[..., StepResult], detector: nn.Module, criterion: Criterion, *sizes: int, **picture: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """All terms and gradients."""
     detector.zero_grad()
-    losses = function(detector, criterion, batch(*sizes), Draw.of(1, 2, 3)).losses
+    losses = function(detector, criterion, batch(*sizes, **picture), Draw.of(1, 2, 3)).losses
     assert losses is not None
     losses.total().backward()
     gradients = {name: parameter.grad for name, parameter in detector.named_parameters()}
@@ -123,3 +123,26 @@ def test_a_wrapped_rule_changes_the_answer_of_a_cost_rule() -> None:
     for made in result.losses.matches.values():
         assert (made.classes.target[:, 1::2] < 0).all()
         assert (made.classes.target >= 0).any()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of a compiler that is new
+@pytest.mark.parametrize("name", ["iou", "release", "hungarian"])
+def test_generated_code_gives_the_losses_and_gradients_of_eager(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one layer of encoder and decoder: code for more takes minutes to make.
+
+    The coarsest map has several pixels: a group norm over one or two would magnify the rounding of what comes before.
+    """
+    monkeypatch.setitem(SMALL, "num_layers", 1)
+    torch.compiler.reset()
+    detector, criterion = tiny_detector(num_classes=NUM_CLASSES), CRITERIA[name]()
+    functions = (step, torch.compile(step, fullgraph=True))
+    expected, found = (run(function, detector, criterion, 5, 1, height=128, width=160) for function in functions)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
+    assert found[1].keys() == expected[1].keys()
+    whole = torch.cat([gradient.flatten() for gradient in expected[1].values()]).norm()
+    for parameter, gradient in expected[1].items():
+        difference = (found[1][parameter] - gradient).norm()
+        # Relative to each parameter; what is zero but for rounding, such as before a norm, to all of them.
+        assert difference <= 1e-4 * gradient.norm() + 1e-6 * whole, parameter
+    torch.compiler.reset()

@@ -18,7 +18,7 @@ from deta.training.checkpoint import make_metadata
 from deta.training.module import DetectionModule
 from tests.models.tiny import tiny_detector
 
-CONFIG = {"model": {"_target_": "deta.models.Detector", "hidden_dim": 32}}
+CONFIG = {"model": {"_target_": "deta.models.Detector", "body": {"hidden_dim": 32}}}
 """Stands for the configuration of the run in a checkpoint."""
 
 

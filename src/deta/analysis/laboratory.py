@@ -16,10 +16,10 @@ from torchvision.ops import box_convert
 
 from deta.assign import Assigner, Draw, assign, statistics
 from deta.data.coco import CocoAnnotations
-from deta.models.anchors import encoder_anchors
-from deta.models.tokens import FeatureTokens
+from deta.models.query.anchors import encoder_anchors
+from deta.models.query.tokens import FeatureTokens
 from deta.ops.iou import box_iou, pairwise_iou
-from deta.structures import SIZE_NAMES, Matches, MatchStatistics, Prediction, Targets
+from deta.structures import SIZE_NAMES, Features, Matches, MatchStatistics, Prediction, Targets
 from deta.utils.checks import require_int, require_number
 
 Size = tuple[int, int]
@@ -106,16 +106,13 @@ class AnchorGrid:
     def __call__(self, size: Size) -> tuple[Tensor, Tensor]:
         """``[1, S, 4]`` ``cxcywh`` anchors in 0..1 and ``[1, S]`` which may be used."""
         shapes = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in self._strides)
-        num_cells = sum(height * width for height, width in shapes)
-        valid_sizes = torch.tensor([[[width, height] for height, width in shapes]], dtype=torch.float32)
-        memory = FeatureTokens(
-            tokens=torch.zeros(1, num_cells, 0),
-            is_padding=torch.zeros(1, num_cells, dtype=torch.bool),
-            valid_sizes=valid_sizes,
-            valid_ratios=torch.ones_like(valid_sizes),
-            spatial_shapes=shapes,
+        levels = Features(
+            maps=tuple(torch.zeros(1, 0, *shape) for shape in shapes),
+            is_padding=tuple(torch.zeros(1, *shape, dtype=torch.bool) for shape in shapes),
+            strides=self._strides,
+            image_sizes=torch.tensor([size], dtype=torch.float32),
         )
-        return encoder_anchors(memory, self._scale, self._growth)
+        return encoder_anchors(FeatureTokens.of(levels), self._scale, self._growth)
 
 
 @dataclass(frozen=True)

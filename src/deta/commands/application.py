@@ -3,6 +3,7 @@
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,12 +12,14 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig
 
 from deta.commands.console import exit_with, user_errors, wants_trace
 from deta.commands.help import help_text, values_as_written
 from deta.commands.loader import Loader
+from deta.commands.study_words import product_words
 from deta.utils.checks import require_bool
 
 VERSION_BASE = "1.3"
@@ -57,6 +60,8 @@ def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], 
     name = options.config_name or command.replace(" ", "_")
     hydra = _hydra(configurations, options.config_dir)
     words: list[str] = options.overrides
+    if command == "study" and not options.help:
+        words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
     if options.help:
         print(help_text(hydra, name, words, _parser(command).format_help()))
     elif options.hydra_help:

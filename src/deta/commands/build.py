@@ -7,18 +7,22 @@ from functools import partial
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.lr_scheduler import MultiStepLR
 
+from deta.commands.combinations import require_effect, require_rules
 from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
+from deta.commands.words import given_words
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation import DetectionEvaluator
 from deta.losses import Criterion
 from deta.models.limits import limited_parts
+from deta.runs.former import KEYS, is_owned
 from deta.training.accumulation import require_one_divisor
 from deta.training.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
 from deta.training.module import DetectionModule, Postprocess
@@ -65,7 +69,15 @@ def make_part(cfg: DictConfig, key: str, kind: Any) -> Any:  # noqa: ANN401 - a 
 
 
 def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
-    """The detector; ``num_classes`` of the configuration wins where it is not null."""
+    """The detector; ``num_classes`` of the configuration wins where it is not null.
+
+    Raises:
+        ValueError: The configuration has a key that has moved, or a part refuses what it is given.
+    """
+    for former, present in KEYS.items():
+        part, _, name = former.partition(".")
+        if part == "model" and name in config and is_owned({part: config}, part):
+            raise ValueError(f"{former} is {present} by now: write it so in the configuration of yours that sets it")
     chosen = config.get("num_classes")
     detector: nn.Module = make(config, num_classes=num_classes if chosen is None else chosen)
     return detector
@@ -96,8 +108,18 @@ def make_recipe(cfg: DictConfig) -> Recipe:
     scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
     require_choice("schedule.interval", cfg.schedule.interval, ("epoch", "step"))
     _try_optimization(cfg, optimizer, scheduler)
-    _try_detector(plain(cfg.model))
+    require_effect(cfg, _words(cfg))
+    tried = _try_detector(plain(cfg.model))
+    if tried is not None:
+        require_rules(criterion, getattr(tried, "body", None))
     return Recipe(criterion, postprocess, optimizer, scheduler)
+
+
+def _words(cfg: DictConfig) -> list[str]:
+    """Those that made a configuration; none where no command has."""
+    if "hydra" in cfg:
+        return given_words(cfg.hydra.overrides.task)
+    return given_words(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
@@ -142,16 +164,17 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
                 require_int("schedule.make.milestones: each", milestone, low=0)
 
 
-def _try_detector(config: Mapping[str, Any]) -> None:
-    """Make the detector for one class without content, as a large data set takes long to read."""
+def _try_detector(config: Mapping[str, Any]) -> nn.Module | None:
+    """The detector for one class without content, as a large data set takes long to read; None if there is no such."""
     named = OmegaConf.create({"model": without_pretrained(config)})
     try:
         limit = limited_parts(_MOST_PARTS, "more than fit a training")
         with limit, torch.random.fork_rng(devices=[]), torch.device("meta"):
-            make_detector(named.model, num_classes=1)
+            return make_detector(named.model, num_classes=1)
     except InstantiationException as error:
         if not isinstance(error.__cause__, RuntimeError):  # which may be of that device, and comes again if it is not
             raise
+        return None
 
 
 def _try(key: str, factory: Factory, argument: object) -> object:

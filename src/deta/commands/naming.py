@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,13 +11,16 @@ from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from deta.commands.words import search_path_words
 from deta.runs.cells import read_cells
+from deta.runs.former import first_key, with_first_keys
 from deta.studies import settings
-from deta.studies.settings import ABSENT, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
+from deta.studies.settings import ABSENT, BY_REFERENCE, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
+from deta.utils.names import short_keys
 
 FIRST = "criterion."
 """What this platform is for stands first in a name."""
@@ -30,9 +33,18 @@ NUM_DIGITS = 8
 
 
 def register_resolvers() -> None:
-    """Let configurations use ``${run_name:}`` and ``${num_devices:...}``."""
+    """Let configurations use ``${run_name:}``, ``${experiment_name:}`` and ``${num_devices:...}``."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
     OmegaConf.register_new_resolver("num_devices", num_devices, replace=True)
+
+
+def experiment_name(*, _root_: DictConfig) -> str:
+    """The experiment, or the system and its size where none was chosen, such as ``deformable_detr_shapes``."""
+    hydra: Any = _root_.get("hydra") or HydraConfig.get()  # which a job has no longer in its own configuration
+    choices = hydra.runtime.choices
+    experiment = choices.get("experiment")
+    return f"{choices.system}_{choices.size}" if experiment is None else str(experiment)
 
 
 def num_devices(devices: object) -> int:
@@ -56,22 +68,30 @@ def run_name(*swept: str, _root_: DictConfig) -> str:
     choices = _root_.hydra.runtime.choices
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    plain = _plain_experiment(hydra, choices.get("experiment"), tuple(search_path_words(_root_.hydra)))
+    search_path, experiment = tuple(search_path_words(_root_.hydra)), choices.get("experiment")
+    plain = _plain_experiment(hydra, experiment, search_path)
     own = _in_numbers_of(plain.effective, effective(_root_))
     different = differences(plain.effective, own)
-    changed_groups = {str(group) for group, choice in choices.items() if choice != plain.choices.get(group)}
-    seen_groups = {group for group in changed_groups if any(is_below(key, (_path_of(group),)) for key in different)}
+    given = {word.partition("=")[0].lstrip("+"): word for word in map(str, _root_.hydra.overrides.task)}
+    chosen = {name: word for name, word in given.items() if name in choices and name != "experiment"}
+    changed_groups = {group for group in chosen if choices[group] != plain.choices.get(group)}
+    seen_groups = {group for group in changed_groups if _is_shown(group, own, different)}
     groups = sorted(seen_groups | {group for group in swept if group in choices})
     values = {key: OmegaConf.select(_root_, key) for key in swept if key not in choices}
-    chosen = tuple(_path_of(group) for group in groups)
-    changed = {key: value for key, (_, value) in different.items() if value is not ABSENT and not is_below(key, chosen)}
-    labels = {group: str(choices[group]).rpartition("/")[2] for group in groups} | _short_names(changed, values)
+    as_chosen = _plain_experiment(hydra, experiment, (*search_path, *chosen.values())) if chosen else plain
+    changed = {
+        key: value
+        for key, (_, value) in differences(as_chosen.effective, own).items()
+        if value is not ABSENT and not _is_copy(_root_, key)
+    }
+    labels = {group: str(choices[group]).rpartition("/")[2] for group in groups} | _short_names({**changed, **values})
     ordered = sorted(
         labels, key=lambda key: (key not in swept, key not in groups, not key.startswith(FIRST), labels[key])
     )
-    unseen = {key: value for key, value in values.items() if _is_unseen(key, value, plain)}
-    unseen |= {group: choices[group] for group in groups if group in changed_groups - seen_groups}
-    name = _join([labels[key] for key in ordered], _root_.seed, {**own, "swept": unseen} if unseen else own)
+    unseen = {first_key(key): value for key, value in values.items() if _is_unseen(key, value, plain)}
+    unseen |= {first_key(group): choices[group] for group in groups if group in changed_groups - seen_groups}
+    identity = {**own, "swept": unseen} if unseen else own
+    name = _join([labels[key] for key in ordered], _root_.seed, identity)
     folder = OmegaConf.select(_root_, "hydra.sweep.dir", throw_on_resolution_failure=False)
     return name if folder is None else known_name(Path(folder), name)
 
@@ -90,7 +110,7 @@ def known_name(folder: Path, name: str) -> str:
 
 def _join(labels: Sequence[str], seed: object, identity: Mapping[str, Any]) -> str:
     """A name that every file system takes: as many of the labels as there is room for, and the first at any rate."""
-    end = f"s{seed}-{_digest(identity)}"
+    end = f"s{seed}-{_digest(with_first_keys(identity))}"
     room = LENGTH - len(end)
     text = ""
     for label in labels:
@@ -133,10 +153,10 @@ class _Plain:
     effective: Mapping[str, Any]
 
 
-@lru_cache(maxsize=8)
-def _plain_experiment(hydra: Hydra, experiment: str | None, search_path: tuple[str, ...]) -> _Plain:
-    """All runs of a sweep are compared with it."""
-    overrides = [*search_path, *([] if experiment is None else [f"experiment={experiment}"])]
+@lru_cache(maxsize=32)
+def _plain_experiment(hydra: Hydra, experiment: str | None, words: tuple[str, ...]) -> _Plain:
+    """The experiment with nothing but these words: all runs of a sweep are compared with it."""
+    overrides = [*words, *([] if experiment is None else [f"experiment={experiment}"])]
     plain = hydra.compose_config("train", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
     return _Plain(dict(plain.hydra.runtime.choices), plain, effective(plain))
 
@@ -160,33 +180,36 @@ def _in_number_of(plain: object, value: Any) -> Any:  # noqa: ANN401 - a value o
 
 
 def _path_of(group: str) -> str:
-    """Where a group's choice stands in the configuration: ``assigner@criterion.layer_assigner`` is at its target."""
+    """Where a group's choice stands in the configuration: that of ``backbone@model.backbone`` is at its target."""
     name, _, target = group.partition("@")
     return target.removeprefix("_global_.") if target else name.replace("/", ".")
 
 
-def _follows(key: str, value: object, changed: Mapping[str, Any]) -> bool:
-    """Whether another changed key of the same name and value stands higher, of which this one is a copy."""
-    name, depth = key.rpartition(".")[2], key.count(".")
-    return any(
-        other.rpartition(".")[2] == name and other.count(".") < depth and changed[other] == value for other in changed
-    )
+def _is_shown(group: str, own: Mapping[str, Any], different: Iterable[str]) -> bool:
+    """Whether what a group's choice changes can be seen: below its place, or anywhere for one that sets many places."""
+    place = _path_of(group)
+    top = place.partition(".")[0]
+    sets_many = top not in own and (top not in WITHOUT_EFFECT or top in BY_REFERENCE)
+    return any(sets_many or is_below(key, (place,)) for key in different)
 
 
-def _short_names(changed: Mapping[str, Any], swept: Mapping[str, Any]) -> dict[str, str]:
-    """``tau0.5`` for ``criterion.layer_assigner.tau=0.5``, with the node before it where two keys end alike.
+def _is_copy(cfg: DictConfig, key: str) -> bool:
+    """Whether a value follows another one by ``${...}``, at it or at what it stands in, which is named itself."""
+    node: Any = cfg
+    for name in key.split("."):
+        if not isinstance(node, DictConfig) or name not in node:
+            return False
+        if OmegaConf.is_interpolation(node, name):
+            written: Any = OmegaConf.to_container(node, resolve=False)
+            return str(written[name]).strip("${}") not in BY_REFERENCE
+        node = node[name]
+    return False
 
-    The seed has a place of its own, and a key that has changed along with another one needs no name.
-    """
-    values = {**changed, **swept}
-    named = {key: each for key, each in values.items() if key in swept or not _follows(key, each, values)}
-    named.pop("seed", None)
-    names = {key: key.rpartition(".")[2] for key in named}
-    ends = list(names.values())
-    return {
-        key: f"{'.'.join(key.split('.')[-2:]) if ends.count(names[key]) > 1 else names[key]}{_text(value)}"
-        for key, value in named.items()
-    }
+
+def _short_names(values: Mapping[str, Any]) -> dict[str, str]:
+    """``tau0.5`` for ``criterion.rules.layers.assigner.tau=0.5``; the seed has a place of its own."""
+    names = short_keys(key for key in values if key != "seed")
+    return {key: f"{name}{_text(values[key])}" for key, name in names.items()}
 
 
 def _text(value: object) -> str:

@@ -21,6 +21,7 @@ from deta.commands.word_trust import remember_words
 from deta.commands.words import job_words, search_path_words
 from deta.runs.cells import add_cells
 from deta.runs.data_record import DATA
+from deta.runs.former import present_key
 from deta.studies.space import Parameter, Value, as_override
 from deta.utils.checks import require_choice
 
@@ -44,7 +45,9 @@ def run(cfg: DictConfig) -> None:
     words = [str(word) for word in HydraConfig.get().overrides.task]
     words = [word for word in words if not word.lstrip("+~").startswith("search")]
     content = plain(cfg.search)
-    parameters = [Parameter.from_content(key, range_) for key, range_ in content.get("parameters", {}).items()]
+    parameters = [
+        Parameter.from_content(present_key(key), range_) for key, range_ in content.get("parameters", {}).items()
+    ]
 
     def start(trial: Path, values: Mapping[str, Value]) -> subprocess.Popen[bytes]:
         chosen = [*search_path, *words, *(as_override(key, value) for key, value in values.items())]

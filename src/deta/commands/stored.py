@@ -19,7 +19,7 @@ from deta.training.checkpoint import Checkpoint
 
 TARGET, PARTIAL = "_target_", "_partial_"
 PLACES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "model": ("model", ("model", "backbone", "proposals")),
+    "model": ("model", ("model", "backbone", "queries", "selection")),
     "data": ("data", ("augment",)),
     "data.val_transform": ("augment", ("augment",)),
     "postprocess": ("postprocess", ()),

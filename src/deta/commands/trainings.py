@@ -19,7 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
+from deta.commands.former_words import told_present_words
 from deta.commands.words import given_words, training_words
+from deta.runs.former import present_words
 from deta.utils.checks import require_int
 
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -113,7 +115,7 @@ def further_words(cfg: DictConfig, taken: Mapping[str, str] = MappingProxyType({
     """
     if not OmegaConf.is_list(cfg.overrides):
         raise ValueError(f"overrides must be a list such as [data.root=/data/coco], got {cfg.overrides!r}")
-    words = [str(word) for word in (*cfg.overrides, *cfg.words)]
+    words = told_present_words([str(word) for word in (*cfg.overrides, *cfg.words)])
     for word in words:
         key = word.lstrip("+~").partition("=")[0]
         if key in taken:
@@ -125,7 +127,7 @@ def compose_training(words: Sequence[str]) -> DictConfig:
     """The configuration of the ``deta train`` with these words, that of Hydra included."""
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    return hydra.compose_config("train", list(words), run_mode=RunMode.RUN, with_log_configuration=False)
+    return hydra.compose_config("train", present_words(words), run_mode=RunMode.RUN, with_log_configuration=False)
 
 
 def _environment(parallel: int, threads: int | None) -> dict[str, str]:

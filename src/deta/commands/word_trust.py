@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from deta.commands.conf import config_dir
 from deta.commands.reach import far_settings, flat
 from deta.commands.trust import Trust, may_be_of_the_user, remember, remembered, require_names
+from deta.runs.former import present_words
 
 ALL_WORDS = "words"
 """Among the values of ``trusted``: every word on record, as it stands."""
@@ -40,7 +41,7 @@ def require_trusted(words: Sequence[str], run: Path, trusted: Any = ()) -> list[
     if trusts_all_words(trusted):
         return list(words)
     trust = Trust(run, require_names(trusted))
-    known = set(remembered(run))
+    known = set(present_words(remembered(run)))
     refused = {word: reason for word in words if word not in known and (reason := _reason(word, trust)) is not None}
     if refused:
         shown = "".join(f"\n  {word}   ({reason})" for word, reason in refused.items())

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from omegaconf import OmegaConf
 
+from deta.runs.former import present_words
 from deta.utils.files import read_json, read_yaml, write_json
 
 AUTO = "auto"
@@ -75,7 +76,9 @@ def record_words(run: Path, words: Iterable[str]) -> None:
 
 
 def recorded_words(run: Path) -> list[str] | None:
-    """``complete_words`` of the latest part of a run that began to train; None if it has none on record.
+    """``complete_words`` of the latest part of a run that began to train, by the present names of their keys.
+
+    None if it has none on record.
 
     Runs without a record of ours have that of Hydra, which every start overwrites.
 
@@ -87,7 +90,7 @@ def recorded_words(run: Path) -> list[str] | None:
         older = run / ".hydra" / "hydra.yaml"
         return _hydras_words(older) if older.is_file() else None
     try:
-        return read_json(record, list[str])
+        return present_words(read_json(record, list[str]))
     except ValueError as error:
         raise ValueError(f"{error}: {_REMEDY}") from error
 
@@ -98,7 +101,7 @@ def _hydras_words(record: Path) -> list[str]:
         found = msgspec.convert(read_yaml(record), _HydraRecord).hydra
     except (msgspec.ValidationError, ValueError) as error:
         raise ValueError(f"{record} is of no use ({error}): {_REMEDY}") from error
-    return [*search_path_words(found), *found.overrides.task]
+    return [*search_path_words(found), *present_words(found.overrides.task)]
 
 
 def training_words(words: Iterable[str]) -> list[str]:

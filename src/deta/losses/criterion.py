@@ -21,14 +21,14 @@ class Criterion:
     are solved in one transfer from the device.
 
     Args:
-        rules: By role; a detector must give every role a stage, and have no other.
+        rules: By role; a detector must give every role a stage, and have no other. None stands for no rule.
 
     Raises:
         ValueError: There is none; or a rule is on, or pools with, a role without a rule.
     """
 
-    def __init__(self, rules: Mapping[str, Rule]) -> None:
-        self.rules = dict(rules)
+    def __init__(self, rules: Mapping[str, Rule | None]) -> None:
+        self.rules = {role: rule for role, rule in rules.items() if rule is not None}
         if not self.rules:
             raise ValueError("a criterion needs at least one rule, such as that of the decoder layers")
         for role, rule in self.rules.items():
@@ -92,9 +92,9 @@ class Criterion:
 
     def _require_rules(self, output: DetectionOutput) -> None:
         roles = {key.role for key in output.stages}
-        for role in self.rules.keys() - roles:
+        for role in set(self.rules) - roles:
             raise ValueError(f"the criterion has a rule for {_named(role)}, which the detector does not have")
-        for role in roles - self.rules.keys():
+        for role in roles - set(self.rules):
             raise ValueError(f"the detector has {_named(role)}, for which the criterion has no rule")
 
 

@@ -79,8 +79,8 @@ class Rule:
             return targets.class_agnostic()
         if self.federated and targets.federated is None:
             raise ValueError(
-                "criterion.federated=true needs images with lists of classes that were looked for, such as those of "
-                "data=lvis"
+                "criterion.rules.layers.federated=true needs images with lists of classes that were looked for, such "
+                "as those of data=lvis"
             )
         return targets if self.federated else targets.without_federated()
 

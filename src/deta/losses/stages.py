@@ -131,7 +131,7 @@ class Stages:
         for place, leader in enumerate(self.leaders):
             key = self.keys[leader]
             if len(self.leaders) < len(self.keys):
-                key = replace(key, layer=None)
+                key = StageKey(key.role, copy=key.copy)
             own = _part(classes, count, place)
             parts[key] = StageMatches(own, own if boxes is classes else _part(boxes, count, place), figures[place])
         return parts
@@ -157,7 +157,7 @@ class Stages:
                         is_global=of_images.is_global,
                         has_own_divisor=of_images.divisor is not None,
                     )
-                    place = (key if rule.pool is None else replace(key, role=rule.pool, copy=None), name)
+                    place = (key if rule.pool is None else StageKey(rule.pool, key.layer), name)
                     measured[place] = measured[place].pooled(entry, name) if place in measured else entry
         return measured
 

@@ -12,38 +12,40 @@ import torch
 from torch import Tensor
 
 from deta.models.detector import Detector
+from deta.models.query.body import QueryBody
 from deta.models.weights import load_strictly, read_state_dict
 
 PREFIXES = (  # release, ours; # stands for a number
     ("backbone.0.body.", "backbone.body."),
     ("input_proj.", "neck.projections."),
-    ("transformer.level_embed", "encoder.level_embed"),
-    ("transformer.encoder.layers.#.self_attn.", "encoder.layers.#.attention."),
-    ("transformer.encoder.layers.#.norm1.", "encoder.layers.#.attention_norm."),
-    ("transformer.encoder.layers.#.norm2.", "encoder.layers.#.ffn.norm."),
-    ("transformer.encoder.layers.#.linear", "encoder.layers.#.ffn.linear"),
-    ("transformer.decoder.layers.#.cross_attn.", "decoder.layers.#.cross_attention."),
-    ("transformer.decoder.layers.#.norm1.", "decoder.layers.#.cross_attention_norm."),
-    ("transformer.decoder.layers.#.self_attn.", "decoder.layers.#.self_attention."),
-    ("transformer.decoder.layers.#.norm2.", "decoder.layers.#.self_attention_norm."),
-    ("transformer.decoder.layers.#.norm3.", "decoder.layers.#.ffn.norm."),
-    ("transformer.decoder.layers.#.linear", "decoder.layers.#.ffn.linear"),
-    ("transformer.enc_output.", "proposals.memory_projection."),
-    ("transformer.enc_output_norm.", "proposals.memory_norm."),
-    ("transformer.pos_trans.", "proposals.position_projection."),
-    ("transformer.pos_trans_norm.", "proposals.position_norm."),
-    ("transformer.pix_trans.", "proposals.content_projection."),
-    ("transformer.pix_trans_norm.", "proposals.content_norm."),
-    ("transformer.reference_points.", "proposals.reference_points."),
-    ("query_embed.", "proposals.query_embed."),
-    ("class_embed.#.", "heads.#.class_logits."),
-    ("bbox_embed.#.layers.0.", "heads.#.box_deltas.first."),
-    ("bbox_embed.#.layers.1.", "heads.#.box_deltas.second."),
-    ("bbox_embed.#.layers.2.", "heads.#.box_deltas.last."),
+    ("transformer.level_embed", "body.encoder.level_embed"),
+    ("transformer.encoder.layers.#.self_attn.", "body.encoder.layers.#.attention."),
+    ("transformer.encoder.layers.#.norm1.", "body.encoder.layers.#.attention_norm."),
+    ("transformer.encoder.layers.#.norm2.", "body.encoder.layers.#.ffn.norm."),
+    ("transformer.encoder.layers.#.linear", "body.encoder.layers.#.ffn.linear"),
+    ("transformer.decoder.layers.#.cross_attn.", "body.decoder.layers.#.cross_attention."),
+    ("transformer.decoder.layers.#.norm1.", "body.decoder.layers.#.cross_attention_norm."),
+    ("transformer.decoder.layers.#.self_attn.", "body.decoder.layers.#.self_attention."),
+    ("transformer.decoder.layers.#.norm2.", "body.decoder.layers.#.self_attention_norm."),
+    ("transformer.decoder.layers.#.norm3.", "body.decoder.layers.#.ffn.norm."),
+    ("transformer.decoder.layers.#.linear", "body.decoder.layers.#.ffn.linear"),
+    ("transformer.enc_output.", "body.source.memory_projection."),
+    ("transformer.enc_output_norm.", "body.source.memory_norm."),
+    ("transformer.pos_trans.", "body.source.position_projection."),
+    ("transformer.pos_trans_norm.", "body.source.position_norm."),
+    ("transformer.pix_trans.", "body.source.content_projection."),
+    ("transformer.pix_trans_norm.", "body.source.content_norm."),
+    ("transformer.reference_points.", "body.source.reference_points."),
+    ("query_embed.", "body.source.query_embed."),
+    ("class_embed.#.", "body.heads.#.class_logits."),
+    ("bbox_embed.#.layers.0.", "body.heads.#.box_deltas.first."),
+    ("bbox_embed.#.layers.1.", "body.heads.#.box_deltas.second."),
+    ("bbox_embed.#.layers.2.", "body.heads.#.box_deltas.last."),
 )
 TIED = "transformer.decoder."
 """Under this prefix the releases repeat ``class_embed`` (two-stage) and ``bbox_embed`` (box refinement)."""
-FIRST_STAGE = "proposals.head."
+FIRST_STAGE = "body.source.head."
+HEADS = "body.heads."
 
 
 def from_release(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,9 +63,9 @@ def from_release(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             _require_equal(state, name, name.removeprefix(TIED))
             continue
         own = _rename(name, from_index=0)
-        if is_two_stage and own.startswith(f"heads.{num_layers}."):
-            own = own.replace(f"heads.{num_layers}.", FIRST_STAGE, 1)
-        elif own.startswith("heads.") and not refines:
+        if is_two_stage and own.startswith(f"{HEADS}{num_layers}."):
+            own = own.replace(f"{HEADS}{num_layers}.", FIRST_STAGE, 1)
+        elif own.startswith(HEADS) and not refines:
             first = re.sub(r"\d+", "0", name, count=1)
             _require_equal(state, name, first)
             own = _rename(first, from_index=0)
@@ -77,18 +79,22 @@ def to_release(detector: Detector) -> dict[str, Tensor]:
     Raises:
         ValueError: A part that the releases do not have.
     """
-    state = detector.state_dict()
-    num_layers = detector.decoder.num_layers
+    state, body = detector.state_dict(), detector.body
+    if not isinstance(body, QueryBody):
+        raise ValueError(f"model.body must be a QueryBody, which alone was released, got {type(body).__name__}")
+    num_layers = body.decoder.num_layers
     is_two_stage = any(name.startswith(FIRST_STAGE) for name in state)
-    refines = detector.decoder.refine == "iterative"
+    refines = body.decoder.refine == "iterative"
     if is_two_stage and not refines:
-        raise ValueError("decoder.refine must be iterative: the releases have no first stage without refinement")
+        raise ValueError(
+            "model.body.decoder.refine must be iterative: the releases have no first stage without refinement"
+        )
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        own = name.replace(FIRST_STAGE, f"heads.{num_layers}.", 1) if name.startswith(FIRST_STAGE) else name
+        own = name.replace(FIRST_STAGE, f"{HEADS}{num_layers}.", 1) if name.startswith(FIRST_STAGE) else name
         release = _rename(own, from_index=1)
         copies = [release]
-        if own.startswith("heads.") and not refines:
+        if own.startswith(HEADS) and not refines:
             copies = [re.sub(r"\d+", str(layer), release, count=1) for layer in range(num_layers)]
         for copy in copies:
             renamed[copy] = tensor
@@ -100,7 +106,7 @@ def to_release(detector: Detector) -> dict[str, Tensor]:
 def load_release(detector: Detector, path: Path | str) -> None:
     """Load a published checkpoint file into ``detector``, all of it.
 
-    The published first stage has as many class outputs as there are categories: ``proposals.num_classes`` must
+    The published first stage has as many class outputs as there are categories: ``source.num_classes`` must
     say so, and ``num_classes`` is 91 for COCO.
 
     Raises:

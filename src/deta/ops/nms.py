@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from deta.ops.rows import take_rows
+
 _LARGEST = 2.0**24
 """Coordinate up to which float32 knows every integer; one box far beyond it would cost the others their precision."""
 
@@ -18,8 +20,9 @@ def grouped_nms(
     """Which boxes survive greedy suppression by better boxes of their own group and image.
 
     Groups are moved apart so that boxes of two never overlap, in float64 where this costs no precision.
-    This is the one algorithm on every device and for every size; ``torchvision.ops.batched_nms`` switches
-    between two of them by size. Of two equal scores the earlier box wins.
+    This is the one algorithm for every size; ``torchvision.ops.batched_nms`` switches between two of them.
+    A CPU runs torchvision's loop, a GPU kernels of the same arithmetic that need no host. Of two equal scores the
+    earlier box wins.
 
     Args:
         boxes_xyxy: ``[B, N, 4]`` corners in any unit; ``N`` may be 0.
@@ -50,8 +53,14 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold:
     span = boxes.amax((1, 2)) - boxes.amin((1, 2)) + 1  # [B]
     boxes = boxes + (groups * span[:, None])[..., None]
     ranks = scores.double().masked_fill(~takes_part, -torch.inf)
-    for image in range(len(boxes)):
-        keep[image, nms(boxes[image], ranks[image], iou_threshold)] = True
+    if boxes.is_cuda:
+        from deta_kernels.nms import survivors  # Triton is imported at the first use
+
+        order = ranks.argsort(dim=1, descending=True, stable=True)
+        keep.scatter_(1, order, survivors(take_rows(boxes, order), iou_threshold))
+    else:
+        for image in range(len(boxes)):
+            keep[image, nms(boxes[image], ranks[image], iou_threshold)] = True
     return torch.where(takes_part, keep, is_candidate)
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from deta.runs.former import present_words
 from deta.utils.files import read_json, write_json
 
 _log = logging.getLogger(__name__)
@@ -16,15 +17,17 @@ _SECONDS_OF_LOCK = 15
 def read_cells(folder: Path) -> dict[str, list[str]]:
     """Overrides of every cell of a sweep by the name of its run directory; empty if there was no sweep.
 
-    Of a damaged list a warning tells; then cells that have not started are unknown.
+    They are in the names that keys have now. Of a damaged list a warning tells; then cells that have not started are
+    unknown.
     """
     try:
-        return read_json(folder / CELLS, dict[str, list[str]])
+        cells = read_json(folder / CELLS, dict[str, list[str]])
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         _log.warning("%s; runs of this sweep that have not started are unknown until it is started again", error)
         return {}
+    return {name: present_words(words) for name, words in cells.items()}
 
 
 def find_cell(run: Path) -> list[str] | None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from deta.runs.former import with_present_names
 from deta.utils.files import read_yaml
 
 _SECTIONS = ("data", "postprocess", "trainer")
@@ -10,7 +11,7 @@ _SECTIONS = ("data", "postprocess", "trainer")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A resolved configuration of a run.
+    """A resolved configuration of a run, with the present names of its keys and classes.
 
     Raises:
         OSError: The file cannot be read.
@@ -24,7 +25,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: it holds no {missing[0]}")
     if _refers(content):
         raise ValueError(f"{path} is damaged: it refers to other values by ${{...}}, which no record of a run does")
-    return content
+    return with_present_names(content)
 
 
 def _refers(value: Any) -> bool:  # noqa: ANN401 - plain containers

@@ -1,40 +1,291 @@
-"""Names that the parts of a configuration had before: stored runs still use them, and keep their hashes by them."""
+"""Names that parts, keys and weights had before: stored files and command lines still use them.
 
-from collections.abc import Mapping
-from typing import Any
+One table says what has moved. A configuration, a word of a command line, or a weight under a former name becomes one
+under its present name as it is read; a run keeps its hash, which is made of the names that its settings had first.
+"""
 
-MOVED: Mapping[str, str] = {
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+MODULES: Mapping[str, str] = {
     "deta.engine.callbacks": "deta.training.callbacks",
     "deta.engine.evaluation": "deta.evaluation",
     "deta.engine.tracking": "deta.tracking.metrics",
     "deta.engine.wandb_tracker": "deta.tracking.wandb",
+    "deta.models.backbone": "deta.models.backbones.torchvision",
+    "deta.models.convnet": "deta.models.backbones.convnet",
+    "deta.models.decoder": "deta.models.query.decoder",
+    "deta.models.encoder": "deta.models.query.encoder",
+    "deta.models.neck": "deta.models.necks.levels",
+    "deta.models.proposals": "deta.models.query.sources",
+    "deta.models.selection": "deta.models.query.selection",
+    "deta.models.swin": "deta.models.backbones.swin",
+    "deta.models.timm_backbone": "deta.models.backbones.timm",
 }
-"""Modules by the name they had first."""
-_FIRST = {present: former for former, present in MOVED.items()}
+"""Modules of classes, by the name they had first."""
+_LAYERS = "criterion.rules.layers"
+_SELECTION = "model.body.source.selection"
+"""In a configuration; words say ``selection``, to which it refers."""
+KEYS: Mapping[str, str] = {
+    "model.hidden_dim": "model.body.hidden_dim",
+    "model.encoder": "model.body.encoder",
+    "model.proposals": "model.body.source",
+    "model.decoder": "model.body.decoder",
+    "model.groups": "model.body.groups",
+    "model.pixel_mean": "model.input.mean",
+    "model.pixel_std": "model.input.std",
+    "optimizer.lr_factors.proposals": "optimizer.lr_factors.source",
+    "criterion.proposal_assigner": "criterion.rules.first.assigner",
+    "criterion.layer_assigner": f"{_LAYERS}.assigner",
+    "criterion.class_weight": f"{_LAYERS}.class_terms.class.weight",
+    "criterion.alpha": f"{_LAYERS}.class_terms.class.alpha",
+    "criterion.l1_weight": f"{_LAYERS}.box_terms.l1.weight",
+    "criterion.giou_weight": f"{_LAYERS}.box_terms.giou.weight",
+    "criterion.rematch": f"{_LAYERS}.rematch",
+    "criterion.normalizer": f"{_LAYERS}.normalizer",
+    "criterion.ignore_coverage": f"{_LAYERS}.ignore_coverage",
+    "criterion.federated": f"{_LAYERS}.federated",
+}
+"""Keys of a configuration, with all below them, by the name they had first."""
+OWNERS: Mapping[str, str] = {"model": "deta.models.Detector", "criterion": "deta.losses.Criterion"}
+"""Parts of which only this class has had such keys: those of any other class stay as they are."""
+ADDED: Mapping[str, object] = {
+    "model.body._target_": "deta.models.QueryBody",
+    "model.body._partial_": True,
+    "model.input._target_": "deta.models.InputConvention",
+    f"{_LAYERS}._target_": "deta.losses.Rule",
+    f"{_LAYERS}.sees": "classes",
+    f"{_LAYERS}.class_terms.class._target_": "deta.losses.FocalLoss",
+    f"{_LAYERS}.box_terms.l1._target_": "deta.losses.L1Loss",
+    f"{_LAYERS}.box_terms.giou._target_": "deta.losses.GIoULoss",
+}
+"""Keys that a part has got where others of it moved, and the value that stands for what it was before."""
+SHARED = ("class_terms", "box_terms", "normalizer", "ignore_coverage", "federated")
+"""What the rule of the first stage had in common with that of the layers, now a setting of each."""
+_SELECTIONS = ("topk", "topk_per_level", "topk_per_level_nms")
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    **{
+        f"criterion={name}": (
+            f"assigner@criterion.rules.first.assigner={first}",
+            f"assigner@{_LAYERS}.assigner={layers}",
+            f"{_LAYERS}.rematch={rematch}",
+        )
+        for name, first, layers, rematch in (
+            ("deta", "iou_proposals", "iou", "once"),
+            ("deta_release", "release_proposals", "release", "once"),
+            ("hungarian", "hungarian", "hungarian", "per_layer"),
+        )
+    },
+    "proposals@model.proposals=learned": ("queries@model.body.source=learned",),
+    **{
+        f"proposals@model.proposals={name}": ("queries@model.body.source=encoder", f"selection={name}")
+        for name in _SELECTIONS
+    },
+}
+"""Words that choose what is no longer there, and those that choose the same."""
+SWEPT: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "criterion": ("rule", {"deta": "iou", "deta_release": "release", "hungarian": "hungarian"}),
+    "proposals@model.proposals": ("selection", {name: name for name in _SELECTIONS}),
+}
+"""Groups of choices whose values a sweep may list, and the group that now tells their choices apart."""
+WEIGHTS: Mapping[str, str] = {
+    "encoder.": "body.encoder.",
+    "proposals.": "body.source.",
+    "decoder.": "body.decoder.",
+    "groups.": "body.groups.",
+    "heads.": "body.heads.",
+}
+"""Begins of names of a detector's weights, by the begin they had first."""
+
+_PRESENT_MODULES = {present: former for former, present in MODULES.items()}
+_PRESENT_KEYS = {present: former for former, present in KEYS.items()}
+_TARGET = re.compile(r"(?<![\w.])deta(?:\.\w+)+")
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+_ABSENT = object()
 
 
 def present_target(target: str) -> str:
     """The dotted name that a class has now."""
-    return _renamed(target, MOVED)
+    return _in_module(target, MODULES)
 
 
 def first_target(target: str) -> str:
     """The dotted name that a class had first."""
-    return _renamed(target, _FIRST)
+    return _in_module(target, _PRESENT_MODULES)
 
 
-def with_present_targets(node: Any) -> Any:  # noqa: ANN401 - plain containers
-    """A stored configuration in which every ``_target_`` has its present name."""
+def present_key(key: str) -> str:
+    """The name that a key has now, or a group of choices at a place: ``proposals@model.proposals``."""
+    return _key(key, KEYS)
+
+
+def first_key(key: str) -> str:
+    """The name that a key, or a group of choices at a place, had first."""
+    return _key(key, _PRESENT_KEYS)
+
+
+def present_word(word: str) -> str:
+    """An override with the present names of its key and of all keys and classes that its value names."""
+    key, equals, value = word.partition("=")
+    group, names = SWEPT.get(key, ("", {}))
+    swept = value.split(",")
+    if len(swept) > 1 and all(each in names for each in swept):
+        return f"{group}={','.join(names[each] for each in swept)}"
+    name = key.lstrip("+~")
+    sign = key.removesuffix(name)
+    value = _REFERENCE.sub(lambda found: f"${{{present_key(found[1])}}}", value)
+    place = present_key(name)
+    if place.startswith(f"{_SELECTION}."):
+        place = place.removeprefix("model.body.source.")
+    return f"{sign}{place}{equals}{_TARGET.sub(lambda found: present_target(found[0]), value)}"
+
+
+def present_words(words: Iterable[str]) -> list[str]:
+    """``present_word`` of each, or the ``CHOICES`` in its place."""
+    return [present for word in words for present in CHOICES.get(word) or (present_word(word),)]
+
+
+def with_present_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration, resolved, with the present names of its keys and of the classes that it builds."""
+    return with_present_keys(_with_present_targets(config))
+
+
+def with_present_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, resolved, with the present names of its keys."""
+    content: dict[str, Any] = _copied(config)
+    parts = set()
+    for former, present in KEYS.items():
+        if _is_owned(content, former) and (value := _taken(content, former)) is not _ABSENT:
+            _put(content, present, value)
+            parts.add(former.partition(".")[0])
+    for key, value in ADDED.items():
+        if key.partition(".")[0] in parts:
+            _put(content, key, value, is_default=True)
+    if "criterion" in parts:
+        rules = content["criterion"]["rules"]
+        rules["first"] = _first_rule(rules) if _found(rules, "first.assigner") not in (None, _ABSENT) else None
+    return content
+
+
+def with_first_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same configuration as it would have been written first; one that could not have been stays as it is."""
+    content: dict[str, Any] = _copied(config)
+    for part in OWNERS:
+        added = {key: value for key, value in ADDED.items() if key.startswith(f"{part}.")}
+        if any(_found(content, key) not in (_ABSENT, value) for key, value in added.items()):
+            return content
+    rules = _found(content, "criterion.rules")
+    if isinstance(rules, dict):
+        first = rules.get("first")
+        if first is not None and first != _first_rule({**rules, "first": {"assigner": first.get("assigner")}}):
+            return content
+        rules["first"] = {"assigner": None if first is None else first["assigner"]}
+    for key in ADDED:
+        _taken(content, key)
+    for former, present in KEYS.items():
+        if _is_owned(content, former) and (value := _taken(content, present)) is not _ABSENT:
+            _put(content, former, value)
+    return content
+
+
+def with_present_weights(weights: Mapping[str, Value], prefix: str = "") -> dict[str, Value]:
+    """Weights of a detector, or whatever is kept of each, by their present names.
+
+    Args:
+        weights: By name.
+        prefix: Begin of every name of the detector's; others stay as they are.
+    """
+    return {present_weight(name, prefix): value for name, value in weights.items()}
+
+
+def present_weight(name: str, prefix: str = "") -> str:
+    """The name that a weight of a detector has now, see ``with_present_weights``."""
+    own = name.removeprefix(prefix)
+    former = next((former for former in WEIGHTS if own.startswith(former)), None)
+    if former is None or not name.startswith(prefix):
+        return name
+    return f"{prefix}{WEIGHTS[former]}{own.removeprefix(former)}"
+
+
+def is_owned(config: Mapping[str, Any], part: str) -> bool:
+    """Whether a part of a configuration is of the class whose keys and weights have moved."""
+    return _is_owned(config, f"{part}.")
+
+
+def _first_rule(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule of the first stage as it followed from that of the layers and its own assigner."""
+    shared = {name: _copied(rules["layers"][name]) for name in SHARED if name in rules["layers"]}
+    return {"_target_": "deta.losses.Rule", "sees": "objects", **shared, "assigner": rules["first"]["assigner"]}
+
+
+def _in_module(target: str, names: Mapping[str, str]) -> str:
+    module, _, name = target.rpartition(".")
+    return f"{names[module]}.{name}" if module in names else target
+
+
+def _key(key: str, names: Mapping[str, str]) -> str:
+    group, at, place = key.rpartition("@")
+    found = next((name for name in names if place == name or place.startswith(f"{name}.")), None)
+    return key if found is None else f"{group}{at}{names[found]}{place.removeprefix(found)}"
+
+
+def _with_present_targets(node: Any) -> Any:  # noqa: ANN401 - plain containers
     if isinstance(node, Mapping):
         return {
             name: present_target(value)
             if name == "_target_" and isinstance(value, str)
-            else with_present_targets(value)
+            else _with_present_targets(value)
             for name, value in node.items()
         }
-    return [with_present_targets(value) for value in node] if isinstance(node, list) else node
+    return [_with_present_targets(value) for value in node] if isinstance(node, list) else node
 
 
-def _renamed(target: str, names: Mapping[str, str]) -> str:
-    module, _, name = target.rpartition(".")
-    return f"{names[module]}.{name}" if module in names else target
+def _is_owned(config: Mapping[str, Any], key: str) -> bool:
+    part = key.partition(".")[0]
+    owner, node = OWNERS.get(part), config.get(part)
+    return owner is None or (isinstance(node, Mapping) and node.get("_target_", owner) == owner)
+
+
+def _copied(node: Any) -> Any:  # noqa: ANN401 - plain containers
+    """The mappings copied, all else shared."""
+    return {name: _copied(value) for name, value in node.items()} if isinstance(node, Mapping) else node
+
+
+def _found(content: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a value of any kind
+    node: Any = content
+    for name in key.split("."):
+        if not isinstance(node, Mapping) or name not in node:
+            return _ABSENT
+        node = node[name]
+    return node
+
+
+def _taken(content: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - a value of any kind
+    """Remove a key and the parts that it leaves empty; ``_ABSENT`` where there is none."""
+    value = _found(content, key)
+    if value is _ABSENT:
+        return value
+    place, _, name = key.rpartition(".")
+    inside = _found(content, place)
+    del inside[name]
+    if not inside:
+        _taken(content, place)
+    return value
+
+
+def _put(content: dict[str, Any], key: str, value: Any, *, is_default: bool = False) -> None:  # noqa: ANN401 - as above
+    """Add a key and the parts that it stands in; of two mappings the new one wins, unless it is a default."""
+    *parts, name = key.split(".")
+    for part in parts:
+        if not isinstance(content.get(part), dict):
+            content[part] = {}
+        content = content[part]
+    known = content.get(name)
+    if isinstance(known, dict) and isinstance(value, Mapping):
+        for inner, each in value.items():
+            _put(known, inner, each)
+    elif not (is_default and name in content):
+        content[name] = value

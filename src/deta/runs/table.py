@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deta.runs.cells import find_cell
 from deta.runs.state import RunState, RunStatus
-from deta.utils.names import shown
+from deta.utils.names import short_keys, shown
 
 _NO_AXES = ("ckpt", "cluster", "hydra", "logger", "name", "run_dir")
 """Begins of keys that say where and how a run is done."""
@@ -57,8 +57,7 @@ def swept_columns(words: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str
     keys = dict.fromkeys(key for own in given.values() for key in own if not key.startswith(_NO_AXES))
     varied = [key for key in keys if len({own.get(key) for own in given.values()}) > 1]
     return {
-        title: {name: own.get(key, "-") for name, own in given.items()}
-        for title, key in zip(_titles(varied), varied, strict=True)
+        title: {name: own.get(key, "-") for name, own in given.items()} for key, title in short_keys(varied).items()
     }
 
 
@@ -156,10 +155,3 @@ def _begin(text: str, length: int) -> str:
 def _pair(word: str) -> tuple[str, str]:
     key, _, value = word.partition("=")
     return key.lstrip("+"), value.strip("'\"")
-
-
-def _titles(keys: Sequence[str]) -> list[str]:
-    """The last word of each key, with the one before it where two end alike."""
-    parts = [key.replace("@", ".").split(".") for key in keys]
-    last = [each[-1] for each in parts]
-    return [".".join(each[-2:]) if last.count(each[-1]) > 1 else each[-1] for each in parts]

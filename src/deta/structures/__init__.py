@@ -3,6 +3,7 @@
 from deta.structures.base import TensorStruct
 from deta.structures.batch import Batch
 from deta.structures.detections import Detections
+from deta.structures.features import Features
 from deta.structures.losses import Losses, StageMatches
 from deta.structures.matches import BACKGROUND, IGNORED, ExtraPairs, Matches, MatchStatistics
 from deta.structures.prediction import DetectionOutput, Prediction, StageKey
@@ -18,6 +19,7 @@ __all__ = [
     "DetectionOutput",
     "Detections",
     "ExtraPairs",
+    "Features",
     "FederatedLabels",
     "Losses",
     "MatchStatistics",

@@ -75,4 +75,4 @@ class Losses(TensorStruct):
         Raises:
             KeyError: No rule has assigned it.
         """
-        return self.matches[key] if key in self.matches else self.matches[replace(key, layer=None)]
+        return self.matches[key] if key in self.matches else self.matches[StageKey(key.role, copy=key.copy)]

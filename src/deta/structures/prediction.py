@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -10,9 +10,10 @@ from torch import Tensor
 from deta.structures.base import TensorStruct
 
 
-@dataclass(frozen=True)
-class StageKey:
+class StageKey(NamedTuple):
     """Which stage of a detector a prediction, an assignment or a loss belongs to; holds no tensor.
+
+    A tuple with names, since torch.compile of torch 2.11 hashes keys that are dataclasses before they have values.
 
     Attributes:
         role: Of the queries or positions, the name of the rule that trains them: ``first`` (the first stage),

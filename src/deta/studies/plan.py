@@ -1,11 +1,12 @@
 """A study as it is declared, and the runs that it asks for."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
+from deta.runs.former import present_key, present_words
 from deta.utils.checks import require_folder_name, require_int
 from deta.utils.files import read_json, write_json
 
@@ -182,7 +183,8 @@ class Plan:
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no {STUDY}: it is not the folder of a study")
         content = read_json(path, _Written)
-        return cls(Study.from_config(content.study), content.runs)
+        runs = tuple(replace(run, words=tuple(present_words(run.words))) for run in content.runs)
+        return cls(Study.from_config(content.study), runs)
 
 
 @dataclass(frozen=True)
@@ -205,10 +207,10 @@ def _plain(plan: Plan) -> dict[str, Any]:
 def _axis(name: str, node: Any) -> PlannedAxis:  # noqa: ANN401 - a value of a file, which may be wrong
     if not isinstance(node, Mapping) or node.keys() != {"keys", "levels"}:
         raise ValueError(f"study.axes.{name} must have keys and levels, got {node!r}")
-    keys = tuple(str(key) for key in node["keys"])
+    keys = tuple(present_key(str(key)) for key in node["keys"])
     levels = node["levels"]
     if isinstance(levels, Mapping):
-        named = {_text(level): tuple(str(word) for word in words) for level, words in levels.items()}
+        named = {_text(level): tuple(present_words(map(str, words))) for level, words in levels.items()}
     else:
         named = {_text(value): tuple(f"{key}={_text(value)}" for key in keys) for value in levels}
         if len(named) < len(levels):
@@ -220,7 +222,7 @@ def _words(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
     words = content.get(key) or []
     if not isinstance(words, Sequence) or isinstance(words, str):
         raise ValueError(f"study.{key} must be a list of overrides, got {words!r}")
-    return tuple(str(word) for word in words)
+    return tuple(present_words(map(str, words)))
 
 
 def _text(value: object) -> str:

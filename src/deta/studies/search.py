@@ -4,6 +4,7 @@ import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from deta.runs.former import first_key, present_words
 from deta.runs.state import DONE, RunState, mark_done, read_status
 from deta.studies.space import Parameter, Value
 from deta.tracking.metrics import read_metrics
@@ -92,7 +94,7 @@ class Search:
         if not parameters:
             raise ValueError("search.parameters must name a key, got none")
         self._folder = folder
-        self._parameters = tuple(parameters)
+        self._parameters = self._asked = tuple(parameters)
         self._num_trials = require_int("search.num_trials", num_trials, low=1)
         self._num_epochs = num_epochs
         self._metric = metric
@@ -137,7 +139,12 @@ class Search:
         settings = study.user_attrs.get("settings")
         if settings is None:
             study.set_user_attr("settings", self._settings)
-        elif settings != self._settings:
+            return study
+        former = [replace(parameter, key=first_key(parameter.key)) for parameter in self._parameters]
+        if settings["parameters"] == [repr(parameter) for parameter in former]:
+            self._asked = tuple(former)  # Optuna knows the trials of this search by these names
+        known = [repr(parameter) for parameter in self._asked]
+        if settings["parameters"] != known or sorted(present_words(settings["words"])) != self._settings["words"]:
             raise ValueError(
                 f"{self._folder} holds a search with other parameters or words ({settings['words']}): name another "
                 "folder with hydra.run.dir=<folder>"
@@ -153,7 +160,8 @@ class Search:
 
     def _do(self, study: optuna.Study, trial: Trial) -> None:
         """Bring one trial to its end."""
-        values = {parameter.key: parameter.suggest(trial) for parameter in self._parameters}
+        pairs = zip(self._parameters, self._asked, strict=True)
+        values = {parameter.key: asked.suggest(trial) for parameter, asked in pairs}
         folder = self._folder / f"trial{trial.number:04d}"
         print(f"trial {trial.number}: {', '.join(f'{key}={value}' for key, value in values.items())}", flush=True)
         state = self._train(trial, folder, values)

@@ -6,7 +6,10 @@ from typing import Any, Final
 
 from deta.runs.former import first_target
 
+BY_REFERENCE = ("selection",)
+"""Parts that act only where others refer to them, and are part of a result there."""
 WITHOUT_EFFECT = (
+    *BY_REFERENCE,
     "hydra",
     "sweep",
     "cluster",
@@ -48,8 +51,6 @@ WITHOUT_EFFECT = (
     "trainer.seconds_of_patience",
 )
 """Keys that decide where and how a run is done, not what comes out."""
-FIRST_NAMES = {"deta.losses.QueryCriterion": "deta.losses.Criterion"}
-"""Classes that have moved, by the name they had first: a run keeps its hash, and old and new runs compare."""
 MISSING = "???"
 """A value that must still be given."""
 
@@ -100,9 +101,9 @@ def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: AN
         return {name: _pruned(node[name], path, folders) for name, path in paths.items() if path not in WITHOUT_EFFECT}
     if isinstance(node, list):
         return [_pruned(item, key, folders) for item in node]
+    if isinstance(node, str) and key.endswith("._target_"):
+        return first_target(node)
     if isinstance(node, str):
-        if key.endswith("._target_"):
-            return FIRST_NAMES.get(node, first_target(node))
         for folder, name in folders.items():
             if node.startswith(f"{folder}/"):
                 return name + node.removeprefix(folder)

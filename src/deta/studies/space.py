@@ -19,7 +19,7 @@ class Parameter:
     """One configuration key and the values that it may take: some choices, or a range.
 
     Attributes:
-        key: Dotted name, such as ``criterion.layer_assigner.tau``.
+        key: Dotted name, such as ``criterion.rules.layers.assigner.tau``.
         choices: Values without an order; empty for a range.
         low: Least value; integers where low, high and step are all integers.
         high: Greatest value.

@@ -60,12 +60,14 @@ def require_one_divisor(criterion: Criterion | None, num_batches: int) -> None:
         ValueError: Gradients that were summed over such stages cannot be divided anew.
     """
     rules = {} if criterion is None else criterion.rules
-    normalizers = {rule.normalizer for rule in rules.values()} - {"num_targets"}
-    if num_batches > 1 and normalizers:
+    others = {role: rule.normalizer for role, rule in rules.items() if rule.normalizer != "num_targets"}
+    if num_batches > 1 and others:
+        role, normalizer = list(others.items())[-1]
+        key = f"criterion.rules.{role}.normalizer"
         raise ValueError(
-            f"criterion.normalizer={normalizers.pop()} divides every stage by a number of its own, which is known "
-            f"only after all batches of a step, but trainer.accumulate_grad_batches is {num_batches}: use "
-            "criterion.normalizer=num_targets, or trainer.accumulate_grad_batches=1 and a larger data.batch_size"
+            f"{key}={normalizer} divides every stage by a number of its own, which is known only after all batches of "
+            f"a step, but trainer.accumulate_grad_batches is {num_batches}: use {key}=num_targets, or "
+            "trainer.accumulate_grad_batches=1 and a larger data.batch_size"
         )
 
 

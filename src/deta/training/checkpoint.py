@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from deta.models.weights import unfit_numbers
 from deta.runs.data_record import DataRecord
-from deta.runs.former import with_present_targets
+from deta.runs.former import is_owned, present_weight, with_present_names, with_present_weights
 from deta.runs.state import LAST, PREVIOUS
+from deta.training.continuation import AVERAGED_FROM
 from deta.training.module import CHECKPOINT_KEY
+from deta.training.optim import PARAMETER_NAMES
 from deta.training.tensor_files import save_tensors
 from deta.utils.torch_file import read_torch_file
 from deta.utils.wording import counted
@@ -175,7 +177,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         weights=weights,
-        config=with_present_targets(_plain(metadata["config"], path)),
+        config=with_present_names(_plain(metadata["config"], path)),
         category_ids=tuple(ids),
         category_names=tuple(names),
         exif=metadata.get("exif"),
@@ -208,7 +210,26 @@ def _read(path: Path) -> dict[str, Any]:
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{path}: state_dict must map names to tensors, got {name!r}: {type(value).__name__}")
+    config = content[CHECKPOINT_KEY].get("config")
+    if isinstance(config, dict) and is_owned(config, "model"):
+        _name_weights_as_now(content)
     return content
+
+
+def _name_weights_as_now(content: dict[str, Any]) -> None:
+    """Give weights, what is averaged of them, and the optimizer's list of them their present names."""
+    for key in ("state_dict", AVERAGED_FROM):
+        if isinstance(content.get(key), dict):
+            content[key] = with_present_weights(content[key], DETECTOR_PREFIX)
+    for state in _dictionaries(content.get("optimizer_states")):
+        for group in _dictionaries(state.get("param_groups")):
+            if isinstance(group.get(PARAMETER_NAMES), list):
+                group[PARAMETER_NAMES] = [present_weight(str(name)) for name in group[PARAMETER_NAMES]]
+
+
+def _dictionaries(values: object) -> list[dict[Any, Any]]:
+    """Those of a list out of a file, which may be anything."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def _plain(config: dict[Any, Any], path: Path) -> dict[str, Any]:

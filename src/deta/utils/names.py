@@ -2,7 +2,7 @@
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A cell that begins so is computed by spreadsheets."""
@@ -31,6 +31,12 @@ def csv_row(values: Iterable[object]) -> list[object]:
     return [shown(csv_cell(value)) if isinstance(value, str) else "" if value is None else value for value in values]
 
 
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Every dotted key by its last part, with the nearest earlier one that tells it from others where two end alike."""
+    parts = {key: key.replace("@", ".").split(".") for key in keys}
+    return {key: _short(own, [other for name, other in parts.items() if name != key]) for key, own in parts.items()}
+
+
 def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
     """The known name that was probably meant; None where none is so much like it, 1 being equal."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
@@ -40,6 +46,14 @@ def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | 
 def _shown(letter: str) -> str:
     is_obeyed = letter in _DIRECTIONS or unicodedata.category(letter) in _OBEYED
     return letter.encode("unicode_escape").decode("ascii") if is_obeyed else letter
+
+
+def _short(own: Sequence[str], others: Iterable[Sequence[str]]) -> str:
+    alike = [other for other in others if other[-1] == own[-1]]
+    telling = next((part for part in reversed(own[:-1]) if not any(part in other for other in alike)), None)
+    if not alike:
+        return own[-1]
+    return ".".join(own) if telling is None else f"{telling}.{own[-1]}"
 
 
 def _is_number(text: str) -> bool:

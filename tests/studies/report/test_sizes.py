@@ -28,6 +28,17 @@ def test_bars_are_the_last_epoch_of_the_seeds_that_are_done() -> None:
     assert spec["customdata"] == [[1, 3, 2], [4, 4, 1]]
 
 
+def test_what_a_rule_has_noted_is_drawn_after_what_is_counted_for_all() -> None:
+    noted = {f"assign/layers/{name}_share_small": 0.5 for name in ("wanted_twice", "rescued", "unmatched")}
+    plot = positives_by_size([training(run([row(0, 1) | noted]))])
+    assert [view.choice[0] for view in plot.views] == [
+        "positives per object",
+        "objects without a positive (share)",
+        "positives by the closest-box rule alone (share)",
+        "positives noted as wanted_twice by the rule (share)",
+    ]
+
+
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.RUNNING])
 def test_unfinished_runs_alone_give_a_reason(state: RunState) -> None:
     plot = positives_by_size([training(run([row(0, 1)], state=state))])

@@ -1,6 +1,7 @@
 """What the assignment gave to small, medium and large objects at the end of training."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from deta.drawing.series import series
@@ -15,6 +16,7 @@ _QUANTITIES = {
     "unmatched_share": "objects without a positive (share)",
     "mean_iou": "IoU of positives (mean)",
     "rescued_share": "positives by the closest-box rule alone (share)",
+    "contested_share": "positives that passed the rule for two objects or more (share)",
 }
 _PATTERNS = {"solid": "", "dash": "/", "dot": ".", "dashdot": "x"}
 """What tells bars of one colour apart, as dashes do for lines."""
@@ -23,7 +25,7 @@ _PATTERNS = {"solid": "", "dash": "/", "dot": ".", "dashdot": "x"}
 def positives_by_size(trainings: Sequence[Training]) -> Plot:
     """Bars for each size of objects, stage and quantity, from the last epoch of the runs that are done."""
     views = []
-    for quantity, title in _QUANTITIES.items():
+    for quantity, title in _quantities(trainings).items():
         for stage in stages(trainings, f"{quantity}_{SIZES[0]}"):
             traces = tuple(
                 trace for training in trainings if (trace := _bars(training, f"assign/{stage}/{quantity}")) is not None
@@ -40,6 +42,15 @@ def positives_by_size(trainings: Sequence[Training]) -> Plot:
         views=tuple(views),
         absent="No run that is done has logged assign/<stage>/positives_per_object_<size>.",
     )
+
+
+def _quantities(trainings: Sequence[Training]) -> dict[str, str]:
+    """Titles of what is counted for every rule, and then of what single rules have noted of their positives."""
+    note = re.compile(rf"assign/[^/]+/(\w+)_share_(?:{'|'.join(SIZES)})")
+    names = {name for training in trainings for run in training.runs for row in run.history for name in row}
+    noted = sorted({match[1] for name in names if (match := note.fullmatch(name))})
+    titles = {f"{name}_share": f"positives noted as {name} by the rule (share)" for name in noted}
+    return _QUANTITIES | {name: title for name, title in titles.items() if name not in _QUANTITIES}
 
 
 def _bars(training: Training, key: str) -> Trace | None:

@@ -1,0 +1,1 @@
+"""Attention of queries to feature levels."""

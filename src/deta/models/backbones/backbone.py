@@ -1,0 +1,68 @@
+"""What all backbones have in common."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+
+class Backbone(nn.Module):
+    """Base class of all backbones.
+
+    Attributes:
+        body: The network; its parameters are named as in its library.
+        channels: Channels of every map, finest first.
+        strides: Pixels per cell of every map, as the power of two next to it.
+        min_side: Smallest height and width that it takes, in pixels.
+        multiple: It takes only heights and widths that are multiples of this, in pixels.
+    """
+
+    body: nn.Module
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    min_side: int = 1
+    multiple: int = 1
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """``[B, C, h, w]`` of every level for normalised ``[B, 3, H, W]`` images."""
+        raise NotImplementedError
+
+    def padded_side(self, side: int) -> int:
+        """The smallest height or width that it takes from ``side`` pixels on."""
+        return math.ceil(max(side, self.min_side) / self.multiple) * self.multiple
+
+
+def freeze_parameters(network: nn.Module, prefixes: Sequence[str]) -> None:
+    """Stop the training of every parameter whose name starts with one of ``prefixes``.
+
+    Raises:
+        ValueError: A prefix that no parameter has.
+    """
+    for prefix in prefixes:
+        parameters = [parameter for name, parameter in network.named_parameters() if name.startswith(prefix)]
+        if not parameters:
+            children = ", ".join(name for name, _ in network.named_children())
+            raise ValueError(f"backbone.frozen: no parameter starts with {prefix!r}; modules are {children}")
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+
+def freeze_batch_norms(network: nn.Module) -> None:
+    """Replace every batch norm of ``network`` by the fixed scale and shift that it has in evaluation."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps)
+            state = child.state_dict()
+            state.setdefault("weight", torch.ones(child.num_features))
+            state.setdefault("bias", torch.zeros(child.num_features))
+            frozen.load_state_dict(state)
+            setattr(network, name, frozen)
+        else:
+            freeze_batch_norms(child)
+
+
+def batch_counters(network: nn.Module) -> set[str]:
+    """Names of the batch counters of norms, which old files lack and nothing reads."""
+    return {name for name in network.state_dict() if name.endswith("num_batches_tracked")}

@@ -1,0 +1,1 @@
+"""Necks: maps of a backbone to feature levels."""

@@ -1,0 +1,1 @@
+"""Query bodies: encoder, source of queries, decoder and heads."""

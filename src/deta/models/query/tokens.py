@@ -1,0 +1,81 @@
+"""What the parts of a query body hand to each other."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from deta.models.position import map_embedding, valid_ratio, valid_size
+from deta.structures import Features, TensorStruct
+
+
+@dataclass(frozen=True)
+class FeatureTokens(TensorStruct):
+    """Feature maps of all levels as one sequence: levels concatenated, row-major inside a level.
+
+    ``S`` is the number of tokens. All sizes are known on the host without asking the device.
+
+    Attributes:
+        tokens: ``[B, S, D]``.
+        position: ``[B, S, D]`` float32 sine embedding of the place in the unpadded image.
+        is_padding: ``[B, S]`` bool, True on padding.
+        valid_sizes: ``[B, L, 2]`` float32 ``(width, height)`` of the unpadded part of each level, in cells.
+        valid_ratios: ``[B, L, 2]`` float32, the same as fraction of the level.
+        spatial_shapes: ``(height, width)`` of every level, finest first.
+    """
+
+    tokens: Tensor
+    position: Tensor
+    is_padding: Tensor
+    valid_sizes: Tensor
+    valid_ratios: Tensor
+    spatial_shapes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, features: Features) -> Self:
+        """The tokens of feature maps, whose width is the same on every level."""
+        num_features = features.maps[0].shape[1] // 2
+        masks = features.is_padding
+        return cls(
+            tokens=torch.cat([level.flatten(2).transpose(1, 2) for level in features.maps], dim=1),  # [B, S, D]
+            position=torch.cat([map_embedding(mask, num_features).flatten(1, 2) for mask in masks], dim=1),  # [B, S, D]
+            is_padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),  # [B, S]
+            valid_sizes=torch.stack([valid_size(mask) for mask in masks], dim=1),  # [B, L, 2]
+            valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),  # [B, L, 2]
+            spatial_shapes=features.spatial_shapes,
+        )
+
+    def level_sizes(self) -> tuple[int, ...]:
+        """Number of tokens of every level."""
+        return tuple(height * width for height, width in self.spatial_shapes)
+
+    def levels(self) -> Tensor:
+        """``[S]`` int64 level of every token."""
+        device = self.tokens.device
+        sizes = enumerate(self.level_sizes())
+        return torch.cat([torch.full((size,), level, dtype=torch.int64, device=device) for level, size in sizes])
+
+
+@dataclass(frozen=True)
+class Queries(TensorStruct):
+    """Where the decoder starts.
+
+    Attributes:
+        content: ``[B, Q, D]`` what the layers change.
+        position: ``[B, Q, D]`` added to the content wherever attention looks at it.
+        references: ``[B, Q, 4]`` ``cxcywh`` boxes or ``[B, Q, 2]`` points, float32, relative to the unpadded
+            image.
+        source: ``[B, Q]`` int64 position of the first stage that each was made of; None for learned queries.
+        block: ``[Q]`` int64; queries of one group see those of their own block alone. None is one block.
+        given: ``[B, Q]`` int64 object that each was made for, see ``Prediction.given``.
+        exists: ``[B, Q]`` bool, see ``Prediction.exists``.
+    """
+
+    content: Tensor
+    position: Tensor
+    references: Tensor
+    source: Tensor | None = None
+    block: Tensor | None = None
+    given: Tensor | None = None
+    exists: Tensor | None = None

@@ -1,0 +1,46 @@
+"""Words as an older state of the code took them make the same configuration, which identifies the same run."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from deta.commands.conf import config_dir
+from deta.commands.naming import NUM_DIGITS, register_resolvers, run_name
+from deta.runs.former import present_key, present_words
+from tests.commands.running import deta
+
+NAMES = {
+    ("model.hidden_dim=64",): "hidden_dim64-s0-d19acc49",
+    ("model.encoder.num_layers=1", "model.decoder.num_layers=2"): "decoder.num_layers2-encoder.num_layers1-s0-23f3e2bf",
+    ("proposals@model.proposals=topk",): "topk-s0-0b6313e3",
+    ("proposals@model.proposals=learned", "model=deta_small"): "learned-s0-34afa4b2",
+    ("model.proposals.num_queries=5", "optimizer.lr=1"): "num_queries5-lr1-s0-98143422",
+    ("model.proposals.num_classes=7", "model.num_classes=6"): "model.num_classes6-proposals.num_classes7-s0-9eaa6b1a",
+    ("+optimizer.lr_factors.proposals=.5",): "proposals0.5-s0-3ebeaffd",
+    ("+model.pixel_mean=[.1,.2,.3]",): "pixel_mean_763f-s0-bea989f2",
+    ("model.proposals.selection.nms_threshold=.5",): "nms_threshold0.5-s0-8962e382",
+    ("model.decoder.refine=none", "model.backbone.num_blocks=1"): "num_blocks1-refinenone-s0-830a1190",
+    ("model.hidden_dim=96", "model.neck.hidden_dim=64"): "hidden_dim64-s0-2e61fe4f",
+    ("model.encoder.ffn_dim=${model.decoder.ffn_dim}",): "s0-f39a9661",
+}
+"""Of the demo with these words, as the older code named the runs of a sweep; the end alone identifies a run."""
+
+
+@pytest.mark.parametrize("words", NAMES, ids=" ".join)
+def test_a_run_keeps_the_end_of_its_name(words: tuple[str, ...]) -> None:
+    register_resolvers()
+    swept = [present_key(word.partition("=")[0]) for word in words if word.startswith("model.proposals.num_queries")]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        overrides = ["experiment=deta_shapes", *present_words(words)]
+        cfg = compose("train", overrides, return_hydra_config=True)
+        assert run_name(*swept, _root_=cfg)[-NUM_DIGITS - 1 :] == NAMES[words][-NUM_DIGITS - 1 :]
+
+
+def test_one_line_names_the_words_that_are_written_otherwise_by_now() -> None:
+    words = ("model.proposals.num_queries=7", "proposals@model.proposals=topk", "seed=3")
+    shown = deta("train", "experiment=deta_shapes", *words, "--cfg", "job", "--package", "model.body.source")
+    assert "num_queries: 7" in shown.out
+    assert "selection.TopK\n" in deta("train", *words, "--cfg", "job", "--package", "selection").out
+    assert shown.err == (
+        "deta: written otherwise by now: model.proposals.num_queries=7 is model.body.source.num_queries=7, "
+        "proposals@model.proposals=topk is queries@model.body.source=encoder selection=topk\n"
+    )

@@ -1,0 +1,35 @@
+"""Losses of the boxes."""
+
+import pytest
+import torch
+
+from deta.losses import GIoULoss, L1Loss, Term
+from deta.structures import ExtraPairs, Matches, Prediction
+from deta.testing import check_term
+from tests.assign.scenes import objects
+
+BOX, OBJECT, OTHER = (0.5, 0.5, 0.2, 0.2), (0.6, 0.5, 0.2, 0.4), (0.5, 0.5, 0.2, 0.4)
+
+
+@pytest.mark.parametrize("term", [L1Loss(), GIoULoss()])
+def test_the_term_does_what_every_term_must(term: Term) -> None:
+    check_term(term)
+
+
+# Of box and object: overlap 0.1 x 0.2, union 0.1, hull 0.3 x 0.4; of box and other: 0.04, 0.08 and 0.08.
+@pytest.mark.parametrize(
+    ("term", "first", "second"), [(L1Loss(), 0.3, 0.2), (GIoULoss(), 1 - (0.2 - 0.02 / 0.12), 0.5)]
+)
+def test_every_pair_counts_as_worked_out_by_hand(term: Term, first: float, second: float) -> None:
+    boxes = torch.tensor([[BOX, (float("inf"),) * 4]])  # the second one is no pair
+    prediction, targets = Prediction(torch.zeros(1, 2, 2), boxes, boxes), objects([OBJECT, OTHER])
+    target, index = torch.tensor([[0, -1]]), torch.tensor([[0]])
+    assert term(prediction, Matches(target), targets).value.tolist() == pytest.approx([first], rel=1e-5)
+    both = Matches(target, extra=ExtraPairs(index, index + 1, torch.tensor([[True]])))
+    assert term(prediction, both, targets).value.tolist() == pytest.approx([first + second], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [L1Loss, GIoULoss])
+def test_a_negative_weight_is_refused(kind: type[L1Loss] | type[GIoULoss]) -> None:
+    with pytest.raises(ValueError, match="weight"):
+        kind(weight=-1)

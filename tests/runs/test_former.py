@@ -1,0 +1,117 @@
+"""What has moved is found by its former name, and what has not is left alone."""
+
+from typing import Any
+
+import pytest
+
+from deta.runs.former import (
+    ADDED,
+    KEYS,
+    WEIGHTS,
+    present_key,
+    present_weight,
+    present_word,
+    with_first_keys,
+    with_present_names,
+    with_present_weights,
+)
+
+FORMER: dict[str, Any] = {
+    "model": {
+        "_target_": "deta.models.Detector",
+        "num_classes": None,
+        "hidden_dim": 32,
+        "neck": {"_target_": "deta.models.Neck", "hidden_dim": 32},
+        "encoder": {"num_layers": 1},
+        "proposals": {"selection": {"_target_": "deta.models.selection.TopK"}},
+        "decoder": {"refine": "none"},
+    },
+    "optimizer": {"lr": 1.0, "lr_factors": {"backbone": 0.1, "proposals": 0.5}},
+}
+PRESENT: dict[str, Any] = {
+    "model": {
+        "_target_": "deta.models.Detector",
+        "num_classes": None,
+        "input": {"_target_": "deta.models.InputConvention"},
+        "neck": {"_target_": "deta.models.Neck", "hidden_dim": 32},
+        "body": {
+            "_target_": "deta.models.QueryBody",
+            "_partial_": True,
+            "hidden_dim": 32,
+            "encoder": {"num_layers": 1},
+            "source": {"selection": {"_target_": "deta.models.query.selection.TopK"}},
+            "decoder": {"refine": "none"},
+        },
+    },
+    "optimizer": {"lr": 1.0, "lr_factors": {"backbone": 0.1, "source": 0.5}},
+}
+
+
+def test_a_former_configuration_becomes_the_present_one_which_stays_as_it_is() -> None:
+    assert with_present_names(FORMER) == PRESENT
+    assert with_present_names(PRESENT) == PRESENT
+    assert "encoder" in FORMER["model"]  # what was given is not changed
+
+
+def test_a_present_configuration_has_its_first_keys_and_they_lead_back() -> None:
+    first = with_first_keys(PRESENT)
+    selection = {"selection": {"_target_": "deta.models.query.selection.TopK"}}
+    assert first == {**FORMER, "model": {**FORMER["model"], "proposals": selection}}
+    assert with_present_names(first) == PRESENT
+
+
+def test_what_could_not_have_been_written_first_keeps_its_keys() -> None:
+    mine = {**PRESENT["model"], "body": {"_target_": "mine.Body", "encoder": 3}}
+    assert with_first_keys({"model": mine}) == {"model": mine}
+
+
+def test_a_detector_of_ones_own_keeps_its_keys() -> None:
+    mine = {"model": {"_target_": "mine.Detector", "encoder": {"num_layers": 1}}}
+    assert with_present_names(mine) == mine
+
+
+@pytest.mark.parametrize("model", [None, 3, [1], {"body": 3, "encoder": {}}, {"input": [], "pixel_mean": 1}])
+def test_any_content_of_a_file_is_taken(model: object) -> None:
+    found = with_present_names({"model": model, 1: 2, "optimizer": "fast"})  # type: ignore[dict-item]
+    assert set(found) == {"model", 1, "optimizer"}
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("model.decoder.refine=none", "model.body.decoder.refine=none"),
+        ("+model.groups.mine=null", "+model.body.groups.mine=null"),
+        ("~model.proposals.content", "~model.body.source.content"),
+        ("proposals@model.proposals=topk,topk_per_level", "selection=topk,topk_per_level"),
+        ("criterion=deta,hungarian", "rule=iou,hungarian"),
+        ("criterion=deta,mine", "criterion=deta,mine"),
+        ("assigner@criterion.layer_assigner=iou", "assigner@criterion.rules.layers.assigner=iou"),
+        ("criterion.class_weight=2", "criterion.rules.layers.class_terms.class.weight=2"),
+        ("model.encoder.ffn_dim=${model.hidden_dim}", "model.body.encoder.ffn_dim=${model.body.hidden_dim}"),
+        (
+            "model.proposals.selection._target_=deta.models.selection.TopK",
+            "selection._target_=deta.models.query.selection.TopK",
+        ),
+        ("model.hidden_dimension=3", "model.hidden_dimension=3"),
+        ("mine.model.decoder=3", "mine.model.decoder=3"),
+        ("data.root=/a/model.decoder.refine", "data.root=/a/model.decoder.refine"),
+        ("name=mydeta.models.selection.TopK", "name=mydeta.models.selection.TopK"),
+        ("--multirun", "--multirun"),
+        ("model=deta_small", "model=deta_small"),
+    ],
+)
+def test_a_word_has_its_present_names_and_is_then_left_alone(word: str, expected: str) -> None:
+    assert present_word(word) == expected
+    assert present_word(expected) == expected
+
+
+def test_weights_of_a_detector_alone_are_renamed() -> None:
+    names = ("detector.heads.0.class_logits.bias", "detector.backbone.body.0.weight", "encoder.level_embed", "heads.x")
+    renamed = with_present_weights(dict.fromkeys(names), "detector.")
+    assert list(renamed) == ["detector.body.heads.0.class_logits.bias", *names[1:]]
+    assert present_weight("proposals.head.class_logits.bias") == "body.source.head.class_logits.bias"
+
+
+def test_no_present_name_is_a_former_one() -> None:
+    assert [present_key(key) for key in (*KEYS.values(), *ADDED)] == [*KEYS.values(), *ADDED]
+    assert [present_weight(name) for name in WEIGHTS.values()] == list(WEIGHTS.values())
