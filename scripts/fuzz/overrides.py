@@ -118,6 +118,8 @@ def _names(words: list[str]) -> Iterator[str]:
         key, _, value = word.lstrip("+~").partition("=")
         names = (word, key, key.rpartition(".")[0], key.rpartition(".")[2], value, value.strip("${}'\""))
         yield from filter(None, names)
+        if not word.strip():
+            yield repr(word)
 
 
 def _leaves(tree: object, path: str = "") -> list[tuple[str, object]]:

@@ -51,6 +51,13 @@ def test_a_configuration_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) 
     assert f'in "{tmp_path}/experiment/broken.yaml", line 2' in message
 
 
+@pytest.mark.parametrize("part", ["sweeper", "launcher", "callbacks.cells", "callbacks.place"])
+@pytest.mark.parametrize("sweep", [(), ("-m",)])
+def test_a_command_without_what_runs_it_is_refused(part: str, sweep: tuple[str, ...]) -> None:
+    message = fail("train", *sweep, "experiment=deta_shapes", f"hydra.{part}=null", "dry_run=true")
+    assert f"hydra.{part}=null: the command needs it; leave this word out" in message
+
+
 @pytest.mark.parametrize("word", ["++dry_run=True", "dry_run=TRUE", "dry_run=1", "dry_run=yes"])
 def test_a_dry_run_however_it_is_spelt_leaves_no_file(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,6 +36,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("optimizer.lr=-1", "optimizer.lr must be at least 0, got -1"),
         ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be at least 1, got 0"),
         ("callbacks.resume.every_n_steps=0", "every_n_steps must be at least 1, got 0"),
+        ("callbacks.progress.refresh_rate={a:1}", "callbacks.progress.refresh_rate must be an integer, got {'a': 1}"),
         ("data.batch_size=0", "data.batch_size must be at least 1, got 0"),
         ("model.encoder.num_layers=-1", "num_layers must be"),
         ("+postprocess@evaluations.one=nms evaluations.one.iou_threshold=7", "iou_threshold must be"),

@@ -80,6 +80,7 @@ def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: l
     """Run or sweep as the option ``-m`` says, or else the configuration (a named sweep does)."""
     as_it_is = {"with_log_configuration": False, "validate_sweep_overrides": False}
     cfg = hydra.compose_config(name, words, RunMode.MULTIRUN, **as_it_is)
+    _require_own_parts(cfg.hydra)
     _require_values(cfg, words)
     if require_bool("dry_run", cfg.get("dry_run", False)):
         words = [*LEAVING_NO_FILES, *words]
@@ -91,6 +92,19 @@ def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: l
         words = [*words, f"hydra.mode={chosen.name}"]
     start = hydra.run if chosen == RunMode.RUN else hydra.multirun
     start(config_name=name, task_function=task, overrides=words)
+
+
+def _require_own_parts(hydra: DictConfig) -> None:
+    """Refuse a command without a part of Hydra that runs or sweeps it, or without a callback of ours.
+
+    Raises:
+        ValueError: A part is null.
+    """
+    parts = {"sweeper": hydra.sweeper, "launcher": hydra.launcher}
+    parts |= {f"callbacks.{name}": node for name, node in hydra.callbacks.items()}
+    for name, node in parts.items():
+        if node is None:
+            raise ValueError(f"hydra.{name}=null: the command needs it; leave this word out")
 
 
 def _require_values(cfg: DictConfig, words: Sequence[str]) -> None:

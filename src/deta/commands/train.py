@@ -231,6 +231,8 @@ def make_callbacks(cfg: DictConfig) -> list[pl.Callback]:
     nodes = {name: node for name, node in cfg.callbacks.items() if node is not None}
     if "best" in nodes and nodes["best"].get("filename") != "best":
         raise ValueError("callbacks.best.filename must be best: eval, predict and weights= look for best.ckpt in a run")
+    if "progress" in nodes:
+        require_int("callbacks.progress.refresh_rate", nodes["progress"].get("refresh_rate", 1), low=0)
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
     return [make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes]
