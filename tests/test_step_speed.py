@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deta.structures import Targets
-from scripts.benchmarks.step_speed import Make, Run, Variant, make_batch, measure, peer_steps
+from scripts.benchmarks.step_speed import Make, Run, Variant, configuration, make_batch, measure, peer_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,6 +36,12 @@ def test_a_variant_is_a_precision_and_more() -> None:
 def test_another_variant_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a variant is one of"):
         Variant.parse(text)
+
+
+def test_a_variant_has_its_rules() -> None:
+    for text, name in (("bf16", "IoUAssigner"), ("bf16+hungarian", "HungarianAssigner")):
+        rules = configuration(Variant.parse(text), []).criterion.rules
+        assert all(rule.assigner._target_.endswith(name) for rule in rules.values())
 
 
 def test_the_switches_of_a_variant_end_with_it() -> None:

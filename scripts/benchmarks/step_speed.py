@@ -32,6 +32,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch.nn.utils import clip_grad_norm_
 from torch.profiler import ProfilerActivity, profile
 
@@ -95,12 +96,16 @@ def make_batch(num_images: int, size: tuple[int, int], device: str) -> Batch:
     ).to(torch.device(device))
 
 
+def configuration(variant: Variant, words: Sequence[str]) -> DictConfig:
+    """Of a training with these words and the rules of the variant, from random weights."""
+    rules = ["rule=hungarian"] if "hungarian" in variant.extras else []
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose("train", ["model.backbone.weights=null", *rules, *words])
+
+
 def make_step(variant: Variant, batch: Batch, words: Sequence[str]) -> Run:
     """One optimizer step of a new model, on the device of ``batch``."""
-    device = batch.images.device
-    rules = ["criterion=hungarian"] if "hungarian" in variant.extras else []
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", ["model.backbone.weights=null", *rules, *words])
+    device, cfg = batch.images.device, configuration(variant, words)
     torch.manual_seed(0)
     detector = instantiate(cfg.model, _convert_="all", num_classes=NUM_CLASSES).to(device)
     criterion = instantiate(cfg.criterion, _convert_="all")

@@ -26,7 +26,7 @@ from deta.structures import Targets
 from deta.tracking.environment import device_names, package_versions
 from deta.training.optim import parameter_groups
 
-DEFAULTS = {"model": "deta_r50", "criterion": "deta", "height": "480", "width": "640", "batch": "1"}
+DEFAULTS = {"model": "deta_r50", "rule": "iou", "height": "480", "width": "640", "batch": "1"}
 DEFAULTS |= {"steps": "5", "backends": "auto"}
 NUM_OBJECTS = 10
 NUM_CLASSES = 80
@@ -44,7 +44,7 @@ def main() -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose(
             "train",
-            [f"model={options['model']}", f"criterion={options['criterion']}", "model.backbone.weights=null"],
+            [f"model={options['model']}", f"rule={options['rule']}", "model.backbone.weights=null"],
         )
     detector = instantiate(cfg.model, _convert_="all", num_classes=NUM_CLASSES).to(device)
     criterion = instantiate(cfg.criterion, _convert_="all")
