@@ -41,7 +41,7 @@ def test_installed_command_works_in_any_folder(wheel: Path, tmp_path: Path) -> N
     )
     words = [str(tmp_path / "site"), "train", "experiment=deta_shapes", "--cfg", "job"]
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=work, capture_output=True, text=True, check=True)
-    assert "_target_: deta.losses.QueryCriterion" in done.stdout
+    assert "_target_: deta.losses.Criterion" in done.stdout
 
 
 def test_lock_has_hashes_and_no_addresses() -> None:
