@@ -39,7 +39,7 @@ def test_one_line_names_the_words_that_are_written_otherwise_by_now() -> None:
     words = ("model.proposals.num_queries=7", "proposals@model.proposals=topk", "seed=3")
     shown = deta("train", "experiment=deta_shapes", *words, "--cfg", "job", "--package", "model.body.source")
     assert "num_queries: 7" in shown.out
-    assert "selection.TopK\n" in deta("train", *words, "--cfg", "job", "--package", "selection").out
+    assert "selection.TopKPositions\n" in deta("train", *words, "--cfg", "job", "--package", "selection").out
     assert shown.err == (
         "deta: written otherwise by now: model.proposals.num_queries=7 is model.body.source.num_queries=7, "
         "proposals@model.proposals=topk is queries@model.body.source=encoder selection=topk\n"

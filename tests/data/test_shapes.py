@@ -135,6 +135,12 @@ def test_data_module_generates_then_reads(tmp_path: Path) -> None:
     assert len(module.train_dataset) == 4
 
 
+def test_generated_pictures_have_no_other_place_than_the_cache(tmp_path: Path) -> None:
+    keep = Compose(transforms=[])
+    with pytest.raises(ValueError, match=r"data\.root is no setting of generated pictures, .* data\.cache"):
+        ShapesDataModule(cache=tmp_path, root=tmp_path, train_transform=keep, val_transform=keep)
+
+
 @pytest.mark.parametrize("options", [{"num_train": 0}, {"num_val": 0}, {"seed": -1}])
 def test_impossible_recipes_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least"):

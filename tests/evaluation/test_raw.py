@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from deta.evaluation import FlatDetections
-from deta.evaluation.raw import RawPredictions, Selection
-from deta.models.postprocess import NMS, TopK
+from deta.evaluation.raw import RawPredictions
+from deta.models.postprocess import NMS, Postprocess, TopK
 from deta.structures import Prediction
 
 IDS = torch.tensor([4, 9])
@@ -49,7 +49,7 @@ def assert_equal(found: FlatDetections, expected: FlatDetections) -> None:
     ids=["nms 0.3", "nms 0.7", "top 11"],
 )
 def test_a_selection_gives_exactly_what_it_gives_beside_the_network(
-    max_pairs: int | None, selection: Selection
+    max_pairs: int | None, selection: Postprocess
 ) -> None:
     expected = FlatDetections.from_detections(selection(prediction(), SIZES), IDS)
     found, num_uncertain = raw(max_pairs).select(selection)

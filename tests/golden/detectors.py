@@ -17,7 +17,7 @@ from deta.models import (
     QuerySource,
 )
 from deta.models.checkpoint import from_release
-from deta.models.query.selection import Selection, TopK, TopKPerLevel
+from deta.models.query.selection import Selection, TopKPerLevel, TopKPositions
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase
@@ -67,7 +67,7 @@ class NoBackbone(Backbone):
 def _query_source(config: dict[str, Any]) -> QuerySource:
     if not config["two_stage"]:
         return LearnedQueries(hidden_dim=config["hidden_dim"], num_queries=config["num_queries"])
-    selection: Selection = TopKPerLevel() if config["assign_first_stage"] else TopK()
+    selection: Selection = TopKPerLevel() if config["assign_first_stage"] else TopKPositions()
     return EncoderProposals(
         hidden_dim=config["hidden_dim"],
         num_queries=config["num_queries"],

@@ -10,7 +10,7 @@ from torch import Tensor
 from deta.models import EncoderProposals
 from deta.models.position import valid_size
 from deta.models.query.anchors import encoder_anchors
-from deta.models.query.selection import Selection, TopK, TopKPerLevel
+from deta.models.query.selection import Selection, TopKPerLevel, TopKPositions
 from deta.models.query.tokens import FeatureTokens
 from deta.structures import Features
 
@@ -31,7 +31,7 @@ def test_initial_boxes_equal_reference(case: "GoldenCase") -> None:
 @pytest.mark.golden("gen_proposals")
 def test_projected_memory_equals_reference(case: "GoldenCase") -> None:
     memory = _memory(case)
-    stage = EncoderProposals(hidden_dim=case.config["d_model"], selection=TopK())
+    stage = EncoderProposals(hidden_dim=case.config["d_model"], selection=TopKPositions())
     stage.memory_projection.load_state_dict(_part(case, "enc_output."))
     stage.memory_norm.load_state_dict(_part(case, "enc_output_norm."))
     _, is_valid = encoder_anchors(memory, scale=case.config["base"], growth=2.0)
@@ -44,7 +44,7 @@ def test_chosen_positions_equal_reference(case: "GoldenCase") -> None:
     scores, boxes = case.inputs["logits"], case.inputs["coords_logit"].sigmoid()
     is_valid = torch.ones_like(scores, dtype=torch.bool)
     level_sizes = [height * width for height, width in case.spatial_shapes()]
-    selection: Selection = TopK()
+    selection: Selection = TopKPositions()
     if config["assign_first_stage"]:
         selection = TopKPerLevel(nms_threshold=config["nms_threshold"], pre_topk=config["pre_nms_topk"])
     found = selection(scores, boxes, is_valid, level_sizes, config["num_queries"])

@@ -10,9 +10,8 @@ from torch.nn import functional
 from deta.assign import HungarianAssigner, IoUAssigner
 from deta.losses import Criterion, QueryCriterion
 from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, QueryBody, TorchvisionBackbone
-from deta.models.postprocess import NMS
-from deta.models.postprocess import TopK as TopKPairs
-from deta.models.query.selection import TopK
+from deta.models.postprocess import NMS, TopK
+from deta.models.query.selection import TopKPositions
 from deta.structures import StageKey
 from deta.testing import check_system
 from deta.testing.systems import Build
@@ -24,9 +23,9 @@ def two_stages(num_classes: int) -> tuple[Detector, Criterion, NMS]:
     return tiny_detector(num_classes=num_classes), criterion, NMS()
 
 
-def learned_queries(num_classes: int) -> tuple[Detector, Criterion, TopKPairs]:
+def learned_queries(num_classes: int) -> tuple[Detector, Criterion, TopK]:
     criterion = QueryCriterion(layer_assigner=HungarianAssigner(), rematch="per_layer")
-    return tiny_detector(num_classes=num_classes, learned=True), criterion, TopKPairs()
+    return tiny_detector(num_classes=num_classes, learned=True), criterion, TopK()
 
 
 @pytest.mark.parametrize("build", [two_stages, learned_queries])
@@ -69,7 +68,7 @@ def test_bytes_and_fractions_are_the_same_image() -> None:
 
 
 def test_selection_can_be_swapped_without_changing_a_weight() -> None:
-    first, second = tiny_detector(), tiny_detector(selection=TopK())
+    first, second = tiny_detector(), tiny_detector(selection=TopKPositions())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 

@@ -6,9 +6,12 @@ import pytest
 
 from deta.runs.former import (
     ADDED,
+    CLASSES,
     KEYS,
     WEIGHTS,
+    first_target,
     present_key,
+    present_target,
     present_weight,
     present_word,
     with_first_keys,
@@ -39,7 +42,7 @@ PRESENT: dict[str, Any] = {
             "_partial_": True,
             "hidden_dim": 32,
             "encoder": {"num_layers": 1},
-            "source": {"selection": {"_target_": "deta.models.query.selection.TopK"}},
+            "source": {"selection": {"_target_": "deta.models.query.selection.TopKPositions"}},
             "decoder": {"refine": "none"},
         },
     },
@@ -55,7 +58,7 @@ def test_a_former_configuration_becomes_the_present_one_which_stays_as_it_is() -
 
 def test_a_present_configuration_has_its_first_keys_and_they_lead_back() -> None:
     first = with_first_keys(PRESENT)
-    selection = {"selection": {"_target_": "deta.models.query.selection.TopK"}}
+    selection = {"selection": {"_target_": "deta.models.query.selection.TopKPositions"}}
     assert first == {**FORMER, "model": {**FORMER["model"], "proposals": selection}}
     assert with_present_names(first) == PRESENT
 
@@ -86,11 +89,12 @@ def test_any_content_of_a_file_is_taken(model: object) -> None:
         ("criterion=deta,hungarian", "rule=iou,hungarian"),
         ("criterion=deta,mine", "criterion=deta,mine"),
         ("assigner@criterion.layer_assigner=iou", "assigner@criterion.rules.layers.assigner=iou"),
+        ("+criterion.gamma=1.5", "+criterion.rules.layers.class_terms.class.focusing=1.5"),
         ("criterion.class_weight=2", "criterion.rules.layers.class_terms.class.weight=2"),
         ("model.encoder.ffn_dim=${model.hidden_dim}", "model.body.encoder.ffn_dim=${model.body.hidden_dim}"),
         (
             "model.proposals.selection._target_=deta.models.selection.TopK",
-            "selection._target_=deta.models.query.selection.TopK",
+            "selection._target_=deta.models.query.selection.TopKPositions",
         ),
         ("model.hidden_dimension=3", "model.hidden_dimension=3"),
         ("mine.model.decoder=3", "mine.model.decoder=3"),
@@ -105,6 +109,19 @@ def test_a_word_has_its_present_names_and_is_then_left_alone(word: str, expected
     assert present_word(expected) == expected
 
 
+@pytest.mark.parametrize(
+    "target", ["deta.models.selection.TopK", "deta.models.query.selection.TopK", *CLASSES.values()]
+)
+def test_a_renamed_class_is_found_by_each_of_its_names_and_identifies_a_run_by_the_first(target: str) -> None:
+    assert present_target(target) == "deta.models.query.selection.TopKPositions"
+    assert first_target(target) == "deta.models.selection.TopK"
+
+
+def test_a_class_of_the_same_name_elsewhere_keeps_it() -> None:
+    for target in ("deta.models.postprocess.TopK", "mine.selection.TopK", "TopK"):
+        assert present_target(target) == first_target(target) == target
+
+
 def test_weights_of_a_detector_alone_are_renamed() -> None:
     names = ("detector.heads.0.class_logits.bias", "detector.backbone.body.0.weight", "encoder.level_embed", "heads.x")
     renamed = with_present_weights(dict.fromkeys(names), "detector.")
@@ -114,4 +131,5 @@ def test_weights_of_a_detector_alone_are_renamed() -> None:
 
 def test_no_present_name_is_a_former_one() -> None:
     assert [present_key(key) for key in (*KEYS.values(), *ADDED)] == [*KEYS.values(), *ADDED]
+    assert [present_target(name) for name in CLASSES.values()] == list(CLASSES.values())
     assert [present_weight(name) for name in WEIGHTS.values()] == list(WEIGHTS.values())

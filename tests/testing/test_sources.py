@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deta.models import EncoderProposals, FeatureTokens, Queries, QuerySource
-from deta.models.query.selection import TopK
+from deta.models.query.selection import TopKPositions
 from deta.structures import Prediction
 from deta.testing import check_source
 
@@ -19,7 +19,7 @@ class Changed(EncoderProposals):
     """A source that is right but for what ``change`` does to its answer."""
 
     def __init__(self, change: Callable[..., tuple[Queries, Prediction]] | None = None) -> None:
-        super().__init__(hidden_dim=WIDTH, num_queries=20, selection=TopK())
+        super().__init__(hidden_dim=WIDTH, num_queries=20, selection=TopKPositions())
         self.change = change
 
     def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction]:

@@ -25,7 +25,7 @@ class HungarianAssigner:
         l1_weight: Weight of the L1 cost, at least 0.
         giou_weight: Weight of the GIoU cost, at least 0.
         alpha: Balance of the focal cost, 0..1.
-        gamma: Focusing exponent of the focal cost, at least 0.
+        focusing: Focusing exponent of the focal cost, at least 0.
 
     Raises:
         ValueError: An argument lies outside its range, or all weights are 0.
@@ -38,13 +38,13 @@ class HungarianAssigner:
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
         alpha: float = 0.25,
-        gamma: float = 2.0,
+        focusing: float = 2.0,
     ) -> None:
         self.class_weight = require_number("class_weight", class_weight, low=0)
         self.l1_weight = require_number("l1_weight", l1_weight, low=0)
         self.giou_weight = require_number("giou_weight", giou_weight, low=0)
         self.alpha = require_number("alpha", alpha, low=0, high=1)
-        self.gamma = require_number("gamma", gamma, low=0)
+        self.focusing = require_number("focusing", focusing, low=0)
         if self.class_weight == self.l1_weight == self.giou_weight == 0:
             raise ValueError("class_weight, l1_weight and giou_weight are all 0: nothing decides the assignment")
 
@@ -64,7 +64,7 @@ class HungarianAssigner:
         """Cost of every pair, ``[B, N, T]`` float32; padding of T holds arbitrary finite values."""
         num_images, num_candidates, _ = prediction.logits.shape
         index = targets.labels[:, None, :].expand(num_images, num_candidates, -1)
-        class_cost = _focal_cost(prediction.logits.float().gather(2, index), self.alpha, self.gamma)
+        class_cost = _focal_cost(prediction.logits.float().gather(2, index), self.alpha, self.focusing)
         boxes, objects = prediction.boxes.float(), targets.boxes.float()
         l1_cost = torch.cdist(boxes, objects, p=1)
         giou = pairwise_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
@@ -72,9 +72,9 @@ class HungarianAssigner:
         return torch.where(prediction.can_match()[:, :, None], cost, UNMATCHABLE)
 
 
-def _focal_cost(logits: Tensor, alpha: float, gamma: float) -> Tensor:
+def _focal_cost(logits: Tensor, alpha: float, focusing: float) -> Tensor:
     """Focal loss of the positive label less that of the negative one; 1e-8 as in the release."""
     probability = logits.sigmoid()
-    positive = alpha * (1 - probability) ** gamma * -(probability + 1e-8).log()
-    negative = (1 - alpha) * probability**gamma * -(1 - probability + 1e-8).log()
+    positive = alpha * (1 - probability) ** focusing * -(probability + 1e-8).log()
+    negative = (1 - alpha) * probability**focusing * -(1 - probability + 1e-8).log()
     return positive - negative

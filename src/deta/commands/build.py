@@ -22,10 +22,11 @@ from deta.data.datamodule import CocoDataModule
 from deta.evaluation import DetectionEvaluator
 from deta.losses import Criterion
 from deta.models.limits import limited_parts
+from deta.models.postprocess import Postprocess
 from deta.runs.former import KEYS, is_owned
 from deta.training.accumulation import require_one_divisor
 from deta.training.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
-from deta.training.module import DetectionModule, Postprocess
+from deta.training.module import DetectionModule
 from deta.training.optim import parameter_groups
 from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.wording import counted

@@ -9,8 +9,9 @@ from omegaconf import DictConfig
 from deta.commands.build import make
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation import EVALUATIONS, read_evaluation, write_evaluation
+from deta.models.postprocess import Postprocess
 from deta.training.callbacks import ResumeCheckpoint, WeightAveraging
-from deta.training.module import DetectionModule, Postprocess
+from deta.training.module import DetectionModule
 from deta.utils.checks import require_callable, require_folder_name
 
 

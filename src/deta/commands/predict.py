@@ -24,9 +24,9 @@ from deta.data.sample import Sample, unlabelled_sample
 from deta.data.transforms import Transform
 from deta.drawing.boxes import draw_boxes, save_picture
 from deta.evaluation import to_coco_results
+from deta.models.postprocess import Postprocess
 from deta.structures import Batch, DetectionOutput, Detections
 from deta.training.checkpoint import Checkpoint, read_checkpoint
-from deta.training.module import Postprocess
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 from deta.utils.files import without_non_finite, write_text
 from deta.utils.wording import counted

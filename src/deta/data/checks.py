@@ -3,8 +3,10 @@
 import hashlib
 import posixpath
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -102,35 +104,17 @@ def check_dataset(
         errors.add("split without one object: every annotation is a crowd or was left out", annotation_file.name)
     _find_names_listed_twice(annotations, warnings)
     missing = set(missing_files(annotations, image_folder))
-    for name in sorted(missing):
-        errors.add("image file that does not exist", with_similar(image_folder, name))
+    absent = (with_similar(image_folder, name) for name in sorted(missing))
+    errors.add_all(("image file that does not exist", shown) for shown in absent)
     expected = None if checksums is None else _read_checksums(checksums)
-
-    def check(index: int) -> _Finding:
-        try:
-            path = path_inside(image_folder, annotations.file_name(index), follow_links=follow_links)
-        except ValueError as error:
-            return _Finding([("image outside of its folder", str(error))], [], picture=None)
-        return _check_image(annotations, index, path, expected, rules)
-
     present = [index for index in range(len(annotations)) if annotations.file_name(index) not in missing]
-    with ThreadPoolExecutor(max_workers=num_workers) as pool:
-        findings = list(
-            tqdm(pool.map(check, present), total=len(present), unit="image", disable=None)
-        )  # a terminal alone
+    check = partial(_check_file, annotations, image_folder, expected, rules, follow_links)
+    findings = _in_threads(check, present, num_workers)
     for finding in findings:
-        for kind, example in finding.errors:
-            errors.add(kind, example)
-        for kind, example in finding.warnings:
-            warnings.add(kind, example)
-    pictures: dict[bytes, Path] = {}
-    for index, finding in zip(present, findings, strict=True):
-        name = annotations.file_name(index)
-        if (
-            finding.picture is not None
-            and pictures.setdefault(finding.picture, image_folder / name) != image_folder / name
-        ):
-            warnings.add("image with the same pixels as another", f"{name} as {pictures[finding.picture].name}")
+        errors.add_all(finding.errors)
+        warnings.add_all(finding.warnings)
+    names = [annotations.file_name(index) for index in present]
+    pictures = _distinct_pictures(image_folder, names, findings, warnings)
     return DatasetReport(
         annotation_file,
         errors=errors.lines(),
@@ -182,6 +166,27 @@ class _Finding:
     picture: bytes | None
 
 
+def _in_threads(check: Callable[[int], _Finding], indexes: Sequence[int], num_workers: int) -> list[_Finding]:
+    with ThreadPoolExecutor(max_workers=num_workers) as pool:
+        checked = pool.map(check, indexes)
+        return list(tqdm(checked, total=len(indexes), unit="image", disable=None))  # a terminal alone
+
+
+def _check_file(
+    annotations: CocoAnnotations,
+    folder: Path,
+    expected: dict[str, str] | None,
+    rules: ImageRules | None,
+    follow_links: bool,
+    index: int,
+) -> _Finding:
+    try:
+        path = path_inside(folder, annotations.file_name(index), follow_links=follow_links)
+    except ValueError as error:
+        return _Finding([("image outside of its folder", str(error))], [], picture=None)
+    return _check_image(annotations, index, path, expected, rules)
+
+
 def _check_image(
     annotations: CocoAnnotations,
     index: int,
@@ -219,6 +224,18 @@ def _oddities(decoded: DecodedImage) -> list[str]:
     elif decoded.orientation != "none":
         kinds.append(f"image with an EXIF orientation, which is {decoded.orientation} to match the annotations")
     return kinds
+
+
+def _distinct_pictures(
+    folder: Path, names: Sequence[str], findings: Sequence[_Finding], warnings: Problems
+) -> dict[bytes, Path]:
+    """Path of the first image of every picture; another path with the same pixels is a warning."""
+    pictures: dict[bytes, Path] = {}
+    for name, finding in zip(names, findings, strict=True):
+        path = folder / name
+        if finding.picture is not None and (first := pictures.setdefault(finding.picture, path)) != path:
+            warnings.add("image with the same pixels as another", f"{name} as {first.name}")
+    return pictures
 
 
 def _find_names_listed_twice(annotations: CocoAnnotations, warnings: Problems) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,17 @@ from lightning.pytorch import LightningDataModule
 
 from deta.data.categories import Categories
 from deta.data.coco import CocoAnnotations, read_coco
-from deta.data.collate import Collate
 from deta.data.dataset import CocoDataset
 from deta.data.frequency import repeat_factors
-from deta.data.image_rows import LAYOUTS, Layout
+from deta.data.image_rows import Layout
 from deta.data.images import ImageRules
-from deta.data.loaders import DEFAULT_TIMEOUT, EvalLoader, TrainLoader
+from deta.data.loaders import EvalLoader, TrainLoader
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.samplers import EvalSampler, ShuffleGroups, TrainSampler
+from deta.data.settings import DataSettings
 from deta.data.sources import FolderSplit, Split
-from deta.data.streaming.split import sharded_splits
 from deta.data.transforms import Transform
-from deta.utils.checks import require_bool, require_callable, require_choice, require_int, require_number
+from deta.utils.checks import require_callable
 from deta.utils.wording import counted
 
 _log = logging.getLogger(__name__)
@@ -36,130 +35,36 @@ class CocoDataModule(LightningDataModule):
     validation images.
 
     Args:
-        root: Folder that the four paths below start from; absolute ones stay as they are.
-        train_annotations: JSON of the training images; its categories decide the class indexes.
-        train_images: Folder of the training images.
-        val_annotations: JSON of the validation images.
-        val_images: Folder of the validation images.
-        source: ``folder`` reads the files of these paths; ``shards`` reads what ``deta data shard`` made of them,
-            the same samples in the same order.
-        shards: Folder or ``s3://bucket/prefix`` of the shards.
-        shard_cache: Folder below which the shards of an object store are kept once they are used.
-        shard_cache_gb: Most that each split may take there, in 1e9 bytes; None keeps every shard.
-        shuffle_window: Number of shards whose images are mixed at a time in training, which then fetches shards
-            in turn instead of all at once; None mixes all.
         train_transform: Augmentation.
         val_transform: Deterministic preparation of validation images.
-        batch_size: Training images per rank and step.
-        eval_batch_size: Validation images per rank and step.
-        num_workers: Reading processes per rank and loader; 0 reads in the training process. Does not change
-            any result.
-        seed: Of order and augmentation.
         categories: Category list that the class indexes must stand for, such as a checkpoint's, as
             ``Categories`` or its state; both files must have the same. None takes that of the training file,
             or, where nothing is trained, of the validation file.
-        keep_empty_images: Whether images without objects take part in the training.
-        limit_train_images: Train on the first images by id only, for debugging; None takes all.
-        check_files: Look at setup whether every image file exists.
-        on_bad_image: ``error``, or ``skip`` to replace unusable training images, see ``CocoDataset``.
-        max_bad_fraction: Largest share of the training images that may be skipped, 0..1.
-        min_image_side: Smallest side accepted, in pixels.
-        max_image_pixels: Most pixels of an image, see ``ImageRules``.
-        scale_16bit: Map 16-bit grey images to 8 bits instead of refusing them.
-        exif: What an EXIF orientation does, ``auto``, ``apply`` or ``ignore``, see ``ImageRules``.
-        follow_links: Whether links in the image folders may lead out of them.
-        read_timeout: Seconds that a loop waits for a batch of its reading processes; 0 waits for ever.
-        pad_to: ``height, width`` in pixels of every batch, for static shapes; None pads to the largest image.
-        layout: Of both files: ``coco``, or ``lvis``, whose file names are folder and name in ``coco_url``.
-        repeat_threshold: Share of the training images, 0..1, below which a class counts as rare and its images are
-            seen several times in an epoch, see ``repeat_factors``; None shows every image once.
-        num_sampled_classes: LVIS: classes drawn for each image among those that it says nothing about, for a
-            criterion that is federated.
+        settings: The fields of ``Files``, ``Reading``, ``Choice`` and ``Loading``, side by side.
+
+    Raises:
+        ValueError: A setting does not exist, is missing or out of its range, see ``DataSettings``.
     """
 
     def __init__(
         self,
         *,
-        root: str | Path,
-        train_annotations: str | Path,
-        train_images: str | Path,
-        val_annotations: str | Path,
-        val_images: str | Path,
-        source: str = "folder",
-        shards: str | Path | None = None,
-        shard_cache: str | Path | None = None,
-        shard_cache_gb: float | None = None,
-        shuffle_window: int | None = None,
         train_transform: Transform,
         val_transform: Transform,
-        batch_size: int = 2,
-        eval_batch_size: int = 2,
-        num_workers: int = 4,
-        seed: int = 0,
         categories: Categories | Mapping[str, Any] | None = None,
-        keep_empty_images: bool = True,
-        limit_train_images: int | None = None,
-        check_files: bool = True,
-        on_bad_image: str = "error",
-        max_bad_fraction: float = 0.001,
-        min_image_side: int = 8,
-        max_image_pixels: int = ImageRules.max_pixels,
-        scale_16bit: bool = False,
-        exif: str = "auto",
-        follow_links: bool = False,
-        read_timeout: float = DEFAULT_TIMEOUT,
-        pad_to: Sequence[int] | None = None,
-        layout: Layout = "coco",
-        repeat_threshold: float | None = None,
-        num_sampled_classes: int = 0,
+        **settings: Any,  # noqa: ANN401 - dealt to the parts that check them
     ) -> None:
         super().__init__()
-        folder = Path(root)
-        require_bool("data.follow_links", follow_links)
-        self._folders = {
-            "train": FolderSplit(folder / train_annotations, folder / train_images, follow_links),
-            "val": FolderSplit(folder / val_annotations, folder / val_images, follow_links),
-        }
-        self._shuffle_window = shuffle_window
-        if shuffle_window is not None:
-            require_int("data.shuffle_window", shuffle_window, low=1)
-        self._splits: Mapping[str, Split] = self._folders
-        if require_choice("data.source", source, ("folder", "shards")) == "shards":
-            self._splits = sharded_splits(shards, shard_cache, shard_cache_gb)
         require_callable("data.train_transform", train_transform)
         require_callable("data.val_transform", val_transform)
         self._train_transform = train_transform
         self._val_transform = val_transform
-        self._batch_size = require_int("data.batch_size", batch_size, low=1)
-        self._eval_batch_size = require_int("data.eval_batch_size", eval_batch_size, low=1)
-        self._num_workers = require_int("data.num_workers", num_workers, low=0)
-        self._seed = require_int("data.seed", seed, low=0)
         if isinstance(categories, Mapping):
             categories = Categories.from_state_dict(categories)
         self._categories: Categories | None = categories
-        self._keep_empty_images = require_bool("data.keep_empty_images", keep_empty_images)
-        self._limit_train_images = limit_train_images
-        if limit_train_images is not None:
-            require_int("data.limit_train_images", limit_train_images, low=1)
-        self._check_files = require_bool("data.check_files", check_files)
-        self._on_bad_image = require_choice("data.on_bad_image", on_bad_image, ("error", "skip"))
-        self._max_bad_fraction = require_number("data.max_bad_fraction", max_bad_fraction, low=0, high=1)
-        self._image_rules = ImageRules(
-            min_side=min_image_side, max_pixels=max_image_pixels, scale_16bit=scale_16bit, exif=exif
-        )
-        self._read_timeout = require_number("data.read_timeout", read_timeout, low=0)
-        self._collate = Collate(pad_to=pad_to)
-        require_choice("data.layout", layout, LAYOUTS)
-        self._layout = layout
-        self._repeat_threshold = repeat_threshold
-        if repeat_threshold is not None:
-            require_number("data.repeat_threshold", repeat_threshold, low=0, high=1)
-        self._num_sampled_classes = require_int("data.num_sampled_classes", num_sampled_classes, low=0)
-        if num_sampled_classes and layout != "lvis":
-            raise ValueError(
-                f"data.num_sampled_classes must be 0 unless data.layout is lvis, got {num_sampled_classes}: in other "
-                "data sets every class was looked for in every image"
-            )
+        self._settings = DataSettings.of(settings)
+        self._folders, self._splits = self._settings.files.folders(), self._settings.files.splits()
+        self._image_rules = self._settings.reading.rules()
         self._earlier_exif: str | None = None  # of the parts of a run before this one
         self._train_dataset: CocoDataset | None = None
         self._val_dataset: CocoDataset | None = None
@@ -184,12 +89,12 @@ class CocoDataModule(LightningDataModule):
     @property
     def layout(self) -> Layout:
         """Of the annotation files."""
-        return self._layout
+        return self._settings.files.layout
 
     @property
     def num_workers(self) -> int:
         """Reading processes per rank and loader."""
-        return self._num_workers
+        return self._settings.loading.num_workers
 
     @property
     def image_rules(self) -> ImageRules:
@@ -246,7 +151,7 @@ class CocoDataModule(LightningDataModule):
             split = self._splits["train"]
             annotations = self._chosen_for_training(self._read(split))
             self._train_dataset = self._dataset(
-                annotations, split, self._train_transform, on_bad_image=self._on_bad_image
+                annotations, split, self._train_transform, on_bad_image=self._settings.reading.on_bad_image
             )
         if self._val_dataset is None:
             split = self._splits["val"]
@@ -255,12 +160,12 @@ class CocoDataModule(LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """Shuffled, augmented batches of this rank; resumable, see ``TrainLoader``."""
         rank, num_ranks = self._rank_and_ranks()
-        threshold = self._repeat_threshold
+        threshold = self._settings.choice.repeat_threshold
         annotations = self.train_dataset.annotations
         sampler = TrainSampler(
             num_samples=len(self.train_dataset),
-            batch_size=self._batch_size,
-            seed=self._seed,
+            batch_size=self._settings.loading.batch_size,
+            seed=self._settings.choice.seed,
             rank=rank,
             num_ranks=num_ranks,
             groups=self._shuffle_groups(),
@@ -270,14 +175,15 @@ class CocoDataModule(LightningDataModule):
         self._say(f"{seen} in an epoch, of {len(annotations)} different ones")
         if sampler.num_left_out:
             images = counted(sampler.num_left_out, "image is", "images are")
-            need = f"another batch of {self._batch_size} on {counted(num_ranks, 'rank')} (data.batch_size)"
+            size, ranks = self._settings.loading.batch_size, counted(num_ranks, "rank")
+            need = f"another batch of {size} on {ranks} (data.batch_size)"
             self._say(f"{images} left out of every epoch, each time others: too few for {need}")
         return TrainLoader(
             dataset=self.train_dataset,
             sampler=sampler,
-            collate=self._collate,
-            num_workers=self._num_workers,
-            timeout=self._read_timeout,
+            collate=self._settings.loading.collate(),
+            num_workers=self._settings.loading.num_workers,
+            timeout=self._settings.loading.read_timeout,
             pin_memory=self._uses_cuda(),
         )
 
@@ -294,10 +200,10 @@ class CocoDataModule(LightningDataModule):
         return EvalLoader(
             dataset=self.val_dataset,
             sampler=EvalSampler(num_samples=len(self.val_dataset), rank=rank, num_ranks=num_ranks),
-            batch_size=self._eval_batch_size,
-            collate=self._collate,
-            num_workers=self._num_workers,
-            timeout=self._read_timeout,
+            batch_size=self._settings.loading.eval_batch_size,
+            collate=self._settings.loading.collate(),
+            num_workers=self._settings.loading.num_workers,
+            timeout=self._settings.loading.read_timeout,
             pin_memory=self._uses_cuda(),
         )
 
@@ -336,9 +242,9 @@ class CocoDataModule(LightningDataModule):
 
     def _read(self, split: Split) -> CocoAnnotations:
         path = split.annotation_file
-        annotations = read_coco(path, categories=self._categories, layout=self._layout)
+        annotations = read_coco(path, categories=self._categories, layout=self._settings.files.layout)
         self._categories = annotations.categories
-        if self._check_files:
+        if self._settings.reading.check_files:
             split.require_images(annotations)
         level = logging.WARNING if annotations.report.num_dropped else logging.INFO
         self._say(f"{path}: {annotations.report.summary()}", level)
@@ -348,11 +254,11 @@ class CocoDataModule(LightningDataModule):
 
     def _chosen_for_training(self, annotations: CocoAnnotations) -> CocoAnnotations:
         chosen = np.arange(len(annotations))
-        if not self._keep_empty_images:
+        if not self._settings.choice.keep_empty_images:
             chosen = chosen[annotations.num_objects() > 0]
             self._say(f"{counted(len(annotations) - len(chosen), 'image')} without objects left out of training")
-        if self._limit_train_images is not None:
-            chosen = chosen[: self._limit_train_images]
+        if self._settings.choice.limit_train_images is not None:
+            chosen = chosen[: self._settings.choice.limit_train_images]
             self._say(f"training on the first {counted(len(chosen), 'image')} only")
         return annotations if len(chosen) == len(annotations) else annotations.select(chosen)
 
@@ -368,20 +274,20 @@ class CocoDataModule(LightningDataModule):
             annotations=annotations,
             images=split.images(annotations),
             transform=transform,
-            seed=self._seed,
+            seed=self._settings.choice.seed,
             on_bad_image=on_bad_image,
-            max_bad_fraction=self._max_bad_fraction,
+            max_bad_fraction=self._settings.reading.max_bad_fraction,
             rules=self._image_rules,
-            num_sampled_classes=self._num_sampled_classes,
+            num_sampled_classes=self._settings.choice.num_sampled_classes,
         )
 
     def _shuffle_groups(self) -> ShuffleGroups | None:
-        if self._shuffle_window is None:
+        if self._settings.choice.shuffle_window is None:
             return None
         shards = self._splits["train"].shards(self.train_dataset.annotations)
         if shards is None:
             raise ValueError("data.shuffle_window mixes shards: set data.source=shards, or data.shuffle_window=null")
-        return ShuffleGroups(group=shards, window=self._shuffle_window)
+        return ShuffleGroups(group=shards, window=self._settings.choice.shuffle_window)
 
     def _rank_and_ranks(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

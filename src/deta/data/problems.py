@@ -1,6 +1,7 @@
 """Collecting every fault of a file, so that its owner repairs them in one go."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 MAX_EXAMPLES = 5
 """Examples named for each kind of fault."""
@@ -31,6 +32,11 @@ class Problems:
         examples = self._examples.setdefault(kind, [])
         if len(examples) < MAX_EXAMPLES:
             examples.append(shortened(example))
+
+    def add_all(self, faults: Iterable[tuple[str, str]]) -> None:
+        """Record pairs of kind and example."""
+        for kind, example in faults:
+            self.add(kind, example)
 
     def lines(self) -> list[str]:
         """One line for each kind: count, kind, first examples."""

@@ -5,6 +5,7 @@ It needs no download, so the whole platform can be tried and tested on any machi
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ SHAPE_CATEGORIES = Categories(ids=(2, 5, 11, 17, 23, 42), names=tuple(SHAPES))
 """Ids with gaps, as COCO's have."""
 _SIZES = ((128, 128), (128, 160), (160, 128), (144, 192), (192, 144), (160, 160))
 """``(height, width)`` in pixels of the pictures, equally likely."""
+_PATHS: Mapping[str, str] = {
+    "train_annotations": "annotations/instances_train.json",
+    "train_images": "train",
+    "val_annotations": "annotations/instances_val.json",
+    "val_images": "val",
+}
 
 
 def generate_shapes(recipe: ShapesRecipe, cache: Path) -> Path:
@@ -55,6 +62,9 @@ class ShapesDataModule(CocoDataModule):
         num_val: Validation images.
         recipe_seed: Seed of the pictures; ``seed`` is that of order and augmentation.
         options: Every further argument of ``CocoDataModule`` but the paths.
+
+    Raises:
+        ValueError: A path is given, or as of ``CocoDataModule``.
     """
 
     def __init__(
@@ -68,14 +78,10 @@ class ShapesDataModule(CocoDataModule):
     ) -> None:
         self._recipe = ShapesRecipe(num_train=num_train, num_val=num_val, seed=recipe_seed)
         self._cache = Path(cache)
-        super().__init__(
-            root=self._cache / self._recipe.folder_name(),
-            train_annotations="annotations/instances_train.json",
-            train_images="train",
-            val_annotations="annotations/instances_val.json",
-            val_images="val",
-            **options,
-        )
+        given = next((name for name in ("root", *_PATHS) if name in options), None)
+        if given is not None:
+            raise ValueError(f"data.{given} is no setting of generated pictures, which lie below data.cache")
+        super().__init__(root=self._cache / self._recipe.folder_name(), **_PATHS, **options)
 
     def prepare_data(self) -> None:
         """Write the files, a matter of seconds; does nothing if they exist."""

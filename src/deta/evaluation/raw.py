@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deta.evaluation.arrays import read_arrays
 from deta.evaluation.detections import FlatDetections
+from deta.models.postprocess import Postprocess
 from deta.structures import Detections, Prediction
 from deta.utils.files import replacing
 
@@ -24,14 +25,6 @@ _KINDS = {
 }
 """Kind of the numbers of every array, by numpy's letters."""
 _NO_CATEGORY = -1
-
-
-class Selection(Protocol):
-    """Turns the last decoder layer into final boxes."""
-
-    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
-        """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -113,8 +106,8 @@ class RawPredictions:
         """Category of every class of the model, None for none."""
         return [None if identity == _NO_CATEGORY else identity for identity in self.category_ids.tolist()]
 
-    def select(self, selection: Selection) -> tuple[FlatDetections, int]:
-        """Final detections as ``selection`` gives them, and the images where pairs left out might have changed them.
+    def select(self, postprocess: Postprocess) -> tuple[FlatDetections, int]:
+        """Final detections as ``postprocess`` gives them, and the images where pairs left out might have changed them.
 
         What is not stored has score 0; detections with score 0 are none.
         """
@@ -126,7 +119,7 @@ class RawPredictions:
             logits = torch.full((1, boxes.shape[1], len(self.category_ids)), -torch.inf)
             place = torch.from_numpy(self.queries[pairs]).long(), torch.from_numpy(self.labels[pairs]).long()
             logits[0, place[0], place[1]] = torch.from_numpy(self.logits[pairs])
-            found = selection(Prediction(logits, boxes, boxes), torch.from_numpy(self.sizes[index])[None])
+            found = postprocess(Prediction(logits, boxes, boxes), torch.from_numpy(self.sizes[index])[None])
             is_detection = found.is_detection & (found.scores > 0)
             num_uncertain += int(self.is_cut[index]) * int(not bool(is_detection.all()))
             found = Detections(found.boxes, found.scores, found.labels, is_detection)

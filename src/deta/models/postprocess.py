@@ -1,5 +1,7 @@
 """From the last layer's predictions to final detections."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert
@@ -8,6 +10,14 @@ from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
 from deta.structures import Detections, Prediction
 from deta.utils.checks import require_int, require_number
+
+
+class Postprocess(Protocol):
+    """Turns the last decoder layer into final boxes."""
+
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
+        """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
+        ...
 
 
 class TopK:

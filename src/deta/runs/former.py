@@ -26,6 +26,8 @@ MODULES: Mapping[str, str] = {
     "deta.models.timm_backbone": "deta.models.backbones.timm",
 }
 """Modules of classes, by the name they had first."""
+CLASSES: Mapping[str, str] = {"deta.models.query.selection.TopK": "deta.models.query.selection.TopKPositions"}
+"""Classes whose own name has changed, in their present module, by the name they had first."""
 _LAYERS = "criterion.rules.layers"
 _SELECTION = "model.body.source.selection"
 """In a configuration; words say ``selection``, to which it refers."""
@@ -42,6 +44,7 @@ KEYS: Mapping[str, str] = {
     "criterion.layer_assigner": f"{_LAYERS}.assigner",
     "criterion.class_weight": f"{_LAYERS}.class_terms.class.weight",
     "criterion.alpha": f"{_LAYERS}.class_terms.class.alpha",
+    "criterion.gamma": f"{_LAYERS}.class_terms.class.focusing",
     "criterion.l1_weight": f"{_LAYERS}.box_terms.l1.weight",
     "criterion.giou_weight": f"{_LAYERS}.box_terms.giou.weight",
     "criterion.rematch": f"{_LAYERS}.rematch",
@@ -101,6 +104,7 @@ WEIGHTS: Mapping[str, str] = {
 """Begins of names of a detector's weights, by the begin they had first."""
 
 _PRESENT_MODULES = {present: former for former, present in MODULES.items()}
+_PRESENT_CLASSES = {present: former for former, present in CLASSES.items()}
 _PRESENT_KEYS = {present: former for former, present in KEYS.items()}
 _TARGET = re.compile(r"(?<![\w.])deta(?:\.\w+)+")
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
@@ -109,12 +113,13 @@ _ABSENT = object()
 
 def present_target(target: str) -> str:
     """The dotted name that a class has now."""
-    return _in_module(target, MODULES)
+    target = _in_module(target, MODULES)
+    return CLASSES.get(target, target)
 
 
 def first_target(target: str) -> str:
     """The dotted name that a class had first."""
-    return _in_module(target, _PRESENT_MODULES)
+    return _in_module(_PRESENT_CLASSES.get(target, target), _PRESENT_MODULES)
 
 
 def present_key(key: str) -> str:

@@ -35,7 +35,7 @@ class StoppedSearch(Exception):  # noqa: N818 - no error: it was asked for
     """A signal has stopped the training of a trial; the next call goes on with it."""
 
 
-class Training(Protocol):
+class TrialProcess(Protocol):
     """A running process, as ``subprocess.Popen`` is one."""
 
     def poll(self) -> int | None:
@@ -87,7 +87,7 @@ class Search:
         sampler: Callable[..., BaseSampler],
         pruner: BasePruner | None,
         seed: int,
-        start: Callable[[Path, Mapping[str, Value]], Training],
+        start: Callable[[Path, Mapping[str, Value]], TrialProcess],
         settings: Sequence[str] = (),
         seconds_between_looks: float = 5.0,
     ) -> None:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from deta.losses import Criterion
+from deta.models.postprocess import Postprocess
 from deta.ops.random import Draw
-from deta.structures import Batch, Detections, Losses, Prediction, TensorStruct
+from deta.structures import Batch, Losses, Prediction, TensorStruct
 from deta.testing.harness import check, name_of, one_graph, require, require_equal, require_finite, require_tensor
 from deta.testing.modules import ROUNDING, made, reloaded, require_all_trained
 from deta.testing.scenes import objects, with_other_padding
 from deta.training.step import StepResult, step
 
-Postprocess = Callable[[Prediction, Tensor], Detections]
 Build = Callable[[int], tuple[nn.Module, Criterion, Postprocess]]
 """Makes detector, criterion and post-processing for so many classes."""
 

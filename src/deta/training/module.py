@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -13,8 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from deta.evaluation import DetectionEvaluator, DetectionResult, Scores
 from deta.losses import Criterion, class_error
+from deta.models.postprocess import Postprocess
 from deta.ops.random import Draw
-from deta.structures import Batch, DetectionOutput, Detections, Prediction
+from deta.structures import Batch, DetectionOutput, Detections
 from deta.training.accumulation import (
     AccumulatedBatch,
     require_one_divisor,
@@ -37,14 +38,6 @@ from deta.utils.checks import require_choice
 CHECKPOINT_KEY = "deta"
 """Key of a checkpoint under which configuration, categories and versions lie."""
 _SCORES_KEY = "deta_scores"
-
-
-class Postprocess(Protocol):
-    """Turns the last decoder layer into final boxes."""
-
-    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
-        """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
-        ...
 
 
 class DetectionModule(pl.LightningModule):

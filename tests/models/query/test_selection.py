@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deta.models.query.selection import TopK, TopKPerLevel
+from deta.models.query.selection import TopKPerLevel, TopKPositions
 
 SPREAD = torch.tensor([0.0, 0.0, 0.01, 0.01])
 
@@ -23,16 +23,16 @@ def all_valid(scores: Tensor) -> Tensor:
 def test_best_positions_come_first() -> None:
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.7, 0.2, 0.3]])
     boxes = spread_boxes(3).expand(2, -1, -1)
-    assert TopK()(scores, boxes, all_valid(scores), (3,), 2).tolist() == [[1, 2], [0, 2]]
+    assert TopKPositions()(scores, boxes, all_valid(scores), (3,), 2).tolist() == [[1, 2], [0, 2]]
 
 
 def test_of_equal_scores_the_earlier_position_is_chosen() -> None:
     scores = torch.zeros(1, 5000)
-    assert TopK()(scores, spread_boxes(5000), all_valid(scores), (5000,), 3).tolist() == [[0, 1, 2]]
+    assert TopKPositions()(scores, spread_boxes(5000), all_valid(scores), (5000,), 3).tolist() == [[0, 1, 2]]
 
 
-@pytest.mark.parametrize("selection", [TopK(), TopKPerLevel(), TopKPerLevel(nms_threshold=None)])
-def test_invalid_positions_are_chosen_only_when_the_valid_ones_run_out(selection: TopK | TopKPerLevel) -> None:
+@pytest.mark.parametrize("selection", [TopKPositions(), TopKPerLevel(), TopKPerLevel(nms_threshold=None)])
+def test_invalid_positions_are_chosen_only_when_the_valid_ones_run_out(selection: TopKPositions | TopKPerLevel) -> None:
     scores = torch.tensor([[9.0, 1.0, 8.0, 2.0]])
     is_valid = torch.tensor([[False, True, False, True]])
     assert selection(scores, spread_boxes(4), is_valid, (2, 2), 2).tolist() == [[3, 1]]

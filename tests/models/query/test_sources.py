@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deta.models import EncoderProposals, LearnedQueries
-from deta.models.query.selection import TopK, TopKPerLevel
+from deta.models.query.selection import TopKPerLevel, TopKPositions
 from deta.models.query.tokens import FeatureTokens
 from deta.testing import check_source
 from tests.models.tiny import HIDDEN_DIM, tokens
@@ -23,7 +23,7 @@ def memory() -> FeatureTokens:
 
 def stage(**options: object) -> EncoderProposals:
     torch.manual_seed(0)
-    arguments = {"hidden_dim": HIDDEN_DIM, "num_queries": 6, "selection": TopK()} | options
+    arguments = {"hidden_dim": HIDDEN_DIM, "num_queries": 6, "selection": TopKPositions()} | options
     return EncoderProposals(**arguments)  # type: ignore[arg-type]
 
 

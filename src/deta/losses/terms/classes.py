@@ -21,16 +21,16 @@ class FocalLoss:
     Args:
         weight: Of this term, at least 0.
         alpha: Weight of the positive label, 0..1.
-        gamma: Focusing exponent, at least 0.
+        focusing: Focusing exponent, at least 0.
 
     Raises:
         ValueError: An argument lies outside its range.
     """
 
-    def __init__(self, *, weight: float = 1.0, alpha: float = 0.25, gamma: float = 2.0) -> None:
+    def __init__(self, *, weight: float = 1.0, alpha: float = 0.25, focusing: float = 2.0) -> None:
         self.weight = require_number("weight", weight, low=0)
         self.alpha = require_number("alpha", alpha, low=0, high=1)
-        self.gamma = require_number("gamma", gamma, low=0)
+        self.focusing = require_number("focusing", focusing, low=0)
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """See ``Term``."""
@@ -38,7 +38,7 @@ class FocalLoss:
         num_classes = logits.shape[2]
         label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), -1)  # [B, N]
         one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)  # [B, N, C]
-        loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=self.alpha, gamma=self.gamma)
+        loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=self.alpha, gamma=self.focusing)
         is_used = (matches.target != IGNORED)[..., None]
         if targets.federated is not None:
             is_used = is_used & (penalised_classes(targets, num_classes)[:, None] | one_hot)

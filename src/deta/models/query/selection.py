@@ -33,7 +33,7 @@ class Selection(Protocol):
         ...
 
 
-class TopK:
+class TopKPositions:
     """The positions with the best scores. Source: arXiv:2010.04159, sec. 4.2."""
 
     def __call__(
