@@ -21,7 +21,7 @@ SHAPE_CATEGORIES = Categories(ids=(2, 5, 11, 17, 23, 42), names=tuple(SHAPES))
 """Ids with gaps, as COCO's have."""
 _SIZES = ((128, 128), (128, 160), (160, 128), (144, 192), (192, 144), (160, 160))
 """``(height, width)`` in pixels of the pictures, equally likely."""
-_PATHS: Mapping[str, str] = {
+_PATHS: Mapping[str, Any] = {
     "train_annotations": "annotations/instances_train.json",
     "train_images": "train",
     "val_annotations": "annotations/instances_val.json",

@@ -112,7 +112,7 @@ class QueryCriterion(Criterion):
         l1_weight: Weight of the L1 loss, at least 0.
         giou_weight: Weight of the GIoU loss, at least 0.
         alpha: Weight of the positive label in the focal loss, 0..1.
-        gamma: Focusing exponent of the focal loss, at least 0.
+        focusing: Focusing exponent of the focal loss, at least 0.
         rematch: See ``Rule``.
         normalizer: See ``Rule``.
         ignore_coverage: See ``Rule``.
@@ -131,13 +131,13 @@ class QueryCriterion(Criterion):
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
         alpha: float = 0.25,
-        gamma: float = 2.0,
+        focusing: float = 2.0,
         rematch: Literal["once", "per_layer"] = "once",
         normalizer: Literal["num_targets", "num_positives"] = "num_targets",
         ignore_coverage: float | None = 0.5,
         federated: bool = False,
     ) -> None:
-        class_terms = {"class": FocalLoss(weight=class_weight, alpha=alpha, gamma=gamma)}
+        class_terms = {"class": FocalLoss(weight=class_weight, alpha=alpha, focusing=focusing)}
         box_terms = {"l1": L1Loss(weight=l1_weight), "giou": GIoULoss(weight=giou_weight)}
 
         def rule(assigner: Assigner, sees: Literal["classes", "objects"]) -> Rule:
