@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from deta.evaluation.engines import Curves
 from deta.evaluation.ground_truth import GroundTruth
+from deta.evaluation.precision import RECALLS
 from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
-RECALLS: NDArray[np.float64] = np.linspace(0, 1, 101)
 AREA_NAMES = ("all", *SIZE_NAMES)
 """Order of the size axis of ``Curves``."""
 _IOU_50, _IOU_75 = 0, 5

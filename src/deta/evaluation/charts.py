@@ -21,8 +21,9 @@ from deta.drawing.style import (
     new_figure,
     style_axes,
 )
-from deta.evaluation.breakdown import RECALLS, Part
+from deta.evaluation.breakdown import Part
 from deta.evaluation.errors import ErrorAnalysis
+from deta.evaluation.precision import RECALLS
 from deta.utils.wording import counted
 
 _ERROR_COLOURS = (PURPLE, ORANGE, RED, SKY, BLUE, GREEN)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from deta.evaluation.detections import CocoDetections
 from deta.evaluation.ground_truth import GroundTruth
 from deta.evaluation.judgements import Judgements, Verdict, judge
+from deta.evaluation.precision import mean_precision, num_needed
 
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
 """Thresholds of the paper, sec. 2.2."""
 ERROR_NAMES = ("class", "location", "both", "duplicate", "background", "missed")
 _VERDICTS = (Verdict.CLASS, Verdict.LOCATION, Verdict.BOTH, Verdict.DUPLICATE, Verdict.BACKGROUND)
-_RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,9 @@ def _class_ap(is_true: NDArray[np.bool_], num_objects: int) -> float:
     """``is_true`` of the detections of a class, best first."""
     if not len(is_true) or not num_objects:
         return 0.0
-    num_true = np.cumsum(is_true)
-    precision = np.maximum.accumulate((num_true / np.arange(1, len(is_true) + 1))[::-1])[::-1]
-    reached = np.searchsorted(num_true / num_objects, _RECALLS)
-    return float(np.append(precision, 0.0)[reached].mean())
+    places = np.flatnonzero(is_true)[None]  # [1, M]
+    num_found = np.arange(1, places.shape[1] + 1)[None]
+    return float(mean_precision(num_found, places + 1, num_needed(np.array([num_objects])))[0])
 
 
 def analyse_errors(

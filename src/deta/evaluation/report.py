@@ -8,7 +8,6 @@ from typing import Any
 from deta.drawing.style import draw
 from deta.evaluation import CocoDetections, Evaluation, GroundTruth, Rules
 from deta.evaluation.breakdown import (
-    RECALLS,
     by_category,
     by_size,
     precision_by_iou,
@@ -17,6 +16,7 @@ from deta.evaluation.breakdown import (
 )
 from deta.evaluation.charts import category_figure, error_figure, precision_recall_figure, size_figure
 from deta.evaluation.errors import ErrorAnalysis, analyse_errors
+from deta.evaluation.precision import RECALLS
 from deta.utils.files import write_json
 from deta.utils.tables import write_csv
 

@@ -112,7 +112,7 @@ class QueryCriterion(Criterion):
         l1_weight: Weight of the L1 loss, at least 0.
         giou_weight: Weight of the GIoU loss, at least 0.
         alpha: Weight of the positive label in the focal loss, 0..1.
-        focusing: Exponent of the focal loss, at least 0.
+        focusing: Focusing exponent of the focal loss, at least 0.
         rematch: See ``Rule``.
         normalizer: See ``Rule``.
         ignore_coverage: See ``Rule``.
