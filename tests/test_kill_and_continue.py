@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,10 @@ def test_a_final_score_that_is_missing_is_a_difference(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["--random=3", "--group=2"])
 def test_killed_trainings_end_as_the_one_that_was_not(tmp_path: Path, kind: str) -> None:
     command = [sys.executable, str(SCRIPT), kind, "--output", str(tmp_path), "trainer.max_epochs=2"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as temporary:  # a path that is short enough for sockets
+        environment = {**os.environ, "TMPDIR": temporary}
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        left = [path.name for path in Path(temporary).iterdir() if path.name.startswith(("pymp-", "deta-kills-"))]
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith(f"{kind[-1]} of {kind[-1]} identical")
+    assert left == []

@@ -23,6 +23,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
@@ -258,6 +259,20 @@ def main() -> None:
     options = parser.parse_args()
     shutil.rmtree(options.output, ignore_errors=True)
     import_module("deta.commands.train")
+    own = tempfile.TemporaryDirectory(prefix="deta-kills-", ignore_cleanup_errors=True)
+    with own as folder:  # for what is killed, which removes nothing
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        trials = _try(options)
+    print(f"\n{'stopped by':<12} {'trials':>6} {'identical':>9}")
+    for kind in dict.fromkeys(trial.kind for trial in trials):
+        verdicts = [trial.verdict == "identical" for trial in trials if trial.kind == kind]
+        print(f"{kind:<12} {len(verdicts):>6} {sum(verdicts):>9}")
+    num_same = sum(trial.verdict == "identical" for trial in trials)
+    print(f"{num_same} of {len(trials)} identical")
+    sys.exit(num_same != len(trials))
+
+
+def _try(options: argparse.Namespace) -> list[Trial]:
     trials = Trials(options.output, options.overrides, options.workers, options.seed)
     print(f"uninterrupted: {trials.seconds:.1f} s", flush=True)
     for number in range(options.random):
@@ -269,13 +284,7 @@ def main() -> None:
         trials.strike_writes(kinds)
     for size in options.tmpfs:
         trials.fill_disk(size)
-    print(f"\n{'stopped by':<12} {'trials':>6} {'identical':>9}")
-    for kind in dict.fromkeys(trial.kind for trial in trials.done):
-        verdicts = [trial.verdict == "identical" for trial in trials.done if trial.kind == kind]
-        print(f"{kind:<12} {len(verdicts):>6} {sum(verdicts):>9}")
-    num_same = sum(trial.verdict == "identical" for trial in trials.done)
-    print(f"{num_same} of {len(trials.done)} identical")
-    sys.exit(num_same != len(trials.done))
+    return trials.done
 
 
 def differences(first: Path, second: Path) -> list[str]:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from deta.commands import console
 from deta.commands.console import describe, reports_errors
 from deta.data import ImageError
+from deta.training.ranks import LostRankError
 
 
 def error_of(config: object) -> BaseException:
@@ -62,6 +63,12 @@ class _Broken(Dataset[int]):
             raise FileNotFoundError("inner: reason")
         except FileNotFoundError as error:
             raise ImageError("image 5: cannot be used\nof 9") from error
+
+
+def test_the_loss_of_a_rank_is_not_told_as_that_of_a_reading_process() -> None:
+    reason = "rank 1: images/7.jpg is damaged"
+    assert describe(LostRankError(reason)) == reason
+    assert "a reading process was killed" in describe(ConnectionResetError(104, "Connection reset by peer"))
 
 
 def test_an_error_of_a_reading_process_is_told_without_its_trace() -> None:

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -109,7 +110,13 @@ def test_a_reading_process_that_is_killed_ends_the_loop_with_advice() -> None:
 def test_too_low_a_limit_of_open_files_is_said_before_the_loop_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     # Only said to be so low: the process of the tests needs its own files.
     monkeypatch.setattr(resource, "getrlimit", lambda _: (40, 4096))
-    with pytest.raises(ReaderError, match=r"1 reading processes need 80 open files, the limit is 40: .*ulimit -n"):
+    with pytest.raises(ReaderError, match=r"1 reading process needs 80 open files, the limit is 40: .*ulimit -n"):
+        list(loader("silent"))
+
+
+def test_a_folder_too_long_for_sockets_is_said_before_the_loop_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", f"/{75 * 'a'}")
+    with pytest.raises(ReaderError, match=r"sockets below /aaa.* more than 75 bytes: set TMPDIR to a shorter one"):
         list(loader("silent"))
 
 

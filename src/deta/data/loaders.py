@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deta.data.collate import Collate
-from deta.data.reader_errors import reader_failure, require_handles
+from deta.data.reader_errors import reader_failure, require_room_to_read
 from deta.data.readers import reading_processes
 from deta.data.sample import Sample
 from deta.data.samplers import EvalSampler, TrainSampler
@@ -99,7 +99,7 @@ class TrainLoader(DataLoader[Sample]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its base promises samples, the collate function makes batches
         """Hand out the batches of an epoch, from the loaded position on."""
-        require_handles(self.num_workers)
+        require_room_to_read(self.num_workers)
         for batch in self.clock.timed(super().__iter__):
             self._train_sampler.advance()
             yield batch
@@ -156,5 +156,5 @@ class EvalLoader(DataLoader[Sample]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its base promises samples, the collate function makes batches
         """Hand out the batches."""
-        require_handles(self.num_workers)
+        require_room_to_read(self.num_workers)
         return self.clock.timed(super().__iter__)
