@@ -74,8 +74,8 @@ class Criterion:
             raise ValueError(f"losses are pooled with a stage that the detector does not have: {strays[0]}")
         return Losses(
             names=tuple(measured),
-            sums=torch.stack([entry.sum for entry in entries]),
-            divisors=torch.stack([entry.divisor for entry in entries]),
+            sums=torch.stack([entry.sum for entry in entries]),  # [K]
+            divisors=torch.stack([entry.divisor for entry in entries]),  # [K]
             floors=_constants(entries[0].sum, [entry.floor for entry in entries]),
             weights=_constants(entries[0].sum, [entry.weight for entry in entries]),
             is_global=tuple(entry.is_global for entry in entries),

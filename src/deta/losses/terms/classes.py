@@ -33,13 +33,13 @@ class FocalLoss:
         self.gamma = require_number("gamma", gamma, low=0)
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
-        """See ``Term``."""
+        """``[B]`` sums over candidates and classes; an image whose candidates are all ignored gives 0."""
         logits = prediction.logits
         num_classes = logits.shape[2]
         label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), -1)  # [B, N]
         one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)  # [B, N, C]
         loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=self.alpha, gamma=self.gamma)
-        is_used = (matches.target != IGNORED)[..., None]
+        is_used = (matches.target != IGNORED)[..., None]  # [B, N, 1]
         if targets.federated is not None:
-            is_used = is_used & (penalised_classes(targets, num_classes)[:, None] | one_hot)
+            is_used = is_used & (penalised_classes(targets, num_classes)[:, None] | one_hot)  # [B, N, C]
         return Sum((loss * is_used).sum((1, 2)))
