@@ -102,9 +102,10 @@ def assign(assigner: Assigner, prediction: Prediction, targets: Targets, draw: D
 
 def prior_iou(prediction: Prediction, targets: Targets) -> Tensor:
     """IoU of objects and priors, ``[B, T, N]`` float32; -1 for padding and candidates that cannot match."""
+    # In half precision overlaps tie that differ, and thresholds are met by rounding.
     objects = box_convert(targets.boxes.float(), "cxcywh", "xyxy")
     priors = box_convert(prediction.priors.float(), "cxcywh", "xyxy")
-    is_pair = targets.is_object[:, :, None] & prediction.can_match()[:, None, :]
+    is_pair = targets.is_object[:, :, None] & prediction.can_match()[:, None, :]  # [B, T, N]
     return pairwise_iou(objects, priors).masked_fill(~is_pair, -1.0)
 
 

@@ -50,7 +50,7 @@ class HungarianAssigner:
 
     @torch.no_grad()
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Problem:
-        """See ``Assigner``. Deterministic."""
+        """The problem whose solution is the assignment; nothing is drawn."""
         del draw
         can_match = prediction.can_match()
 
@@ -63,13 +63,14 @@ class HungarianAssigner:
     def cost(self, prediction: Prediction, targets: Targets) -> Tensor:
         """Cost of every pair, ``[B, N, T]`` float32; padding of T holds arbitrary finite values."""
         num_images, num_candidates, _ = prediction.logits.shape
-        index = targets.labels[:, None, :].expand(num_images, num_candidates, -1)
+        index = targets.labels[:, None, :].expand(num_images, num_candidates, -1)  # [B, N, T]
         class_cost = _focal_cost(prediction.logits.float().gather(2, index), self.alpha, self.focusing)
+        # In half precision costs tie that differ, and the solver would choose by order.
         boxes, objects = prediction.boxes.float(), targets.boxes.float()
         l1_cost = torch.cdist(boxes, objects, p=1)
         giou = pairwise_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
         cost = self.class_weight * class_cost + self.l1_weight * l1_cost - self.giou_weight * giou
-        return torch.where(prediction.can_match()[:, :, None], cost, UNMATCHABLE)
+        return torch.where(prediction.can_match()[:, :, None], cost, UNMATCHABLE)  # [B, N, T]
 
 
 def _focal_cost(logits: Tensor, alpha: float, focusing: float) -> Tensor:

@@ -26,6 +26,7 @@ def ignore_covered(matches: Matches, prediction: Prediction, targets: Targets, m
         return matches
     areas = box_convert(targets.ignore_boxes.float(), "cxcywh", "xyxy")
     priors = box_convert(prediction.priors.float(), "cxcywh", "xyxy")
+    # -1 is below every ``min_coverage``, 0 included.
     coverage = pairwise_coverage(priors, areas).masked_fill(~targets.is_ignore[:, None, :], -1.0)  # [B, N, I]
     is_ignored = (matches.target == BACKGROUND) & prediction.can_match() & (coverage.amax(-1) >= min_coverage)
     return replace(matches, target=torch.where(is_ignored, IGNORED, matches.target))

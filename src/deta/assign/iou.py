@@ -55,15 +55,16 @@ class IoUAssigner:
 
     @torch.no_grad()
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
-        """See ``Assigner``."""
+        """Positives by eq. 2-3; ``gamma`` of them are drawn at random where there are more."""
         if 0 in (targets.is_object.shape[1], prediction.num_candidates):
             return Matches(background(prediction))
         iou = prior_iou(prediction, targets)  # [B, T, N]
         best, owner = iou.max(dim=1)  # [B, N]: overlap with k(i), and k(i)
-        passes = iou >= self._thresholds(iou)[:, :, None]
-        is_over = passes.gather(1, owner[:, None])[:, 0]
+        passes = iou >= self._thresholds(iou)[:, :, None]  # [B, T, N]
+        is_over = passes.gather(1, owner[:, None])[:, 0]  # [B, N]
         is_positive = is_over
         if self.closest_box:
+            # Exact, since both sides are entries of one table.
             is_closest = best >= iou.amax(dim=2).gather(1, owner)
             is_positive = is_over | (is_closest & (best > 0))
         is_kept = is_positive
@@ -84,4 +85,5 @@ class IoUAssigner:
         floor = max(self.tau, torch.finfo(iou.dtype).tiny)
         if self.max_per_target is None or self.max_per_target > iou.shape[2]:
             return torch.full_like(iou[:, :, 0], floor)
+        # The value alone: which of equal boxes topk lists depends on the device, what it is worth does not.
         return iou.topk(self.max_per_target, dim=2).values[:, :, -1].clamp(min=floor)

@@ -55,7 +55,7 @@ class ReleaseAssigner:
 
     @torch.no_grad()
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
-        """See ``Assigner``."""
+        """Match by threshold, sample, and give every object its highest boxes; an image may have none."""
         if 0 in (targets.is_object.shape[1], prediction.num_candidates):
             return Matches(background(prediction))
         iou = prior_iou(prediction, targets)  # [B, T, N]
@@ -99,7 +99,8 @@ def match_by_threshold(
     label = (best >= low).long() + (best >= high).long()
     label = torch.where(label == 1, BETWEEN, label.clamp(max=1))
     if low_quality and iou.shape[2] > 0:
-        is_tie = (iou == iou.amax(dim=2, keepdim=True)) & is_object[:, :, None]
+        # Exact, since both sides are entries of one table; rows of padding would tie with themselves.
+        is_tie = (iou == iou.amax(dim=2, keepdim=True)) & is_object[:, :, None]  # [B, T, Q]
         label = torch.where(is_tie.any(1), 1, label)
     return owner, label
 
@@ -119,10 +120,11 @@ def highest_per_object(iou: Tensor, owner: Tensor, is_positive: Tensor, max_per_
     num_images, num_objects, num_boxes = iou.shape
     count = torch.zeros(num_images, num_objects, dtype=torch.int64, device=iou.device)
     count = count.scatter_add(1, owner, is_positive.long())
+    # Which of equal overlaps comes first depends on the device.
     highest = iou.topk(min(max_per_target, num_boxes), dim=2).indices  # [B, T, n]
     rank = torch.arange(highest.shape[2], device=iou.device)
-    target = torch.arange(num_objects, device=iou.device)[:, None].expand_as(highest)
-    is_pair = rank < count[:, :, None]
+    target = torch.arange(num_objects, device=iou.device)[:, None].expand_as(highest)  # [B, T, n]
+    is_pair = rank < count[:, :, None]  # [B, T, n]
     return ExtraPairs(
         query=(highest * is_pair).flatten(1), target=(target * is_pair).flatten(1), is_pair=is_pair.flatten(1)
     )
@@ -131,6 +133,7 @@ def highest_per_object(iou: Tensor, owner: Tensor, is_positive: Tensor, max_per_
 def _split_pairs(pairs: ExtraPairs, target: Tensor) -> tuple[Tensor, ExtraPairs]:
     """Move the pair of highest object index of every box into ``target``; the others stay extra."""
     claim = torch.where(pairs.is_pair, pairs.target, BACKGROUND)
+    # What is no pair claims ``BACKGROUND`` for box 0, below every object.
     target = target.scatter_reduce(1, pairs.query, claim, reduce="amax")
     is_extra = pairs.is_pair & (target.gather(1, pairs.query) != pairs.target)
     return target, ExtraPairs(pairs.query * is_extra, pairs.target * is_extra, is_extra)

@@ -18,6 +18,7 @@ def keep_random(is_positive: Tensor, limit: int, draw: Draw) -> Tensor:
         ``[B, Q]`` bool; equal to ``is_positive`` in images that are within the limit.
     """
     priority = draw.uniform("priority", is_positive.shape, is_positive.device)
+    # 2 is above every priority: what is not positive ranks last.
     order = torch.where(is_positive, priority, 2.0).argsort(dim=1)
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)

@@ -33,6 +33,7 @@ def statistics(
     if matches.extra is not None:
         pairs.append((matches.extra.query, matches.extra.target, matches.extra.is_pair))
     candidate, owner, is_pair = (torch.cat(column, dim=1) for column in zip(*pairs, strict=True))
+    # Background is no index: it counts for object 0, with 0.
     slot = owner.clamp(min=0)
 
     def per_object(index: Tensor, values: Tensor) -> Tensor:
@@ -45,15 +46,17 @@ def statistics(
         take_rows(box_convert(targets.boxes.float(), "cxcywh", "xyxy"), slot),
     )
     num_positives = per_object(slot, is_pair)
-    by_size = torch.stack([targets.is_object & (targets.size_class() == k) for k in range(len(SIZE_NAMES))])
+    by_size = torch.stack(
+        [targets.is_object & (targets.size_class() == k) for k in range(len(SIZE_NAMES))]
+    )  # [3, B, T]
 
     def per_size(values: Tensor) -> Tensor:
         """``[P, 3]`` sums over the images of a part."""
-        return (by_size * values).view(len(SIZE_NAMES), num_parts, -1).sum(2).float().T
+        return (by_size * values).view(len(SIZE_NAMES), num_parts, -1).sum(2).float().T  # [P, 3]
 
     def per_part(values: Tensor) -> Tensor:
         """``[P]`` sums over the images of a part."""
-        return values.view(num_parts, -1).sum(1).float()
+        return values.view(num_parts, -1).sum(1).float()  # [P]
 
     is_ignored = target == IGNORED
     if prediction.exists is not None:

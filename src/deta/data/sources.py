@@ -76,7 +76,7 @@ class FolderImages:
     follow_links: bool = False
 
     def open(self, index: int) -> EncodedImage:
-        """See ``ImageSource``."""
+        """The file of the image, which lies inside of the folder."""
         name = self.annotations.file_name(index)
         path = path_inside(self.folder, name, follow_links=self.follow_links)
         return EncodedImage(name=str(self.folder / name), file=path)
@@ -100,11 +100,11 @@ class FolderSplit:
         """The files are local."""
 
     def require_images(self, annotations: CocoAnnotations) -> None:
-        """See ``Split``."""
+        """Look for the file of every image."""
         require_files(annotations, self.folder)
 
     def images(self, annotations: CocoAnnotations) -> FolderImages:
-        """See ``Split``."""
+        """Images by the file names of the annotations."""
         return FolderImages(annotations, self.folder, self.follow_links)
 
     def shards(self, annotations: CocoAnnotations) -> None:

@@ -78,8 +78,9 @@ class RawPredictions:
             max_pairs: Most pairs of an image; None keeps all.
         """
         num_images, num_queries, num_classes = prediction.logits.shape
-        flat = prediction.logits.detach().float().flatten(1)
+        flat = prediction.logits.detach().float().flatten(1)  # [B, Q * C]
         count = flat.shape[1] if max_pairs is None else min(max_pairs, flat.shape[1])
+        # Which of equal logits comes first depends on the device.
         best = flat.topk(count, dim=1)
         return cls(
             image_ids=image_ids.cpu().numpy().astype(np.int64),
@@ -87,7 +88,7 @@ class RawPredictions:
             num_queries=np.full(num_images, num_queries, dtype=np.int64),
             num_pairs=np.full(num_images, count, dtype=np.int64),
             is_cut=np.full(num_images, count < flat.shape[1]),
-            boxes=prediction.boxes.detach().float().flatten(0, 1).cpu().numpy(),
+            boxes=prediction.boxes.detach().float().flatten(0, 1).cpu().numpy(),  # [B * Q, 4]
             logits=best.values.flatten().cpu().numpy(),
             queries=(best.indices // num_classes).flatten().int().cpu().numpy(),
             labels=(best.indices % num_classes).flatten().int().cpu().numpy(),

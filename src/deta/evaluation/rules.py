@@ -77,7 +77,7 @@ class CocoRules(Rules[CocoResult]):
     def evaluate(
         self, ground_truth: GroundTruth, detections: CocoDetections, *, num_repeats: int = 0
     ) -> Evaluation[CocoResult]:
-        """See ``Rules``."""
+        """COCO's twelve numbers, over all classes and by class."""
         curves = evaluate(ground_truth, detections, engine=self.engine, max_detections=self.max_detections)
         result = CocoResult.from_curves(
             curves,
@@ -113,7 +113,7 @@ class LvisRules(Rules[LvisResult]):
     def evaluate(
         self, ground_truth: GroundTruth, detections: CocoDetections, *, num_repeats: int = 0
     ) -> Evaluation[LvisResult]:
-        """See ``Rules``."""
+        """The thirteen numbers of LVIS, of the best ``max_detections`` of an image."""
         best = detections.best_of_images(self.max_detections)
         curves = evaluate_lvis(ground_truth, best, max_detections=self.max_detections)
         result = LvisResult.from_curves(

@@ -74,8 +74,8 @@ class Criterion:
             raise ValueError(f"losses are pooled with a stage that the detector does not have: {strays[0]}")
         return Losses(
             names=tuple(measured),
-            sums=torch.stack([entry.sum for entry in entries]),
-            divisors=torch.stack([entry.divisor for entry in entries]),
+            sums=torch.stack([entry.sum for entry in entries]),  # [K]
+            divisors=torch.stack([entry.divisor for entry in entries]),  # [K]
             floors=_constants(entries[0].sum, [entry.floor for entry in entries]),
             weights=_constants(entries[0].sum, [entry.weight for entry in entries]),
             is_global=tuple(entry.is_global for entry in entries),
@@ -112,7 +112,7 @@ class QueryCriterion(Criterion):
         l1_weight: Weight of the L1 loss, at least 0.
         giou_weight: Weight of the GIoU loss, at least 0.
         alpha: Weight of the positive label in the focal loss, 0..1.
-        focusing: Focusing exponent of the focal loss, at least 0.
+        focusing: Focusing exponent of the focal loss, 0 or at least 1.
         rematch: See ``Rule``.
         normalizer: See ``Rule``.
         ignore_coverage: See ``Rule``.

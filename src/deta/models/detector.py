@@ -76,6 +76,7 @@ class Detector(nn.Module):
     def features(self, maps: Sequence[Tensor], is_padding: Tensor) -> Features:
         """What the neck makes of the backbone's maps; padding is resized to the real sizes of its levels."""
         levels = self.neck(maps)
+        # Interpolation takes no flags; nearest neighbours keep them at 0 and 1.
         full = is_padding[:, None].float()  # [B, 1, H, W]
         masks = [functional.interpolate(full, size=tuple(level.shape[-2:]))[:, 0] > 0.5 for level in levels]
         strides = self.neck.strides(self.backbone.strides)

@@ -85,4 +85,4 @@ def _per_channel(name: str, values: Sequence[float], *, low: float) -> Tensor:
     checked = [require_number(name, value, low=low) for value in values]
     if len(checked) != 3:
         raise ValueError(f"{name} must have three numbers, one for each channel, got {list(values)}")
-    return torch.tensor(checked).view(3, 1, 1)
+    return torch.tensor(checked).view(3, 1, 1)  # [3, 1, 1]

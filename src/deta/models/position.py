@@ -20,7 +20,7 @@ def sine_embedding(coordinates: Tensor, num_features: int, temperature: float = 
     """
     exponents = torch.arange(0, num_features, 2, dtype=torch.float32, device=coordinates.device) / num_features
     angles = coordinates.float()[..., None] / temperature**exponents  # [..., K, F/2]
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)  # [..., K * F]
 
 
 def map_embedding(is_padding: Tensor, num_features: int) -> Tensor:
@@ -36,9 +36,10 @@ def map_embedding(is_padding: Tensor, num_features: int) -> Tensor:
         ``[B, H, W, 2 * num_features]``, the vertical half first.
     """
     is_valid = (~is_padding).float()
+    # 1e-6 as in DETR: a row or column of padding alone has no length.
     rows = (is_valid.cumsum(1) - 0.5) / (is_valid.sum(1, keepdim=True) + 1e-6)
     columns = (is_valid.cumsum(2) - 0.5) / (is_valid.sum(2, keepdim=True) + 1e-6)
-    return sine_embedding(torch.stack((rows, columns), dim=-1) * 2 * math.pi, num_features)
+    return sine_embedding(torch.stack((rows, columns), dim=-1) * 2 * math.pi, num_features)  # [B, H, W, 2 * F]
 
 
 def box_embedding(boxes: Tensor, num_features: int) -> Tensor:
@@ -48,6 +49,7 @@ def box_embedding(boxes: Tensor, num_features: int) -> Tensor:
 
 def valid_size(is_padding: Tensor) -> Tensor:
     """``[B, 2]`` float32 ``(width, height)`` in cells of the unpadded part of a map ``[B, H, W]``."""
+    # Padding lies at the bottom and right: the first row and the first column tell.
     return torch.stack(((~is_padding[:, 0]).float().sum(1), (~is_padding[:, :, 0]).float().sum(1)), dim=1)
 
 
@@ -72,7 +74,7 @@ def cell_centres(spatial_shapes: Sequence[tuple[int, int]], valid_sizes: Tensor)
         rows = torch.arange(height, device=device).float() + 0.5
         columns = torch.arange(width, device=device).float() + 0.5
         grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).view(-1, 2)  # [h*w, 2]
-        centres.append(grid / valid_sizes[:, level, None])
+        centres.append(grid / valid_sizes[:, level, None])  # [B, h*w, 2]
     return torch.cat(centres, dim=1)
 
 
@@ -87,4 +89,4 @@ def encoder_references(spatial_shapes: Sequence[tuple[int, int]], valid_sizes: T
     Returns:
         ``[B, S, L, 2]``.
     """
-    return cell_centres(spatial_shapes, valid_sizes)[:, :, None] * valid_ratios[:, None]
+    return cell_centres(spatial_shapes, valid_sizes)[:, :, None] * valid_ratios[:, None]  # [B, S, L, 2]

@@ -72,6 +72,7 @@ class NMS:
         """
         pairs = _best_pairs(prediction, original_sizes, self.pre_topk)
         keep = grouped_nms(pairs.boxes, pairs.scores, pairs.labels, self.iou_threshold)
+        # A stable sort moves what is kept to the front and leaves it best first.
         first_kept = (~keep).byte().argsort(dim=1, stable=True)[:, : self.max_detections]
         is_detection = keep.gather(1, first_kept)
         boxes = take_rows(pairs.boxes, first_kept)
@@ -86,7 +87,7 @@ class NMS:
 def _best_pairs(prediction: Prediction, original_sizes: Tensor, count: int) -> Detections:
     """The ``count`` best (query, class) pairs as detections, all of them real."""
     num_classes = prediction.logits.shape[-1]
-    scores, pairs = _top(prediction.logits.detach().float().sigmoid().flatten(1), count)
+    scores, pairs = _top(prediction.logits.detach().float().sigmoid().flatten(1), count)  # [B, K]
     query = pairs // num_classes
     height, width = original_sizes.to(scores).unbind(1)
     scale = torch.stack((width, height, width, height), dim=1)[:, None]  # [B, 1, 4]
@@ -96,5 +97,6 @@ def _best_pairs(prediction: Prediction, original_sizes: Tensor, count: int) -> D
 
 
 def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    # Which of equal scores comes first depends on the device.
     best = scores.topk(min(count, scores.shape[1]), dim=1)
     return best.values, best.indices

@@ -35,18 +35,19 @@ def solve_assignments(costs: Sequence[Tensor], is_object: Sequence[Tensor]) -> l
 # An operator of its own, since the host solves it: torch.compile keeps the step whole around it.
 @torch.library.custom_op("deta::solve_assignments", mutates_args=())
 def _solve(costs: Sequence[Tensor], is_object: Sequence[Tensor]) -> list[Tensor]:
+    # Flags travel as numbers, since every transfer of its own would wait for the device once more.
     tables = [cost.float() for cost in costs] + [flags.float() for flags in is_object]
     flat = torch.cat([table.flatten() for table in tables])
     host = flat.nan_to_num(UNMATCHABLE, UNMATCHABLE, UNMATCHABLE).cpu()
     pieces = host.split([table.numel() for table in tables])
-    arrays = [piece.view(table.shape).numpy() for piece, table in zip(pieces, tables, strict=True)]
+    arrays = [piece.view(table.shape).numpy() for piece, table in zip(pieces, tables, strict=True)]  # [B, N, T], [B, T]
     solved = [
         np.stack([_solve_image(*image) for image in zip(cost, flags > 0, strict=True)])
         for cost, flags in zip(arrays[: len(costs)], arrays[len(costs) :], strict=True)
     ]
     owners = torch.from_numpy(np.concatenate([owner.ravel() for owner in solved])).to(flat.device)
     parts = owners.split([owner.size for owner in solved])
-    return [part.view(owner.shape).clone() for part, owner in zip(parts, solved, strict=True)]
+    return [part.view(owner.shape).clone() for part, owner in zip(parts, solved, strict=True)]  # [B, N]
 
 
 @_solve.register_fake

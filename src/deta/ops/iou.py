@@ -62,7 +62,7 @@ def pairwise_coverage(boxes: Tensor, areas: Tensor) -> Tensor:
     Returns:
         ``[..., N, K]`` in 0..1; 0 for a box without area.
     """
-    boxes, areas = boxes[..., :, None, :], areas[..., None, :, :]
+    boxes, areas = boxes[..., :, None, :], areas[..., None, :, :]  # [..., N, 1, 4], [..., 1, K, 4]
     intersection, _ = _intersection_and_union(boxes, areas)
     return intersection / _nonzero(box_area(boxes))
 

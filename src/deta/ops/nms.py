@@ -51,7 +51,7 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold:
     takes_part = is_candidate & is_sane
     boxes = boxes_xyxy.double().masked_fill(~takes_part[..., None], 0)  # without area they overlap nothing
     span = boxes.amax((1, 2)) - boxes.amin((1, 2)) + 1  # [B]
-    boxes = boxes + (groups * span[:, None])[..., None]
+    boxes = boxes + (groups * span[:, None])[..., None]  # [B, N, 4]
     ranks = scores.double().masked_fill(~takes_part, -torch.inf)
     if boxes.is_cuda:
         from deta_kernels.nms import survivors  # Triton is imported at the first use

@@ -67,7 +67,7 @@ class Losses(TensorStruct):
         if all(self.is_global):
             return replace(self, divisors=shared)
         picked = [shared[k] if is_global else self.divisors[k] for k, is_global in enumerate(self.is_global)]
-        return replace(self, divisors=torch.stack(picked))
+        return replace(self, divisors=torch.stack(picked))  # [K]
 
     def matches_of(self, key: StageKey) -> StageMatches:
         """The assignment that serves the stage ``key``.

@@ -66,7 +66,7 @@ class Matches(TensorStruct):
     def pairs(self) -> Tensor:
         """``[M, 3]`` int64 ``(image, candidate, object)`` of every pair, sorted; synchronises."""
         image, candidate = torch.nonzero(self.target >= 0, as_tuple=True)
-        rows = [torch.stack((image, candidate, self.target[image, candidate]), dim=1)]
+        rows = [torch.stack((image, candidate, self.target[image, candidate]), dim=1)]  # [M, 3]
         if self.extra is not None:
             image, column = torch.nonzero(self.extra.is_pair, as_tuple=True)
             rows.append(torch.stack((image, self.extra.query[image, column], self.extra.target[image, column]), dim=1))

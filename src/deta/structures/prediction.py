@@ -84,7 +84,7 @@ class Prediction(TensorStruct):
         """``[B, N, 4]`` boxes for the class ``labels[b, n]`` of every candidate; a negative label reads class 0."""
         if self.boxes.dim() == 3:
             return self.boxes
-        index = labels.clamp(min=0)[..., None, None].expand(*labels.shape, 1, 4)
+        index = labels.clamp(min=0)[..., None, None].expand(*labels.shape, 1, 4)  # [B, N, 1, 4]
         return self.boxes.gather(2, index)[:, :, 0]  # [B, N, 4]
 
     def in_pixels(self) -> Self:
@@ -92,7 +92,7 @@ class Prediction(TensorStruct):
         if self.frame is None:
             return self
         frame = self.frame[:, None]  # [B, 1, 4]
-        boxes = self.boxes * (frame if self.boxes.dim() == 3 else frame[:, None])
+        boxes = self.boxes * (frame if self.boxes.dim() == 3 else frame[:, None])  # [B, N, 4] or [B, N, C, 4]
         return replace(self, boxes=boxes, priors=self.priors * frame, frame=None)
 
     def slice(self, start: int, stop: int) -> Self:

@@ -28,7 +28,7 @@ def test_every_class_of_every_candidate_counts_as_worked_out_by_hand() -> None:
     assert found.divisor is None
 
 
-@pytest.mark.parametrize("options", [{"weight": -1}, {"alpha": 2}, {"focusing": -1}])
+@pytest.mark.parametrize("options", [{"weight": -1}, {"alpha": 2}, {"focusing": -1}, {"focusing": 0.5}])
 def test_an_argument_out_of_range_is_named(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         FocalLoss(**options)

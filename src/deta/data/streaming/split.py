@@ -44,7 +44,7 @@ class ShardImages:
     cache: ShardCache | None
 
     def open(self, index: int) -> EncodedImage:
-        """See ``ImageSource``.
+        """The encoded image from its place in a shard.
 
         Raises:
             ShardError: If the shard is missing or damaged.
@@ -148,7 +148,7 @@ class ShardedSplit:
         return [name for name, checksum in expected.items() if self._store.sha256(name) != checksum]
 
     def images(self, annotations: CocoAnnotations) -> ShardImages:
-        """See ``Split``."""
+        """Images of the shards that the manifest names for every image id."""
         manifest = self._read_manifest()
         if self._cache is None:
             for shard in manifest.shards:
@@ -164,7 +164,7 @@ class ShardedSplit:
         )
 
     def shards(self, annotations: CocoAnnotations) -> NDArray[np.int64]:
-        """See ``Split``."""
+        """Number of the shard of every image, in the order of the annotations."""
         return self._read_manifest().locate(annotations.image_ids)[0]
 
     def _read_manifest(self) -> Manifest:

@@ -27,7 +27,7 @@ class _PairLoss(ABC):
         self.weight = require_number("weight", weight, low=0)
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
-        """See ``Term``."""
+        """``[B]`` sums over the pairs, ``Matches.extra`` included; an image without pairs gives 0."""
         label = take_rows(targets.labels, matches.target)
         boxes = prediction.boxes_of(label).float()
         objects = take_rows(targets.boxes, matches.target)
@@ -51,7 +51,7 @@ class L1Loss(_PairLoss):
         super().__init__(weight=weight)
 
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
-        """See the base class."""
+        """``[B, N]``, at least 0: in the unit of the boxes."""
         return (boxes - objects).abs().sum(-1)
 
 
@@ -62,5 +62,5 @@ class GIoULoss(_PairLoss):
         super().__init__(weight=weight)
 
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
-        """See the base class."""
+        """``[B, N]`` in 0..2; 0 where box and object are equal."""
         return 1 - box_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))

@@ -21,7 +21,7 @@ class FocalLoss:
     Args:
         weight: Of this term, at least 0.
         alpha: Weight of the positive label, 0..1.
-        focusing: Focusing exponent, at least 0.
+        focusing: Focusing exponent, 0 or at least 1.
 
     Raises:
         ValueError: An argument lies outside its range.
@@ -31,15 +31,17 @@ class FocalLoss:
         self.weight = require_number("weight", weight, low=0)
         self.alpha = require_number("alpha", alpha, low=0, high=1)
         self.focusing = require_number("focusing", focusing, low=0)
+        if 0 < self.focusing < 1:  # (1 - p) ** focusing has an infinite slope where a probability saturates
+            raise ValueError(f"focusing must be 0 or at least 1, else gradients are not finite, got {focusing}")
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
-        """See ``Term``."""
+        """``[B]`` sums over candidates and classes; an image whose candidates are all ignored gives 0."""
         logits = prediction.logits
         num_classes = logits.shape[2]
         label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), -1)  # [B, N]
         one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)  # [B, N, C]
         loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=self.alpha, gamma=self.focusing)
-        is_used = (matches.target != IGNORED)[..., None]
+        is_used = (matches.target != IGNORED)[..., None]  # [B, N, 1]
         if targets.federated is not None:
-            is_used = is_used & (penalised_classes(targets, num_classes)[:, None] | one_hot)
+            is_used = is_used & (penalised_classes(targets, num_classes)[:, None] | one_hot)  # [B, N, C]
         return Sum((loss * is_used).sum((1, 2)))

@@ -49,7 +49,7 @@ class DeformableAttention(nn.Module):
         distances = torch.arange(1, self.num_points + 1).float()
         offsets = directions[:, None, None] * distances[:, None]  # [H, 1, P, 2]
         with torch.no_grad():
-            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.num_levels, -1, -1).flatten())
+            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.num_levels, -1, -1).flatten())  # [H * L * P * 2]
         nn.init.zeros_(self.sampling_offsets.weight)
         nn.init.zeros_(self.attention_weights.weight)
         nn.init.zeros_(self.attention_weights.bias)
@@ -82,13 +82,13 @@ class DeformableAttention(nn.Module):
         value = self.value_proj(tokens)
         if is_padding is not None:
             value = value.masked_fill(is_padding[..., None], 0.0)
-        value = value.view(num_images, -1, self.num_heads, self.hidden_dim // self.num_heads)
+        value = value.view(num_images, -1, self.num_heads, self.hidden_dim // self.num_heads)  # [B, S, H, D_h]
         offsets = self.sampling_offsets(query).view(
             num_images, num_queries, self.num_heads, self.num_levels, self.num_points, 2
-        )
-        logits = self.attention_weights(query).view(num_images, num_queries, self.num_heads, -1)
+        )  # [B, Q, H, L, P, 2]
+        logits = self.attention_weights(query).view(num_images, num_queries, self.num_heads, -1)  # [B, Q, H, L * P]
         output = deformable_attention(value, spatial_shapes, references, offsets, logits, backend=self.backend)
-        projected: Tensor = self.output_proj(output.flatten(2))
+        projected: Tensor = self.output_proj(output.flatten(2))  # [B, Q, D]
         return projected
 
 

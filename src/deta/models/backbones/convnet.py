@@ -39,7 +39,7 @@ class ConvBackbone(Backbone):
         self.body = nn.ModuleList([nn.Sequential(*stem), *stages])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See ``Backbone``."""
+        """``[B, C, h, w]`` of every stage behind the stem, finest first."""
         maps = [images]
         for stage in self.body:
             maps.append(stage(maps[-1]))

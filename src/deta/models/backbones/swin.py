@@ -75,7 +75,7 @@ class SwinBackbone(Backbone):
         self.strides = tuple(PATCH * 2**stage for stage in stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See ``Backbone``."""
+        """``[B, C, h, w]`` of every stage that is asked for, finest first, normalised."""
         maps: list[Tensor] = self.body(images)
         return maps
 
@@ -133,7 +133,7 @@ class PatchEmbed(nn.Module):
         """``[B, 3, H, W]`` to ``[B, H/4, W/4, C]``, rounded up."""
         height, width = images.shape[-2:]
         images = functional.pad(images, (0, -width % PATCH, 0, -height % PATCH))
-        cells: Tensor = self.norm(self.proj(images).permute(0, 2, 3, 1))
+        cells: Tensor = self.norm(self.proj(images).permute(0, 2, 3, 1))  # [B, h, w, C]
         return cells
 
 
@@ -213,10 +213,12 @@ class WindowAttention(nn.Module):
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
         """Attend inside ``[B, W, N, C]`` windows; ``mask`` is ``[W, N, N]``, added to the attention."""
         num_images, num_windows, size, dim = windows.shape
-        qkv = self.qkv(windows).view(num_images, num_windows, size, 3, self.num_heads, -1)
+        qkv = self.qkv(windows).view(num_images, num_windows, size, 3, self.num_heads, -1)  # [B, W, N, 3, H, C_h]
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5)  # each [B, W, H, N, C_h]
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)  # [H, N, N]
-        bias = bias[None] if mask is None else (bias + mask[:, None]).repeat(num_images, 1, 1, 1)
+        bias = (
+            bias[None] if mask is None else (bias + mask[:, None]).repeat(num_images, 1, 1, 1)
+        )  # [B * W or 1, H, N, N]
         attended = functional.scaled_dot_product_attention(
             query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), attn_mask=bias.to(query.dtype)
         )
@@ -258,15 +260,15 @@ class PatchMerging(nn.Module):
 def split_windows(cells: Tensor, window: int) -> Tensor:
     """``[B, H, W, C]`` to ``[B, (H/window) * (W/window), window * window, C]``."""
     num_images, height, width, dim = cells.shape
-    cells = cells.view(num_images, height // window, window, width // window, window, dim)
-    return cells.transpose(2, 3).reshape(num_images, -1, window * window, dim)
+    cells = cells.view(num_images, height // window, window, width // window, window, dim)  # [B, h, n, w, n, C]
+    return cells.transpose(2, 3).reshape(num_images, -1, window * window, dim)  # [B, W, N, C]
 
 
 def join_windows(windows: Tensor, window: int, shape: Sequence[int]) -> Tensor:
     """The inverse of ``split_windows`` for cells of ``shape``."""
     num_images, height, width, dim = shape
-    windows = windows.view(num_images, height // window, width // window, window, window, dim)
-    return windows.transpose(2, 3).reshape(num_images, height, width, dim)
+    windows = windows.view(num_images, height // window, width // window, window, window, dim)  # [B, h, w, n, n, C]
+    return windows.transpose(2, 3).reshape(num_images, height, width, dim)  # [B, H, W, C]
 
 
 def shifted_window_mask(height: int, width: int, window: int, device: torch.device) -> Tensor:
@@ -284,7 +286,7 @@ def shifted_window_mask(height: int, width: int, window: int, device: torch.devi
     regions = [_regions(size, window, device) for size in (height, width)]
     region = regions[0][:, None] * 3 + regions[1][None]  # [H, W]
     ids = split_windows(region[None, :, :, None], window)[0, :, :, 0]  # [W, N]
-    return (ids[:, :, None] != ids[:, None]).float() * -100.0
+    return (ids[:, :, None] != ids[:, None]).float() * -100.0  # [W, N, N]
 
 
 def _regions(size: int, window: int, device: torch.device) -> Tensor:
@@ -297,9 +299,9 @@ def _regions(size: int, window: int, device: torch.device) -> Tensor:
 def _displacements(window: int) -> Tensor:
     """``[N, N]`` row of the bias table for every pair of cells of a window."""
     rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
-    rows, columns = rows.flatten(), columns.flatten()
-    row_steps = rows[:, None] - rows[None] + window - 1
-    column_steps = columns[:, None] - columns[None] + window - 1
+    rows, columns = rows.flatten(), columns.flatten()  # [N]
+    row_steps = rows[:, None] - rows[None] + window - 1  # [N, N]
+    column_steps = columns[:, None] - columns[None] + window - 1  # [N, N]
     return row_steps * (2 * window - 1) + column_steps
 
 

@@ -73,7 +73,7 @@ class TimmBackbone(Backbone):
         self.strides = tuple(features.reduction())
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See ``Backbone``."""
+        """``[B, C, h, w]`` of every level that is asked for, channels second whatever timm's network returns."""
         return _maps(self.body, images)
 
 
@@ -85,7 +85,7 @@ def _timm() -> Any:  # noqa: ANN401 - a module without types
 def _maps(body: nn.Module, images: Tensor) -> list[Tensor]:
     maps = list(body(images))
     if getattr(body, "output_fmt", "NCHW") == "NHWC":  # an enumeration of texts
-        maps = [level.permute(0, 3, 1, 2) for level in maps]
+        maps = [level.permute(0, 3, 1, 2) for level in maps]  # [B, C, h, w]
     return maps
 
 

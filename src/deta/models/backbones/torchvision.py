@@ -56,7 +56,7 @@ class TorchvisionBackbone(Backbone):
         self.strides = tuple(2 ** round(math.log2(_PROBE_SIZE / shape[2])) for shape in shapes)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See ``Backbone``."""
+        """``[B, C, h, w]`` of every return node, in their order."""
         return list(self.body(images).values())
 
 

@@ -24,7 +24,7 @@ def encoder_anchors(memory: FeatureTokens, scale: float, growth: float) -> tuple
     """
     centres = cell_centres(memory.spatial_shapes, memory.valid_sizes)
     sizes = scale * growth ** memory.levels().float()  # [S]
-    anchors = torch.cat((centres, sizes[None, :, None].expand(len(centres), -1, 2)), dim=-1)
+    anchors = torch.cat((centres, sizes[None, :, None].expand(len(centres), -1, 2)), dim=-1)  # [B, S, 4]
     is_inside = ((anchors > BORDER) & (anchors < 1 - BORDER)).all(-1)
     is_valid = is_inside & ~memory.is_padding
     return anchors.where(is_valid[..., None], 1.0), is_valid

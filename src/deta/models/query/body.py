@@ -67,7 +67,10 @@ class QueryBody(Body):
         self.heads = nn.ModuleList(heads)
 
     def forward(self, features: Features, targets: Targets | None = None, draw: Draw | None = None) -> DetectionOutput:
-        """See ``Body``; further groups of queries are made of ``targets`` and ``draw``."""
+        """The first stage, then every decoder layer of the main queries, then those of further groups.
+
+        Groups are made of ``targets`` and ``draw``, and left out where one of them is None.
+        """
         memory = self.encoder(features)
         queries, first = self.source(memory)
         parts = {MAIN: queries}

@@ -77,11 +77,11 @@ def attention_mask(parts: Mapping[str, Queries], sees: Mapping[str, Sees]) -> Te
         owner.append(own)
         block.append(torch.zeros_like(own) if part.block is None else part.block)
     owners, blocks = torch.cat(owner), torch.cat(block)
-    is_own = owners[:, None] == owners[None]
-    visible = is_own & (blocks[:, None] == blocks[None])
+    is_own = owners[:, None] == owners[None]  # [Q, Q]
+    visible = is_own & (blocks[:, None] == blocks[None])  # [Q, Q]
     for place, role in enumerate(parts):
         seen = sees.get(role, "own")
         if seen != "own":
             is_seen = owners == 0 if seen == "main" else torch.ones_like(owners, dtype=torch.bool)
-            visible = visible | ((owners == place)[:, None] & is_seen[None] & ~is_own)
+            visible = visible | ((owners == place)[:, None] & is_seen[None] & ~is_own)  # [Q, Q]
     return ~visible

@@ -43,6 +43,7 @@ class PredictionHead(nn.Module):
             ``[B, N, 4]`` ``cxcywh`` in 0..1.
         """
         deltas: Tensor = self.box_deltas(tokens)
+        # A point has no size to start from: 0 leaves width and height to the deltas.
         missing = 4 - reference_logits.shape[-1]
         return (deltas + functional.pad(reference_logits, (0, missing))).sigmoid()
 

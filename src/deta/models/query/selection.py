@@ -39,7 +39,7 @@ class TopKPositions:
     def __call__(
         self, scores: Tensor, boxes: Tensor, is_valid: Tensor, level_sizes: Sequence[int], num_queries: int
     ) -> Tensor:
-        """See ``Selection``."""
+        """By the score alone, whatever box or level."""
         del boxes, level_sizes
         return _best(_rank_invalid_last(scores, is_valid), num_queries)
 
@@ -68,12 +68,13 @@ class TopKPerLevel:
     def __call__(
         self, scores: Tensor, boxes: Tensor, is_valid: Tensor, level_sizes: Sequence[int], num_queries: int
     ) -> Tensor:
-        """See ``Selection``."""
+        """Survivors of every level, or the plain best positions where they are too few."""
         plain = _best(_rank_invalid_last(scores, is_valid), num_queries)
         survives, candidates, levels = self.survivors(scores, boxes, is_valid, level_sizes)
         if candidates.shape[1] < num_queries:
             return plain
         chosen = _share_of_levels(survives, levels, len(level_sizes), num_queries)
+        # A stable sort moves the chosen ones to the front and leaves them best first.
         first_chosen = (~chosen).byte().argsort(dim=1, stable=True)[:, :num_queries]
         is_enough = survives.sum(1, keepdim=True) >= num_queries
         return torch.where(is_enough, candidates.gather(1, first_chosen), plain)
@@ -99,6 +100,7 @@ class TopKPerLevel:
         if self.nms_threshold is None:
             return is_candidate, candidates, levels
         boxes = take_rows(boxes, candidates)
+        # Boxes are compared by what lies inside of the image.
         corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1)
         scores = scores.gather(1, candidates)
         survives = grouped_nms(corners, scores, levels, self.nms_threshold, is_candidate)
@@ -119,7 +121,7 @@ class TopKPerLevel:
 
 def _share_of_levels(survives: Tensor, levels: Tensor, num_levels: int, num_queries: int) -> Tensor:
     """``[B, K]`` bool: the best survivors of every level, then the next best of any level."""
-    of_level = (levels[..., None] == torch.arange(num_levels, device=levels.device)) & survives[..., None]
+    of_level = (levels[..., None] == torch.arange(num_levels, device=levels.device)) & survives[..., None]  # [B, K, L]
     in_share = (of_level & (of_level.cumsum(1) <= num_queries // num_levels)).any(-1)
     rest = survives & ~in_share
     num_free = num_queries - in_share.sum(1, keepdim=True)

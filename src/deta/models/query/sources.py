@@ -55,8 +55,8 @@ class LearnedQueries(QuerySource):
         nn.init.zeros_(self.reference_points.bias)
 
     def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction | None]:
-        """See ``QuerySource``; there is no first stage."""
-        position, content = self.query_embed.weight.expand(len(memory.tokens), -1, -1).chunk(2, dim=-1)
+        """``[B, Q, ...]`` queries that no image has changed; there is no first stage."""
+        position, content = self.query_embed.weight.expand(len(memory.tokens), -1, -1).chunk(2, dim=-1)  # [B, Q, D]
         references = self.reference_points(position).sigmoid()
         return Queries(content, position, references), None
 
@@ -115,10 +115,11 @@ class EncoderProposals(QuerySource):
         self.head = PredictionHead(hidden_dim=hidden_dim, num_classes=num_classes)
 
     def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction]:
-        """See ``QuerySource``."""
+        """The best boxes as queries, detached from what proposed them, and all ``[B, S]`` boxes as first stage."""
         anchors, is_valid = encoder_anchors(memory, self.anchor_scale, self.anchor_growth)
         features = self.project(memory.tokens, is_valid)
         logits = self.head.logits(features)
+        # The logit of an anchor that is not valid is infinite: its box stays (1, 1, 1, 1) and has no gradient.
         boxes = self.head.boxes(features, anchors.logit())
         selected = self.selection(
             logits[..., 0].detach().float(),
