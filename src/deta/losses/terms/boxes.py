@@ -62,5 +62,5 @@ class GIoULoss(_PairLoss):
         super().__init__(weight=weight)
 
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
-        """``[B, N]`` in 0..2; 0 where box and object are equal."""
+        """``[B, N]`` in 0..2; 0 where both are one box with an area."""
         return 1 - box_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
