@@ -33,8 +33,7 @@ def statistics(
     if matches.extra is not None:
         pairs.append((matches.extra.query, matches.extra.target, matches.extra.is_pair))
     candidate, owner, is_pair = (torch.cat(column, dim=1) for column in zip(*pairs, strict=True))
-    # Background is no index: it counts for object 0, with 0.
-    slot = owner.clamp(min=0)
+    slot = owner.clamp(min=0)  # background is no index: it counts for object 0, with 0
 
     def per_object(index: Tensor, values: Tensor) -> Tensor:
         """``[B, T]`` sums; without objects nothing is counted."""
@@ -46,9 +45,8 @@ def statistics(
         take_rows(box_convert(targets.boxes.float(), "cxcywh", "xyxy"), slot),
     )
     num_positives = per_object(slot, is_pair)
-    by_size = torch.stack(
-        [targets.is_object & (targets.size_class() == k) for k in range(len(SIZE_NAMES))]
-    )  # [3, B, T]
+    size = targets.size_class()
+    by_size = torch.stack([targets.is_object & (size == k) for k in range(len(SIZE_NAMES))])  # [3, B, T]
 
     def per_size(values: Tensor) -> Tensor:
         """``[P, 3]`` sums over the images of a part."""
@@ -58,9 +56,7 @@ def statistics(
         """``[P]`` sums over the images of a part."""
         return values.view(num_parts, -1).sum(1).float()  # [P]
 
-    is_ignored = target == IGNORED
-    if prediction.exists is not None:
-        is_ignored = is_ignored & prediction.exists
+    is_ignored = (target == IGNORED) & (True if prediction.exists is None else prediction.exists)
     noted = {
         name: per_part(note) if note.dim() == 1 else per_size(per_object(target.clamp(min=0), note & (target >= 0)))
         for name, note in matches.notes.items()

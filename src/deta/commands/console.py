@@ -64,6 +64,7 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
                     raise
                 exit_with(error)
         except (RuntimeError, EOFError) as error:  # PyTorch tells of a killed reader anywhere, even while we tell
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # once is enough
             failure = _reader_failure(error)
             if failure is None or wants_trace():
                 raise
