@@ -203,7 +203,12 @@ def _spelt_out(command: str, words: list[str]) -> list[str]:
     if command == "eval":
         words = _spell_from(words)
     _refuse_dashes(words)
-    words = quote_paths(told_present_words(words), is_sweep=sweeps(words))
+    try:
+        words = told_present_words(words)
+    except ValueError as error:
+        print(f"deta: {error}", file=sys.stderr)
+        sys.exit(2)
+    words = quote_paths(words, is_sweep=sweeps(words))
     return gather_training_words(words, OWN_KEYS[command]) if command in OWN_KEYS else words
 
 

@@ -35,6 +35,12 @@ def test_a_run_keeps_the_end_of_its_name(words: tuple[str, ...]) -> None:
         assert run_name(*swept, _root_=cfg)[-NUM_DIGITS - 1 :] == NAMES[words][-NUM_DIGITS - 1 :]
 
 
+def test_a_sweep_over_former_criteria_is_refused_with_what_to_write() -> None:
+    refused = deta("train", "-m", "experiment=deta_shapes", "criterion=deta,hungarian")
+    assert refused.code == 2
+    assert "Sweep rule=iou,hungarian, and give selection=<name> and postprocess=<name>" in refused.err
+
+
 def test_one_line_names_the_words_that_are_written_otherwise_by_now() -> None:
     words = ("model.proposals.num_queries=7", "proposals@model.proposals=topk", "seed=3")
     shown = deta("train", "experiment=deta_shapes", *words, "--cfg", "job", "--package", "model.body.source")

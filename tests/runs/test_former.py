@@ -86,7 +86,6 @@ def test_any_content_of_a_file_is_taken(model: object) -> None:
         ("+model.groups.mine=null", "+model.body.groups.mine=null"),
         ("~model.proposals.content", "~model.body.source.content"),
         ("proposals@model.proposals=topk,topk_per_level", "selection=topk,topk_per_level"),
-        ("criterion=deta,hungarian", "rule=iou,hungarian"),
         ("criterion=deta,mine", "criterion=deta,mine"),
         ("assigner@criterion.layer_assigner=iou", "assigner@criterion.rules.layers.assigner=iou"),
         ("+criterion.gamma=1.5", "+criterion.rules.layers.class_terms.class.focusing=1.5"),

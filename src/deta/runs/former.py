@@ -89,11 +89,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     },
 }
 """Words that choose what is no longer there, and those that choose the same."""
-SWEPT: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "criterion": ("rule", {"deta": "iou", "deta_release": "release", "hungarian": "hungarian"}),
-    "proposals@model.proposals": ("selection", {name: name for name in _SELECTIONS}),
-}
-"""Groups of choices whose values a sweep may list, and the group that now tells their choices apart."""
+SWEPT: Mapping[str, tuple[str, tuple[str, ...]]] = {"proposals@model.proposals": ("selection", _SELECTIONS)}
+"""Groups of choices whose values a sweep may list, and the group that now has the same choices."""
 WEIGHTS: Mapping[str, str] = {
     "encoder.": "body.encoder.",
     "proposals.": "body.source.",
@@ -135,10 +132,10 @@ def first_key(key: str) -> str:
 def present_word(word: str) -> str:
     """An override with the present names of its key and of all keys and classes that its value names."""
     key, equals, value = word.partition("=")
-    group, names = SWEPT.get(key, ("", {}))
+    group, names = SWEPT.get(key, ("", ()))
     swept = value.split(",")
     if len(swept) > 1 and all(each in names for each in swept):
-        return f"{group}={','.join(names[each] for each in swept)}"
+        return f"{group}={value}"
     name = key.lstrip("+~")
     sign = key.removesuffix(name)
     value = _REFERENCE.sub(lambda found: f"${{{present_key(found[1])}}}", value)
