@@ -34,8 +34,8 @@ def test_an_error_of_a_constructor_is_told_with_the_key_of_its_part() -> None:
 
 def test_a_part_inside_a_part_is_named_by_its_whole_key() -> None:
     inner = {"_target_": "deta.assign.IoUAssigner", "tau": 2}
-    message = describe(error_of({"_target_": "deta.losses.QueryCriterion", "layer_assigner": inner}))
-    assert message == "part.layer_assigner: tau must be in [0, 1], got 2"
+    message = describe(error_of({"_target_": "deta.losses.Rule", "assigner": inner}))
+    assert message == "part.assigner: tau must be in [0, 1], got 2"
 
 
 def test_an_unknown_argument_is_told_with_a_way_to_find_the_known_ones() -> None:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from deta.assign import Assigner, Draw, HungarianAssigner, ReleaseAssigner
-from deta.losses import Criterion, QueryCriterion, cardinality_error, class_error
+from deta.losses import Criterion, cardinality_error, class_error
 from deta.structures import DetectionOutput, Losses, Prediction, StageKey, Targets
 from tests.golden.scenes import assert_pairs, case_targets
+from tests.losses.criteria import QueryCriterion
 
 if TYPE_CHECKING:
     from tests.golden.conftest import GoldenCase

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from deta.assign import Draw, HungarianAssigner, IoUAssigner
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.structures import DetectionOutput, Losses, Prediction, StageKey, Targets
 from deta.training.stage_names import term_name
 from tests.assign.scenes import objects, random_scene
+from tests.losses.criteria import QueryCriterion
 
 CENTRE = (0.5, 0.5, 0.2, 0.2)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from deta.assign import IoUAssigner
-from deta.losses import QueryCriterion
 from deta.losses.federated import penalised_classes
 from deta.structures import FederatedLabels, Targets
 from tests.assign.scenes import objects
+from tests.losses.criteria import QueryCriterion
 from tests.losses.test_criterion import CENTRE, make_output, measure, terms
 
 FAR = (0.1, 0.1, 0.1, 0.1)

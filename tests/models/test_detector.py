@@ -8,13 +8,14 @@ import torch
 from torch.nn import functional
 
 from deta.assign import HungarianAssigner, IoUAssigner
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.models import ConvBackbone, Decoder, Detector, Encoder, LearnedQueries, Neck, QueryBody, TorchvisionBackbone
 from deta.models.postprocess import NMS, TopK
 from deta.models.query.selection import TopKPositions
 from deta.structures import StageKey
 from deta.testing import check_system
 from deta.testing.systems import Build
+from tests.losses.criteria import QueryCriterion
 from tests.models.tiny import HIDDEN_DIM, SMALL, images, query_body, tiny_detector
 
 

@@ -29,8 +29,26 @@ FORMER: dict[str, Any] = {
         "proposals": {"selection": {"_target_": "deta.models.selection.TopK"}},
         "decoder": {"refine": "none"},
     },
+    "criterion": {
+        "_target_": "deta.losses.Criterion",
+        "proposal_assigner": {"tau": 0.7},
+        "layer_assigner": {"tau": 0.6},
+        "rematch": "once",
+        "normalizer": "num_targets",
+        "class_weight": 1.0,
+        "l1_weight": 5.0,
+        "giou_weight": 2.0,
+    },
     "optimizer": {"lr": 1.0, "lr_factors": {"backbone": 0.1, "proposals": 0.5}},
 }
+TERMS = {
+    "class_terms": {"class": {"_target_": "deta.losses.FocalLoss", "weight": 1.0}},
+    "box_terms": {
+        "l1": {"_target_": "deta.losses.L1Loss", "weight": 5.0},
+        "giou": {"_target_": "deta.losses.GIoULoss", "weight": 2.0},
+    },
+}
+RULE = {"_target_": "deta.losses.Rule", "normalizer": "num_targets", **TERMS}
 PRESENT: dict[str, Any] = {
     "model": {
         "_target_": "deta.models.Detector",
@@ -46,6 +64,13 @@ PRESENT: dict[str, Any] = {
             "decoder": {"refine": "none"},
         },
     },
+    "criterion": {
+        "_target_": "deta.losses.Criterion",
+        "rules": {
+            "first": {**RULE, "sees": "objects", "assigner": {"tau": 0.7}},
+            "layers": {**RULE, "sees": "classes", "rematch": "once", "assigner": {"tau": 0.6}},
+        },
+    },
     "optimizer": {"lr": 1.0, "lr_factors": {"backbone": 0.1, "source": 0.5}},
 }
 
@@ -54,6 +79,25 @@ def test_a_former_configuration_becomes_the_present_one_which_stays_as_it_is() -
     assert with_present_names(FORMER) == PRESENT
     assert with_present_names(PRESENT) == PRESENT
     assert "encoder" in FORMER["model"]  # what was given is not changed
+
+
+def test_a_criterion_under_the_name_that_it_had_for_a_while_becomes_the_present_one() -> None:
+    between = {"criterion": {**FORMER["criterion"], "_target_": "deta.losses.QueryCriterion"}}
+    assert with_present_names(between)["criterion"] == PRESENT["criterion"]
+    assert with_first_keys(with_present_names(between)) == {"criterion": FORMER["criterion"]}
+
+
+def test_a_detector_without_a_first_stage_has_no_rule_for_it() -> None:
+    former = {"criterion": {**FORMER["criterion"], "proposal_assigner": None}}
+    present = with_present_names(former)
+    assert present["criterion"]["rules"]["first"] is None
+    assert with_first_keys(present) == former
+
+
+def test_a_first_stage_that_is_measured_apart_could_not_be_written_before() -> None:
+    apart = with_present_names(FORMER)
+    apart["criterion"]["rules"]["first"]["normalizer"] = "num_positives"
+    assert with_first_keys(apart)["criterion"] == apart["criterion"]
 
 
 def test_a_present_configuration_has_its_first_keys_and_they_lead_back() -> None:

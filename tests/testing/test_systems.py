@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from deta.assign import Draw, IoUAssigner
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.models.postprocess import Postprocess, TopK
 from deta.structures import DetectionOutput, Detections, Losses, Prediction, Targets
 from deta.testing import check_system
+from tests.losses.criteria import QueryCriterion
 from tests.models.tiny import tiny_detector
 
 COMPILED = "a_compiled_step_is_one_graph_and_gives_the_same"

@@ -13,9 +13,10 @@ from torch.multiprocessing.spawn import spawn
 
 from deta.assign import IoUAssigner
 from deta.data import CocoDataModule
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.tracking.metrics import MetricsLogger
 from tests.data.folders import annotation, data_module, document, image, write_image, write_json
+from tests.losses.criteria import QueryCriterion
 from tests.training.tiny import detection_module, logged, make_trainer
 
 NUM_OBJECTS = (5, 0, 1, 3, 7, 2)

@@ -11,11 +11,12 @@ from torch._dynamo.backends.debugging import aot_eager
 from torch.fx import GraphModule
 
 from deta.assign import Assigner, Draw, HungarianAssigner, IoUAssigner, Matches, Prediction, Problem, ReleaseAssigner
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.ops import assignment
 from deta.structures import Batch, Targets
 from deta.training.step import StepResult, step
 from tests.assign.scenes import random_scene
+from tests.losses.criteria import QueryCriterion
 from tests.models.tiny import SMALL, images, tiny_detector
 
 NUM_CLASSES = 8

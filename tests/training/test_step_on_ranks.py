@@ -14,9 +14,10 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from deta.assign import Draw, HungarianAssigner, IoUAssigner, ReleaseAssigner
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.structures import Batch
 from deta.training.step import step
+from tests.losses.criteria import QueryCriterion
 from tests.models.tiny import tiny_detector
 from tests.training.test_step import NUM_CLASSES, batch
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from deta.assign import HungarianAssigner, IoUAssigner
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.structures import Losses
 from deta.training.validation_loss import ValidationLoss
 from tests.assign.scenes import random_scene
+from tests.losses.criteria import QueryCriterion
 from tests.losses.test_criterion import make_output, measure
 
 CRITERIA: dict[str, Callable[[], Criterion]] = {

@@ -11,11 +11,12 @@ from torch import Tensor
 from deta.assign import IoUAssigner
 from deta.data import CocoDataModule, ResizeShortSide, ShapesDataModule
 from deta.evaluation import CocoEvaluator
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.models.postprocess import NMS
 from deta.tracking.metrics import MetricsLogger, read_metrics
 from deta.training.checkpoint import make_metadata
 from deta.training.module import DetectionModule
+from tests.losses.criteria import QueryCriterion
 from tests.models.tiny import tiny_detector
 
 CONFIG = {"model": {"_target_": "deta.models.Detector", "body": {"hidden_dim": 32}}}

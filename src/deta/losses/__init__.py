@@ -1,6 +1,6 @@
 """From predictions and ground truth to losses."""
 
-from deta.losses.criterion import Criterion, QueryCriterion
+from deta.losses.criterion import Criterion
 from deta.losses.diagnostics import cardinality_error, class_error
 from deta.losses.rules import Rule
 from deta.losses.terms import FocalLoss, GIoULoss, L1Loss, Sum, Term
@@ -10,7 +10,6 @@ __all__ = [
     "FocalLoss",
     "GIoULoss",
     "L1Loss",
-    "QueryCriterion",
     "Rule",
     "Sum",
     "Term",

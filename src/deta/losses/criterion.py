@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from deta.assign import Assigner, Draw, ask, solve
+from deta.assign import Draw, ask, solve
 from deta.losses.rules import Rule
 from deta.losses.stages import Measured, Stages
-from deta.losses.terms import FocalLoss, GIoULoss, L1Loss
 from deta.structures import DetectionOutput, Losses, StageKey, StageMatches, Targets
 
 
@@ -96,64 +94,6 @@ class Criterion:
             raise ValueError(f"the criterion has a rule for {_named(role)}, which the detector does not have")
         for role in roles - set(self.rules):
             raise ValueError(f"the detector has {_named(role)}, for which the criterion has no rule")
-
-
-class QueryCriterion(Criterion):
-    """Classification, L1 and GIoU losses of every decoder layer and of the first stage.
-
-    Source: arXiv:2212.06137, sec. 3; arXiv:2010.04159, sec. A.4. The divisor of all sums is the number of
-    objects, in one-to-many assignment too, as in the release.
-
-    Args:
-        layer_assigner: Rule of the decoder layers.
-        proposal_assigner: Rule of the first stage, which sees every object as class 0; None where the
-            detector has no first stage.
-        class_weight: Weight of the focal loss, at least 0.
-        l1_weight: Weight of the L1 loss, at least 0.
-        giou_weight: Weight of the GIoU loss, at least 0.
-        alpha: Weight of the positive label in the focal loss, 0..1.
-        focusing: Focusing exponent of the focal loss, 0 or at least 1.
-        rematch: See ``Rule``.
-        normalizer: See ``Rule``.
-        ignore_coverage: See ``Rule``.
-        federated: See ``Rule``; of the decoder layers, since the first stage knows no classes.
-
-    Raises:
-        ValueError: An argument lies outside its range.
-    """
-
-    def __init__(
-        self,
-        *,
-        layer_assigner: Assigner,
-        proposal_assigner: Assigner | None = None,
-        class_weight: float = 1.0,
-        l1_weight: float = 5.0,
-        giou_weight: float = 2.0,
-        alpha: float = 0.25,
-        focusing: float = 2.0,
-        rematch: Literal["once", "per_layer"] = "once",
-        normalizer: Literal["num_targets", "num_positives"] = "num_targets",
-        ignore_coverage: float | None = 0.5,
-        federated: bool = False,
-    ) -> None:
-        class_terms = {"class": FocalLoss(weight=class_weight, alpha=alpha, focusing=focusing)}
-        box_terms = {"l1": L1Loss(weight=l1_weight), "giou": GIoULoss(weight=giou_weight)}
-
-        def rule(assigner: Assigner, sees: Literal["classes", "objects"]) -> Rule:
-            return Rule(
-                assigner,
-                class_terms,
-                box_terms,
-                sees=sees,
-                rematch=rematch,
-                normalizer=normalizer,
-                ignore_coverage=ignore_coverage,
-                federated=federated,
-            )
-
-        first = {} if proposal_assigner is None else {"first": rule(proposal_assigner, "objects")}
-        super().__init__({**first, "layers": rule(layer_assigner, "classes")})
 
 
 def _constants(like: Tensor, values: Sequence[float]) -> Tensor:

@@ -28,6 +28,8 @@ MODULES: Mapping[str, str] = {
 """Modules of classes, by the name they had first."""
 CLASSES: Mapping[str, str] = {"deta.models.query.selection.TopK": "deta.models.query.selection.TopKPositions"}
 """Classes whose own name has changed, in their present module, by the name they had first."""
+BETWEEN: Mapping[str, str] = {"deta.losses.QueryCriterion": "deta.losses.Criterion"}
+"""Names that classes had for a while, which are neither their first nor their present ones."""
 _LAYERS = "criterion.rules.layers"
 _SELECTION = "model.body.source.selection"
 """In a configuration; words say ``selection``, to which it refers."""
@@ -111,7 +113,7 @@ _ABSENT = object()
 def present_target(target: str) -> str:
     """The dotted name that a class has now."""
     target = _in_module(target, MODULES)
-    return CLASSES.get(target, target)
+    return {**CLASSES, **BETWEEN}.get(target, target)
 
 
 def first_target(target: str) -> str:

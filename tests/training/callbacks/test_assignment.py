@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from deta.assign import HungarianAssigner, IoUAssigner
-from deta.losses import QueryCriterion
 from deta.structures import SIZE_NAMES, Batch, Matches, MatchStatistics, StageKey, Targets
 from deta.tracking.metrics import read_metrics
 from deta.training.callbacks import AssignmentStatistics
 from deta.training.callbacks.assignment import summary
 from deta.training.module import DetectionModule
+from tests.losses.criteria import QueryCriterion
 from tests.training.tiny import detection_module, logged, make_trainer, shapes
 
 Step = tuple[Targets, dict[StageKey, Matches]]

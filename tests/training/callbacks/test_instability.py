@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from deta.assign import HungarianAssigner, IoUAssigner
-from deta.losses import Criterion, QueryCriterion
+from deta.losses import Criterion
 from deta.structures import Batch, StageKey
 from deta.tracking.metrics import read_metrics
 from deta.training.callbacks import AssignmentInstability
 from deta.training.module import DetectionModule
 from deta.training.stage_names import assignment_names
+from tests.losses.criteria import QueryCriterion
 from tests.models.tiny import tiny_detector
 from tests.training.tiny import detection_module, logged, make_trainer, shapes
 
