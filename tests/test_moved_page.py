@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deta.runs import former
+from deta.runs.former_words import CHOICES
 from tests.commands.running import deta
 from tests.conftest import ROOT
 
@@ -27,7 +28,7 @@ def test_a_table_of_the_page_is_that_of_the_code(heading: str, table: dict[str, 
 
 
 def test_the_choices_of_the_page_are_those_of_the_code() -> None:
-    assert rows("Choices") == former.CHOICES
+    assert rows("Choices") == CHOICES
 
 
 def test_overrides_of_the_page_are_taken_in_a_file_of_ones_own(tmp_path: Path) -> None:

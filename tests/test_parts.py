@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from deta.runs.folders import find_runs
+from deta.testing import check_term
 from deta.tracking.metrics import read_metrics
 from tests.assign.scenes import assigned, random_scene
 from tests.commands.running import TINY_TRAINING, succeed
@@ -28,7 +29,7 @@ RULE = f"{PACKAGE}.NearestAssigner"
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the package, with what its wheel installs in ``site``."""
     folder = tmp_path_factory.mktemp("project")
-    assert len(write_package(folder)) == 5
+    assert len(write_package(folder)) == 6
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (wheel,) = (folder / "dist").glob("*.whl")
@@ -53,6 +54,11 @@ def test_the_test_of_the_package_passes(project: Path) -> None:
     content: dict[str, Any] = {}
     exec((project / "tests" / "test_nearest_rule.py").read_text(), content)
     content["test_the_rule_does_what_every_rule_must"]()
+
+
+@pytest.mark.usefixtures("rule")
+def test_the_term_of_the_page_does_what_every_term_must() -> None:
+    check_term(import_module(f"{PACKAGE}.terms").CentreLoss(weight=2.0))
 
 
 def test_the_rule_gives_every_object_its_nearest_boxes(rule: Any) -> None:  # noqa: ANN401 - of another package

@@ -38,7 +38,7 @@ def compose_training(words: Sequence[str], folder: Path) -> DictConfig:
 def _understood(words: Sequence[str]) -> Sequence[str]:
     """Words as the code of either side writes them; they are given as the older one does."""
     try:
-        from deta.runs.former import present_words
+        from deta.runs.former_words import present_words
     except ImportError:
         return words
     return present_words(words)

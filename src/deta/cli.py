@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deta.commands.conf import config_dir as config_dir
-from deta.commands.former_words import told_present_words
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, sweeps, unquoted
+from deta.commands.told_words import told_present_words
 from deta.runs import preemption
 from deta.utils.cpus import set_up_threads
 from deta.utils.names import nearest, shown
@@ -59,6 +59,12 @@ OWN_KEYS = {
     "runs resume": ("folder", "overrides", "parallel", "threads", "dry_run", "paths", "cluster", "hydra"),
 }
 """Commands that pass overrides on to trainings: the keys that they keep for themselves."""
+OF_A_RULE = {
+    "rule/first": ("assigner@criterion.rules.first.assigner", "selection"),
+    "rule/layers": ("assigner@criterion.rules.layers.assigner", "criterion.rules.layers.rematch", "postprocess"),
+}
+OF_A_RULE["rule"] = (*OF_A_RULE, *(name for names in OF_A_RULE.values() for name in names))
+"""What a rule chooses: words of an earlier command line for these give way to another rule."""
 CHILD_COMMAND = "DETA_CHILD_COMMAND"
 """Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
 
@@ -126,7 +132,8 @@ def continue_run(arguments: list[str]) -> list[str]:
         return arguments
     if not (folder / WORDS).is_file():
         record_words(folder, earlier)  # Hydra is about to overwrite its own record
-    names = {word.partition("=")[0] for word in arguments}
+    names = {word.partition("=")[0] for word in arguments if "=" in word or word.startswith("~")}
+    names |= {name for group, inside in OF_A_RULE.items() if group in names for name in inside}
     kept = [word for word in training_words(earlier) if word.partition("=")[0] not in names]
     kept = require_trusted(kept, folder, _trusted(arguments))
     return [*kept, *arguments, f"hydra.run.dir={quoted(str(folder))}"]

@@ -77,3 +77,11 @@ def test_another_order_of_weights_is_the_same_outcome_and_another_weight_is_not(
     last = list(weights)[-1]
     changed = {**weights, last: weights[last] + 1}
     assert describe(changed)["weights"] != describe(weights)["weights"]
+
+
+def test_another_rule_takes_the_place_of_that_of_a_stored_run(tmp_path: Path) -> None:
+    run = unpack("release", tmp_path)
+    shown = succeed("train", f"ckpt={run}", "rule=hungarian", "--cfg", "job", "--package", "criterion.rules.layers")
+    assert "_target_: deta.assign.HungarianAssigner" in shown.out
+    kept = succeed("train", f"ckpt={run}", "--cfg", "job", "--package", "criterion.rules.layers.rematch").out
+    assert "per_layer" in kept

@@ -5,7 +5,8 @@ from hydra import compose, initialize_config_dir
 
 from deta.commands.conf import config_dir
 from deta.commands.naming import NUM_DIGITS, register_resolvers, run_name
-from deta.runs.former import present_key, present_words
+from deta.runs.former import present_key
+from deta.runs.former_words import present_words
 from tests.commands.running import deta
 
 NAMES = {
@@ -39,6 +40,32 @@ def test_a_sweep_over_former_criteria_is_refused_with_what_to_write() -> None:
     refused = deta("train", "-m", "experiment=deta_shapes", "criterion=deta,hungarian")
     assert refused.code == 2
     assert "Sweep rule=iou,hungarian, and give selection=<name> and postprocess=<name>" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (("criterion.rematch=once", "criterion=hungarian"), "a67b3834"),
+        (("criterion=hungarian", "criterion.rematch=once"), "a67b3834"),
+        (("assigner@criterion.layer_assigner=iou", "criterion=hungarian"), "d1e6d58c"),
+        (("criterion=hungarian",), "4b5bb751"),
+        (("+criterion='hungarian'",), "4b5bb751"),
+        (("model=deta_r50",), "fa704870"),
+        (("model=deta_small",), "f39a9661"),
+        (("model=deformable_detr_r50",), "0bb0e584"),
+        (("model.decoder.ffn_dim=${oc.select:model.encoder.ffn_dim,3}",), "f39a9661"),
+    ],
+)
+def test_choices_and_values_mean_the_same_in_any_order(words: tuple[str, ...], end: str) -> None:
+    register_resolvers()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", present_words(["experiment=deta_shapes", *words]), return_hydra_config=True)
+        assert run_name(_root_=cfg)[-NUM_DIGITS:] == end
+
+
+def test_a_former_criterion_beside_a_rule_is_refused() -> None:
+    assert "both choose rules" in deta("train", "criterion=deta", "rule=hungarian").err
+    assert "which no sweep ties together" in deta("train", "-m", "model=deta_small,deta_r50").err
 
 
 def test_one_line_names_the_words_that_are_written_otherwise_by_now() -> None:

@@ -13,11 +13,11 @@ from deta.runs.former import (
     present_key,
     present_target,
     present_weight,
-    present_word,
     with_first_keys,
     with_present_names,
     with_present_weights,
 )
+from deta.runs.former_words import present_word
 
 FORMER: dict[str, Any] = {
     "model": {
@@ -87,6 +87,28 @@ def test_a_criterion_under_the_name_that_it_had_for_a_while_becomes_the_present_
     assert with_first_keys(with_present_names(between)) == {"criterion": FORMER["criterion"]}
 
 
+def test_a_setting_under_both_of_its_names_is_refused() -> None:
+    both = {"model": {**PRESENT["model"], "hidden_dim": 64}}
+    with pytest.raises(ValueError, match=r"model\.hidden_dim and model\.body\.hidden_dim are one setting"):
+        with_present_names(both)
+
+
+def test_a_former_key_leaves_what_is_written_in_present_names_alone() -> None:
+    mixed = with_present_names(FORMER)
+    del mixed["criterion"]["rules"]["layers"]["rematch"]
+    mixed["criterion"]["rules"]["first"]["normalizer"] = "num_positives"
+    found = with_present_names({**mixed, "criterion": {**mixed["criterion"], "rematch": "once"}})
+    assert found["criterion"]["rules"]["first"]["normalizer"] == "num_positives"
+    assert found["criterion"]["rules"]["layers"]["rematch"] == "once"
+
+
+@pytest.mark.parametrize("rules", [{}, {"first": 5, "layers": {}}, {"layers": None}, {"first": None}, 3])
+def test_rules_of_any_content_are_taken(rules: object) -> None:
+    content = {"criterion": {"rules": rules}}
+    assert with_first_keys(content)
+    assert with_present_names({"criterion": {"rematch": "once"}})
+
+
 def test_a_detector_without_a_first_stage_has_no_rule_for_it() -> None:
     former = {"criterion": {**FORMER["criterion"], "proposal_assigner": None}}
     present = with_present_names(former)
@@ -131,6 +153,7 @@ def test_any_content_of_a_file_is_taken(model: object) -> None:
         ("~model.proposals.content", "~model.body.source.content"),
         ("proposals@model.proposals=topk,topk_per_level", "selection=topk,topk_per_level"),
         ("criterion=deta,mine", "criterion=deta,mine"),
+        ("rule@first=iou", "rule/first=iou"),
         ("assigner@criterion.layer_assigner=iou", "assigner@criterion.rules.layers.assigner=iou"),
         ("+criterion.gamma=1.5", "+criterion.rules.layers.class_terms.class.focusing=1.5"),
         ("criterion.class_weight=2", "criterion.rules.layers.class_terms.class.weight=2"),

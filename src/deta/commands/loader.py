@@ -1,7 +1,7 @@
 """Hydra's loader of configurations, which refuses an override that cannot be meant before anything reads it."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -13,7 +13,9 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import split_key
 
+from deta.commands.help import values_as_written
 from deta.commands.quoting import PATH_KEYS
+from deta.runs.former import present_key
 from deta.utils.names import nearest, shown
 
 HOW_BUILT = ("_partial_", "_recursive_", "_convert_", "_args_")
@@ -94,7 +96,10 @@ def _require_reader(override: Override, cfg: DictConfig, others: Iterable[Overri
         return
     texts = [OmegaConf.to_yaml(cfg), *(str(each.input_line) for each in others)]
     if not any(re.search(rf"\$\{{[^}}]*\b{re.escape(first)}\b", text) for text in texts):
-        raise _refusal(override, f"nothing reads {shown(first)}: {_unknown_key(override, first, [], map(str, cfg))}")
+        raise _refusal(
+            override,
+            f"nothing reads {shown(first)}: {_unknown_key(override, first, [], map(str, cfg), _ending(first, cfg))}",
+        )
 
 
 def _find(override: Override, cfg: DictConfig) -> tuple[Any, bool]:
@@ -106,7 +111,10 @@ def _find(override: Override, cfg: DictConfig) -> tuple[Any, bool]:
             return None, False
         if name not in node._content:  # type: ignore[operator]  # a dictionary: it is no special value
             if not (override.is_add() or override.is_force_add()):
-                raise _refusal(override, _unknown_key(override, name, passed, map(str, node)))
+                present = present_key(override.key_or_group)
+                is_former = present != override.key_or_group
+                deeper = [present] if is_former else [] if passed else _ending(override.key_or_group, cfg)
+                raise _refusal(override, _unknown_key(override, name, passed, map(str, node), deeper))
             return None, False
         node = node._get_node(name)
         passed.append(name)
@@ -114,13 +122,22 @@ def _find(override: Override, cfg: DictConfig) -> tuple[Any, bool]:
     return node, is_plain
 
 
-def _unknown_key(override: Override, name: str, passed: list[str], known: Iterable[str]) -> str:
+def _unknown_key(
+    override: Override, name: str, passed: list[str], known: Iterable[str], deeper: Sequence[str] = ()
+) -> str:
+    """What a key may have meant; ``deeper`` are whole keys that end so."""
     keys = [key for key in known if not key.startswith("_") and not (key == "hydra" and not passed)]
     where = ".".join(passed)
     found = nearest(name, keys)
-    meant = f"did you mean {'.'.join([*passed, found])}? Its keys: " if found else "its keys: "
+    likely = list(deeper) or ([".".join([*passed, found])] if found else [])
+    meant = f"did you mean {' or '.join(likely)}? Its keys: " if likely else "its keys: "
     added = f" (+{override.key_or_group}=... adds one)" if passed else ""  # at the top nothing would read it
     return f"{where or 'the configuration'} has no key {shown(name)}; {meant}{', '.join(keys) or 'none'}{added}"
+
+
+def _ending(name: str, cfg: DictConfig) -> list[str]:
+    """Whole keys that end as what was given for one, such as ``tau``."""
+    return [key for key, _ in values_as_written(cfg) if key.endswith(f".{name}")]
 
 
 def _require_mapping(override: Override, node: DictConfig) -> None:

@@ -19,9 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
-from deta.commands.former_words import told_present_words
+from deta.commands.told_words import told_present_words
 from deta.commands.words import given_words, training_words
-from deta.runs.former import present_words
+from deta.runs.former_words import present_words
 from deta.utils.checks import require_int
 
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -115,7 +115,8 @@ def further_words(cfg: DictConfig, taken: Mapping[str, str] = MappingProxyType({
     """
     if not OmegaConf.is_list(cfg.overrides):
         raise ValueError(f"overrides must be a list such as [data.root=/data/coco], got {cfg.overrides!r}")
-    words = told_present_words([str(word) for word in (*cfg.overrides, *cfg.words)])
+    words = [str(word) for word in (*cfg.overrides, *cfg.words)]
+    told_present_words(words)  # they are put into their present form together with the others of a training
     for word in words:
         key = word.lstrip("+~").partition("=")[0]
         if key in taken:

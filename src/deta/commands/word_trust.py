@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from deta.commands.conf import config_dir
 from deta.commands.reach import far_settings, flat
 from deta.commands.trust import Trust, may_be_of_the_user, remember, remembered, require_names
-from deta.runs.former import present_words
+from deta.runs.former_words import present_words
 
 ALL_WORDS = "words"
 """Among the values of ``trusted``: every word on record, as it stands."""

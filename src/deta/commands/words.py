@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from omegaconf import OmegaConf
 
-from deta.runs.former import present_words
+from deta.runs.former_words import present_words
 from deta.utils.files import read_json, read_yaml, write_json
 
 AUTO = "auto"

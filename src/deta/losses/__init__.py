@@ -3,13 +3,14 @@
 from deta.losses.criterion import Criterion
 from deta.losses.diagnostics import cardinality_error, class_error
 from deta.losses.rules import Rule
-from deta.losses.terms import FocalLoss, GIoULoss, L1Loss, Sum, Term
+from deta.losses.terms import FocalLoss, GIoULoss, L1Loss, PairLoss, Sum, Term
 
 __all__ = [
     "Criterion",
     "FocalLoss",
     "GIoULoss",
     "L1Loss",
+    "PairLoss",
     "Rule",
     "Sum",
     "Term",

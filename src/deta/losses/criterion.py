@@ -30,6 +30,8 @@ class Criterion:
         if not self.rules:
             raise ValueError("a criterion needs at least one rule, such as that of the decoder layers")
         for role, rule in self.rules.items():
+            if not isinstance(rule, Rule):
+                raise ValueError(f"criterion.rules.{role} must be a Rule or null, got {rule!r:.80}")
             for name, other in (("on", rule.on), ("pool", rule.pool)):
                 if other is not None and other not in self.rules:
                     known = ", ".join(self.rules)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deta.runs.former import present_words
+from deta.runs.former_words import present_words
 from deta.utils.files import read_json, write_json
 
 _log = logging.getLogger(__name__)

@@ -4,8 +4,7 @@ One table says what has moved. A configuration, a word of a command line, or a w
 under its present name as it is read; a run keeps its hash, which is made of the names that its settings had first.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -31,8 +30,6 @@ CLASSES: Mapping[str, str] = {"deta.models.query.selection.TopK": "deta.models.q
 BETWEEN: Mapping[str, str] = {"deta.losses.QueryCriterion": "deta.losses.Criterion"}
 """Names that classes had for a while, which are neither their first nor their present ones."""
 _LAYERS = "criterion.rules.layers"
-_SELECTION = "model.body.source.selection"
-"""In a configuration; words say ``selection``, to which it refers."""
 KEYS: Mapping[str, str] = {
     "model.hidden_dim": "model.body.hidden_dim",
     "model.encoder": "model.body.encoder",
@@ -70,29 +67,6 @@ ADDED: Mapping[str, object] = {
 """Keys that a part has got where others of it moved, and the value that stands for what it was before."""
 SHARED = ("class_terms", "box_terms", "normalizer", "ignore_coverage", "federated")
 """What the rule of the first stage had in common with that of the layers, now a setting of each."""
-_SELECTIONS = ("topk", "topk_per_level", "topk_per_level_nms")
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    **{
-        f"criterion={name}": (
-            f"assigner@criterion.rules.first.assigner={first}",
-            f"assigner@{_LAYERS}.assigner={layers}",
-            f"{_LAYERS}.rematch={rematch}",
-        )
-        for name, first, layers, rematch in (
-            ("deta", "iou_proposals", "iou", "once"),
-            ("deta_release", "release_proposals", "release", "once"),
-            ("hungarian", "hungarian", "hungarian", "per_layer"),
-        )
-    },
-    "proposals@model.proposals=learned": ("queries@model.body.source=learned",),
-    **{
-        f"proposals@model.proposals={name}": ("queries@model.body.source=encoder", f"selection={name}")
-        for name in _SELECTIONS
-    },
-}
-"""Words that choose what is no longer there, and those that choose the same."""
-SWEPT: Mapping[str, tuple[str, tuple[str, ...]]] = {"proposals@model.proposals": ("selection", _SELECTIONS)}
-"""Groups of choices whose values a sweep may list, and the group that now has the same choices."""
 WEIGHTS: Mapping[str, str] = {
     "encoder.": "body.encoder.",
     "proposals.": "body.source.",
@@ -105,8 +79,6 @@ WEIGHTS: Mapping[str, str] = {
 _PRESENT_MODULES = {present: former for former, present in MODULES.items()}
 _PRESENT_CLASSES = {present: former for former, present in CLASSES.items()}
 _PRESENT_KEYS = {present: former for former, present in KEYS.items()}
-_TARGET = re.compile(r"(?<![\w.])deta(?:\.\w+)+")
-_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _ABSENT = object()
 
 
@@ -131,25 +103,12 @@ def first_key(key: str) -> str:
     return _key(key, _PRESENT_KEYS)
 
 
-def present_word(word: str) -> str:
-    """An override with the present names of its key and of all keys and classes that its value names."""
-    key, equals, value = word.partition("=")
-    group, names = SWEPT.get(key, ("", ()))
-    swept = value.split(",")
-    if len(swept) > 1 and all(each in names for each in swept):
-        return f"{group}={value}"
-    name = key.lstrip("+~")
-    sign = key.removesuffix(name)
-    value = _REFERENCE.sub(lambda found: f"${{{present_key(found[1])}}}", value)
-    place = present_key(name)
-    if place.startswith(f"{_SELECTION}."):
-        place = place.removeprefix("model.body.source.")
-    return f"{sign}{place}{equals}{_TARGET.sub(lambda found: present_target(found[0]), value)}"
-
-
-def present_words(words: Iterable[str]) -> list[str]:
-    """``present_word`` of each, or the ``CHOICES`` in its place."""
-    return [present for word in words for present in CHOICES.get(word) or (present_word(word),)]
+def present_keys(key: str) -> tuple[str, ...]:
+    """All keys that a former one set: those of both stages where they had it in common."""
+    present = present_key(key)
+    below = present.removeprefix(f"{_LAYERS}.")
+    is_shared = present != key and below.partition(".")[0] in SHARED
+    return (present, f"criterion.rules.first.{below}") if is_shared else (present,)
 
 
 def with_present_names(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,11 +117,17 @@ def with_present_names(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_present_keys(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration, resolved, with the present names of its keys."""
+    """A configuration, resolved, with the present names of its keys.
+
+    Raises:
+        ValueError: It has a setting under both of its names.
+    """
     content: dict[str, Any] = _copied(config)
     parts = set()
     for former, present in KEYS.items():
         if _is_owned(content, former) and (value := _taken(content, former)) is not _ABSENT:
+            if _found(config, present) is not _ABSENT:
+                raise ValueError(f"{former} and {present} are one setting, which has its former and its present name")
             _put(content, present, value)
             parts.add(former.partition(".")[0])
     for key, value in ADDED.items():
@@ -170,7 +135,9 @@ def with_present_keys(config: Mapping[str, Any]) -> dict[str, Any]:
             _put(content, key, value, is_default=True)
     if "criterion" in parts:
         rules = content["criterion"]["rules"]
-        rules["first"] = _first_rule(rules) if _found(rules, "first.assigner") not in (None, _ABSENT) else None
+        if _found(config, "criterion.rules") is _ABSENT:
+            has_first = _found(rules, "first.assigner") not in (None, _ABSENT)
+            rules["first"] = _first_rule(rules) if has_first else None
     return content
 
 
@@ -183,7 +150,9 @@ def with_first_keys(config: Mapping[str, Any]) -> dict[str, Any]:
             return content
     rules = _found(content, "criterion.rules")
     if isinstance(rules, dict):
-        first = rules.get("first")
+        first, layers = rules.get("first"), rules.get("layers")
+        if not isinstance(layers, dict) or not isinstance(first, dict | None):
+            return content
         if first is not None and first != _first_rule({**rules, "first": {"assigner": first.get("assigner")}}):
             return content
         rules["first"] = {"assigner": None if first is None else first["assigner"]}
@@ -268,14 +237,14 @@ def _found(content: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a val
 
 
 def _taken(content: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - a value of any kind
-    """Remove a key and the parts that it leaves empty; ``_ABSENT`` where there is none."""
+    """Remove a key and what it leaves empty inside a part; ``_ABSENT`` where there is none."""
     value = _found(content, key)
     if value is _ABSENT:
         return value
     place, _, name = key.rpartition(".")
     inside = _found(content, place)
     del inside[name]
-    if not inside:
+    if not inside and "." in place:
         _taken(content, place)
     return value
 

@@ -6,7 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
-from deta.runs.former import present_key, present_words
+from deta.runs.former import present_keys
+from deta.runs.former_words import present_words
 from deta.utils.checks import require_folder_name, require_int
 from deta.utils.files import read_json, write_json
 
@@ -207,7 +208,7 @@ def _plain(plan: Plan) -> dict[str, Any]:
 def _axis(name: str, node: Any) -> PlannedAxis:  # noqa: ANN401 - a value of a file, which may be wrong
     if not isinstance(node, Mapping) or node.keys() != {"keys", "levels"}:
         raise ValueError(f"study.axes.{name} must have keys and levels, got {node!r}")
-    keys = tuple(present_key(str(key)) for key in node["keys"])
+    keys = tuple(present for key in node["keys"] for present in present_keys(str(key)))
     levels = node["levels"]
     if isinstance(levels, Mapping):
         named = {_text(level): tuple(present_words(map(str, words))) for level, words in levels.items()}

@@ -15,7 +15,8 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from deta.runs.former import first_key, present_words
+from deta.runs.former import first_key
+from deta.runs.former_words import present_words
 from deta.runs.state import DONE, RunState, mark_done, read_status
 from deta.studies.space import Parameter, Value
 from deta.tracking.metrics import read_metrics

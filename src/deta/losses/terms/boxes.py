@@ -13,8 +13,8 @@ from deta.structures import Matches, Prediction, Targets
 from deta.utils.checks import require_number
 
 
-class _PairLoss(ABC):
-    """A loss of every pair of a box and its object, computed in float32.
+class PairLoss(ABC):
+    """Base class of a loss of every pair of a box and its object, computed in float32.
 
     Args:
         weight: Of this term, at least 0.
@@ -44,7 +44,7 @@ class _PairLoss(ABC):
         """``[B, N]`` loss of ``[B, N, 4]`` predicted and true ``cxcywh`` boxes."""
 
 
-class L1Loss(_PairLoss):
+class L1Loss(PairLoss):
     """Sum of the distances of centre, width and height. Source: arXiv:2005.12872, sec. 3.2."""
 
     def __init__(self, *, weight: float = 5.0) -> None:
@@ -55,7 +55,7 @@ class L1Loss(_PairLoss):
         return (boxes - objects).abs().sum(-1)
 
 
-class GIoULoss(_PairLoss):
+class GIoULoss(PairLoss):
     """One minus the generalised IoU. Source: arXiv:1902.09630; arXiv:2005.12872, sec. 3.2."""
 
     def __init__(self, *, weight: float = 2.0) -> None:
