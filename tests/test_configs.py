@@ -29,7 +29,7 @@ GROUP_FILES = sorted(
 MOUNTED = {
     "assigner": "assigner@criterion.rules.layers.assigner",
     "backbone": "backbone@model.backbone",
-    "width": "+width@model",
+    "width": "width@model",
     "queries": "queries@model.body.source",
 }
 """Groups that do not lie at the top of the configuration."""

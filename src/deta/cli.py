@@ -60,11 +60,11 @@ OWN_KEYS = {
 }
 """Commands that pass overrides on to trainings: the keys that they keep for themselves."""
 OF_A_RULE = {
-    "rule/first": ("assigner@criterion.rules.first.assigner", "selection"),
-    "rule/layers": ("assigner@criterion.rules.layers.assigner", "criterion.rules.layers.rematch", "postprocess"),
+    "rule/first": ("criterion.rules.first.assigner", "selection"),
+    "rule/layers": ("criterion.rules.layers.assigner", "criterion.rules.layers.rematch", "postprocess"),
 }
 OF_A_RULE["rule"] = (*OF_A_RULE, *(name for names in OF_A_RULE.values() for name in names))
-"""What a rule chooses: words of an earlier command line for these give way to another rule."""
+"""What a rule chooses: words of an earlier command line for these, and for what is below, give way to another rule."""
 CHILD_COMMAND = "DETA_CHILD_COMMAND"
 """Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
 
@@ -133,10 +133,20 @@ def continue_run(arguments: list[str]) -> list[str]:
     if not (folder / WORDS).is_file():
         record_words(folder, earlier)  # Hydra is about to overwrite its own record
     names = {word.partition("=")[0] for word in arguments if "=" in word or word.startswith("~")}
-    names |= {name for group, inside in OF_A_RULE.items() if group in names for name in inside}
-    kept = [word for word in training_words(earlier) if word.partition("=")[0] not in names]
+    replaced = tuple(place for group, places in OF_A_RULE.items() if group in names for place in places)
+    kept = [
+        word
+        for word in training_words(earlier)
+        if word.partition("=")[0] not in names and not _is_below(word, replaced)
+    ]
     kept = require_trusted(kept, folder, _trusted(arguments))
     return [*kept, *arguments, f"hydra.run.dir={quoted(str(folder))}"]
+
+
+def _is_below(word: str, places: tuple[str, ...]) -> bool:
+    """Whether a word is for one of these places of the configuration or what is below, as a key or as a choice."""
+    place = word.partition("=")[0].lstrip("+~").rpartition("@")[2]
+    return any(f"{place}.".startswith(f"{each}.") for each in places)
 
 
 def _trusted(arguments: list[str]) -> list[str]:

@@ -25,7 +25,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: it holds no {missing[0]}")
     if _refers(content):
         raise ValueError(f"{path} is damaged: it refers to other values by ${{...}}, which no record of a run does")
-    return with_present_names(content)
+    try:
+        return with_present_names(content)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _refers(value: Any) -> bool:  # noqa: ANN401 - plain containers

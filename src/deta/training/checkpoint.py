@@ -169,6 +169,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise ValueError(f"{path}: category_names must be a list of one text for each of {len(ids)} classes")
     if not isinstance(metadata.get("config"), dict):
         raise ValueError(f"{path}: config must be the configuration of a training")
+    stored = _plain(metadata["config"], path)
+    try:
+        config = with_present_names(stored)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     weights = {
         name.removeprefix(DETECTOR_PREFIX): value
         for name, value in content["state_dict"].items()
@@ -177,7 +182,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         weights=weights,
-        config=with_present_names(_plain(metadata["config"], path)),
+        config=config,
         category_ids=tuple(ids),
         category_names=tuple(names),
         exif=metadata.get("exif"),
