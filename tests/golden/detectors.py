@@ -20,10 +20,10 @@ from deta.models.checkpoint import from_release
 from deta.models.query.selection import Selection, TopKPerLevel, TopKPositions
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
-def reference_detector(case: "GoldenCase") -> Detector:
+def reference_detector(case: "ReferenceCase") -> Detector:
     """The detector of a case with its weights, in evaluation mode; its backbone only states channels."""
     config = case.config
     shared: dict[str, Any] = {

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from deta.structures import Matches, Prediction, Targets
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 def make_targets(boxes: Tensor, labels: Tensor, sizes: list[int]) -> Targets:
@@ -28,7 +28,7 @@ def make_targets(boxes: Tensor, labels: Tensor, sizes: list[int]) -> Targets:
     )
 
 
-def case_targets(case: "GoldenCase") -> Targets:
+def case_targets(case: "ReferenceCase") -> Targets:
     """The ground truth of a case."""
     return make_targets(case.inputs["boxes"], case.inputs["labels"], case.inputs["sizes"].tolist())
 

@@ -12,11 +12,11 @@ from tests.assign.scenes import assigned
 from tests.golden.scenes import assert_pairs, case_targets, make_prediction
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 @pytest.mark.golden("matcher")
-def test_matcher_equals_reference(case: "GoldenCase") -> None:
+def test_matcher_equals_reference(case: "ReferenceCase") -> None:
     iou = case.inputs["iou"][None]
     thresholds = case.config["thresholds"]
     owner, label = match_by_threshold(
@@ -38,7 +38,7 @@ def test_matcher_equals_reference(case: "GoldenCase") -> None:
 
 
 @pytest.mark.golden("topk_per_gt")
-def test_highest_boxes_per_object_equal_reference(case: "GoldenCase") -> None:
+def test_highest_boxes_per_object_equal_reference(case: "ReferenceCase") -> None:
     iou = case.inputs["iou"][None]
     is_positive = torch.zeros(1, iou.shape[2], dtype=torch.bool)
     owner = torch.zeros(1, iou.shape[2], dtype=torch.int64)
@@ -50,7 +50,7 @@ def test_highest_boxes_per_object_equal_reference(case: "GoldenCase") -> None:
 
 
 @pytest.mark.golden("stage1")
-def test_first_stage_of_the_release_equals_reference(case: "GoldenCase") -> None:
+def test_first_stage_of_the_release_equals_reference(case: "ReferenceCase") -> None:
     assigner = ReleaseAssigner(
         tau=case.config["t_high"],
         max_per_target=case.config["k"],
@@ -62,7 +62,7 @@ def test_first_stage_of_the_release_equals_reference(case: "GoldenCase") -> None
 
 
 @pytest.mark.golden("stage2")
-def test_second_stage_of_the_release_equals_reference(case: "GoldenCase") -> None:
+def test_second_stage_of_the_release_equals_reference(case: "ReferenceCase") -> None:
     assigner = ReleaseAssigner(
         tau=case.config["tau"],
         max_per_target=case.config["k"],
@@ -78,7 +78,7 @@ def test_second_stage_of_the_release_equals_reference(case: "GoldenCase") -> Non
 
 
 @pytest.mark.golden("hungarian")
-def test_hungarian_equals_reference(case: "GoldenCase") -> None:
+def test_hungarian_equals_reference(case: "ReferenceCase") -> None:
     assigner = HungarianAssigner(
         class_weight=case.config["cost_class"],
         l1_weight=case.config["cost_bbox"],

@@ -11,7 +11,7 @@ from deta.ops.iou import pairwise_giou, pairwise_iou
 from deta.ops.logit import inverse_sigmoid
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 def assert_close(found: Tensor | None, expected: Tensor) -> None:
@@ -19,7 +19,7 @@ def assert_close(found: Tensor | None, expected: Tensor) -> None:
 
 
 @pytest.mark.golden("box_ops")
-def test_overlaps_equal_reference(case: "GoldenCase") -> None:
+def test_overlaps_equal_reference(case: "ReferenceCase") -> None:
     first, second = (box_convert(case.inputs[name], "cxcywh", "xyxy") for name in "ab")
     assert_close(first, case.outputs["a_xyxy"])
     assert_close(pairwise_iou(first, second), case.outputs["iou"])
@@ -27,13 +27,13 @@ def test_overlaps_equal_reference(case: "GoldenCase") -> None:
 
 
 @pytest.mark.golden("box_ops")
-def test_inverse_sigmoid_equals_reference(case: "GoldenCase") -> None:
+def test_inverse_sigmoid_equals_reference(case: "ReferenceCase") -> None:
     found = inverse_sigmoid(case.inputs["x"], eps=case.config["eps"])
     assert_close(found, case.outputs["inverse_sigmoid"])
 
 
 @pytest.mark.golden("focal")
-def test_focal_loss_equals_reference(case: "GoldenCase") -> None:
+def test_focal_loss_equals_reference(case: "ReferenceCase") -> None:
     logits = case.inputs["logits"].clone().requires_grad_()
     alpha, gamma = case.config["alpha"], case.config["gamma"]
     loss = sigmoid_focal_loss(logits, case.inputs["targets"], alpha=alpha, gamma=gamma)

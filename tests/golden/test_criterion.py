@@ -13,7 +13,7 @@ from tests.golden.scenes import assert_pairs, case_targets
 from tests.losses.criteria import QueryCriterion
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 TERMS = {"loss_ce": "class", "loss_bbox": "l1", "loss_giou": "giou"}
 
@@ -53,7 +53,7 @@ def stage_of(suffix: str, num_layers: int) -> StageKey:
 
 
 @pytest.mark.golden("criterion")
-def test_criterion_equals_reference(case: "GoldenCase") -> None:
+def test_criterion_equals_reference(case: "ReferenceCase") -> None:
     inputs = {name: value.clone() for name, value in case.inputs.items()}
     leaves = {name: inputs[name].requires_grad_() for name in inputs if "pred_" in name}
     output, targets = _output(inputs, case.config["n_aux"]), case_targets(case)
@@ -96,7 +96,7 @@ def entry(key: str, losses: Losses, output: DetectionOutput, targets: Targets) -
     return cardinality_error(logits, targets)
 
 
-def _assert_assignments(case: "GoldenCase", losses: Losses) -> None:
+def _assert_assignments(case: "ReferenceCase", losses: Losses) -> None:
     num_auxiliary = case.config["n_aux"]
     stages = {"dec": StageKey("layers", num_auxiliary), "enc": StageKey("first")}
     stages |= {f"aux{i}": StageKey("layers", i) for i in range(num_auxiliary)}

@@ -13,12 +13,12 @@ from tests.golden.detectors import reference_detector
 from tests.models.tiny import query_body
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 @pytest.mark.golden("model")
 @pytest.mark.parametrize("backend", ["cpu", "reference", pytest.param("triton", marks=pytest.mark.gpu)])
-def test_detector_equals_reference(case: "GoldenCase", backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detector_equals_reference(case: "ReferenceCase", backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend == "triton" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # convolutions with 10 bits are off by 1e-3
@@ -53,7 +53,7 @@ def test_detector_equals_reference(case: "GoldenCase", backend: str, monkeypatch
 
 
 @pytest.mark.golden("model")
-def test_state_dict_survives_the_way_to_our_names_and_back(case: "GoldenCase") -> None:
+def test_state_dict_survives_the_way_to_our_names_and_back(case: "ReferenceCase") -> None:
     returned = to_release(reference_detector(case))
     assert set(returned) == set(case.state)
     assert all(torch.equal(returned[name], tensor) for name, tensor in case.state.items())

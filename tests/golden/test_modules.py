@@ -9,11 +9,11 @@ from torch import Tensor
 from deta.models.attention.deformable import DeformableAttention
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 @pytest.mark.golden("msda_module")
-def test_attention_module_equals_reference(case: "GoldenCase") -> None:
+def test_attention_module_equals_reference(case: "ReferenceCase") -> None:
     module = _module(case)
     module.load_state_dict(case.state)
     query, references, tokens = (
@@ -30,14 +30,14 @@ def test_attention_module_equals_reference(case: "GoldenCase") -> None:
 
 
 @pytest.mark.golden("msda_init")
-def test_attention_module_starts_like_reference(case: "GoldenCase") -> None:
+def test_attention_module_starts_like_reference(case: "ReferenceCase") -> None:
     module = _module(case)
     _assert_close(module.sampling_offsets.bias, case.outputs["sampling_offsets.bias"])
     for name in ("sampling_offsets.weight", "attention_weights.weight", "attention_weights.bias"):
         assert module.get_parameter(name).abs().max() == case.outputs[f"{name}_absmax"]
 
 
-def _module(case: "GoldenCase") -> DeformableAttention:
+def _module(case: "ReferenceCase") -> DeformableAttention:
     config = case.config
     return DeformableAttention(
         hidden_dim=config["d_model"],

@@ -9,12 +9,12 @@ from torch import Tensor
 from deta_kernels import deformable_attention, sample_and_sum
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 @pytest.mark.golden("msda_op")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_sampling_equals_reference(case: "GoldenCase", dtype: torch.dtype) -> None:
+def test_sampling_equals_reference(case: "ReferenceCase", dtype: torch.dtype) -> None:
     if case.outputs["output"].dtype == torch.float32 and dtype == torch.float64:
         pytest.skip("stored in float32")
     leaves = _leaves(case, dtype)
@@ -29,7 +29,7 @@ def test_sampling_equals_reference(case: "GoldenCase", dtype: torch.dtype) -> No
 
 
 @pytest.mark.golden("msda_op")
-def test_operator_equals_reference(case: "GoldenCase") -> None:
+def test_operator_equals_reference(case: "ReferenceCase") -> None:
     """Locations become offsets from a reference point at 0 and weights become their logarithms."""
     if case.config.get("weights") != "softmax":
         pytest.skip("weights do not come from a softmax")
@@ -51,7 +51,7 @@ def test_operator_equals_reference(case: "GoldenCase") -> None:
     _assert_close(logits.grad, (weights * (grad_weights - mean)).flatten(3))
 
 
-def _leaves(case: "GoldenCase", dtype: torch.dtype) -> dict[str, Tensor]:
+def _leaves(case: "ReferenceCase", dtype: torch.dtype) -> dict[str, Tensor]:
     names = {"value": "value", "locations": "sampling_locations", "weights": "attention_weights"}
     return {name: case.inputs[key].to(dtype).detach().clone().requires_grad_() for name, key in names.items()}
 

@@ -8,23 +8,23 @@ import torch
 from deta.models.position import box_embedding, encoder_references, map_embedding, valid_ratio, valid_size
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 @pytest.mark.golden("sine")
-def test_map_embedding_equals_reference(case: "GoldenCase") -> None:
+def test_map_embedding_equals_reference(case: "ReferenceCase") -> None:
     found = map_embedding(case.inputs["mask"], case.config["num_pos_feats"])
     torch.testing.assert_close(found.permute(0, 3, 1, 2), case.outputs["pos"], rtol=0, atol=2e-5)
 
 
 @pytest.mark.golden("pos_embed")
-def test_box_embedding_equals_reference(case: "GoldenCase") -> None:
+def test_box_embedding_equals_reference(case: "ReferenceCase") -> None:
     found = box_embedding(case.inputs["proposals_logit"].sigmoid(), case.config["num_pos_feats"])
     torch.testing.assert_close(found.flatten(2), case.outputs["pos"], rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.golden("ref_points")
-def test_encoder_references_equal_reference(case: "GoldenCase") -> None:
+def test_encoder_references_equal_reference(case: "ReferenceCase") -> None:
     masks = [case.inputs[f"mask_{level}"] for level in range(case.config["n_levels"])]
     ratios = torch.stack([valid_ratio(mask) for mask in masks], dim=1)
     sizes = torch.stack([valid_size(mask) for mask in masks], dim=1)

@@ -9,11 +9,11 @@ from deta.models.postprocess import NMS, TopK
 from deta.structures import Prediction
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 @pytest.mark.golden("postprocess")
-def test_detections_equal_reference(case: "GoldenCase") -> None:
+def test_detections_equal_reference(case: "ReferenceCase") -> None:
     config, boxes = case.config, case.inputs["pred_boxes"]
     postprocess: TopK | NMS = TopK(max_detections=config["max_detections"])
     if config["type"] == "nms":

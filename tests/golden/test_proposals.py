@@ -15,11 +15,11 @@ from deta.models.query.tokens import FeatureTokens
 from deta.structures import Features
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 @pytest.mark.golden("gen_proposals")
-def test_initial_boxes_equal_reference(case: "GoldenCase") -> None:
+def test_initial_boxes_equal_reference(case: "ReferenceCase") -> None:
     memory = _memory(case)
     anchors, is_valid = encoder_anchors(memory, scale=case.config["base"], growth=2.0)
     _assert_close(anchors, case.outputs["output_proposals"])
@@ -29,7 +29,7 @@ def test_initial_boxes_equal_reference(case: "GoldenCase") -> None:
 
 
 @pytest.mark.golden("gen_proposals")
-def test_projected_memory_equals_reference(case: "GoldenCase") -> None:
+def test_projected_memory_equals_reference(case: "ReferenceCase") -> None:
     memory = _memory(case)
     stage = EncoderProposals(hidden_dim=case.config["d_model"], selection=TopKPositions())
     stage.memory_projection.load_state_dict(_part(case, "enc_output."))
@@ -39,7 +39,7 @@ def test_projected_memory_equals_reference(case: "GoldenCase") -> None:
 
 
 @pytest.mark.golden("select")
-def test_chosen_positions_equal_reference(case: "GoldenCase") -> None:
+def test_chosen_positions_equal_reference(case: "ReferenceCase") -> None:
     config = case.config
     scores, boxes = case.inputs["logits"], case.inputs["coords_logit"].sigmoid()
     is_valid = torch.ones_like(scores, dtype=torch.bool)
@@ -54,7 +54,7 @@ def test_chosen_positions_equal_reference(case: "GoldenCase") -> None:
 
 
 @pytest.mark.golden("select")
-def test_number_of_survivors_equals_reference(case: "GoldenCase") -> None:
+def test_number_of_survivors_equals_reference(case: "ReferenceCase") -> None:
     config = case.config
     if not config["assign_first_stage"]:
         pytest.skip("no suppression")
@@ -65,7 +65,7 @@ def test_number_of_survivors_equals_reference(case: "GoldenCase") -> None:
     assert torch.equal(survives.sum(1), case.outputs["n_nms_survivors"])
 
 
-def _memory(case: "GoldenCase") -> FeatureTokens:
+def _memory(case: "ReferenceCase") -> FeatureTokens:
     shapes, is_padding = case.spatial_shapes(), case.inputs["padding_mask"]
     parts = is_padding.split([height * width for height, width in shapes], dim=1)
     masks = [part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
@@ -78,7 +78,7 @@ def _memory(case: "GoldenCase") -> FeatureTokens:
     return replace(FeatureTokens.of(levels), tokens=case.inputs["memory"])
 
 
-def _part(case: "GoldenCase", prefix: str) -> dict[str, Tensor]:
+def _part(case: "ReferenceCase", prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in case.state.items() if name.startswith(prefix)}
 
 

@@ -15,13 +15,13 @@ from tests.golden.scenes import case_targets
 from tests.golden.test_criterion import entry, make_criterion
 
 if TYPE_CHECKING:
-    from tests.golden.conftest import GoldenCase
+    from tests.reference_cases import ReferenceCase
 
 
 @pytest.mark.golden("trajectory")
-def test_training_steps_equal_reference(case: "GoldenCase") -> None:
+def test_training_steps_equal_reference(case: "ReferenceCase") -> None:
     config = case.config
-    source = case.other(*_source(config["state_and_features_from"]))
+    source = case.other(_source(config["state_and_features_from"]))
     detector = reference_detector(source).train()
     features = [source.inputs[f"feature_{k}"] for k in range(len(config["backbone_channels"]))]
     criterion, targets = make_criterion(config), case_targets(case)
@@ -55,13 +55,13 @@ def test_training_steps_equal_reference(case: "GoldenCase") -> None:
     _assert_weights(case, start, to_release(detector))
 
 
-def _assert_series(case: "GoldenCase", found: dict[str, list[Tensor]]) -> None:
+def _assert_series(case: "ReferenceCase", found: dict[str, list[Tensor]]) -> None:
     for name, values in found.items():
         rtol, atol = (1e-2, 0.0) if name == "grad_norm" else (1e-4, 1e-5)
         torch.testing.assert_close(torch.stack(values), case.outputs[name], rtol=rtol, atol=atol)
 
 
-def _assert_weights(case: "GoldenCase", start: dict[str, Tensor], end: dict[str, Tensor]) -> None:
+def _assert_weights(case: "ReferenceCase", start: dict[str, Tensor], end: dict[str, Tensor]) -> None:
     for name, expected in case.outputs.items():
         if name.startswith("final/"):
             torch.testing.assert_close(end[name.removeprefix("final/")], expected, rtol=0, atol=2e-5)
