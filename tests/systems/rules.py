@@ -1,5 +1,6 @@
 """Rules of the published systems, as a case gives their numbers."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from deta.assign import HungarianAssigner
@@ -19,12 +20,12 @@ FAMILY = (
 """Systems whose queries are assigned one to one."""
 
 
-def box_eps(config: dict[str, Any]) -> float:
+def box_eps(config: Mapping[str, Any]) -> float:
     """What the system adds to areas by which it divides."""
     return float(config.get("giou_eps", config.get("box_eps", 0.0)))
 
 
-def hungarian(config: dict[str, Any]) -> HungarianAssigner:
+def hungarian(config: Mapping[str, Any]) -> HungarianAssigner:
     """The rule of a case."""
     return HungarianAssigner(
         class_weight=config["set_cost_class"],
