@@ -1,7 +1,5 @@
 """Where queries come from."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 

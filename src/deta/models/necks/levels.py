@@ -24,9 +24,7 @@ class Neck(nn.Module):
         norm: Behind every projection: ``group`` or ``none``.
     """
 
-    def __init__(
-        self, *, in_channels: Sequence[int], hidden_dim: int, num_levels: int, norm: str = "group"
-    ) -> None:
+    def __init__(self, *, in_channels: Sequence[int], hidden_dim: int, num_levels: int, norm: str = "group") -> None:
         super().__init__()
         self.in_channels = tuple(require_int("in_channels", channels, low=1) for channels in in_channels)
         self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)

@@ -37,7 +37,11 @@ class QueryDecoder(nn.Module):
     num_layers: int
     refine: str
     logit_eps: float = 1e-5
-    norm: nn.LayerNorm | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not a value of the class, which would hide the module of that name.
+        self.norm: nn.LayerNorm | None = None
 
     def forward(
         self,

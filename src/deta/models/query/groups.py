@@ -60,15 +60,21 @@ class FurtherQueries(QueryGroup):
 
     Args:
         source: That of the main queries.
-        num_queries: Of every part; of an image with fewer positions left, every part gets an equal share.
+        num_queries: Of every part; None is ``times`` as many as detect. Of an image with fewer positions left, every
+            part gets an equal share.
+        times: See ``num_queries``, at least 1.
         num_copies: Parts, which do not see each other.
     """
 
-    def __init__(self, *, source: QuerySource, num_queries: int, num_copies: int = 1) -> None:
+    def __init__(
+        self, *, source: QuerySource, num_queries: int | None = None, times: int = 1, num_copies: int = 1
+    ) -> None:
         super().__init__()
-        self.num_queries = require_int("num_queries", num_queries, low=1)
+        times = require_int("times", times, low=1)
+        self.num_queries = times * source.most_queries if num_queries is None else num_queries
+        require_int("num_queries", self.num_queries, low=1)
         self.num_copies = require_int("num_copies", num_copies, low=1)
-        self.vectors = source.vectors(num_queries * num_copies)
+        self.vectors = source.vectors(self.num_queries * num_copies)
 
     def forward(
         self,

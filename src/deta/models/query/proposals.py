@@ -103,7 +103,7 @@ class EncoderProposals(QuerySource):
         self.selection = selection
         self._make_projections()
         xavier_uniform_matrices(self)
-        self.content = nn.Embedding(self._most(), hidden_dim) if content == "learned" else None
+        self.content = nn.Embedding(self.most_queries, hidden_dim) if content == "learned" else None
         if self.content is not None and require_bool("start_small", start_small):
             xavier_uniform_matrices(self.content)
         self.labels = labels
@@ -124,7 +124,9 @@ class EncoderProposals(QuerySource):
             self.content_projection = nn.Linear(width, width)
             self.content_norm = nn.LayerNorm(width)
 
-    def _most(self) -> int:
+    @property
+    def most_queries(self) -> int:
+        """Those of the first epoch."""
         return self.num_queries if isinstance(self.num_queries, int) else self.num_queries.start
 
     def count(self, draw: Draw | None = None) -> int:

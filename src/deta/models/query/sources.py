@@ -27,7 +27,16 @@ class QuerySource(nn.Module):
     hidden_dim: int
     reference_size: int
     has_first_stage: bool = False
-    labels: LabelEmbedding | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not a value of the class, which would hide the module of that name.
+        self.labels: LabelEmbedding | None = None
+
+    @property
+    def most_queries(self) -> int:
+        """The largest number of queries that detect, before patterns."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how many queries it makes")
 
     def forward(self, memory: FeatureTokens, draw: Draw | None = None) -> tuple[Queries, Prediction | None]:
         """Queries for every image and, with a first stage, its output.
@@ -134,6 +143,11 @@ class LearnedQueries(QuerySource):
             nn.init.zeros_(last.bias)
             self.reference_points = last if reference_layers == 1 else MLP(hidden_dim, hidden_dim, last=last)
 
+    @property
+    def most_queries(self) -> int:
+        """Those that it was made with."""
+        return self.num_queries
+
     def forward(self, memory: FeatureTokens, draw: Draw | None = None) -> tuple[Queries, Prediction | None]:
         """``[B, Q, ...]`` queries that no image has changed; there is no first stage."""
         del draw
@@ -200,6 +214,11 @@ class LearnedBoxes(QuerySource):
         self.boxes = nn.Embedding(num_queries, 4)
         self.content = nn.Embedding(num_queries, self._content_width()) if content == "learned" else None
         self.patterns = nn.Embedding(num_patterns, hidden_dim) if num_patterns else None
+
+    @property
+    def most_queries(self) -> int:
+        """Those that it was made with."""
+        return self.num_queries
 
     def forward(self, memory: FeatureTokens, draw: Draw | None = None) -> tuple[Queries, Prediction | None]:
         """``[B, Q, ...]`` queries that no image has changed, pattern by pattern; there is no first stage."""
