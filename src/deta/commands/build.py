@@ -24,7 +24,7 @@ from deta.evaluation import DetectionEvaluator
 from deta.losses import Criterion
 from deta.models.detector import Detector
 from deta.models.limits import limited_parts
-from deta.models.postprocess import Postprocess
+from deta.models.postprocess import Postprocess, scored_as
 from deta.models.releases import from_release
 from deta.models.weights import read_state_dict
 from deta.runs.former import KEYS, is_owned
@@ -213,14 +213,13 @@ def trust_in(checkpoint: Checkpoint, trusted: Any) -> Trust:  # noqa: ANN401 - w
 
 
 def make_postprocess(cfg: DictConfig, checkpoint: Checkpoint) -> Postprocess:
-    """The post-processing asked for, or the one that the checkpoint was trained with."""
-    config = cfg.get("postprocess")
-    if config is not None:
-        chosen: Postprocess = make(config)
-        return chosen
+    """The post-processing asked for, or the one that the checkpoint was trained with, whose score both have."""
     place = "postprocess"
+    chosen: Postprocess | None = None if cfg.get(place) is None else make(cfg[place])
+    if chosen is not None and not (checkpoint.config.get(place) or {}).get("score"):
+        return chosen
     stored: Postprocess = build(section(checkpoint, place), place, trust_in(checkpoint, cfg.trusted))
-    return stored
+    return stored if chosen is None else scored_as(chosen, stored)
 
 
 def restore_detector(checkpoint: Checkpoint, trusted: Any = ()) -> nn.Module:  # noqa: ANN401 - as above

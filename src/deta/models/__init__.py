@@ -12,6 +12,7 @@ from deta.models.necks.levels import Neck
 from deta.models.query.body import QueryBody
 from deta.models.query.conditional_decoder import ConditionalDecoder
 from deta.models.query.decoder import Decoder, QueryDecoder
+from deta.models.query.denoising import ContrastiveDenoisingQueries, DenoisingQueries
 from deta.models.query.dense_decoder import DenseDecoder
 from deta.models.query.dense_encoder import DenseEncoder
 from deta.models.query.encoder import Encoder, QueryEncoder
@@ -27,9 +28,11 @@ __all__ = [
     "Backbone",
     "Body",
     "ConditionalDecoder",
+    "ContrastiveDenoisingQueries",
     "ConvBackbone",
     "Decoder",
     "DecreasingCount",
+    "DenoisingQueries",
     "DenseDecoder",
     "DenseEncoder",
     "Detector",

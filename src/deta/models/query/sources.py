@@ -88,13 +88,21 @@ class QuerySource(nn.Module):
         Raises:
             ValueError: This source has no embedding of labels, or no boxes as references.
         """
+        content: Tensor = self.known_labels()(labels)
+        return Queries(content, self.position_of(references), references)
+
+    def known_labels(self) -> LabelEmbedding:
+        """The embedding of labels.
+
+        Raises:
+            ValueError: See ``encode``.
+        """
         if self.labels is None or self.reference_size != 4:
             raise ValueError(
                 f"denoising needs a source with boxes as references and with labels, which {type(self).__name__} "
                 "(model.body.source) does not have: give it labels, or leave out model.body.groups.denoise"
             )
-        content: Tensor = self.labels(labels)
-        return Queries(content, self.position_of(references), references)
+        return self.labels
 
     def position_of(self, references: Tensor) -> Tensor | None:
         """``[B, Q, D]`` position of queries with these boxes; None where the decoder makes it."""
