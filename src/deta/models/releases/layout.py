@@ -47,8 +47,8 @@ class Release:
         layers = _count_layers(names)
         further = {part for _, part in self.joined} if side == OURS else set()
         unknown = [name for name in names if name not in further and not self._counterparts(name, side, layers)]
-        begins = {pair[side].replace("{layers}", str(layers)) for pair in self.pairs}
-        missing = [begin for begin in sorted(begins) if not any(_pattern(begin).match(name) for name in names)]
+        begins = (begin for begin, _ in _compiled(self.pairs, side, layers))
+        missing = [begin.pattern for begin in begins if not any(map(begin.match, names))]
         return unknown + missing + (self._wrong_heads(names, layers) if side == OURS else [])
 
     def from_release(self, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -97,8 +97,7 @@ class Release:
 
     def _counterparts(self, name: str, side: int, layers: int) -> list[str]:
         """Names on the other side, in the order of the pairs."""
-        pairs = (*self.pairs, *self.optional)
-        renamed = (_rename(name, pair[side], pair[1 - side], layers) for pair in pairs)
+        renamed = (_rename(name, *pair, layers) for pair in _compiled(self.pairs + self.optional, side, layers))
         return list(dict.fromkeys(other for names in renamed for other in names))
 
     def _wrong_heads(self, names: Iterable[str], layers: int) -> list[str]:
@@ -131,13 +130,18 @@ def below(published: str, ours: str, parts: Iterable[str | Pair]) -> tuple[Pair,
 
 
 @cache
+def _compiled(pairs: tuple[Pair, ...], side: int, layers: int) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """What begins a name on one side, and what stands for it on the other."""
+    filled = ([text.replace("{layers}", str(layers)) for text in pair] for pair in pairs)
+    return tuple((_pattern(pair[side]), pair[1 - side]) for pair in filled)
+
+
 def _pattern(begin: str) -> re.Pattern[str]:
     return re.compile(re.escape(begin).replace(r"\#", r"(\d+)"))
 
 
-def _rename(name: str, begin: str, target: str, layers: int) -> list[str]:
-    begin, target = (text.replace("{layers}", str(layers)) for text in (begin, target))
-    match = _pattern(begin).match(name)
+def _rename(name: str, begin: re.Pattern[str], target: str, layers: int) -> list[str]:
+    match = begin.match(name)
     if match is None:
         return []
     numbers, rest = match.groups(), name[match.end() :]
