@@ -114,9 +114,7 @@ def _source(case: "ReferenceCase") -> LearnedBoxes:
     width, rows = case.config["hidden_dim"], state["label_enc"]
     labels = LabelEmbedding(num_classes=len(rows) - 1, hidden_dim=width, has_indicator=rows.shape[1] < width)
     content = {"dn_detr": "label", "dn_deformable_detr": "learned"}.get(case.config["system"], "zeros")
-    source = LearnedBoxes(
-        hidden_dim=width, num_queries=case.config["num_queries"], content=content, labels=labels
-    )
+    source = LearnedBoxes(hidden_dim=width, num_queries=case.config["num_queries"], content=content, labels=labels)
     names = {"label_enc": "labels", "refpoint_embed": "boxes", "tgt_embed": "content"}
     source.load_state_dict({f"{names[name]}.weight": state[name] for name in names if name in state}, strict=False)
     return source

@@ -94,7 +94,7 @@ class Stages:
         seen = rule.seen(targets)
         of_leaders = seen.repeat_batch(len(leaders))
         of_all = of_leaders if len(leaders) == len(keys) else seen.repeat_batch(len(keys))
-        offered = (seen if base is not None else of_leaders).repeat_objects(rule.repeat)
+        offered = (seen if base is not None else of_leaders).repeat_objects(rule.times)
         return cls(role, rule, keys, leaders, followed, prediction, led, base, of_all, of_leaders, offered)
 
     def assigners(self) -> dict[str, Assigner]:
@@ -171,7 +171,7 @@ class Stages:
 
     def _unrepeated(self, matches: Matches) -> Matches:
         num_objects = self.targets.is_object.shape[1]
-        if self.rule.repeat == 1 or num_objects == 0:
+        if self.rule.times == 1 or num_objects == 0:
             return matches
         target = torch.where(matches.target >= 0, matches.target % num_objects, matches.target)
         extra = matches.extra

@@ -88,11 +88,17 @@ NEW: Mapping[str, object] = {
     "model.body.head": {
         "_target_": "deta.models.PredictionHead",
         "_partial_": True,
-        "background": False,
+        "scores": "sigmoid",
         "prior": 0.01,
         "starts_at_reference": True,
     },
     "model.body.start_small": None,
+    f"{_LAYERS}.box_terms.giou.eps": 0.0,
+    "criterion.rules.first.box_terms.giou.eps": 0.0,
+    f"{_LAYERS}.assigner.eps": 0.0,
+    f"{_LAYERS}.assigner.scores": "sigmoid",
+    "criterion.rules.first.assigner.eps": 0.0,
+    "criterion.rules.first.assigner.scores": "sigmoid",
 }
 """Options that have come since, and the value with which all is as it was without them."""
 SHARED = ("class_terms", "box_terms", "normalizer", "ignore_coverage", "federated")
