@@ -1,14 +1,17 @@
 """Detectors of the systems as they are composed, in the size of a case and with its weights."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from deta.cli import config_dir
 from deta.models import Detector
-from deta.models.releases import from_release
+from deta.models.releases import from_release, layout_of
 from deta.models.releases.layout import Release, head
 from deta.models.releases.parts import DEFORMABLE_DECODER, DEFORMABLE_ENCODER, LEVELS, PROPOSALS
 from tests.golden.detectors import NoBackbone
@@ -51,6 +54,13 @@ def reference_detector(case: "ReferenceCase", *words: str) -> Detector:
     return detector.eval()
 
 
+def published_names(detector: Detector, case: "ReferenceCase", values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Values of the parameters under the names of the reference, each as often as it is named."""
+    state = {name: values.get(name, torch.zeros_like(part)) for name, part in detector.state_dict().items()}
+    layout = EFFICIENT if case.config["system"] == "efficient_detr" else layout_of(state)
+    return layout.to_release(state)
+
+
 def composed(config: dict[str, Any], *words: str) -> DictConfig:
     """The configuration of a system in the size of a case."""
     system = SYSTEMS.get(config["system"], config["system"])
@@ -89,6 +99,12 @@ def _options(config: dict[str, Any]) -> list[str]:
         words += [f"model.body.{part}.pre_norm=true" for part in ("encoder", "decoder")]
     if config.get("num_patterns"):
         words.append(f"model.body.source.num_patterns={config['num_patterns']}")
+    if "scalar" in config:
+        words.append(f"model.body.groups.denoise.groups={config['scalar']}")
+    if "dn_number" in config:
+        words.append(f"model.body.groups.denoise.number={config['dn_number']}")
+    if "k_one2many" in config:
+        words.append(f"criterion.rules.many.repeat={config['k_one2many']}")
     if config.get("num_queries_one2many"):
         words.append(f"model.body.groups.many.num_queries={config['num_queries_one2many']}")
     if config.get("mixed_selection") is False:

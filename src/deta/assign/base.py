@@ -36,8 +36,8 @@ class Problem:
 class Assigner(Protocol):
     """Decides which candidate answers for which object. Rules from other packages implement this.
 
-    A rule that gives an object at most one candidate may say so by an attribute ``is_one_to_one = True``: ``Rule.repeat``
-    is for such rules alone.
+    A rule that gives an object at most one candidate may say so by an attribute ``is_one_to_one = True``:
+    ``Rule.repeat`` is for such rules alone.
     """
 
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches | Problem:

@@ -26,9 +26,9 @@ class HungarianAssigner:
         giou_weight: Weight of the GIoU cost, at least 0.
         alpha: Balance of the focal cost, 0..1.
         focusing: Focusing exponent of the focal cost, at least 0.
-        scores: How outputs become scores, which decides the classification cost. ``sigmoid``: focal loss of the positive
-            label less that of the negative one. ``softmax``: minus the probability of the class, beside all others and
-            the last output, "no object".
+        scores: How outputs become scores, which decides the classification cost. ``sigmoid``: focal loss of the
+            positive label less that of the negative one. ``softmax``: minus the probability of the class, beside all
+            others and the last output, "no object".
         eps: Added to the areas by which GIoU divides, at least 0; 1e-6 in DAB-DETR and what is made of it.
 
     Raises:

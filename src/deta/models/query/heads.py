@@ -17,8 +17,8 @@ class PredictionHead(nn.Module):
     Args:
         hidden_dim: Channels of a token.
         num_classes: Categories.
-        scores: How logits become scores: ``sigmoid`` of every class by itself, or ``softmax`` with one more logit behind
-            those of the categories, for "no object" (arXiv:2005.12872).
+        scores: How logits become scores: ``sigmoid`` of every class by itself, or ``softmax`` with one more logit
+            behind those of the categories, for "no object" (arXiv:2005.12872).
         prior: Probability of every class at the start (arXiv:1708.02002, sec. 4.1); None starts at random.
         starts_at_reference: Whether boxes start at their reference, else beside it at random.
     """
