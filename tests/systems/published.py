@@ -21,6 +21,7 @@ from deta.models import Detector
 from tests.reference_cases import skipped
 from tests.systems.conftest import systems_folder
 
+PLAIN = ("experiment=deformable_detr_r50_50ep", "model.body.decoder.refine=none")
 ONE_LEVEL = ("model.neck.num_levels=1", "model.backbone.return_nodes=[layer4]")
 WIDE = ("model.body.encoder.ffn_dim=2048", "model.body.decoder.ffn_dim=2048")
 WORDS: Mapping[str, tuple[str, ...]] = {
@@ -28,10 +29,10 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "dab_detr_r50": ("experiment=dab_detr_r50_50ep",),
     "dab_detr_r50_3pat": ("experiment=dab_detr_r50_50ep", "model.body.source.num_patterns=3"),
     "dab_detr_r50_dc5": ("experiment=dab_detr_r50_50ep",),
-    "deformable_r50": ("experiment=deformable_detr_r50_50ep",),
+    "deformable_r50": PLAIN,
     "deformable_refine_r50": ("experiment=deformable_detr_refine_r50_50ep",),
-    "deformable_single_scale_dc5_r50": ("experiment=deformable_detr_r50_50ep", *ONE_LEVEL),
-    "deformable_single_scale_r50": ("experiment=deformable_detr_r50_50ep", *ONE_LEVEL),
+    "deformable_single_scale_dc5_r50": (*PLAIN, *ONE_LEVEL),
+    "deformable_single_scale_r50": (*PLAIN, *ONE_LEVEL),
     "deformable_two_stage_r50": ("experiment=deformable_detr_r50_two_stage",),
     "detr_r50": ("experiment=detr_r50_500ep",),
     "detr_r50_dc5": ("experiment=detr_r50_dc5_500ep",),
