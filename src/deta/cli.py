@@ -9,10 +9,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deta.commands.conf import config_dir as config_dir
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, sweeps, unquoted
 from deta.commands.told_words import told_present_words
 from deta.runs import preemption
+from deta.studies.conf import config_dir as config_dir
 from deta.utils.cpus import set_up_threads
 from deta.utils.names import nearest, shown
 
