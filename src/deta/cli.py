@@ -125,7 +125,8 @@ def continue_run(arguments: list[str]) -> list[str]:
         raise FileNotFoundError(f"{path} does not exist: give ckpt=<run directory or checkpoint file>")
     folder = path.parent.parent if path.is_file() else path
     from deta.commands.word_trust import require_trusted
-    from deta.commands.words import WORDS, record_words, recorded_words, training_words
+    from deta.commands.words import record_words, recorded_words, training_words
+    from deta.runs.cells import WORDS
 
     earlier = recorded_words(folder)
     if earlier is None:

@@ -216,6 +216,8 @@ def _text(value: object) -> str:
     """A number or word as it is, of a path its end, of anything longer a hash."""
     if isinstance(value, float):
         return f"{value:g}"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)  # as it is written: null, true, false
     text = str(value).rstrip("/").rpartition("/")[2]
-    is_plain = isinstance(value, (str, int, type(None))) and len(text) <= LONGEST_VALUE
+    is_plain = isinstance(value, (str, int)) and len(text) <= LONGEST_VALUE
     return text if is_plain else f"_{_digest({'value': value})[:4]}"
