@@ -8,6 +8,7 @@ from deta.models.backbones.torchvision import TorchvisionBackbone
 from deta.models.body import Body
 from deta.models.detector import Detector
 from deta.models.input import InputConvention
+from deta.models.necks.fpn import FPN
 from deta.models.necks.levels import Neck
 from deta.models.query.body import QueryBody
 from deta.models.query.decoder import Decoder
@@ -18,6 +19,7 @@ from deta.models.query.sources import EncoderProposals, LearnedQueries, QuerySou
 from deta.models.query.tokens import FeatureTokens, Queries
 
 __all__ = [
+    "FPN",
     "Backbone",
     "Body",
     "ConvBackbone",
