@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from deta.assign import Assigner
@@ -11,7 +12,7 @@ from deta.losses.terms import Term
 from deta.structures import Matches, Targets
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
-NORMALIZERS = ("num_targets", "num_positives")
+NORMALIZERS = ("num_targets", "num_positives", "none")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Rule:
         repeat: How often every object is offered (arXiv:2207.13080, sec. 4.2).
         sees: ``classes``, or ``objects`` as one class.
         weight: Factor on all terms, at least 0.
-        normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects) or ``num_positives``.
+        normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects), ``num_positives``, or
+            ``none``, which leaves sums as they are.
         ignore_coverage: Background candidates with at least this share of their prior inside a crowd area are ignored,
             0..1; None trains them as background, as the release does.
         federated: Whether only classes that were looked for in an image count (LVIS), see ``penalised_classes``.
@@ -51,7 +53,7 @@ class Rule:
     repeat: int = 1
     sees: Literal["classes", "objects"] = "classes"
     weight: float = 1.0
-    normalizer: Literal["num_targets", "num_positives"] = "num_targets"
+    normalizer: Literal["num_targets", "num_positives", "none"] = "num_targets"
     ignore_coverage: float | None = 0.5
     federated: bool = False
 
@@ -88,4 +90,6 @@ class Rule:
         """``[B]`` share of every image in the divisor of terms that have none of their own."""
         if self.normalizer == "num_positives":
             return matches.num_pairs()
+        if self.normalizer == "none":
+            return torch.zeros_like(targets.num_objects())  # below the floor of 1
         return targets.num_objects() * self.repeat
