@@ -31,6 +31,7 @@ MOUNTED = {
     "backbone": "backbone@model.backbone",
     "width": "width@model",
     "queries": "queries@model.body.source",
+    "score": "+score@postprocess.score",
 }
 """Groups that do not lie at the top of the configuration."""
 

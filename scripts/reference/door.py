@@ -159,7 +159,7 @@ def optimizer_groups(cfg: DictConfig, detector: nn.Module) -> list[tuple[str, fl
 def published_state(detector: nn.Module) -> dict[str, Tensor]:
     """Its weights as the publications name them."""
     from deta.models import Detector
-    from deta.models.checkpoint import to_release
+    from deta.models.releases import to_release
 
     assert isinstance(detector, Detector)
     return to_release(detector)

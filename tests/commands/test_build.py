@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from deta.commands.build import make_detector, restore_detector, start_from, without_pretrained
+from deta.commands.build import make_detector, make_postprocess, restore_detector, start_from, without_pretrained
+from deta.models.postprocess import NMS, OnePerQuery
+from deta.structures import SoftmaxScore
 from deta.training.checkpoint import Checkpoint, read_checkpoint
 from tests.commands.conftest import Run
 from tests.models.tiny import images, tiny_detector
@@ -23,6 +26,17 @@ def test_a_foreign_target_in_a_checkpoint_is_never_called(trained: Run, tmp_path
     model["neck"] = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(tmp_path)]}}
     with pytest.raises(ValueError, match=r"model.neck.* wants to build .*pathlib.Path"):
         restore_detector(replace(checkpoint, config={**checkpoint.config, "model": model}))
+
+
+def test_another_selection_keeps_the_score_that_the_checkpoint_was_trained_with() -> None:
+    softmax = {"_target_": "deta.structures.SoftmaxScore"}
+    config = {"postprocess": {"_target_": "deta.models.postprocess.OnePerQuery", "score": softmax}}
+    checkpoint = replace(CHECKPOINT, config=config)
+    nms = {"_target_": "deta.models.postprocess.NMS"}
+    for node, kind in ((None, OnePerQuery), (nms, NMS)):
+        made = make_postprocess(OmegaConf.create({"postprocess": node, "trusted": []}), checkpoint)
+        assert isinstance(made, kind)
+        assert made.score == SoftmaxScore()
 
 
 def test_a_detector_is_restored_from_its_checkpoint_alone(trained: Run) -> None:

@@ -11,9 +11,10 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from deta.cli import config_dir
-from deta.commands.build import make_detector, plain, without_pretrained
-from deta.models.checkpoint import to_release
+from deta.commands.build import make_detector
+from deta.commands.convert import published_model
 from deta.models.detector import Detector
+from deta.models.releases import to_release
 from deta.training.checkpoint import read_checkpoint
 from tests.commands.conftest import Run
 from tests.commands.running import SMALL_MODEL, fail, succeed
@@ -26,9 +27,9 @@ def release_state(num_classes: int = 91) -> dict[str, Tensor]:
     """A state dict as the releases would write it for a small detector."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         words = [*MODEL, "source=a", "target=b", "name=test", "run_dir=.", f"num_classes={num_classes}"]
-        config = plain(compose("convert", words))
+        model = published_model(compose("convert", words))
     torch.manual_seed(0)
-    detector = make_detector(without_pretrained(config["model"]), num_classes)
+    detector = make_detector(model, num_classes)
     assert isinstance(detector, Detector)
     return to_release(detector)
 
@@ -119,5 +120,5 @@ def test_mistakes_are_named_before_anything_is_written(published: Path, trained:
     assert f"the folder {tmp_path}/nowhere does not exist" in message
     assert "direction must be one of from_release, to_release" in fail("convert", source, target, "direction=back")
     own = f"source={trained.folder}/checkpoints/last.ckpt"
-    assert "has no counterpart" in fail("convert", *MODEL, own, target)
+    assert "is a checkpoint of deta already" in fail("convert", *MODEL, own, target)
     assert list(tmp_path.iterdir()) == []

@@ -72,7 +72,7 @@ class Copies(QueryGroup):
         super().__init__()
         self.content = nn.Embedding(1, hidden_dim)
 
-    def forward(self, source, memory, main, targets, draw):
+    def forward(self, source, memory, main, first, targets, draw):
         return Queries(main.content + self.content.weight, main.position, main.references)
 '''
 CRITERION = """

@@ -107,7 +107,7 @@ OUR_OWN = [
     target("deta.training.checkpoint.os.system", command=SHELL),
     target("deta.models.weights.torch.load", f="evil.pt", weights_only=False),
     target("deta.models.weights.read_state_dict", path="/etc/passwd"),
-    target("deta.models.checkpoint.Path", _args_=["MARK"]),
+    target("deta.models.releases.Path", _args_=["MARK"]),
     target("deta.models.backbones.torchvision.timm.create_model", model_name="hf-hub:evil/model", pretrained=True),
     target("deta.utils.files.write_text", path="MARK", text="x"),
     target("deta.tracking.metrics.MetricsLogger", folder="MARK"),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from deta.evaluation import FlatDetections
 from deta.evaluation.raw import RawPredictions
-from deta.models.postprocess import NMS, Postprocess, TopK
-from deta.structures import Prediction
+from deta.models.postprocess import NMS, OnePerQuery, Postprocess, TopK
+from deta.structures import Prediction, SoftmaxScore
 
 IDS = torch.tensor([4, 9])
 SIZES = torch.tensor([[480, 640], [300, 200]])
@@ -55,6 +55,17 @@ def test_a_selection_gives_exactly_what_it_gives_beside_the_network(
     found, num_uncertain = raw(max_pairs).select(selection)
     assert num_uncertain == 0
     assert_equal(found, expected)
+
+
+@pytest.mark.parametrize("selection", [OnePerQuery, TopK, NMS])
+def test_softmax_scores_are_selected_as_beside_the_network(selection: type[TopK]) -> None:
+    made = selection(max_detections=6, score=SoftmaxScore())
+    expected = FlatDetections.from_detections(made(prediction(), SIZES), IDS)
+    stored = RawPredictions.from_prediction(
+        prediction(), SIZES, IDS, category_ids=CATEGORIES[:-1], max_pairs=None, score=SoftmaxScore()
+    )
+    for chosen in (made, selection(max_detections=6)):  # what was stored are scores already
+        assert_equal(stored.select(chosen)[0], expected)
 
 
 def test_images_whose_pairs_ran_out_are_counted() -> None:

@@ -16,8 +16,8 @@ from deta.models import (
     QueryBody,
     QuerySource,
 )
-from deta.models.checkpoint import from_release
 from deta.models.query.selection import Selection, TopKPerLevel, TopKPositions
+from deta.models.releases import from_release
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
@@ -50,7 +50,7 @@ def reference_detector(case: "ReferenceCase") -> Detector:
             ),
         ),
     )
-    detector.load_state_dict(from_release(case.state))
+    detector.load_state_dict(from_release(case.state, detector))
     return detector.eval()
 
 

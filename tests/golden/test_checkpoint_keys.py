@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from deta.models import Decoder, Detector, Encoder, EncoderProposals, Neck, QueryBody, SwinBackbone, TorchvisionBackbone
-from deta.models.checkpoint import from_release, to_release
 from deta.models.query.selection import TopKPerLevel
+from deta.models.releases import from_release, to_release
 
 MODELS = ("deta_r50", "deta_swin_l")
 
@@ -38,7 +38,7 @@ def test_published_names_return_as_ours(published: tuple[Detector, dict[str, Any
     detector, keys, groups = published
     values = {name: torch.full((1,), float(number)) for number, name in enumerate(keys)}
     values |= {copy: values[original] for copy, original in groups["tied_keys"].items()}
-    assert set(from_release(values)) == set(detector.state_dict())
+    assert set(from_release(values, detector)) == set(detector.state_dict())
 
 
 def test_the_same_parameters_are_trained(published: tuple[Detector, dict[str, Any], dict[str, Any]]) -> None:
@@ -46,7 +46,7 @@ def test_the_same_parameters_are_trained(published: tuple[Detector, dict[str, An
     numbers = {name: torch.full((1,), float(number)) for number, name in enumerate(keys)}
     numbers |= {copy: numbers[original] for copy, original in groups["tied_keys"].items()}
     names = list(keys)
-    own_to_release = {own: names[int(number)] for own, number in from_release(numbers).items()}
+    own_to_release = {own: names[int(number)] for own, number in from_release(numbers, detector).items()}
     aliases = groups["tied_keys"]
     found = {own_to_release[name]: p.requires_grad for name, p in detector.named_parameters()}
     found = {aliases.get(name, name): requires_grad for name, requires_grad in found.items()}

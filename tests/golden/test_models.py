@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deta.models.attention.deformable import use_backend
-from deta.models.checkpoint import to_release
+from deta.models.releases import to_release
 from deta.structures import StageKey
 from tests.golden.detectors import reference_detector
 from tests.models.tiny import query_body

@@ -19,8 +19,8 @@ from deta.models import (
     SwinBackbone,
     TorchvisionBackbone,
 )
-from deta.models.checkpoint import from_release
 from deta.models.query.selection import TopKPerLevel
+from deta.models.releases import from_release
 from deta.training.optim import parameter_groups
 
 LR_FACTORS = {"backbone": 0.1, "sampling_offsets": 0.1, "reference_points": 0.1}
@@ -45,11 +45,11 @@ def detector(backbone: Backbone) -> Detector:
     )
 
 
-def published_names(names: list[str], aliases: dict[str, str]) -> dict[str, str]:
+def published_names(model: Detector, names: list[str], aliases: dict[str, str]) -> dict[str, str]:
     """Name of every parameter of ours in the list of the release; heads that it stores twice have one there."""
     numbers = {name: torch.tensor([float(number)]) for number, name in enumerate(names)}
     numbers |= {copy: numbers[original] for copy, original in aliases.items()}
-    found = {own: names[int(number)] for own, number in from_release(numbers).items()}
+    found = {own: names[int(number)] for own, number in from_release(numbers, model).items()}
     return {own: aliases.get(name, name) for own, name in found.items()}
 
 
@@ -68,7 +68,7 @@ def test_every_parameter_learns_at_the_rate_of_the_release(
     keys = json.loads((golden_dir / f"{name}_state_dict_keys.json").read_text())
     with torch.device("meta"):
         model = detector(make_backbone())
-    release_names = published_names(list(keys), reference["tied_keys"])
+    release_names = published_names(model, list(keys), reference["tied_keys"])
     names = {id(parameter): release_names[own] for own, parameter in model.named_parameters()}
     groups = parameter_groups(model.named_parameters(), lr=lr, lr_factors=LR_FACTORS)
     found = {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deta.assign import Draw
-from deta.models.checkpoint import to_release
+from deta.models.releases import to_release
 from deta.training.optim import parameter_groups
 from tests.golden.detectors import reference_detector
 from tests.golden.scenes import case_targets

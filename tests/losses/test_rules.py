@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from deta.assign import Draw, HungarianAssigner, IoUAssigner, Matches, Prediction, Problem, background
+from deta.assign import Draw, GivenAssigner, HungarianAssigner, IoUAssigner, Matches, Prediction, Problem, background
 from deta.losses import Criterion, FocalLoss, L1Loss, Rule, Sum
 from deta.structures import BACKGROUND, IGNORED, DetectionOutput, Losses, StageKey, Targets
 from tests.assign.scenes import objects
@@ -167,6 +167,35 @@ def test_a_term_may_have_a_divisor_and_a_floor_that_ranks_do_not_share() -> None
     assert float(averaged.total().detach()) == pytest.approx(0.5 * (2 * 6 + 5 * l1))
 
 
+def test_a_rule_may_keep_its_divisor_from_other_ranks() -> None:
+    losses = measure({"layers": rule(is_global=False)}, {ONE: prediction(CENTRE, FAR)}, objects([CENTRE]))
+    assert losses.has_own_divisors
+    assert losses.averaged(lambda counts: 100 * counts).divisors.tolist() == [1, 1]
+
+
+def test_a_mean_over_the_candidates_of_an_object_is_taken_before_the_division() -> None:
+    given = torch.tensor([[0, 0, 1, 1, -1], [-2] * 5])
+    part = prediction(CENTRE, BESIDE, FAR, FAR, FAR)
+    part = Prediction(part.logits.expand(2, -1, -1), part.boxes.expand(2, -1, -1), part.priors.expand(2, -1, -1))
+    part = replace(part, given=given)
+    targets = objects([CENTRE, FAR], [])
+    total, mean = (
+        measure({"layers": rule(GivenAssigner(), per_object=how)}, {ONE: part}, targets) for how in ("sum", "mean")
+    )
+    assert mean.divisors.tolist() == total.divisors.tolist() == [2, 2]
+    torch.testing.assert_close(mean.sums, total.sums / 2)
+
+
+@pytest.mark.parametrize("sizes", [[], [CENTRE, FAR, BESIDE]])
+def test_objects_without_a_candidate_change_no_mean_over_candidates(sizes: list[tuple[float, ...]]) -> None:
+    part = replace(prediction(CENTRE), given=torch.tensor([[0 if sizes else -1]]))
+    total, mean = (
+        measure({"layers": rule(GivenAssigner(), per_object=how)}, {ONE: part}, objects(sizes))  # type: ignore[arg-type]
+        for how in ("sum", "mean")
+    )
+    torch.testing.assert_close(mean.sums, total.sums)
+
+
 def test_a_box_for_every_class_is_read_at_the_class_of_the_object() -> None:
     boxes = torch.zeros(1, 1, 3, 4)
     boxes[0, 0, 1] = torch.tensor(CENTRE)
@@ -180,6 +209,8 @@ def test_a_box_for_every_class_is_read_at_the_class_of_the_object() -> None:
     [
         (lambda: rule(box_terms={"class": L1Loss()}), "both have a term named class"),
         (lambda: rule(repeat=0), "repeat"),
+        (lambda: rule(per_object="most"), "per_object must be one of mean, sum"),
+        (lambda: rule(is_global=1), "is_global"),
         (lambda: rule(unmatched="nothing"), "unmatched"),
         (lambda: rule(ignore_coverage=2), "ignore_coverage"),
     ],

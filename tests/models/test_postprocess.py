@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from deta.models.postprocess import NMS, TopK
-from deta.structures import Prediction
+from deta.models.postprocess import NMS, OnePerQuery, TopK, scored_as
+from deta.structures import Prediction, SigmoidScore, SoftmaxScore
 
 SIZES = torch.tensor([[100, 200]])  # height, width
 
@@ -54,6 +54,41 @@ def test_detections_carry_no_gradient() -> None:
     detections = NMS()(trained, SIZES)
     assert not detections.scores.requires_grad
     assert not detections.boxes.requires_grad
+
+
+def test_a_query_gives_its_best_class_alone_and_the_best_queries_come_first() -> None:
+    scores = [[0.3, 0.6], [0.9, 0.8], [0.2, 0.1]]
+    boxes = [[0.2, 0.5, 0.2, 0.4], [0.8, 0.5, 0.2, 0.4], [0.5, 0.5, 0.2, 0.4]]
+    detections = OnePerQuery(max_detections=2)(prediction(boxes, scores), SIZES)
+    assert detections.labels.tolist() == [[0, 1]]
+    torch.testing.assert_close(detections.scores, torch.tensor([[0.9, 0.6]]))
+    assert detections.boxes[0, :, 0].tolist() == pytest.approx([140.0, 20.0])
+    assert OnePerQuery()(prediction(boxes, scores), SIZES).is_detection.shape == (1, 3)
+
+
+@pytest.mark.parametrize("selection", [TopK, NMS, OnePerQuery])
+def test_no_selection_detects_the_background(selection: type[TopK | NMS | OnePerQuery]) -> None:
+    boxes = torch.tensor([[[0.2, 0.5, 0.2, 0.4], [0.8, 0.5, 0.2, 0.4]]])
+    part = Prediction(torch.tensor([[[0.0, 1.0, 5.0], [2.0, 1.0, 5.0]]]), boxes, boxes)
+    detections = selection(score=SoftmaxScore())(part, SIZES)
+    assert set(detections.labels.flatten().tolist()) <= {0, 1}
+    probability = part.logits.softmax(-1)[..., :-1]
+    torch.testing.assert_close(detections.scores[0, 0], probability.max())
+
+
+def test_a_further_selection_takes_the_score_of_the_training_unless_it_has_its_own() -> None:
+    trained = OnePerQuery(score=SoftmaxScore())
+    further, own = scored_as(NMS(), trained), scored_as(TopK(score=SigmoidScore()), trained)
+    assert isinstance(further, NMS)
+    assert further.score == SoftmaxScore()
+    assert isinstance(own, TopK)
+    assert own.score == SigmoidScore()
+    assert scored_as(NMS(), TopK()).score == SigmoidScore()  # type: ignore[attr-defined]
+
+
+def test_what_is_no_score_is_refused() -> None:
+    with pytest.raises(ValueError, match="score must be something to call"):
+        TopK(score="softmax")  # type: ignore[arg-type]
 
 
 def test_bad_threshold_is_refused_by_name() -> None:

@@ -32,6 +32,13 @@ def test_boxes_without_area_give_a_finite_value_and_gradient(overlap: object) ->
     assert point.grad.isfinite().all()
 
 
+def test_what_is_added_to_areas_counts_in_both_quotients() -> None:
+    first, second = torch.tensor([0.0, 0.0, 2.0, 1.0]), torch.tensor([1.0, 0.0, 4.0, 1.0])
+    assert box_iou(first, second, eps=1.0) == pytest.approx(1 / 5)
+    assert box_giou(first, second, eps=1.0) == pytest.approx(1 / 5)  # the hull is the union
+    assert box_giou(first, second + 3, eps=1.0) == pytest.approx(-(7 * 4 - 5) / (7 * 4 + 1))
+
+
 def test_coverage_is_the_share_of_the_box_inside_the_area() -> None:
     boxes = torch.tensor([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     areas = torch.tensor([[1.0, 0.0, 9.0, 9.0], [-1.0, -1.0, 5.0, 5.0]])

@@ -14,7 +14,7 @@ from deta.models import FPN, Backbone, Detector
 from deta.models.query.fqdet import AnchorDecoder, FQDetBody
 from deta.models.query.fqdet_source import AnchorQueries
 from deta.models.query.selection import TopKPositions
-from deta.models.releases.fqdet import from_release
+from deta.models.releases.fqdet import FQDET
 from deta.structures import Features, Targets
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def detector(case: "ReferenceCase") -> Detector:
             ),
         ),
     )
-    built.load_state_dict(from_release(case.state))
+    built.load_state_dict(FQDET.from_release(case.state, {}))
     return built.eval()
 
 

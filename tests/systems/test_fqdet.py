@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deta.assign import Draw, TopKIoUAssigner
 from deta.models.query.fqdet import FQDetBody
-from deta.models.releases.fqdet import to_release
+from deta.models.releases.fqdet import FQDET
 from deta.ops.deltas import decode_deltas
 from deta.structures import DetectionOutput, Prediction, StageKey, Targets
 from tests.systems.fqdet import criterion, detector, features, padding, pairs, source, targets
@@ -161,7 +161,7 @@ def _pairs(case: "ReferenceCase", name: str) -> list[tuple[int, int]]:
 
 def _by_published_name(model: torch.nn.Module, values: dict[str, Tensor | None]) -> dict[str, Tensor]:
     found = {name: torch.zeros(()) if value is None else value for name, value in values.items()}
-    return to_release(found)
+    return FQDET.to_release(found)
 
 
 def _assert_close(found: Tensor, expected: Tensor, *, atol: float = 5e-5) -> None:

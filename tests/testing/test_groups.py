@@ -9,7 +9,7 @@ from torch import nn
 
 from deta.models import FeatureTokens, LearnedQueries, Queries, QueryGroup, QuerySource
 from deta.ops.random import Draw
-from deta.structures import BACKGROUND, Targets
+from deta.structures import BACKGROUND, Prediction, Targets
 from deta.testing import check_group
 
 WIDTH = 16
@@ -28,7 +28,13 @@ class Noised(QueryGroup):
         self.change = change
 
     def forward(
-        self, source: QuerySource, memory: FeatureTokens, main: Queries, targets: Targets, draw: Draw
+        self,
+        source: QuerySource,
+        memory: FeatureTokens,
+        main: Queries,
+        first: Prediction | None,
+        targets: Targets,
+        draw: Draw,
     ) -> Queries:
         slots = targets.most_objects
         exists, boxes = targets.is_object[:, :slots], targets.boxes[:, :slots]

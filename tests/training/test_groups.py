@@ -14,7 +14,7 @@ from deta.models.query.groups import QueryGroup, Sees, attention_mask, join
 from deta.models.query.sources import QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.random import Draw
-from deta.structures import BACKGROUND, StageKey, Targets
+from deta.structures import BACKGROUND, Prediction, StageKey, Targets
 from deta.testing import check_group
 from tests.assign.scenes import objects
 from tests.models.tiny import HIDDEN_DIM, images, query_body, tiny_detector
@@ -65,7 +65,13 @@ class Shifted(QueryGroup):
         self.counts: list[int] = []
 
     def forward(
-        self, source: QuerySource, memory: FeatureTokens, main: Queries, targets: Targets, draw: Draw
+        self,
+        source: QuerySource,
+        memory: FeatureTokens,
+        main: Queries,
+        first: Prediction | None,
+        targets: Targets,
+        draw: Draw,
     ) -> Queries:
         slots = targets.most_objects if self.num_slots is None else self.num_slots
         self.counts.append(2 * slots)

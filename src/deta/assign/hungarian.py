@@ -9,16 +9,16 @@ from deta.ops.assignment import UNMATCHABLE
 from deta.ops.iou import pairwise_giou
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, Matches, Prediction, Targets
-from deta.utils.checks import require_number
+from deta.utils.checks import require_choice, require_number
 
 
 class HungarianAssigner:
     """Every object gets the one candidate that makes the total cost least.
 
-    The cost of a pair is ``class_weight * (focal cost of the positive less that of the negative label) +
-    l1_weight * L1 distance of cxcywh boxes - giou_weight * GIoU``, of the predictions, not the references.
+    The cost of a pair is ``class_weight * class cost + l1_weight * L1 distance of cxcywh boxes - giou_weight * GIoU``,
+    of the predictions, not the references.
 
-    Source: arXiv:2005.12872, sec. 3.1 and arXiv:2010.04159, sec. A.4 (focal cost).
+    Source: arXiv:2005.12872, sec. 3.1 (softmax cost) and arXiv:2010.04159, sec. A.4 (focal cost).
 
     Args:
         class_weight: Weight of the classification cost, at least 0.
@@ -26,6 +26,9 @@ class HungarianAssigner:
         giou_weight: Weight of the GIoU cost, at least 0.
         alpha: Balance of the focal cost, 0..1.
         focusing: Focusing exponent of the focal cost, at least 0.
+        class_cost: ``focal``: focal loss of the positive label less that of the negative one, of sigmoid outputs.
+            ``softmax``: minus the probability of the class, beside all others and the last output, "no object".
+        eps: Added to the areas by which GIoU divides, at least 0; 1e-6 in DAB-DETR and what is made of it.
 
     Raises:
         ValueError: An argument lies outside its range, or all weights are 0.
@@ -39,12 +42,16 @@ class HungarianAssigner:
         giou_weight: float = 2.0,
         alpha: float = 0.25,
         focusing: float = 2.0,
+        class_cost: str = "focal",
+        eps: float = 0.0,
     ) -> None:
         self.class_weight = require_number("class_weight", class_weight, low=0)
         self.l1_weight = require_number("l1_weight", l1_weight, low=0)
         self.giou_weight = require_number("giou_weight", giou_weight, low=0)
         self.alpha = require_number("alpha", alpha, low=0, high=1)
         self.focusing = require_number("focusing", focusing, low=0)
+        self.class_cost = require_choice("class_cost", class_cost, ("focal", "softmax"))
+        self.eps = require_number("eps", eps, low=0)
         if self.class_weight == self.l1_weight == self.giou_weight == 0:
             raise ValueError("class_weight, l1_weight and giou_weight are all 0: nothing decides the assignment")
 
@@ -62,15 +69,20 @@ class HungarianAssigner:
     @torch.no_grad()
     def cost(self, prediction: Prediction, targets: Targets) -> Tensor:
         """Cost of every pair, ``[B, N, T]`` float32; padding of T holds arbitrary finite values."""
-        num_images, num_candidates, _ = prediction.logits.shape
-        index = targets.labels[:, None, :].expand(num_images, num_candidates, -1)  # [B, N, T]
-        class_cost = _focal_cost(prediction.logits.float().gather(2, index), self.alpha, self.focusing)
+        class_cost = self._class_cost(prediction.logits.float(), targets.labels)
         # In half precision costs tie that differ, and the solver would choose by order.
         boxes, objects = prediction.boxes.float(), targets.boxes.float()
         l1_cost = torch.cdist(boxes, objects, p=1)
-        giou = pairwise_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
+        giou = pairwise_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"), self.eps)
         cost = self.class_weight * class_cost + self.l1_weight * l1_cost - self.giou_weight * giou
         return torch.where(prediction.can_match()[:, :, None], cost, UNMATCHABLE)  # [B, N, T]
+
+    def _class_cost(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """``[B, N, T]`` of ``[B, N, C]`` and ``[B, T]``."""
+        index = labels[:, None, :].expand(*logits.shape[:2], -1)  # [B, N, T]
+        if self.class_cost == "softmax":
+            return -logits.softmax(-1).gather(2, index)
+        return _focal_cost(logits.gather(2, index), self.alpha, self.focusing)
 
 
 def _focal_cost(logits: Tensor, alpha: float, focusing: float) -> Tensor:

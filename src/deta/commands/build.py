@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,11 +22,21 @@ from deta.commands.words import given_words
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation import DetectionEvaluator
 from deta.losses import Criterion
+from deta.models.detector import Detector
 from deta.models.limits import limited_parts
-from deta.models.postprocess import Postprocess
+from deta.models.postprocess import Postprocess, scored_as
+from deta.models.releases import from_release
+from deta.models.weights import read_state_dict
 from deta.runs.former import KEYS, is_owned
 from deta.training.accumulation import require_one_divisor
-from deta.training.checkpoint import Checkpoint, load_weights, make_metadata, require_fitting_weights
+from deta.training.checkpoint import (
+    Checkpoint,
+    holds_checkpoint,
+    load_weights,
+    make_metadata,
+    read_checkpoint,
+    require_fitting_weights,
+)
 from deta.training.module import DetectionModule
 from deta.training.optim import parameter_groups
 from deta.utils.checks import require_choice, require_int, require_number
@@ -202,14 +213,13 @@ def trust_in(checkpoint: Checkpoint, trusted: Any) -> Trust:  # noqa: ANN401 - w
 
 
 def make_postprocess(cfg: DictConfig, checkpoint: Checkpoint) -> Postprocess:
-    """The post-processing asked for, or the one that the checkpoint was trained with."""
-    config = cfg.get("postprocess")
-    if config is not None:
-        chosen: Postprocess = make(config)
-        return chosen
+    """The post-processing asked for, or the one that the checkpoint was trained with, whose score both have."""
     place = "postprocess"
+    chosen: Postprocess | None = None if cfg.get(place) is None else make(cfg[place])
+    if chosen is not None and not (checkpoint.config.get(place) or {}).get("score"):
+        return chosen
     stored: Postprocess = build(section(checkpoint, place), place, trust_in(checkpoint, cfg.trusted))
-    return stored
+    return stored if chosen is None else scored_as(chosen, stored)
 
 
 def restore_detector(checkpoint: Checkpoint, trusted: Any = ()) -> nn.Module:  # noqa: ANN401 - as above
@@ -259,6 +269,22 @@ def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
             f"{', '.join(fresh[:3])}, ...",
             stacklevel=2,
         )
+
+
+def read_weights(path: str | Path, detector: nn.Module) -> Checkpoint:
+    """A checkpoint of ours, or of a published file its weights by the names of ``detector``.
+
+    Raises:
+        FileNotFoundError: There is no such file or run.
+        ValueError: The file is damaged, or of another detector.
+    """
+    if holds_checkpoint(path):
+        return read_checkpoint(path)
+    path = Path(path)
+    if not isinstance(detector, Detector):
+        raise ValueError(f"weights={path} is a published file, and model no Detector, of which such files are")
+    weights = from_release(read_state_dict(path), detector)
+    return Checkpoint(path, weights, config={}, category_ids=(), category_names=())
 
 
 def without_pretrained(config: Any) -> dict[str, Any]:  # noqa: ANN401 - of a command line or a file

@@ -1,17 +1,18 @@
 """``deta convert``: turn a published checkpoint into ours, or back."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from deta.commands.build import make_detector, plain, restore_detector, without_pretrained
 from deta.commands.console import reports_errors
-from deta.models.checkpoint import load_release, to_release
 from deta.models.detector import Detector
-from deta.training.checkpoint import DETECTOR_PREFIX, make_metadata, read_checkpoint
+from deta.models.releases import load_release, to_release
+from deta.training.checkpoint import DETECTOR_PREFIX, holds_checkpoint, make_metadata, read_checkpoint
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.tensor_files import save_tensors
-from deta.utils.checks import require_choice
+from deta.utils.checks import require_bool, require_choice
 from deta.utils.wording import counted
 
 
@@ -32,11 +33,12 @@ def run(cfg: DictConfig) -> None:
 
 
 def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
-    config = plain(cfg)
-    config["model"] = without_pretrained(config["model"])
+    if holds_checkpoint(source):
+        raise ValueError(f"source={source} is a checkpoint of deta already; direction=to_release is the way back")
+    config = {**plain(cfg), "model": published_model(cfg)}
     detector = make_detector(config["model"], cfg.num_classes)
     assert isinstance(detector, Detector)
-    load_release(detector, source)
+    load_release(detector, source, averaged=require_bool("averaged", cfg.averaged))
     names = {int(identity): str(name) for identity, name in cfg.categories.items()}
     slots = range(cfg.num_classes)
     state = {f"{DETECTOR_PREFIX}{name}": value for name, value in detector.state_dict().items()}
@@ -51,6 +53,15 @@ def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
     )
     save_tensors({"state_dict": state, CHECKPOINT_KEY: metadata}, target)
     return len(state)
+
+
+def published_model(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration of the model, with as many class outputs of a first stage as were published."""
+    model = without_pretrained(plain(cfg)["model"])
+    source = model.get("body", {}).get("source", {})
+    if "num_classes" in source:
+        source["num_classes"] = cfg.first_stage_classes
+    return model
 
 
 def _to_release(cfg: DictConfig, source: Path, target: Path) -> int:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from deta.commands.build import make
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation import EVALUATIONS, read_evaluation, write_evaluation
-from deta.models.postprocess import Postprocess
+from deta.models.postprocess import Postprocess, scored_as
 from deta.training.callbacks import ResumeCheckpoint, WeightAveraging
 from deta.training.module import DetectionModule
 from deta.utils.checks import require_callable, require_folder_name
@@ -44,7 +44,7 @@ def evaluate_final_weights(
     What lies there already is kept: a run that was killed in between goes on with the next.
 
     Args:
-        selections: Selection of detections by name.
+        selections: Selection of detections by name, by the score of the training where it has none of its own.
         folder: The run directory.
         trainer: After the training, on every rank; it loses its loggers and callbacks, whose record is complete,
             except those that average weights (what a training validates with is evaluated) and obey signals.
@@ -60,7 +60,7 @@ def evaluate_final_weights(
             continue
         judged = DetectionModule(
             detector=module.detector,
-            postprocess=postprocess,
+            postprocess=scored_as(postprocess, module.postprocess),
             evaluator=module.evaluator,
             metadata={"category_names": module.class_names},
         )

@@ -22,7 +22,7 @@ PLACES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "model": ("model", ("model", "backbone", "queries", "selection")),
     "data": ("data", ("augment",)),
     "data.val_transform": ("augment", ("augment",)),
-    "postprocess": ("postprocess", ()),
+    "postprocess": ("postprocess", ("score",)),
     "evaluator": ("evaluator", ()),
 }
 """Part of a configuration: the group of ``conf/`` that says what may stand there, and those for what is inside."""

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deta.analysis.run_charts import write_run_figures
-from deta.commands.build import make, make_module, make_part, plain, start_from
+from deta.commands.build import make, make_module, make_part, plain, read_weights, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.datasets import compare_data
 from deta.commands.evaluations import evaluate_final_weights, make_selections
@@ -135,7 +135,7 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     if resume_path is not None:
         _require_own_weights(cfg)
     elif cfg.weights is not None:
-        start_from(module.detector, read_checkpoint(cfg.weights))
+        start_from(module.detector, read_weights(cfg.weights, module.detector))
     if is_compiled:
         module.compile_step()
     with finishing(trainer.loggers):

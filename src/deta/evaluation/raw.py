@@ -12,8 +12,8 @@ from torch import Tensor
 
 from deta.evaluation.arrays import read_arrays
 from deta.evaluation.detections import FlatDetections
-from deta.models.postprocess import Postprocess
-from deta.structures import Detections, Prediction
+from deta.models.postprocess import Postprocess, ScoredSelection
+from deta.structures import Detections, Prediction, Score, SigmoidScore
 from deta.utils.files import replacing
 
 _VERSION = 1
@@ -41,7 +41,7 @@ class RawPredictions:
         num_pairs: ``[I]`` int64; their sum is N.
         is_cut: ``[I]`` bool, whether pairs were left out.
         boxes: ``[sum of num_queries, 4]`` float32 ``cxcywh`` in 0..1.
-        logits: ``[N]`` float32.
+        logits: ``[N]`` float32 logits of the scores.
         queries: ``[N]`` int32 query inside the image.
         labels: ``[N]`` int32 class index of the model.
         category_ids: ``[C]`` int64 category of every class, -1 for none.
@@ -67,6 +67,7 @@ class RawPredictions:
         *,
         category_ids: Sequence[int | None],
         max_pairs: int | None,
+        score: Score | None = None,
     ) -> Self:
         """Keep the best pairs of a batch; synchronises.
 
@@ -76,9 +77,11 @@ class RawPredictions:
             image_ids: ``[B]`` ids in the annotation file.
             category_ids: Category of every class of the model, None for none.
             max_pairs: Most pairs of an image; None keeps all.
+            score: Of every query and class; None takes the sigmoid of every output.
         """
-        num_images, num_queries, num_classes = prediction.logits.shape
-        flat = prediction.logits.detach().float().flatten(1)  # [B, Q * C]
+        logits = (score or SigmoidScore())(prediction.detach())
+        num_images, num_queries, num_classes = logits.shape
+        flat = logits.flatten(1)  # [B, Q * C]
         count = flat.shape[1] if max_pairs is None else min(max_pairs, flat.shape[1])
         # Which of equal logits comes first depends on the device.
         best = flat.topk(count, dim=1)
@@ -110,9 +113,12 @@ class RawPredictions:
     def select(self, postprocess: Postprocess) -> tuple[FlatDetections, int]:
         """Final detections as ``postprocess`` gives them, and the images where pairs left out might have changed them.
 
-        What is not stored has score 0; detections with score 0 are none.
+        What is not stored has score 0; detections with score 0 are none. Scores are those that were stored, whatever
+        score the selection has.
         """
         parts, num_uncertain = [], 0
+        if isinstance(postprocess, ScoredSelection):
+            postprocess = postprocess.with_score(SigmoidScore())
         box_starts, pair_starts = _starts(self.num_queries), _starts(self.num_pairs)
         for index in range(len(self.image_ids)):
             pairs = slice(pair_starts[index], pair_starts[index + 1])

@@ -34,6 +34,10 @@ class Rule:
         weight: Factor on all terms, at least 0.
         normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects), ``num_positives``, or
             ``none``, which leaves sums as they are.
+        is_global: Whether that divisor is the mean over all ranks, else that of the rank's own images, as in
+            denoising (arXiv:2203.01305).
+        per_object: ``mean`` divides all terms by the number of candidates that an object of the batch has on average,
+            at least 1, as contrastive denoising does (arXiv:2203.03605); ``sum`` does not.
         ignore_coverage: Background candidates with at least this share of their prior inside a crowd area are ignored,
             0..1; None trains them as background, as the release does.
         federated: Whether only classes that were looked for in an image count (LVIS), see ``penalised_classes``.
@@ -54,6 +58,8 @@ class Rule:
     sees: Literal["classes", "objects"] = "classes"
     weight: float = 1.0
     normalizer: Literal["num_targets", "num_positives", "none"] = "num_targets"
+    is_global: bool = True
+    per_object: Literal["sum", "mean"] = "sum"
     ignore_coverage: float | None = 0.5
     federated: bool = False
 
@@ -64,6 +70,8 @@ class Rule:
         require_choice("sees", self.sees, ("classes", "objects"))
         require_number("weight", self.weight, low=0)
         require_choice("normalizer", self.normalizer, NORMALIZERS)
+        require_bool("is_global", self.is_global)
+        require_choice("per_object", self.per_object, ("sum", "mean"))
         if self.ignore_coverage is not None:
             require_number("ignore_coverage", self.ignore_coverage, low=0, high=1)
         require_bool("federated", self.federated)
@@ -93,3 +101,10 @@ class Rule:
         if self.normalizer == "none":
             return torch.zeros_like(targets.num_objects())  # below the floor of 1
         return targets.num_objects() * self.repeat
+
+    def value(self, of_images: Tensor, matches: Matches, targets: Targets) -> Tensor:
+        """``[B]`` what a term has measured, by ``per_object``."""
+        if self.per_object == "sum":
+            return of_images
+        # Of the whole batch, not of an image: one without objects has no number of its own.
+        return of_images / (matches.num_pairs().sum() / targets.num_objects().sum().clamp(min=1)).clamp(min=1)

@@ -144,18 +144,19 @@ class Stages:
             spread = self._spread(matches)
             for name, term in terms.items():
                 of_images = term(self.prediction, spread, self.targets)
-                divisor = of_images.divisor
+                has_own, divisor = of_images.divisor is not None, of_images.divisor
                 if divisor is None:
                     divisor = rule.divisor(spread, self.targets)
-                sums, divisors = self._per_stage(of_images.value), self._per_stage(divisor)
+                value = rule.value(of_images.value, spread, self.targets)
+                sums, divisors = self._per_stage(value), self._per_stage(divisor)
                 for index, key in enumerate(self.keys):
                     entry = Measured(
                         sum=sums[index],
                         divisor=divisors[index],
                         floor=of_images.floor,
                         weight=rule.weight * term.weight,
-                        is_global=of_images.is_global,
-                        has_own_divisor=of_images.divisor is not None,
+                        is_global=of_images.is_global and (rule.is_global or has_own),
+                        has_own_divisor=has_own,
                     )
                     place = (key if rule.pool is None else StageKey(rule.pool, key.layer), name)
                     measured[place] = measured[place].pooled(entry, name) if place in measured else entry

@@ -11,28 +11,47 @@ from deta.models.input import InputConvention
 from deta.models.necks.fpn import FPN
 from deta.models.necks.levels import Neck
 from deta.models.query.body import QueryBody
-from deta.models.query.decoder import Decoder
-from deta.models.query.encoder import Encoder
-from deta.models.query.groups import QueryGroup
+from deta.models.query.conditional_decoder import ConditionalDecoder
+from deta.models.query.decoder import Decoder, QueryDecoder
+from deta.models.query.denoising import ContrastiveDenoisingQueries, DenoisingQueries
+from deta.models.query.dense_decoder import DenseDecoder
+from deta.models.query.dense_encoder import DenseEncoder
+from deta.models.query.encoder import Encoder, QueryEncoder
+from deta.models.query.groups import FurtherQueries, QueryGroup
+from deta.models.query.heads import PredictionHead
+from deta.models.query.labels import LabelEmbedding
+from deta.models.query.proposals import DecreasingCount, EncoderProposals
 from deta.models.query.selection import Selection
-from deta.models.query.sources import EncoderProposals, LearnedQueries, QuerySource
+from deta.models.query.sources import LearnedBoxes, LearnedQueries, QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
 
 __all__ = [
     "FPN",
     "Backbone",
     "Body",
+    "ConditionalDecoder",
+    "ContrastiveDenoisingQueries",
     "ConvBackbone",
     "Decoder",
+    "DecreasingCount",
+    "DenoisingQueries",
+    "DenseDecoder",
+    "DenseEncoder",
     "Detector",
     "Encoder",
     "EncoderProposals",
     "FeatureTokens",
+    "FurtherQueries",
     "InputConvention",
+    "LabelEmbedding",
+    "LearnedBoxes",
     "LearnedQueries",
     "Neck",
+    "PredictionHead",
     "Queries",
     "QueryBody",
+    "QueryDecoder",
+    "QueryEncoder",
     "QueryGroup",
     "QuerySource",
     "Selection",

@@ -23,28 +23,50 @@ def sine_embedding(coordinates: Tensor, num_features: int, temperature: float = 
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)  # [..., K * F]
 
 
-def map_embedding(is_padding: Tensor, num_features: int) -> Tensor:
+def map_embedding(
+    is_padding: Tensor, num_features: int, *, temperature: float = 10_000.0, is_centred: bool = True
+) -> Tensor:
     """Sine embedding of every cell of a padded map.
 
-    Source: arXiv:2005.12872 (DETR), with coordinates of cell centres as in arXiv:2010.04159.
+    Source: arXiv:2005.12872 (DETR), sec. A.4; coordinates of cell centres as in arXiv:2010.04159.
 
     Args:
         is_padding: ``[B, H, W]`` bool.
         num_features: Features of each axis.
+        temperature: See ``sine_embedding``; 20 in arXiv:2201.12329 (DAB-DETR).
+        is_centred: Whether a coordinate is that of the cell's centre, else that of its end, as in DETR.
 
     Returns:
         ``[B, H, W, 2 * num_features]``, the vertical half first.
     """
     is_valid = (~is_padding).float()
+    shift = 0.5 if is_centred else 0.0
     # 1e-6 as in DETR: a row or column of padding alone has no length.
-    rows = (is_valid.cumsum(1) - 0.5) / (is_valid.sum(1, keepdim=True) + 1e-6)
-    columns = (is_valid.cumsum(2) - 0.5) / (is_valid.sum(2, keepdim=True) + 1e-6)
-    return sine_embedding(torch.stack((rows, columns), dim=-1) * 2 * math.pi, num_features)  # [B, H, W, 2 * F]
+    rows = (is_valid.cumsum(1) - shift) / (is_valid.sum(1, keepdim=True) + 1e-6)
+    columns = (is_valid.cumsum(2) - shift) / (is_valid.sum(2, keepdim=True) + 1e-6)
+    radians = torch.stack((rows, columns), dim=-1) * 2 * math.pi  # [B, H, W, 2]
+    return sine_embedding(radians, num_features, temperature)  # [B, H, W, 2 * F]
 
 
 def box_embedding(boxes: Tensor, num_features: int) -> Tensor:
     """Sine embedding ``[..., 4 * num_features]`` of boxes ``[..., 4]`` in 0..1."""
     return sine_embedding(boxes * 2 * math.pi, num_features)
+
+
+def reference_embedding(references: Tensor, num_features: int) -> Tensor:
+    """Sine embedding of points or boxes, the vertical coordinate before the horizontal one.
+
+    Source: arXiv:2108.06152 (Conditional DETR), sec. 3.3; arXiv:2201.12329 (DAB-DETR), sec. 4.2.
+
+    Args:
+        references: ``[..., 2]`` as ``(x, y)`` or ``[..., 4]`` ``cxcywh``, in 0..1.
+        num_features: Features of each coordinate.
+
+    Returns:
+        ``[..., 2 or 4 times num_features]`` of ``(y, x)`` or ``(y, x, w, h)``.
+    """
+    ordered = torch.cat((references[..., :2].flip(-1), references[..., 2:]), dim=-1)
+    return sine_embedding(ordered * 2 * math.pi, num_features)
 
 
 def valid_size(is_padding: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """From the last layer's predictions to final detections."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from copy import copy
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -8,8 +10,8 @@ from torchvision.ops import box_convert
 
 from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
-from deta.structures import Detections, Prediction
-from deta.utils.checks import require_int, require_number
+from deta.structures import Detections, Prediction, Score, SigmoidScore
+from deta.utils.checks import require_callable, require_int, require_number
 
 
 class Postprocess(Protocol):
@@ -20,14 +22,54 @@ class Postprocess(Protocol):
         ...
 
 
-class TopK:
+class ScoredSelection(ABC):
+    """Base class of selections by a score.
+
+    Args:
+        score: Of every candidate and class; None takes the sigmoid of every output.
+    """
+
+    def __init__(self, score: Score | None = None) -> None:
+        if score is not None:
+            require_callable("score", score)
+        self._score = score
+
+    @property
+    def score(self) -> Score:
+        """Of every candidate and class."""
+        return SigmoidScore() if self._score is None else self._score
+
+    def with_score(self, score: Score) -> Self:
+        """The same selection by another score."""
+        other = copy(self)
+        other._score = score
+        return other
+
+    @abstractmethod
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
+        """See ``Postprocess``."""
+
+
+def scored_as(selection: Postprocess, other: Postprocess) -> Postprocess:
+    """``selection``, by the score of ``other`` where it has not been given one of its own.
+
+    What the outputs of a network mean is known where it was trained, not where a further selection is named.
+    """
+    if isinstance(selection, ScoredSelection) and selection._score is None and isinstance(other, ScoredSelection):
+        return selection.with_score(other.score)
+    return selection
+
+
+class TopK(ScoredSelection):
     """The best (query, class) pairs; the same box may serve several classes. Source: arXiv:2010.04159.
 
     Args:
         max_detections: Detections of an image; 100 for COCO, 300 for LVIS.
+        score: See ``ScoredSelection``.
     """
 
-    def __init__(self, *, max_detections: int = 100) -> None:
+    def __init__(self, *, max_detections: int = 100, score: Score | None = None) -> None:
+        super().__init__(score)
         self.max_detections = require_int("max_detections", max_detections, low=1)
 
     def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
@@ -40,11 +82,10 @@ class TopK:
         Returns:
             ``min(max_detections, Q * C)`` detections of every image, best first.
         """
-        pairs = _best_pairs(prediction, original_sizes, self.max_detections)
-        return Detections(pairs.boxes, pairs.scores, pairs.labels, torch.ones_like(pairs.labels, dtype=torch.bool))
+        return _best_pairs(prediction, original_sizes, self.max_detections, self.score)
 
 
-class NMS:
+class NMS(ScoredSelection):
     """The best (query, class) pairs after suppression inside each class.
 
     Source: arXiv:2212.06137, release.
@@ -53,9 +94,18 @@ class NMS:
         iou_threshold: IoU above which the worse detection of a class goes, 0..1.
         pre_topk: Pairs that enter suppression, at most.
         max_detections: Detections of an image; 100 for COCO, 300 for LVIS.
+        score: See ``ScoredSelection``.
     """
 
-    def __init__(self, *, iou_threshold: float = 0.7, pre_topk: int = 10_000, max_detections: int = 100) -> None:
+    def __init__(
+        self,
+        *,
+        iou_threshold: float = 0.7,
+        pre_topk: int = 10_000,
+        max_detections: int = 100,
+        score: Score | None = None,
+    ) -> None:
+        super().__init__(score)
         self.iou_threshold = require_number("iou_threshold", iou_threshold, low=0, high=1)
         self.pre_topk = require_int("pre_topk", pre_topk, low=1)
         self.max_detections = require_int("max_detections", max_detections, low=1)
@@ -70,7 +120,7 @@ class NMS:
         Returns:
             ``min(max_detections, pre_topk, Q * C)`` places for every image, best first; fewer may be used.
         """
-        pairs = _best_pairs(prediction, original_sizes, self.pre_topk)
+        pairs = _best_pairs(prediction, original_sizes, self.pre_topk, self.score)
         keep = grouped_nms(pairs.boxes, pairs.scores, pairs.labels, self.iou_threshold)
         # A stable sort moves what is kept to the front and leaves it best first.
         first_kept = (~keep).byte().argsort(dim=1, stable=True)[:, : self.max_detections]
@@ -84,16 +134,49 @@ class NMS:
         )
 
 
-def _best_pairs(prediction: Prediction, original_sizes: Tensor, count: int) -> Detections:
+class OnePerQuery(ScoredSelection):
+    """The best class of every query. Source: arXiv:2005.12872. Differs: best first, where the release keeps the order.
+
+    Args:
+        max_detections: Detections of an image at most; DETR keeps all of its 100 queries.
+        score: See ``ScoredSelection``; DETR has that of a softmax.
+    """
+
+    def __init__(self, *, max_detections: int = 100, score: Score | None = None) -> None:
+        super().__init__(score)
+        self.max_detections = require_int("max_detections", max_detections, low=1)
+
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
+        """Final detections.
+
+        Args:
+            prediction: Logits and boxes of a layer.
+            original_sizes: ``[B, 2]`` ``(height, width)`` in pixels of the image file.
+
+        Returns:
+            ``min(max_detections, Q)`` detections of every image, best first.
+        """
+        best, labels = self.score(prediction.detach()).sigmoid().max(-1)  # [B, Q]
+        scores, query = _top(best, self.max_detections)  # [B, K]
+        return _detections(prediction, original_sizes, query, scores, labels.gather(1, query))
+
+
+def _best_pairs(prediction: Prediction, original_sizes: Tensor, count: int, score: Score) -> Detections:
     """The ``count`` best (query, class) pairs as detections, all of them real."""
-    num_classes = prediction.logits.shape[-1]
-    scores, pairs = _top(prediction.logits.detach().float().sigmoid().flatten(1), count)  # [B, K]
-    query = pairs // num_classes
+    table = score(prediction.detach()).sigmoid()  # [B, Q, C]
+    scores, pairs = _top(table.flatten(1), count)  # [B, K]
+    num_classes = table.shape[2]
+    return _detections(prediction, original_sizes, pairs // num_classes, scores, pairs % num_classes)
+
+
+def _detections(
+    prediction: Prediction, original_sizes: Tensor, query: Tensor, scores: Tensor, labels: Tensor
+) -> Detections:
+    """Boxes of ``[B, K]`` queries in pixels, with their scores and labels."""
     height, width = original_sizes.to(scores).unbind(1)
     scale = torch.stack((width, height, width, height), dim=1)[:, None]  # [B, 1, 4]
     boxes = box_convert(prediction.boxes.detach().float(), "cxcywh", "xyxy") * scale
-    boxes = take_rows(boxes, query)
-    return Detections(boxes, scores, pairs % num_classes, torch.ones_like(pairs, dtype=torch.bool))
+    return Detections(take_rows(boxes, query), scores, labels, torch.ones_like(labels, dtype=torch.bool))
 
 
 def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Reading a state dict from a file and loading it strictly."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,12 +17,23 @@ _log = logging.getLogger(__name__)
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types of numbers that are cast into each other."""
+_WRAPPERS, _AVERAGES = ("model", "state_dict"), ("ema_model", "model_ema")
+"""Keys under which files keep a state dict, and the average of several."""
+_COUNTERS = ("total_params", "total_ops")
+"""Ends of names that a counter of operations leaves in a state dict."""
+_PARALLEL = "module."
 
 
-def read_state_dict(path: Path | str) -> dict[str, Tensor]:
+def read_state_dict(path: Path | str, *, averaged: bool = False) -> dict[str, Tensor]:
     """State dict of a file: safetensors, or a pickle of it, possibly under ``model`` or ``state_dict``.
 
-    Nothing in the file is executed.
+    Nothing in the file is executed. The prefix ``module.`` of parallel training is removed, and counters of
+    operations are left out; the log says so.
+
+    Args:
+        path: The file.
+        averaged: Read ``ema_model`` or ``model_ema``, averages of the weights, instead. A file that holds nothing
+            else is read so anyway.
 
     Raises:
         ValueError: The file does not exist, has another format, or holds something else.
@@ -34,9 +45,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
             f"weights: file {path} {what}: give another file, or DETA_WEIGHTS, the folder of backbone weights"
         )
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    content = _unwrapped(content, path, averaged)
     if not isinstance(content, dict):
         raise ValueError(
             f"weights: {path} must hold a state dict (name -> tensor), possibly under 'model', got {_kind(content)}"
@@ -47,7 +56,38 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
                 f"weights: {path} must hold a state dict (name -> tensor), possibly under 'model', but {name!r} is "
                 f"{_kind(value)}"
             )
-    return dict(content)
+    return _plainly_named(content, path)
+
+
+def _unwrapped(content: object, path: Path, averaged: bool) -> object:
+    """The state dict inside a file; the averaged one where it is asked for, or is all that there is."""
+    found = _held(content, _AVERAGES)
+    if averaged and found is None:
+        raise ValueError(f"weights: {path} holds no averaged weights ({' or '.join(_AVERAGES)})")
+    if found is not None and (averaged or _held(content, _WRAPPERS) is None):
+        _log.info("%s: the averaged weights are read, %s", path, found)
+        content = content[found]  # type: ignore[index]  # it is a dictionary
+    elif found is not None:
+        _log.warning("%s: the averaged weights that it holds beside, %s, are not read", path, found)
+    while (key := _held(content, _WRAPPERS)) is not None:
+        content = content[key]  # type: ignore[index]  # it is a dictionary
+    return content
+
+
+def _held(content: object, keys: Sequence[str]) -> str | None:
+    """The first of the keys under which there is a dictionary."""
+    return next((key for key in keys if isinstance(content, dict) and isinstance(content.get(key), dict)), None)
+
+
+def _plainly_named(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    counters = [name for name in state if name.endswith(_COUNTERS)]
+    if counters:
+        _log.info("%s: counters of operations are left out: %d, such as %s", path, len(counters), counters[0])
+    state = {name: value for name, value in state.items() if not name.endswith(_COUNTERS)}
+    if state and all(name.startswith(_PARALLEL) for name in state):
+        _log.info("%s: the prefix %s is removed from all names", path, _PARALLEL)
+        return {name.removeprefix(_PARALLEL): value for name, value in state.items()}
+    return state
 
 
 def _read_safetensors(path: Path) -> object:

@@ -9,21 +9,22 @@ def box_area(boxes: Tensor) -> Tensor:
     return _area(boxes[..., 2:] - boxes[..., :2])
 
 
-def box_iou(first: Tensor, second: Tensor) -> Tensor:
+def box_iou(first: Tensor, second: Tensor, eps: float = 0.0) -> Tensor:
     """Intersection over union, element by element.
 
     Args:
         first: ``[..., 4]`` ``xyxy`` in any one unit.
         second: ``[..., 4]`` ``xyxy`` in the same unit; the two broadcast.
+        eps: Added to the union, in the square of the unit, at least 0.
 
     Returns:
         ``[...]`` in 0..1. A pair whose union has no area gives 0, not NaN.
     """
     intersection, union = _intersection_and_union(first, second)
-    return intersection / _nonzero(union)
+    return intersection / _divisor(union, eps)
 
 
-def box_giou(first: Tensor, second: Tensor) -> Tensor:
+def box_giou(first: Tensor, second: Tensor, eps: float = 0.0) -> Tensor:
     """Generalised intersection over union, element by element.
 
     Source: arXiv:1902.09630, algorithm 1.
@@ -31,6 +32,7 @@ def box_giou(first: Tensor, second: Tensor) -> Tensor:
     Args:
         first: ``[..., 4]`` ``xyxy`` in any one unit.
         second: ``[..., 4]`` ``xyxy`` in the same unit; the two broadcast.
+        eps: Added to union and hull where they divide, in the square of the unit, at least 0.
 
     Returns:
         ``[...]`` in -1..1. Two boxes without area at one point give 0, not NaN.
@@ -39,7 +41,7 @@ def box_giou(first: Tensor, second: Tensor) -> Tensor:
     low = torch.minimum(first[..., :2], second[..., :2])
     high = torch.maximum(first[..., 2:], second[..., 2:])
     hull = _area(high - low)
-    return intersection / _nonzero(union) - (hull - union) / _nonzero(hull)
+    return intersection / _divisor(union, eps) - (hull - union) / _divisor(hull, eps)
 
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -47,9 +49,9 @@ def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
     return box_iou(first[..., :, None, :], second[..., None, :, :])
 
 
-def pairwise_giou(first: Tensor, second: Tensor) -> Tensor:
+def pairwise_giou(first: Tensor, second: Tensor, eps: float = 0.0) -> Tensor:
     """``box_giou`` of every pair: ``[..., N, 4]`` and ``[..., K, 4]`` give ``[..., N, K]``."""
-    return box_giou(first[..., :, None, :], second[..., None, :, :])
+    return box_giou(first[..., :, None, :], second[..., None, :, :], eps)
 
 
 def pairwise_coverage(boxes: Tensor, areas: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ def pairwise_coverage(boxes: Tensor, areas: Tensor) -> Tensor:
     """
     boxes, areas = boxes[..., :, None, :], areas[..., None, :, :]  # [..., N, 1, 4], [..., 1, K, 4]
     intersection, _ = _intersection_and_union(boxes, areas)
-    return intersection / _nonzero(box_area(boxes))
+    return intersection / _divisor(box_area(boxes), 0.0)
 
 
 def _intersection_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,6 +82,6 @@ def _area(sides: Tensor) -> Tensor:
     return width * height
 
 
-def _nonzero(divisor: Tensor) -> Tensor:
-    """The divisor with 1 where it is 0, so that a zero numerator gives 0 with a zero gradient."""
-    return torch.where(divisor > 0, divisor, torch.ones_like(divisor))
+def _divisor(area: Tensor, eps: float) -> Tensor:
+    """The area and ``eps``; without one 1 where it is 0, so that a zero numerator gives 0 with a zero gradient."""
+    return area + eps if eps else torch.where(area > 0, area, torch.ones_like(area))

@@ -25,8 +25,11 @@ MODULES: Mapping[str, str] = {
     "deta.models.timm_backbone": "deta.models.backbones.timm",
 }
 """Modules of classes, by the name they had first."""
-CLASSES: Mapping[str, str] = {"deta.models.query.selection.TopK": "deta.models.query.selection.TopKPositions"}
-"""Classes whose own name has changed, in their present module, by the name they had first."""
+CLASSES: Mapping[str, str] = {
+    "deta.models.query.selection.TopK": "deta.models.query.selection.TopKPositions",
+    "deta.models.query.sources.EncoderProposals": "deta.models.query.proposals.EncoderProposals",
+}
+"""Classes whose own name has changed, or that left their present module, by the name they had first."""
 BETWEEN: Mapping[str, str] = {"deta.losses.QueryCriterion": "deta.losses.Criterion"}
 """Names that classes had for a while, which are neither their first nor their present ones."""
 _LAYERS = "criterion.rules.layers"
@@ -65,6 +68,33 @@ ADDED: Mapping[str, object] = {
     f"{_LAYERS}.box_terms.giou._target_": "deta.losses.GIoULoss",
 }
 """Keys that a part has got where others of it moved, and the value that stands for what it was before."""
+NEW: Mapping[str, object] = {
+    "model.backbone.dilated": False,
+    "model.neck.norm": "group",
+    "model.body.encoder.temperature": 10_000,
+    "model.body.encoder.is_centred": True,
+    "model.body.source.reference_layers": 1,
+    "model.body.source.content": "learned",
+    "model.body.source.score": "first_channel",
+    "model.body.source.supervise": "all",
+    "model.body.source.position": "boxes",
+    "model.body.source.start_small": False,
+    "model.body.source.labels": None,
+    "model.body.decoder.position": "queries",
+    "model.body.decoder.scale_position": False,
+    "model.body.decoder.output_norm": False,
+    "model.body.decoder.logit_eps": 1e-5,
+    "model.body.heads": None,
+    "model.body.head": {
+        "_target_": "deta.models.PredictionHead",
+        "_partial_": True,
+        "background": False,
+        "prior": 0.01,
+        "starts_at_reference": True,
+    },
+    "model.body.start_small": None,
+}
+"""Options that have come since, and the value with which all is as it was without them."""
 SHARED = ("class_terms", "box_terms", "normalizer", "ignore_coverage", "federated")
 """What the rule of the first stage had in common with that of the layers, now a setting of each."""
 WEIGHTS: Mapping[str, str] = {
@@ -144,6 +174,9 @@ def with_present_keys(config: Mapping[str, Any]) -> dict[str, Any]:
 def with_first_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same configuration as it would have been written first; one that could not have been stays as it is."""
     content: dict[str, Any] = _copied(config)
+    for key, value in NEW.items():
+        if _found(content, key) == value:
+            _taken(content, key)
     for part in OWNERS:
         added = {key: value for key, value in ADDED.items() if key.startswith(f"{part}.")}
         if any(_found(content, key) not in (_ABSENT, value) for key, value in added.items()):

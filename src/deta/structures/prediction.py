@@ -95,6 +95,19 @@ class Prediction(TensorStruct):
         boxes = self.boxes * (frame if self.boxes.dim() == 3 else frame[:, None])  # [B, N, 4] or [B, N, C, 4]
         return replace(self, boxes=boxes, priors=self.priors * frame, frame=None)
 
+    def take(self, rows: Tensor) -> Self:
+        """The candidates ``rows``, ``[B, M]`` int64 in every image; ``grid`` is dropped."""
+        parts = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "frame" or not isinstance(value, Tensor):
+                continue
+            if field.name in _PER_CANDIDATE and value.dim() == 1:
+                value = value.expand(len(rows), -1)  # [B, N]
+            index = rows.view(*rows.shape, *[1] * (value.dim() - 2)).expand(*rows.shape, *value.shape[2:])
+            parts[field.name] = value.gather(1, index)
+        return replace(self, **parts, grid=None)
+
     def slice(self, start: int, stop: int) -> Self:
         """The candidates ``start:stop``; ``grid`` is dropped."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "frame"}

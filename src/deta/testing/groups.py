@@ -56,8 +56,8 @@ class _Grouped(torch.nn.Module):
         self.group, self.source = group, source
 
     def forward(self, memory: FeatureTokens, targets: Targets, draw: Draw) -> Queries:
-        main, _ = self.source(memory)
-        queries: Queries = self.group(self.source, memory, main, targets, draw)
+        main, first = self.source(memory, draw)
+        queries: Queries = self.group(self.source, memory, main, first, targets, draw)
         return queries
 
 

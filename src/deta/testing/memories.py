@@ -73,9 +73,12 @@ def require_queries(queries: Queries, num_images: int, hidden_dim: int) -> None:
     """
     count = queries.content.shape[1]
     require(tuple(queries.content.shape) == (num_images, count, hidden_dim), "content must be [B, Q, D]")
-    require(queries.position.shape == queries.content.shape, "position and content must have one shape")
-    require_tensor(queries.references, "references", (num_images, count, queries.references.shape[-1]), torch.float32)
-    require(bool(((queries.references >= 0) & (queries.references <= 1)).all()), "references leave 0..1")
+    if queries.position is not None:
+        require(queries.position.shape == queries.content.shape, "position and content must have one shape")
+    if queries.references is not None:
+        shape = (num_images, count, queries.references.shape[-1])
+        require_tensor(queries.references, "references", shape, torch.float32)
+        require(bool(((queries.references >= 0) & (queries.references <= 1)).all()), "references leave 0..1")
     if queries.block is not None:
         require_tensor(queries.block, "Queries.block", (count,), torch.int64)
     for name, dtype in (("given", torch.int64), ("exists", torch.bool)):

@@ -71,19 +71,25 @@ def any_matches(scene: Scene) -> Matches:
     return Matches(target, quality=quality)
 
 
-def check_term(term: Term, *, needs: Sequence[str] = (), without: Collection[str] = ()) -> None:
+def check_term(
+    term: Term, *, needs: Sequence[str] = (), without: Collection[str] = (), takes_federated: bool = True
+) -> None:
     """Check a term on ordinary and on hostile input.
 
     Args:
         term: The term.
         needs: Optional parts of ``Prediction`` without which it refuses, such as ``quality``.
         without: Names of properties (functions of ``deta.testing.terms``) that it does not promise.
+        takes_federated: Whether it takes targets that say which classes were looked for; else it must refuse them.
 
     Raises:
         AssertionError: A property does not hold; the message names it and the input.
         ValueError: A name in ``without`` is none of a property.
     """
     every, usual = assigned_scenes(needs), Assigned.of(ordinary())
+    partial = [case for case in every if case.targets.federated is not None]
+    if not takes_federated:
+        every = [case for case in every if case.targets.federated is None]
     empty = next(case for case in every if case.name == "padding in place of all objects")
     properties: dict[Callable[[Term, Assigned], None], list[Assigned]] = {
         a_sum_is_finite_and_so_are_its_gradients: every,
@@ -96,6 +102,7 @@ def check_term(term: Term, *, needs: Sequence[str] = (), without: Collection[str
         images_do_not_matter_to_each_other: [usual],
         half_precision_is_measured_in_float32: [usual, empty],
         a_compiled_term_is_one_graph_and_gives_the_same: [usual, empty],
+        classes_that_were_not_looked_for_are_refused: [] if takes_federated else partial,
     }
     check(term, properties, name=name_of(term), without=without)
 
@@ -142,6 +149,15 @@ def a_sum_is_finite_and_so_are_its_gradients(term: Term, case: Assigned) -> None
         require(not found.divisor.requires_grad, "a divisor carries a gradient")
     require(found.floor > 0, f"the floor is {found.floor}: a batch without objects would divide by zero")
     require(term.weight >= 0, f"the weight is {term.weight}")
+
+
+def classes_that_were_not_looked_for_are_refused(term: Term, case: Assigned) -> None:
+    """Targets that say which classes were looked for end in ``ValueError``."""
+    try:
+        _measured(term, case)
+    except ValueError:
+        return
+    require(False, "targets that say which classes were looked for are taken")
 
 
 def positives_are_trained(term: Term, case: Assigned) -> None:

@@ -36,6 +36,8 @@ TRAINING_STATE: Mapping[str, type] = {
 _PARTS = (CHECKPOINT_KEY, "state_dict")
 _MAX_VALUES, _MAX_DEPTH = 100_000, 50
 """Bounds of a stored configuration."""
+_OF_CLASSES = ("class", ".labels.")
+"""Parts of the names of weights that have a row for each class."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -189,6 +191,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
+def holds_checkpoint(path: str | Path) -> bool:
+    """Whether a file is one of ours, or a directory of a run, rather than what another program has written.
+
+    Raises:
+        FileNotFoundError: There is no such file or run.
+        ValueError: The file is damaged, or holds programs.
+    """
+    path = find_checkpoint(path)
+    if path.suffix == ".safetensors":
+        return False
+    content = read_torch_file(path, is_published=True).content
+    return isinstance(content, dict) and CHECKPOINT_KEY in content
+
+
 def read_stored_data(path: Path) -> DataRecord | None:
     """The data with which the training of a checkpoint was made; None if the file does not say.
 
@@ -319,7 +335,7 @@ def require_fitting_weights(
     other_shape = [
         name for name in own.keys() & checkpoint.weights.keys() if own[name].shape != checkpoint.weights[name].shape
     ]
-    fresh = [name for name in sorted(other_shape) if allow_new_classes and "class" in name]
+    fresh = [name for name in sorted(other_shape) if allow_new_classes and any(part in name for part in _OF_CLASSES)]
     wrong = sorted(set(other_shape) - set(fresh))
     _require_none(checkpoint, "missing", missing)
     _require_none(checkpoint, "unexpected", unexpected)

@@ -13,7 +13,7 @@ from tests.assign.scenes import objects
 BOX, OBJECT, OTHER = (0.5, 0.5, 0.2, 0.2), (0.6, 0.5, 0.2, 0.4), (0.5, 0.5, 0.2, 0.4)
 
 
-@pytest.mark.parametrize("term", [L1Loss(), GIoULoss()])
+@pytest.mark.parametrize("term", [L1Loss(), GIoULoss(), GIoULoss(eps=1e-6)])
 def test_the_term_does_what_every_term_must(term: Term) -> None:
     check_term(term)
 

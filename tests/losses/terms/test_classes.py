@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from deta.losses import FocalLoss
+from deta.losses import CrossEntropy, FocalLoss
 from deta.structures import Matches, Prediction
 from deta.testing import check_term
+from deta.testing.scenes import federated
 from tests.assign.scenes import objects
 
 BOX = (0.5, 0.5, 0.2, 0.2)
@@ -44,3 +45,32 @@ def test_the_class_of_what_has_no_object_may_be_the_last_one() -> None:
 def test_an_argument_out_of_range_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         FocalLoss(**options)
+
+
+@pytest.mark.parametrize("options", [{}, {"background_weight": 1.0}, {"background_weight": 0.0}])
+def test_cross_entropy_does_what_every_term_must(options: dict[str, float]) -> None:
+    check_term(CrossEntropy(**options), takes_federated=False)
+
+
+def test_cross_entropy_is_a_mean_by_weights_as_worked_out_by_hand() -> None:
+    boxes = torch.tensor([[BOX] * 4])
+    logits = torch.tensor([math.log(3), 0.0, 0.0]).expand(1, 4, 3)  # probabilities 3/5, 1/5 and 1/5 of no object
+    found = CrossEntropy(background_weight=0.25)(
+        Prediction(logits, boxes, boxes), Matches(torch.tensor([[0, -1, -2, -1]])), objects([BOX])
+    )
+    assert found.value.tolist() == pytest.approx([math.log(5 / 3) + 2 * 0.25 * math.log(5)], rel=1e-5)
+    assert found.divisor is not None
+    assert found.divisor.tolist() == [1.5]
+    assert not found.is_global
+
+
+def test_cross_entropy_is_refused_where_classes_were_not_looked_for() -> None:
+    scene = federated(objects([BOX]))
+    boxes = torch.tensor([[BOX]])
+    with pytest.raises(ValueError, match=r"federated=false, or use deta\.losses\.FocalLoss"):
+        CrossEntropy()(Prediction(torch.zeros(1, 1, 9), boxes, boxes), Matches(torch.tensor([[0]])), scene)
+
+
+def test_a_negative_weight_of_the_background_is_named() -> None:
+    with pytest.raises(ValueError, match="background_weight must be at least 0"):
+        CrossEntropy(background_weight=-1)

@@ -36,6 +36,16 @@ def test_width_must_fit_the_norm() -> None:
         Neck(in_channels=[8], hidden_dim=48, num_levels=1)
 
 
-def test_fewer_levels_than_backbone_maps_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_levels 1"):
-        Neck(in_channels=[8, 16], hidden_dim=32, num_levels=1)
+def test_with_fewer_levels_than_maps_the_coarsest_are_used() -> None:
+    neck, maps = Neck(in_channels=[8, 16], hidden_dim=32, num_levels=1), features()
+    (level,) = neck(maps)
+    assert level.shape == (2, 32, 5, 7)
+    assert neck.strides((8, 16)) == (16,)
+    (other,) = neck([torch.zeros_like(maps[0]), maps[1]])
+    assert torch.equal(level, other)
+
+
+def test_a_level_without_norm_is_a_projection_of_any_width() -> None:
+    neck, maps = Neck(in_channels=[16], hidden_dim=20, num_levels=1, norm="none"), features()[1:]
+    assert {name for name, _ in neck.named_parameters()} == {"projections.0.0.weight", "projections.0.0.bias"}
+    assert torch.allclose(neck([2 * maps[0]])[0] - neck(maps)[0], neck(maps)[0] - neck([0 * maps[0]])[0], atol=1e-5)

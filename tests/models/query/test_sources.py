@@ -1,7 +1,5 @@
 """Where queries come from."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -74,17 +72,11 @@ def test_queries_carry_no_gradient_to_the_first_stage(memory: FeatureTokens) -> 
 
 def test_content_from_position_alone_ignores_the_features(memory: FeatureTokens) -> None:
     by_position, by_features = stage(content="position"), stage()
-    other = replace(memory, tokens=memory.tokens.flip(-1))
-    references, source = torch.full((2, 6, 4), 0.5), torch.zeros(2, 6, dtype=torch.int64)
-    features = [first.project(m.tokens, ~m.is_padding)[:, :6] for first in [by_features] for m in (memory, other)]
-    assert torch.equal(
-        by_position._queries(features[0], references, source).content,
-        by_position._queries(features[1], references, source).content,
-    )
-    assert not torch.equal(
-        by_features._queries(features[0], references, source).content,
-        by_features._queries(features[1], references, source).content,
-    )
+    for source, depends in ((by_position, False), (by_features, True)):
+        queries, _ = source(memory)
+        position, content = source._projected(queries.references)
+        assert torch.equal(queries.position, position)
+        assert torch.equal(queries.content, content) is not depends
     assert not hasattr(by_position, "content_projection")
 
 

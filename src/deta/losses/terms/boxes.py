@@ -85,11 +85,20 @@ class DeltaL1Loss(PairLoss):
 
 
 class GIoULoss(PairLoss):
-    """One minus the generalised IoU. Source: arXiv:1902.09630; arXiv:2005.12872, sec. 3.2."""
+    """One minus the generalised IoU. Source: arXiv:1902.09630; arXiv:2005.12872, sec. 3.2.
 
-    def __init__(self, *, weight: float = 2.0) -> None:
+    Args:
+        weight: Of this term, at least 0.
+        eps: Added to the areas by which GIoU divides, at least 0; 1e-6 in DAB-DETR and what is made of it.
+
+    Raises:
+        ValueError: An argument lies outside its range.
+    """
+
+    def __init__(self, *, weight: float = 2.0, eps: float = 0.0) -> None:
         super().__init__(weight=weight)
+        self.eps = require_number("eps", eps, low=0)
 
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
         """``[B, N]`` in 0..2; 0 where both are one box with an area."""
-        return 1 - box_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
+        return 1 - box_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"), self.eps)

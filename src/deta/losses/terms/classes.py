@@ -1,6 +1,7 @@
 """Losses of the class logits."""
 
 import torch
+from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from deta.losses.federated import penalised_classes
@@ -50,3 +51,50 @@ class FocalLoss:
         if targets.federated is not None:
             is_used = is_used & (penalised_classes(targets, num_classes)[:, None] | one_hot)  # [B, N, C]
         return Sum((loss * is_used).sum((1, 2)))
+
+
+class CrossEntropy:
+    """Cross-entropy of a softmax whose last output is "no object", averaged over candidates by their weights.
+
+    The divisor is the sum of the weights of the rank's own candidates. A candidate with two objects has the class of
+    the one in ``Matches.target``. Computed in float32.
+
+    Source: arXiv:2005.12872, sec. 3.1 and A.4.
+
+    Args:
+        weight: Of this term, at least 0.
+        background_weight: Of a candidate without object, beside 1 of one with, at least 0.
+
+    Raises:
+        ValueError: An argument lies outside its range.
+    """
+
+    def __init__(self, *, weight: float = 1.0, background_weight: float = 0.1) -> None:
+        self.weight = require_number("weight", weight, low=0)
+        self.background_weight = require_number("background_weight", background_weight, low=0)
+
+    def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
+        """``[B]`` weighted sums over candidates and sums of their weights.
+
+        Raises:
+            ValueError: The targets say that only some classes were looked for in an image.
+        """
+        if targets.federated is not None:
+            raise ValueError(
+                "cross-entropy shares one probability among all classes and cannot leave out those that were not "
+                "looked for: set criterion.rules.<role>.federated=false, or use deta.losses.FocalLoss"
+            )
+        logits = prediction.logits.float()
+        is_positive, is_used = matches.is_positive(), matches.target != IGNORED
+        label = torch.where(is_positive, take_rows(targets.labels, matches.target), logits.shape[2] - 1)  # [B, N]
+        # Flat, since PyTorch has no deterministic kernel for more dimensions.
+        loss = functional.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none")
+        loss = loss.view_as(label)  # [B, N]
+        weights = torch.where(is_positive, 1.0, self.background_weight) * is_used  # [B, N]
+        # Not a product with the flag alone: what is predicted for an ignored candidate may be infinite.
+        value = (torch.where(is_used, loss, 0.0) * weights).sum(1)
+        return Sum(value, weights.sum(1), floor=_LEAST_WEIGHT, is_global=False)
+
+
+_LEAST_WEIGHT = 1e-6
+"""In place of 0 where all candidates are ignored; a number so small that its inverse is infinite would give NaN."""

@@ -23,6 +23,8 @@ class TorchvisionBackbone(Backbone):
             weights such as ``DEFAULT`` or ``IMAGENET1K_V1``, which is downloaded, or None for a random start.
         frozen: Prefixes of parameter names that are not trained.
         frozen_norm: Replace batch norms by fixed scale and shift from their statistics.
+        dilated: Whether the last stage of a ResNet dilates its convolutions instead of halving the map (DC5 of
+            arXiv:2005.12872, sec. 4); weights stay the same.
     """
 
     def __init__(
@@ -33,12 +35,18 @@ class TorchvisionBackbone(Backbone):
         weights: str | None = None,
         frozen: Sequence[str] = (),
         frozen_norm: bool = True,
+        dilated: bool = False,
     ) -> None:
         super().__init__()
         if name not in list_models():
             raise ValueError(f"backbone.name must be a model of torchvision, got {name!r}")
         path = weights if weights is not None and weights.endswith(SUFFIXES) else None
-        network = _torchvision_network(name, None if path else weights)
+        options: dict[str, object] = {}
+        if require_bool("backbone.dilated", dilated):
+            if not name.startswith("resnet"):
+                raise ValueError(f"backbone.dilated=true needs a ResNet, got backbone.name={name}")
+            options["replace_stride_with_dilation"] = [False, False, True]
+        network = _torchvision_network(name, None if path else weights, options)
         network_names = set(network.state_dict())
         body = create_feature_extractor(network, {node: node for node in return_nodes})
         if path is not None:
@@ -60,7 +68,7 @@ class TorchvisionBackbone(Backbone):
         return list(self.body(images).values())
 
 
-def _torchvision_network(name: str, weights: str | None) -> nn.Module:
+def _torchvision_network(name: str, weights: str | None, options: Mapping[str, object]) -> nn.Module:
     if weights is not None:
         published = sorted(get_model_weights(name).__members__)
         if weights not in published:
@@ -69,7 +77,7 @@ def _torchvision_network(name: str, weights: str | None) -> nn.Module:
                 f"got {weights!r}"
             )
     try:
-        network: nn.Module = get_model(name, weights=weights)
+        network: nn.Module = get_model(name, weights=weights, **options)
     except OSError as error:
         raise ValueError(
             f"backbone.weights {weights!r} of {name} cannot be downloaded ({error}); give a file, or null for a "

@@ -1,29 +1,29 @@
 """The body of the DETR family: features become tokens, tokens queries, and queries predictions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
 
 from deta.models.body import Body
-from deta.models.query.decoder import Decoder
-from deta.models.query.encoder import Encoder
+from deta.models.query.decoder import QueryDecoder
+from deta.models.query.encoder import QueryEncoder
 from deta.models.query.groups import QueryGroup, attention_mask, join
 from deta.models.query.heads import PredictionHead
 from deta.models.query.sources import QuerySource
 from deta.ops.random import Draw
-from deta.structures import DetectionOutput, Features, StageKey, Targets
-from deta.utils.checks import require_int
+from deta.structures import DetectionOutput, Features, Prediction, StageKey, Targets
+from deta.utils.checks import require_choice, require_int
 
 FIRST, MAIN = "first", "layers"
 """Roles of the first stage and of the queries that detect."""
 
 
 class QueryBody(Body):
-    """Encoder, source of queries, decoder and its heads: a detection transformer of the Deformable DETR family.
+    """Encoder, source of queries, decoder and its heads: a detection transformer of the DETR family.
 
-    Source: arXiv:2212.06137 (DETA), arXiv:2010.04159 (Deformable DETR), depending on ``source`` and ``decoder``.
-    With iterative refinement every decoder layer has its own head, without it they share one.
+    Source: arXiv:2212.06137 (DETA), arXiv:2010.04159 (Deformable DETR), arXiv:2005.12872 (DETR) and others, depending
+    on the parts.
 
     Args:
         num_classes: Categories.
@@ -32,7 +32,12 @@ class QueryBody(Body):
         encoder: Features to memory.
         source: Memory to queries.
         decoder: Queries and memory to predictions.
-        groups: Further groups of queries for training, by the role of their rule.
+        groups: Further groups of queries for training, by the role of their rule; what is no group yet is called with
+            ``source``.
+        head: Makes a head when called with ``hidden_dim`` and ``num_classes``; None makes a ``PredictionHead``.
+        heads: ``per_layer``; ``shared`` by all layers, as it must be where boxes are not refined; or
+            ``with_first_stage``, one for all layers and the first stage. None is per layer where boxes are refined.
+        start_small: Whether boxes of the first head start small; None: where references are points.
 
     Raises:
         ValueError: The parts do not agree in channels or levels, or a group has the role of another stage.
@@ -44,10 +49,13 @@ class QueryBody(Body):
         num_classes: int,
         channels: Sequence[int],
         hidden_dim: int,
-        encoder: Encoder,
+        encoder: QueryEncoder,
         source: QuerySource,
-        decoder: Decoder,
-        groups: Mapping[str, QueryGroup] | None = None,
+        decoder: QueryDecoder,
+        groups: Mapping[str, QueryGroup | Callable[..., QueryGroup]] | None = None,
+        head: Callable[..., PredictionHead] | None = None,
+        heads: str | None = None,
+        start_small: bool | None = None,
     ) -> None:
         super().__init__()
         self.hidden_dim = require_int("model.body.hidden_dim", hidden_dim, low=1)
@@ -58,13 +66,20 @@ class QueryBody(Body):
         for role in (FIRST, MAIN):
             if role in (groups or {}):
                 raise ValueError(f"model.body.groups.{role}: this role is taken, give the group another one")
-        self.groups = nn.ModuleDict(groups or {})
+        self.groups = nn.ModuleDict(
+            {
+                role: group if isinstance(group, QueryGroup) else group(source=source)
+                for role, group in (groups or {}).items()
+            }
+        )
         self.roles = (*((FIRST,) if source.has_first_stage else ()), MAIN, *self.groups)
-        num_heads = 1 if decoder.refine == "none" else decoder.num_layers
-        heads = [PredictionHead(hidden_dim=hidden_dim, num_classes=num_classes) for _ in range(num_heads)]
-        if source.reference_size == 2:
-            heads[0].start_with_small_boxes()
-        self.heads = nn.ModuleList(heads)
+        self.layout = _layout(heads, decoder, source)
+        count = {"per_layer": decoder.num_layers, "shared": 1, "with_first_stage": 0}[self.layout]
+        make = PredictionHead if head is None else head
+        made = [make(hidden_dim=hidden_dim, num_classes=num_classes) for _ in range(count)]
+        if made and (source.reference_size == 2 if start_small is None else start_small):
+            made[0].start_with_small_boxes()
+        self.heads = nn.ModuleList(made)
 
     def forward(self, features: Features, targets: Targets | None = None, draw: Draw | None = None) -> DetectionOutput:
         """The first stage, then every decoder layer of the main queries, then those of further groups.
@@ -72,36 +87,63 @@ class QueryBody(Body):
         Groups are made of ``targets`` and ``draw``, and left out where one of them is None.
         """
         memory = self.encoder(features)
-        queries, first = self.source(memory)
+        queries, first = self.source(memory, draw)
         parts = {MAIN: queries}
         if targets is not None and draw is not None:
             for role, group in self._groups():
-                parts[role] = group(self.source, memory, queries, targets, draw.within(role))
+                parts[role] = group(self.source, memory, queries, first, targets, draw.within(role))
         sees = {role: group.sees for role, group in self._groups()}
         layers = self.decoder(join(list(parts.values())), memory, self._layer_heads(), attention_mask(parts, sees))
         frame = features.frame()
-        stages = {} if first is None else {StageKey(FIRST): replace(first, frame=frame)}
+        stages = {}
+        if first is not None:
+            stages[StageKey(FIRST)] = replace(self.source.supervised(first, queries), frame=frame)
         start = 0
         for role, part in parts.items():
-            stop = start + part.content.shape[1]
+            stop = start + part.count
             for index, layer in enumerate(layers):
                 own = layer if len(parts) == 1 else layer.slice(start, stop)
-                stages[StageKey(role, index)] = replace(
-                    own, frame=frame, source=part.source, given=part.given, exists=part.exists
-                )
+                whole = replace(own, frame=frame, source=part.source, given=part.given, exists=part.exists)
+                stages |= self._copies(role, index, whole)
             start = stop
         return DetectionOutput(stages, StageKey(MAIN, len(layers) - 1))
+
+    def _copies(self, role: str, layer: int, whole: Prediction) -> dict[StageKey, Prediction]:
+        """The equal parts of a group, each a stage of its own."""
+        count = 1 if role == MAIN else dict(self._groups())[role].num_copies
+        if count == 1:
+            return {StageKey(role, layer): whole}
+        size = whole.num_candidates // count
+        return {StageKey(role, layer, copy): whole.slice(copy * size, (copy + 1) * size) for copy in range(count)}
 
     def _groups(self) -> Iterator[tuple[str, QueryGroup]]:
         return ((role, group) for role, group in self.groups.items() if isinstance(group, QueryGroup))
 
     def _layer_heads(self) -> list[PredictionHead]:
         heads = [head for head in self.heads if isinstance(head, PredictionHead)]
-        return heads * self.decoder.num_layers if self.decoder.refine == "none" else heads
+        if self.layout == "with_first_stage":
+            heads = [part for part in (self.source.head,) if isinstance(part, PredictionHead)]
+        return heads if self.layout == "per_layer" else heads * self.decoder.num_layers
+
+
+def _layout(heads: str | None, decoder: QueryDecoder, source: QuerySource) -> str:
+    """Which layers share a head.
+
+    Raises:
+        ValueError: Boxes are not refined, but layers have heads of their own; or there is no head of a first stage.
+    """
+    is_fixed = decoder.refine == "none"
+    layout = heads or ("shared" if is_fixed else "per_layer")
+    require_choice("model.body.heads", layout, ("per_layer", "shared", "with_first_stage"))
+    if layout == "per_layer" and is_fixed:
+        raise ValueError("model.body.heads=per_layer needs boxes that are refined: set model.body.decoder.refine")
+    if layout == "with_first_stage" and not source.has_first_stage:
+        raise ValueError("model.body.heads=with_first_stage needs a source with a first stage")
+    return layout
 
 
 def _require_agreement(
-    hidden_dim: int, channels: Sequence[int], encoder: Encoder, source: QuerySource, decoder: Decoder
+    hidden_dim: int, channels: Sequence[int], encoder: QueryEncoder, source: QuerySource, decoder: QueryDecoder
 ) -> None:
     other = next((width for width in channels if width != hidden_dim), hidden_dim)
     widths = {

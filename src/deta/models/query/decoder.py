@@ -6,54 +6,42 @@ import torch
 from torch import Tensor, nn
 
 from deta.models.attention.deformable import DeformableAttention
-from deta.models.query.feedforward import FeedForward, xavier_uniform_matrices
-from deta.models.query.heads import PredictionHead
+from deta.models.position import reference_embedding
+from deta.models.query.feedforward import MLP, FeedForward, require_heads, xavier_uniform_matrices
+from deta.models.query.heads import PredictionHead, boxes_around
 from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.logit import inverse_sigmoid
 from deta.structures import Prediction
-from deta.utils.checks import require_choice, require_int
+from deta.utils.checks import require_bool, require_choice, require_int, require_number
+
+REFINE = ("iterative", "look_forward_twice", "none")
 
 
-class Decoder(nn.Module):
-    """Post-norm layers of self-attention, deformable cross-attention and feed-forward.
+class QueryDecoder(nn.Module):
+    """Base class of decoders: how boxes move from layer to layer; a subclass says what a layer attends to.
 
-    Source: arXiv:2010.04159, sec. 4.1 and appendix A.3 (iterative bounding box refinement).
-
-    Args:
+    Attributes:
         hidden_dim: Channels of every token.
         num_levels: Feature levels.
-        num_layers: Layers, at least 1.
-        num_heads: Attention heads.
-        num_points: Sampling points of each head and level.
-        ffn_dim: Channels inside the feed-forward block.
-        dropout: Probability of dropping, 0..1.
-        refine: ``iterative``: every layer moves the detached boxes of the layer before it. ``none``: every
-            layer starts from the first references, and all layers share one head.
+        num_layers: Layers.
+        refine: ``iterative``: every layer moves the detached boxes of the layer before it (arXiv:2010.04159, A.3).
+            ``look_forward_twice``: the prediction of a layer moves the boxes of the layer before with their gradient,
+            while the next layer starts from detached boxes (arXiv:2203.03605, sec. 3.5). ``none``: every layer starts
+            from the first references, if there are any.
+        logit_eps: Smallest probability of a reference, see ``inverse_sigmoid``.
+        norm: Before the heads alone: layers hand on what is not normalised, and boxes that go on are made of it.
     """
 
-    def __init__(
-        self,
-        *,
-        hidden_dim: int,
-        num_levels: int,
-        num_layers: int = 6,
-        num_heads: int = 8,
-        num_points: int = 4,
-        ffn_dim: int = 2048,
-        dropout: float = 0.0,
-        refine: str = "iterative",
-    ) -> None:
+    hidden_dim: int
+    num_levels: int
+    num_layers: int
+    refine: str
+    logit_eps: float = 1e-5
+
+    def __init__(self) -> None:
         super().__init__()
-        self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
-        self.num_levels = require_int("num_levels", num_levels, low=1)
-        self.num_layers = require_int("num_layers", num_layers, low=1)
-        require_int("num_heads", num_heads, low=1)
-        if hidden_dim % num_heads:
-            raise ValueError(f"hidden_dim must be a multiple of num_heads, got {hidden_dim} and {num_heads}")
-        self.refine = require_choice("refine", refine, ("iterative", "none"))
-        self.layers = nn.ModuleList(
-            DecoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout) for _ in range(num_layers)
-        )
+        # Not a value of the class, which would hide the module of that name.
+        self.norm: nn.LayerNorm | None = None
 
     def forward(
         self,
@@ -73,19 +61,141 @@ class Decoder(nn.Module):
         Returns:
             One prediction per layer.
         """
-        ratios = memory.valid_ratios
         content, references = queries.content, queries.references
-        predictions = []
-        for layer, head in zip(self.layers, heads, strict=True):
-            scale = ratios if references.shape[-1] == 2 else torch.cat((ratios, ratios), dim=-1)
-            content = layer(content, queries.position, references[:, :, None] * scale[:, None], memory, is_blocked)
-            boxes = head.boxes(content, inverse_sigmoid(references))
+        moved = references
+        predictions: list[Prediction] = []
+        for index, head in enumerate(heads):
+            content = self.attend(index, content, queries.position, references, memory, is_blocked)
+            output = content if self.norm is None else self.norm(content)
+            deltas = head.box_deltas(output)
+            looks_twice = self.refine == "look_forward_twice"
+            boxes = boxes_around(deltas, self._logits(moved if looks_twice else references))
             # A point has no overlap with anything: in its place stands the box predicted from it.
-            priors = references.detach() if references.shape[-1] == 4 else boxes.detach()
-            predictions.append(Prediction(head.logits(content), boxes, priors))
+            has_boxes = references is not None and references.shape[-1] == 4
+            priors = references.detach() if references is not None and has_boxes else boxes.detach()
+            predictions.append(Prediction(head.logits(output), boxes, priors))
             if self.refine == "iterative":
                 references = boxes.detach()
+            elif looks_twice and index + 1 < len(heads):
+                own = deltas if self.norm is None else head.box_deltas(content)
+                moved = boxes_around(own, self._logits(references))
+                references = moved.detach()
         return tuple(predictions)
+
+    def attend(
+        self,
+        index: int,
+        content: Tensor,
+        position: Tensor | None,
+        references: Tensor | None,
+        memory: FeatureTokens,
+        is_blocked: Tensor | None,
+    ) -> Tensor:
+        """Content behind layer ``index``.
+
+        Args:
+            index: From 0.
+            content: ``[B, Q, D]``.
+            position: ``[B, Q, D]``, that of ``Queries``.
+            references: ``[B, Q, 2 or 4]`` where boxes start from.
+            memory: The encoded image.
+            is_blocked: See ``forward``.
+
+        Returns:
+            ``[B, Q, D]``.
+        """
+        raise NotImplementedError
+
+    def _logits(self, references: Tensor | None) -> Tensor | None:
+        return None if references is None else inverse_sigmoid(references, self.logit_eps)
+
+
+class Decoder(QueryDecoder):
+    """Post-norm layers of self-attention, deformable cross-attention and feed-forward.
+
+    Source: arXiv:2010.04159, sec. 4.1 and appendix A.3; positions from references: arXiv:2201.12329, sec. 4 and
+    arXiv:2203.03605 (DINO).
+
+    Args:
+        hidden_dim: Channels of every token.
+        num_levels: Feature levels.
+        num_layers: Layers, at least 1.
+        num_heads: Attention heads.
+        num_points: Sampling points of each head and level.
+        ffn_dim: Channels inside the feed-forward block.
+        dropout: Probability of dropping, 0..1.
+        refine: See ``QueryDecoder``; with ``none`` all layers share one head.
+        position: Of the queries: ``queries``, as they come, or ``references``, made in every layer of its boxes.
+        scale_position: Whether it is multiplied by a function of the content, from the second layer on.
+        output_norm: Whether a norm stands before the heads.
+        logit_eps: See ``QueryDecoder``.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_dim: int,
+        num_levels: int,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        num_points: int = 4,
+        ffn_dim: int = 2048,
+        dropout: float = 0.0,
+        refine: str = "iterative",
+        position: str = "queries",
+        scale_position: bool = False,
+        output_norm: bool = False,
+        logit_eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
+        self.num_levels = require_int("num_levels", num_levels, low=1)
+        self.num_layers = require_int("num_layers", num_layers, low=1)
+        require_heads(hidden_dim, num_heads)
+        self.refine = require_choice("refine", refine, REFINE)
+        self.position = require_choice("position", position, ("queries", "references"))
+        self.logit_eps = require_number("logit_eps", logit_eps, low=0, high=0.5)
+        self.layers = nn.ModuleList(
+            DecoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout) for _ in range(num_layers)
+        )
+        # Four coordinates of half the channels each go in.
+        self.position_head = MLP(2 * hidden_dim, hidden_dim, hidden_dim) if position == "references" else None
+        require_bool("scale_position", scale_position)
+        self.position_scale = MLP(hidden_dim, hidden_dim, hidden_dim) if scale_position else None
+        xavier_uniform_matrices(*(part for part in (self.position_head, self.position_scale) if part is not None))
+        self.norm = nn.LayerNorm(hidden_dim) if require_bool("output_norm", output_norm) else None
+
+    def attend(
+        self,
+        index: int,
+        content: Tensor,
+        position: Tensor | None,
+        references: Tensor | None,
+        memory: FeatureTokens,
+        is_blocked: Tensor | None,
+    ) -> Tensor:
+        """See ``QueryDecoder``: queries look at points around their references.
+
+        Raises:
+            ValueError: The queries have no references, or no position where it is not made of boxes.
+        """
+        if references is None:
+            raise ValueError("model.body.decoder attends to points around references, which model.body.source lacks")
+        ratios = memory.valid_ratios
+        scale = ratios if references.shape[-1] == 2 else torch.cat((ratios, ratios), dim=-1)
+        placed = references[:, :, None] * scale[:, None]  # [B, Q, L, 2 or 4]
+        if self.position_head is not None:
+            if references.shape[-1] != 4:
+                raise ValueError("model.body.decoder.position=references needs boxes as references, got points")
+            # As published, the position is that on the finest level, padding included.
+            embedding = reference_embedding(placed[:, :, 0], self.hidden_dim // 2)
+            position = self.position_head(embedding.to(content.dtype))
+        if position is None:
+            raise ValueError("model.body.decoder.position=queries needs queries with a position, which they lack")
+        if self.position_scale is not None and index > 0:
+            position = position * self.position_scale(content)
+        output: Tensor = self.layers[index](content, position, placed, memory, is_blocked)
+        return output
 
 
 class DecoderLayer(nn.Module):

@@ -10,10 +10,26 @@ from deta.models.position import encoder_references
 from deta.models.query.feedforward import FeedForward, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
 from deta.structures import Features
-from deta.utils.checks import require_int
+from deta.utils.checks import require_bool, require_int, require_number
 
 
-class Encoder(nn.Module):
+class QueryEncoder(nn.Module):
+    """Base class of what makes a memory of features.
+
+    Attributes:
+        hidden_dim: Channels of every token.
+        num_levels: Feature levels.
+    """
+
+    hidden_dim: int
+    num_levels: int
+
+    def forward(self, features: Features) -> FeatureTokens:
+        """The encoded image."""
+        raise NotImplementedError
+
+
+class Encoder(QueryEncoder):
     """Post-norm layers of deformable self-attention and feed-forward.
 
     Source: arXiv:2010.04159, sec. 4.1.
@@ -26,6 +42,8 @@ class Encoder(nn.Module):
         num_points: Sampling points of each head and level.
         ffn_dim: Channels inside the feed-forward block.
         dropout: Probability of dropping, 0..1.
+        temperature: Of the sine embedding of the image position, see ``map_embedding``.
+        is_centred: Likewise.
     """
 
     def __init__(
@@ -38,6 +56,8 @@ class Encoder(nn.Module):
         num_points: int = 4,
         ffn_dim: int = 2048,
         dropout: float = 0.0,
+        temperature: float = 10_000.0,
+        is_centred: bool = True,
     ) -> None:
         super().__init__()
         self.hidden_dim = require_int("hidden_dim", hidden_dim, low=4)
@@ -45,6 +65,8 @@ class Encoder(nn.Module):
         require_int("num_layers", num_layers, low=0)
         if hidden_dim % 4:
             raise ValueError(f"hidden_dim must be a multiple of 4 (sines and cosines of two axes), got {hidden_dim}")
+        self.temperature = require_number("temperature", temperature, low=1)
+        self.is_centred = require_bool("is_centred", is_centred)
         self.level_embed = nn.Parameter(torch.empty(num_levels, hidden_dim))
         self.layers = nn.ModuleList(
             EncoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout) for _ in range(num_layers)
@@ -52,14 +74,14 @@ class Encoder(nn.Module):
         nn.init.normal_(self.level_embed)
 
     def forward(self, features: Features) -> FeatureTokens:
-        """The encoded image."""
-        memory = FeatureTokens.of(features)
+        """The encoded image; its ``position`` holds the vector of the level too."""
+        memory = FeatureTokens.of(features, temperature=self.temperature, is_centred=self.is_centred)
         tokens = memory.tokens
         position = self._position(memory).to(tokens.dtype)
         references = encoder_references(memory.spatial_shapes, memory.valid_sizes, memory.valid_ratios)
         for layer in self.layers:
             tokens = layer(tokens, position, references, memory.spatial_shapes, memory.is_padding)
-        return replace(memory, tokens=tokens)
+        return replace(memory, tokens=tokens, position=position)
 
     def _position(self, memory: FeatureTokens) -> Tensor:
         """``[B, S, D]`` position of every token plus the vector of its level."""

@@ -1,6 +1,7 @@
 """Query groups: sets of queries that share the decoder, each with a rule of its own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from deta.models.query.sources import QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.random import Draw
-from deta.structures import Targets
+from deta.structures import Prediction, Targets
+from deta.utils.checks import require_int
 
 Sees = Literal["own", "main", "all"]
 
@@ -19,12 +21,20 @@ class QueryGroup(nn.Module):
 
     Attributes:
         sees: Queries that its own may attend to: of their ``own`` group, of the ``main`` one too, or ``all``.
+        num_copies: Equal parts, one after the other along Q, each of which is assigned for itself.
     """
 
     sees: Sees = "own"
+    num_copies: int = 1
 
     def forward(
-        self, source: QuerySource, memory: FeatureTokens, main: Queries, targets: Targets, draw: Draw
+        self,
+        source: QuerySource,
+        memory: FeatureTokens,
+        main: Queries,
+        first: Prediction | None,
+        targets: Targets,
+        draw: Draw,
     ) -> Queries:
         """Queries of a batch.
 
@@ -32,6 +42,7 @@ class QueryGroup(nn.Module):
             source: That of the main queries, whose parameters a group may share.
             memory: The encoded image.
             main: The main queries.
+            first: The first stage, all of it; None where there is none.
             targets: The objects.
             draw: Source of randomness.
 
@@ -41,20 +52,71 @@ class QueryGroup(nn.Module):
         raise NotImplementedError
 
 
+class FurtherQueries(QueryGroup):
+    """More queries of the kind that detects, in training alone.
+
+    One part with every object offered several times is the hybrid branch of H-DETR (arXiv:2207.13080, sec. 4.2); parts
+    that are assigned for themselves are those of Group DETR (arXiv:2207.13085, sec. 3).
+
+    Args:
+        source: That of the main queries.
+        num_queries: Of every part; None is ``times`` as many as detect. Of an image with fewer positions left, every
+            part gets an equal share.
+        times: See ``num_queries``, at least 1.
+        num_copies: Parts, which do not see each other.
+    """
+
+    def __init__(
+        self, *, source: QuerySource, num_queries: int | None = None, times: int = 1, num_copies: int = 1
+    ) -> None:
+        super().__init__()
+        times = require_int("times", times, low=1)
+        self.num_queries = times * source.most_queries if num_queries is None else num_queries
+        require_int("num_queries", self.num_queries, low=1)
+        self.num_copies = require_int("num_copies", num_copies, low=1)
+        self.vectors = source.vectors(self.num_queries * num_copies)
+
+    def forward(
+        self,
+        source: QuerySource,
+        memory: FeatureTokens,
+        main: Queries,
+        first: Prediction | None,
+        targets: Targets,
+        draw: Draw,
+    ) -> Queries:
+        """The best ones behind the main ones, part by part; nothing is drawn."""
+        del targets, draw
+        vectors = {name: part.weight for name, part in self.vectors.items() if isinstance(part, nn.Embedding)}
+        queries = source.further(self.num_queries * self.num_copies, vectors, memory, main, first)
+        of_part = queries.count // self.num_copies
+        queries = queries.slice(0, of_part * self.num_copies)
+        if self.num_copies == 1:
+            return queries
+        block = torch.arange(self.num_copies, device=queries.content.device).repeat_interleave(of_part)  # [Q]
+        return replace(queries, block=block)
+
+
 def join(parts: Sequence[Queries]) -> Queries:
     """All queries one after the other along Q.
 
     Raises:
-        ValueError: Some have boxes as references and others points.
+        ValueError: Some have boxes as references and others points, or some have a position or references and others
+            not.
     """
     if len(parts) == 1:
         return parts[0]
-    sizes = {part.references.shape[-1] for part in parts}
-    if len(sizes) > 1:
-        raise ValueError("the references of all query groups must be boxes, or of all points; change model.body.source")
+    kinds = {(part.position is None, None if part.references is None else part.references.shape[-1]) for part in parts}
+    if len(kinds) > 1:
+        raise ValueError(
+            "the references of all query groups must be boxes, or of all points, and all or none must have a position; "
+            "change model.body.source"
+        )
     content, position, references = (
-        torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("content", "position", "references")
+        None if getattr(parts[0], name) is None else torch.cat([getattr(part, name) for part in parts], dim=1)
+        for name in ("content", "position", "references")
     )
+    assert content is not None
     return Queries(content, position, references)
 
 

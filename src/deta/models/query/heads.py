@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deta.utils.checks import require_int
+from deta.utils.checks import require_bool, require_int, require_number
 
 
 class PredictionHead(nn.Module):
@@ -16,55 +16,71 @@ class PredictionHead(nn.Module):
 
     Args:
         hidden_dim: Channels of a token.
-        num_classes: Class logits.
-        prior: Probability of every class at the start (arXiv:1708.02002, sec. 4.1).
+        num_classes: Categories.
+        background: Whether a logit for "no object" stands behind those of the categories (arXiv:2005.12872).
+        prior: Probability of every class at the start (arXiv:1708.02002, sec. 4.1); None starts at random.
+        starts_at_reference: Whether boxes start at their reference, else beside it at random.
     """
 
-    def __init__(self, *, hidden_dim: int, num_classes: int, prior: float = 0.01) -> None:
+    def __init__(
+        self,
+        *,
+        hidden_dim: int,
+        num_classes: int,
+        background: bool = False,
+        prior: float | None = 0.01,
+        starts_at_reference: bool = True,
+    ) -> None:
         super().__init__()
         require_int("num_classes", num_classes, low=1)
-        self.class_logits = Float32Linear(hidden_dim, num_classes)
+        self.class_logits = Float32Linear(hidden_dim, num_classes + int(require_bool("background", background)))
         self.box_deltas = BoxDeltas(hidden_dim)
-        nn.init.constant_(self.class_logits.bias, -math.log((1 - prior) / prior))
+        if require_bool("starts_at_reference", starts_at_reference):
+            nn.init.zeros_(self.box_deltas.last.weight)
+            nn.init.zeros_(self.box_deltas.last.bias)
+        if prior is not None:
+            prior = require_number("prior", prior, low=1e-6, high=1 - 1e-6)
+            nn.init.constant_(self.class_logits.bias, -math.log((1 - prior) / prior))
 
     def logits(self, tokens: Tensor) -> Tensor:
         """``[B, N, C]`` class logits of ``[B, N, D]`` tokens."""
         logits: Tensor = self.class_logits(tokens)
         return logits
 
-    def boxes(self, tokens: Tensor, reference_logits: Tensor) -> Tensor:
-        """Boxes around references.
-
-        Args:
-            tokens: ``[B, N, D]``.
-            reference_logits: ``[B, N, 4]`` boxes or ``[B, N, 2]`` points before the sigmoid; may be infinite.
-
-        Returns:
-            ``[B, N, 4]`` ``cxcywh`` in 0..1.
-        """
-        deltas: Tensor = self.box_deltas(tokens)
-        # A point has no size to start from: 0 leaves width and height to the deltas.
-        missing = 4 - reference_logits.shape[-1]
-        return (deltas + functional.pad(reference_logits, (0, missing))).sigmoid()
+    def boxes(self, tokens: Tensor, reference_logits: Tensor | None) -> Tensor:
+        """``[B, N, 4]`` boxes of ``[B, N, D]`` tokens, see ``boxes_around``."""
+        return boxes_around(self.box_deltas(tokens), reference_logits)
 
     def start_with_small_boxes(self) -> None:
         """Let width and height start at 0.12 of the image where the reference is a point without size."""
         nn.init.constant_(self.box_deltas.last.bias[2:], -2.0)
 
 
-class BoxDeltas(nn.Module):
-    """Three linear layers to four offsets in logit space.
+def boxes_around(deltas: Tensor, reference_logits: Tensor | None) -> Tensor:
+    """Boxes around references.
 
-    The last layer starts at zero, so boxes start at their reference.
+    Args:
+        deltas: ``[B, N, 4]`` offsets before the sigmoid.
+        reference_logits: ``[B, N, 4]`` boxes or ``[B, N, 2]`` points before the sigmoid; may be infinite. None is 0.
+
+    Returns:
+        ``[B, N, 4]`` ``cxcywh`` in 0..1.
     """
+    if reference_logits is None:
+        return deltas.sigmoid()
+    # A point has no size to start from: 0 leaves width and height to the deltas.
+    missing = 4 - reference_logits.shape[-1]
+    return (deltas + functional.pad(reference_logits, (0, missing))).sigmoid()
+
+
+class BoxDeltas(nn.Module):
+    """Three linear layers to four offsets in logit space."""
 
     def __init__(self, hidden_dim: int) -> None:
         super().__init__()
         self.first = nn.Linear(hidden_dim, hidden_dim)
         self.second = nn.Linear(hidden_dim, hidden_dim)
         self.last = Float32Linear(hidden_dim, 4)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, N, 4]`` of ``[B, N, D]``."""

@@ -21,7 +21,7 @@ class Selection(Protocol):
         """Choose ``num_queries`` positions of every image.
 
         Args:
-            scores: ``[B, S]`` float32 foreground logits.
+            scores: ``[B, S]`` float32 logits; minus infinity where a position is taken, which is chosen last of all.
             boxes: ``[B, S, 4]`` ``cxcywh`` proposals in 0..1.
             is_valid: ``[B, S]`` bool; False is chosen only when there are too few valid positions.
             level_sizes: Positions of every level; they sum to S.
@@ -129,7 +129,9 @@ def _share_of_levels(survives: Tensor, levels: Tensor, num_levels: int, num_quer
 
 
 def _rank_invalid_last(scores: Tensor, is_valid: Tensor) -> Tensor:
-    return scores.masked_fill(~is_valid, -torch.inf)
+    """Positions that are not valid behind all others, and behind them those whose score is minus infinity."""
+    lowest = torch.finfo(scores.dtype).min
+    return torch.where(is_valid, scores, scores.clamp(max=lowest))
 
 
 def _best(scores: Tensor, count: int) -> Tensor:

@@ -1,6 +1,6 @@
 """What the parts of a query body hand to each other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -33,13 +33,16 @@ class FeatureTokens(TensorStruct):
     spatial_shapes: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, features: Features) -> Self:
-        """The tokens of feature maps, whose width is the same on every level."""
+    def of(cls, features: Features, *, temperature: float = 10_000.0, is_centred: bool = True) -> Self:
+        """The tokens of feature maps, whose width is the same on every level; positions as in ``map_embedding``."""
         num_features = features.maps[0].shape[1] // 2
         masks = features.is_padding
+        embeddings = [
+            map_embedding(mask, num_features, temperature=temperature, is_centred=is_centred) for mask in masks
+        ]
         return cls(
             tokens=torch.cat([level.flatten(2).transpose(1, 2) for level in features.maps], dim=1),  # [B, S, D]
-            position=torch.cat([map_embedding(mask, num_features).flatten(1, 2) for mask in masks], dim=1),  # [B, S, D]
+            position=torch.cat([embedding.flatten(1, 2) for embedding in embeddings], dim=1),  # [B, S, D]
             is_padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),  # [B, S]
             valid_sizes=torch.stack([valid_size(mask) for mask in masks], dim=1),  # [B, L, 2]
             valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),  # [B, L, 2]
@@ -68,9 +71,10 @@ class Queries(TensorStruct):
 
     Attributes:
         content: ``[B, Q, D]`` what the layers change.
-        position: ``[B, Q, D]`` added to the content wherever attention looks at it.
+        position: ``[B, Q, D]`` added to the content wherever attention looks at it; None where the decoder makes it of
+            the references.
         references: ``[B, Q, 4]`` ``cxcywh`` boxes or ``[B, Q, 2]`` points, float32, relative to the unpadded
-            image.
+            image; None where boxes are predicted without.
         source: ``[B, Q]`` int64 position of the first stage that each was made of; None for learned queries.
         block: ``[Q]`` int64; queries of one group see those of their own block alone. None is one block.
         given: ``[B, Q]`` int64 object that each was made for, see ``Prediction.given``.
@@ -78,9 +82,24 @@ class Queries(TensorStruct):
     """
 
     content: Tensor
-    position: Tensor
-    references: Tensor
+    position: Tensor | None = None
+    references: Tensor | None = None
     source: Tensor | None = None
     block: Tensor | None = None
     given: Tensor | None = None
     exists: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """Q."""
+        return self.content.shape[1]
+
+    def slice(self, start: int, stop: int) -> Self:
+        """The queries ``start:stop``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts = {
+            name: value[start:stop] if name == "block" else value[:, start:stop]
+            for name, value in values.items()
+            if value is not None
+        }
+        return replace(self, **parts)

@@ -1,1 +1,109 @@
-"""Published checkpoints: their names and ours."""
+"""Published checkpoints of the detectors: one layout for each publication, chosen by the names of the parameters."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from deta.models.detector import Detector
+from deta.models.releases.dab_deformable_detr import DAB_DEFORMABLE_DETR
+from deta.models.releases.dab_detr import DAB_DETR
+from deta.models.releases.deformable_detr import DEFORMABLE_TWO_STAGE, PLAIN, REFINE
+from deta.models.releases.deta import DETA
+from deta.models.releases.detr import DETR
+from deta.models.releases.dino import DINO
+from deta.models.releases.dn_deformable_detr import DN_DEFORMABLE_DETR, ENCODER_ONLY
+from deta.models.releases.dn_detr import DN_DETR
+from deta.models.releases.fqdet import FQDET, FQDET_ENCODER
+from deta.models.releases.group_detr import GROUP_DETR
+from deta.models.releases.h_detr import H_DETR
+from deta.models.releases.layout import OURS, PUBLISHED, Release
+from deta.models.weights import load_strictly, read_state_dict
+
+__all__ = ["RELEASES", "Release", "from_release", "layout_of", "load_release", "published_layout", "to_release"]
+
+_log = logging.getLogger(__name__)
+
+RELEASES = (
+    DETA,
+    PLAIN,
+    REFINE,
+    DEFORMABLE_TWO_STAGE,
+    DETR,
+    DAB_DETR,
+    DAB_DEFORMABLE_DETR,
+    DN_DETR,
+    DN_DEFORMABLE_DETR,
+    ENCODER_ONLY,
+    DINO,
+    GROUP_DETR,
+    H_DETR,
+    FQDET,
+    FQDET_ENCODER,
+)
+
+
+def layout_of(names: Iterable[str]) -> Release:
+    """The layout in which a detector is published that has parameters and buffers of these names.
+
+    Raises:
+        ValueError: There is none; the message says what the nearest one lacks or has beside.
+    """
+    names = list(names)
+    misfits = {release.name: release.misfits(names, OURS) for release in RELEASES}
+    nearest = min(RELEASES, key=lambda release: len(misfits[release.name]))
+    differences = misfits[nearest.name]
+    if differences:
+        some = ", ".join(differences[:5]) + (", ..." if len(differences) > 5 else "")
+        raise ValueError(f"model: no such detector was published; from the nearest, {nearest.name}, differ: {some}")
+    return nearest
+
+
+def published_layout(names: Iterable[str]) -> Release | None:
+    """The layout of a file with these names; None if it is none of a publication that is known."""
+    names = list(names)
+    return next((release for release in RELEASES if not release.misfits(names, PUBLISHED)), None)
+
+
+def from_release(state: Mapping[str, Tensor], detector: Detector) -> dict[str, Tensor]:
+    """A published state dict under the names of ``detector``; numbers of layers, levels, queries and classes are free.
+
+    Raises:
+        ValueError: No such detector was published, the state is of another one, a name has no counterpart, or what
+            should be one parameter differs.
+    """
+    own = detector.state_dict()
+    layout = layout_of(own)
+    found = published_layout(state)
+    if found is not None and found is not layout and layout.misfits(state, PUBLISHED):
+        raise ValueError(f"weights: they are of {found.name}, the detector is {layout.name}: choose its system")
+    return layout.from_release(state, own)
+
+
+def to_release(detector: Detector) -> dict[str, Tensor]:
+    """State dict of ``detector`` under the published names, each parameter as often as it is published.
+
+    Raises:
+        ValueError: No such detector was published.
+    """
+    state = detector.state_dict()
+    return layout_of(state).to_release(state)
+
+
+def load_release(detector: Detector, path: Path | str, *, averaged: bool = False) -> None:
+    """Load a published checkpoint file into ``detector``, all of it.
+
+    A published first stage has as many class outputs as there are categories: ``source.num_classes`` must
+    say so, and ``num_classes`` is 91 for COCO.
+
+    Args:
+        detector: Of the same architecture.
+        path: The file.
+        averaged: See ``read_state_dict``.
+
+    Raises:
+        ValueError: Anything missing, unexpected or of another shape.
+    """
+    load_strictly(detector, from_release(read_state_dict(path, averaged=averaged), detector), str(path))
+    _log.info("%s: the layout of %s", path, layout_of(detector.state_dict()).name)

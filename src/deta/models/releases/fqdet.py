@@ -1,12 +1,7 @@
 """FQDet: arXiv:2210.02318, github.com/CedricPicron/FQDet."""
 
-import re
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor
-
 from deta.models.input import IMAGENET_MEAN, IMAGENET_STD
+from deta.models.releases.layout import Release
 
 _SCORES = "heads.gvd.group_init_sel.logits."
 _LAYER = "heads.gvd.dec_layers.#."
@@ -22,12 +17,11 @@ FPN = (
     ("core.body.fpn_convs.4.conv.", "neck.extras.1."),
 )
 DEFORMABLE_ENCODER = (
-    ("core.in_proj.convs.#.conv.", "neck.projections.#.0."),
-    ("core.in_proj.convs.#.gn.", "neck.projections.#.1."),
-    ("core.in_proj.extra_convs.0.conv.", "neck.projections.3.0."),
-    ("core.in_proj.extra_convs.0.gn.", "neck.projections.3.1."),
-    ("core.in_proj.extra_convs.1.conv.", "neck.projections.4.0."),
-    ("core.in_proj.extra_convs.1.gn.", "neck.projections.4.1."),
+    *(
+        (f"core.in_proj.{level}.{theirs}.", f"neck.projections.{number}.{ours}.")
+        for number, level in enumerate(("convs.0", "convs.1", "convs.2", "extra_convs.0", "extra_convs.1"))
+        for theirs, ours in (("conv", 0), ("gn", 1))
+    ),
     ("core.deform_encoder.lvl_embed", "body.encoder.level_embed"),
     (f"{_ENCODER}self_attn.", "body.encoder.layers.#.attention."),
     (f"{_ENCODER}norms.0.", "body.encoder.layers.#.attention_norm."),
@@ -70,38 +64,11 @@ HEAD = (
         )
     ),
 )
-PAIRS = (("backbone.body.", "backbone.body."), *FPN, *DEFORMABLE_ENCODER, *HEAD)
-"""Begins of names, published and ours, of three maps of a backbone and two levels beyond; # stands for a number."""
-CONVENTION = {"backbone.in_norm_mean": IMAGENET_MEAN, "backbone.in_norm_std": IMAGENET_STD}
-"""Published with the weights; here it is part of how pixels enter, not of the weights."""
+CONSTANTS = {"backbone.in_norm_mean": IMAGENET_MEAN, "backbone.in_norm_std": IMAGENET_STD}
+"""How pixels enter, published as if it were of the weights."""
+BACKBONE = (("backbone.body.", "backbone.body."),)
 
-
-def from_release(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state dict under our names.
-
-    Raises:
-        ValueError: A name has no counterpart, or the weights were made for pixels of another range.
-    """
-    for name, expected in CONVENTION.items():
-        if name in state and not torch.allclose(state[name].float(), torch.tensor(expected), atol=1e-4):
-            raise ValueError(f"weights: {name} must be {list(expected)}, got {state[name].tolist()}")
-    return {_rename(name, 0): values for name, values in state.items() if name not in CONVENTION}
-
-
-def to_release(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of ours under the published names.
-
-    Raises:
-        ValueError: A name has no counterpart.
-    """
-    convention = {name: torch.tensor(values) for name, values in CONVENTION.items()}
-    return convention | {_rename(name, 1): values for name, values in own.items()}
-
-
-def _rename(name: str, side: int) -> str:
-    for pair in PAIRS:
-        match = re.match(re.escape(pair[side]).replace(r"\#", r"(\d+)"), name)
-        if match is not None:
-            target = pair[1 - side]
-            return (target.replace("#", match.group(1)) if match.groups() else target) + name[match.end() :]
-    raise ValueError(f"weights: {name!r} has no counterpart in the layout of FQDet")
+FQDET = Release("FQDet with a feature pyramid", (*FPN, *HEAD), optional=BACKBONE, constants=CONSTANTS)
+FQDET_ENCODER = Release(
+    "FQDet with a deformable encoder", (*DEFORMABLE_ENCODER, *HEAD), optional=BACKBONE, constants=CONSTANTS
+)

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 
 from deta.evaluation.gather import gather_to_first_rank
 from deta.evaluation.raw import RawPredictions
+from deta.models.postprocess import ScoredSelection
 from deta.structures import Batch
 from deta.training.module import DetectionModule
 from deta.utils.checks import require_int
@@ -43,12 +44,14 @@ class RawPredictionWriter(pl.Callback):
         """Keep the best pairs of the batch on the host."""
         assert isinstance(pl_module, DetectionModule)
         assert pl_module.last is not None
+        selection = pl_module.postprocess
         part = RawPredictions.from_prediction(
             pl_module.last.output.final,
             batch.original_sizes,
             batch.image_ids,
             category_ids=self._category_ids,
             max_pairs=self._max_pairs,
+            score=selection.score if isinstance(selection, ScoredSelection) else None,
         )
         self._parts.append(part)
 

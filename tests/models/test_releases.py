@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deta.models.checkpoint import from_release, load_release, to_release
+from deta.models.releases import from_release, load_release, to_release
 from tests.models.tiny import tiny_detector
 
 
@@ -33,14 +33,14 @@ def test_heads_are_repeated_where_the_release_repeats_them() -> None:
 def test_unknown_name_is_refused() -> None:
     state = to_release(tiny_detector())
     with pytest.raises(ValueError, match=r"'transformer\.extra\.weight' has no counterpart"):
-        from_release({**state, "transformer.extra.weight": torch.zeros(1)})
+        from_release({**state, "transformer.extra.weight": torch.zeros(1)}, tiny_detector())
 
 
 def test_heads_that_should_be_one_and_differ_are_refused() -> None:
     state = to_release(tiny_detector())
     name = "transformer.decoder.class_embed.0.bias"
     with pytest.raises(ValueError, match=r"transformer\.decoder\.class_embed\.0\.bias"):
-        from_release({**state, name: state[name] + 1})
+        from_release({**state, name: state[name] + 1}, tiny_detector())
 
 
 def test_missing_weight_is_refused_by_our_name(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""How good a prediction says a detection is: from the outputs of a network to one score for each class."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from deta.structures.prediction import Prediction
+
+
+class Score(Protocol):
+    """Scores of every candidate for every class. Scores from other packages implement this.
+
+    A score is given by its logit, so that scores near 0 and near 1 stay apart.
+    """
+
+    def __call__(self, prediction: Prediction) -> Tensor:
+        """``[B, N, C]`` float32 logits of the scores; an infinite one is a score of 0 or 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class SigmoidScore:
+    """The sigmoid of every output by itself.
+
+    Attributes:
+        has_background: Whether the last output is "no object" and is left out.
+    """
+
+    has_background: bool = False
+
+    def __call__(self, prediction: Prediction) -> Tensor:
+        """``[B, N, C]`` the outputs themselves."""
+        logits = prediction.logits.float()
+        return logits[..., :-1] if self.has_background else logits
+
+
+@dataclass(frozen=True)
+class SoftmaxScore:
+    """Probabilities of all outputs together, of which the last, "no object", is left out. Source: arXiv:2005.12872."""
+
+    def __call__(self, prediction: Prediction) -> Tensor:
+        """``[B, N, C]`` of ``C + 1`` outputs."""
+        log_probability = prediction.logits.float().log_softmax(-1)[..., :-1]
+        # log1p and expm1 keep the digits of probabilities near 0 and near 1.
+        return log_probability - torch.log(-torch.expm1(log_probability))

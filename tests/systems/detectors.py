@@ -1,0 +1,100 @@
+"""Detectors of the systems as they are composed, in the size of a case and with its weights."""
+
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from deta.cli import config_dir
+from deta.models import Detector
+from deta.models.releases import from_release
+from deta.models.releases.layout import Release, head
+from deta.models.releases.parts import DEFORMABLE_DECODER, DEFORMABLE_ENCODER, LEVELS, PROPOSALS
+from tests.golden.detectors import NoBackbone
+
+if TYPE_CHECKING:
+    from tests.reference_cases import ReferenceCase
+
+SYSTEMS = {"hdetr": "h_detr", "deformable": "deformable_detr_two_stage"}
+"""Our name of a system where it is another one."""
+EFFICIENT = Release(
+    "Efficient DETR, as another project has it",
+    (
+        *LEVELS,
+        *DEFORMABLE_ENCODER,
+        *DEFORMABLE_DECODER,
+        *PROPOSALS,
+        ("transformer.pos_trans.", "body.source.position_projection."),
+        ("transformer.pos_trans_norm.", "body.source.position_norm."),
+        *head("class_embed.#", "bbox_embed.#", "body.source.head"),
+        *head("transformer.decoder.class_embed.#", "transformer.decoder.bbox_embed.#", "body.source.head"),
+    ),
+)
+"""Not published, and its one head is stored for both stages."""
+
+
+def reference_detector(case: "ReferenceCase", *words: str) -> Detector:
+    """The detector of a case with its weights, in evaluation mode; its backbone only states channels."""
+    channels = tuple(case.config["backbone_channels"])
+    model = composed(case.config, *words)["model"]
+    del model["backbone"]
+    detector: Detector = instantiate(model, backbone=NoBackbone(channels))
+    state = case.state
+    if case.config.get("mixed_selection") is False:
+        state = {name: tensor for name, tensor in state.items() if name != "query_embed.weight"}  # it is not used
+    if case.config["system"] == "efficient_detr":
+        weights = EFFICIENT.from_release(state, detector.state_dict())
+    else:
+        weights = from_release(state, detector)
+    detector.load_state_dict(weights)
+    return detector.eval()
+
+
+def composed(config: dict[str, Any], *words: str) -> DictConfig:
+    """The configuration of a system in the size of a case."""
+    system = SYSTEMS.get(config["system"], config["system"])
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", [f"system={system}", *_size(config), *_options(config), *words])
+    cfg = cfg.copy()
+    cfg = OmegaConf.masked_copy(cfg, ["model", "criterion", "selection", "postprocess", "trainer"])
+    cfg["trainer"] = {"max_epochs": cfg["trainer"]["max_epochs"]}
+    OmegaConf.resolve(cfg)
+    return cfg
+
+
+def _size(config: dict[str, Any]) -> list[str]:
+    sizes = {
+        "model.num_classes": "num_classes",
+        "model.body.hidden_dim": "hidden_dim",
+        "model.body.encoder.num_layers": "enc_layers",
+        "model.body.decoder.num_layers": "dec_layers",
+        "model.neck.num_levels": "num_feature_levels",
+        "model.body.encoder.num_points": "enc_n_points",
+        "model.body.decoder.num_points": "dec_n_points",
+    }
+    words = [f"{key}={config[name]}" for key, name in sizes.items() if name in config]
+    for part in ("encoder", "decoder"):
+        for name, key in (("num_heads", "nheads"), ("ffn_dim", "dim_feedforward"), ("dropout", "dropout")):
+            words.append(f"model.body.{part}.{name}={config[key]}")
+    if config["system"] in ("hdetr", "deformable"):
+        words.append(f"model.body.source.num_classes={config['num_classes']}")
+    queries = config.get("num_queries", config.get("num_queries_one2one"))
+    return [*words, f"model.body.source.num_queries={queries}"]
+
+
+def _options(config: dict[str, Any]) -> list[str]:
+    words = []
+    if config.get("pre_norm"):
+        words += [f"model.body.{part}.pre_norm=true" for part in ("encoder", "decoder")]
+    if config.get("num_patterns"):
+        words.append(f"model.body.source.num_patterns={config['num_patterns']}")
+    if config.get("num_queries_one2many"):
+        words.append(f"model.body.groups.many.num_queries={config['num_queries_one2many']}")
+    if config.get("mixed_selection") is False:
+        words.append("model.body.source.content=position")
+    if config.get("look_forward_twice") is False:
+        words.append("model.body.decoder.refine=iterative")
+    if "group_detr" in config:
+        words.append(f"model.body.groups.copies.num_copies={config['group_detr'] - 1}")
+    return words

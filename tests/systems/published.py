@@ -1,0 +1,110 @@
+"""Files about the published models, and the detectors of ours that should equal them."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from _pytest.mark.structures import ParameterSet
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+from torch import Tensor
+
+from deta.cli import config_dir
+from deta.commands.build import make_detector
+from deta.commands.convert import published_model
+from deta.models import Detector
+from deta.models.releases import RELEASES
+from tests.reference_cases import skipped
+from tests.systems.conftest import systems_folder
+
+ONE_LEVEL = ("model.neck.num_levels=1", "model.backbone.return_nodes=[layer4]")
+WIDE = ("model.body.encoder.ffn_dim=2048", "model.body.decoder.ffn_dim=2048")
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "dab_deformable_detr_r50": ("experiment=dab_deformable_detr_r50_50ep",),
+    "dab_detr_r50": ("experiment=dab_detr_r50_50ep",),
+    "dab_detr_r50_3pat": ("experiment=dab_detr_r50_50ep", "model.body.source.num_patterns=3"),
+    "dab_detr_r50_dc5": ("experiment=dab_detr_r50_50ep",),
+    "deformable_r50": ("experiment=deformable_detr_r50_50ep",),
+    "deformable_refine_r50": ("experiment=deformable_detr_refine_r50_50ep",),
+    "deformable_single_scale_dc5_r50": ("experiment=deformable_detr_r50_50ep", *ONE_LEVEL),
+    "deformable_single_scale_r50": ("experiment=deformable_detr_r50_50ep", *ONE_LEVEL),
+    "deformable_two_stage_r50": ("experiment=deformable_detr_r50_two_stage",),
+    "detr_r50": ("experiment=detr_r50_500ep",),
+    "detr_r50_dc5": ("experiment=detr_r50_dc5_500ep",),
+    "dino_4scale_r50": ("experiment=dino_r50_12ep",),
+    "dino_5scale_r50": ("experiment=dino_5scale_r50_12ep",),
+    "dn_deformable_detr_encoder_only_r50": ("experiment=dn_deformable_detr_encoder_only_r50_50ep",),
+    "dn_deformable_detr_r50": ("experiment=dn_deformable_detr_r50_50ep",),
+    "dn_detr_r50": ("experiment=dn_detr_r50_50ep",),
+    "dn_detr_r50_dc5": ("experiment=dn_detr_r50_50ep",),
+    "dn_detr_r50_dc5_3pat": ("experiment=dn_detr_r50_50ep", "model.body.source.num_patterns=3"),
+    "fqdet_r50_defenc": ("experiment=fqdet_r50_encoder_12ep",),
+    "fqdet_r50_fpn": ("experiment=fqdet_r50_12ep",),
+    "group_detr_r50": ("experiment=group_detr_r50_12ep",),
+    "hdetr_r50": ("experiment=h_detr_r50_12ep",),
+    "hdetr_r50_deformable_baseline": ("experiment=deformable_detr_r50_two_stage", *WIDE),
+}
+"""What to give ``deta`` for the published model of a file; dilated convolutions change no names and no shapes."""
+SAME_TIES = {
+    "deformable_single_scale_dc5_r50": "deformable_r50",
+    "deformable_single_scale_r50": "deformable_r50",
+    "deformable_refine_r50": "deformable_two_stage_r50",
+    "hdetr_r50_deformable_baseline": "deformable_two_stage_r50",
+    "dino_5scale_r50": "dino_4scale_r50",
+}
+"""Models without a file of their groups, and one that has the same parameters under several names."""
+
+
+def stems(kind: str) -> list[ParameterSet]:
+    """The models of which there is a file ``<stem>_<kind>.json``; one that is skipped where there are none."""
+    found = [stem for stem in WORDS if (systems_folder() / f"{stem}_{kind}.json").is_file()]
+    absent = f"no file of {kind} in {systems_folder()} (set DETA_SYSTEMS_DIR)"
+    return [pytest.param(stem, id=stem) for stem in found] or [skipped(absent)]
+
+
+def read(folder: Path, stem: str, kind: str) -> dict[str, Any]:
+    """The content of one of these files."""
+    content: dict[str, Any] = json.loads((folder / f"{stem}_{kind}.json").read_text())
+    return content
+
+
+def ties(folder: Path, stem: str, names: Mapping[str, Any]) -> dict[str, str]:
+    """Further names of parameters, and the first one of each."""
+    tied = read(folder, SAME_TIES.get(stem, stem), "param_groups")["tied_keys"]
+    return {copy: first for copy, first in tied.items() if copy in names and first in names}
+
+
+@cache
+def numbered(folder: Path, stem: str) -> Mapping[str, Tensor]:
+    """A published state dict in which every parameter has a number of its own everywhere."""
+    keys = read(folder, stem, "state_dict_keys")
+    aliases = ties(folder, stem, keys)
+    numbers = {name: float(number) for number, name in enumerate(keys)}
+    constants = {name: torch.tensor(values) for release in RELEASES for name, values in release.constants.items()}
+    return {
+        name: constants.get(name, torch.tensor(numbers[aliases.get(name, name)])).expand(shape)
+        for name, shape in keys.items()
+    }
+
+
+def composed(stem: str) -> DictConfig:
+    """The configuration of the published model; the test is skipped where its system does not exist."""
+    words = (*WORDS[stem], "source=none", "target=none", "name=test", "run_dir=.")
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        try:
+            return compose("convert", list(words))
+        except MissingConfigException as error:
+            pytest.skip(f"{stem}: {error.missing_cfg_file} does not exist")
+
+
+def published_detector(cfg: DictConfig) -> Detector:
+    """The detector of a configuration, without storage."""
+    with torch.device("meta"):
+        detector = make_detector(published_model(cfg), cfg.num_classes)
+    assert isinstance(detector, Detector)
+    return detector

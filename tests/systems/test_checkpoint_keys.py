@@ -1,0 +1,153 @@
+"""Names and shapes of the published models, and ours."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from deta.models.releases import RELEASES, Release, from_release, published_layout, to_release
+from deta.models.releases.layout import OURS, PUBLISHED
+from tests.reference_cases import ReferenceCase
+from tests.systems.published import composed, numbered, published_detector, read, stems, ties
+
+DECODER = "transformer.decoder.layers.3."
+OUR_DECODER = "body.decoder.layers.3."
+FQDET = "heads.gvd."
+ENCODER = "core.deform_encoder.encoder.layers.3."
+POINTS = "body.source.reference_points."
+
+
+@cache
+def layout_of_file(folder: Path, stem: str) -> Release:
+    """The only layout that a file of this model has."""
+    state = numbered(folder, stem)
+    (layout,) = (release for release in RELEASES if not release.misfits(state, PUBLISHED))
+    return layout
+
+
+def sizes(layout: Release, main_rows: int = 300) -> dict[str, Tensor]:
+    """The part of a detector's state dict that its layout asks for: 300 queries detect in every publication."""
+    return {name: torch.empty(main_rows, 1) for joined in layout.joined for name in joined}
+
+
+@pytest.mark.parametrize("stem", stems("state_dict_keys"))
+def test_every_parameter_has_one_name_of_ours_and_comes_back_under_all_that_it_had(
+    stem: str, systems_dir: Path
+) -> None:
+    state = numbered(systems_dir, stem)
+    layout = layout_of_file(systems_dir, stem)
+    own = layout.from_release(state, sizes(layout))
+    assert len(own) == len(state) - len(ties(systems_dir, stem, state)) - len(layout.constants) + len(layout.joined)
+    numbers = {name: value.flatten()[0].item() for name, value in own.items()}
+    assert len(set(numbers.values())) == len(own) - len(layout.joined)
+    back = layout.to_release(own)
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[name], value) for name, value in state.items())
+    assert [release.name for release in RELEASES if not release.misfits(own, OURS)] == [layout.name]
+
+
+@pytest.mark.parametrize("stem", stems("state_dict_keys"))
+def test_the_detector_of_the_system_has_the_published_names_and_shapes(stem: str, systems_dir: Path) -> None:
+    detector = published_detector(composed(stem))
+    keys = read(systems_dir, stem, "state_dict_keys")
+    assert {name: list(tensor.shape) for name, tensor in to_release(detector).items()} == keys
+    found = from_release(numbered(systems_dir, stem), detector)
+    assert {name: tensor.shape for name, tensor in found.items()} == {
+        name: tensor.shape for name, tensor in detector.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("stem", "published", "ours"),
+    [
+        ("detr_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}self_attention_norm.bias"),
+        ("detr_r50", f"{DECODER}norm2.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
+        ("detr_r50", f"{DECODER}multihead_attn.in_proj_bias", f"{OUR_DECODER}cross_attention.in_proj_bias"),
+        ("detr_r50", "input_proj.weight", "neck.projections.0.0.weight"),
+        ("dab_detr_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}self_attention_norm.bias"),
+        ("dab_detr_r50", f"{DECODER}norm2.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
+        ("dab_detr_r50", f"{DECODER}activation.weight", f"{OUR_DECODER}ffn.activation.weight"),
+        ("dab_detr_r50", "transformer.decoder.bbox_embed.layers.1.bias", "body.heads.0.box_deltas.second.bias"),
+        ("group_detr_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}self_attention_norm.bias"),
+        ("group_detr_r50", "transformer.decoder.ref_point_head.layers.0.bias", f"{POINTS}layers.0.bias"),
+        ("dn_detr_r50", "label_enc.weight", "body.source.labels.weight"),
+        ("deformable_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
+        ("deformable_r50", f"{DECODER}norm2.bias", f"{OUR_DECODER}self_attention_norm.bias"),
+        ("deformable_r50", "class_embed.4.bias", "body.heads.0.class_logits.bias"),
+        ("deformable_refine_r50", "class_embed.4.bias", "body.heads.4.class_logits.bias"),
+        ("deformable_two_stage_r50", "class_embed.6.bias", "body.source.head.class_logits.bias"),
+        ("hdetr_r50", "bbox_embed.6.layers.2.bias", "body.source.head.box_deltas.last.bias"),
+        ("dab_deformable_detr_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
+        ("dn_deformable_detr_r50", "tgt_embed.weight", "body.source.content.weight"),
+        ("dn_deformable_detr_encoder_only_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}self_attention_norm.bias"),
+        ("fqdet_r50_fpn", "core.body.fpn_convs.3.conv.bias", "neck.extras.0.bias"),
+        ("fqdet_r50_fpn", f"{FQDET}dec_layers.3.0.attn.norm.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
+        ("fqdet_r50_fpn", f"{FQDET}dec_layers.3.1.norm.bias", f"{OUR_DECODER}self_attention_norm.bias"),
+        ("fqdet_r50_fpn", f"{FQDET}heads.0.logits.1.lin.bias", "body.heads.0.class_logits.1.layer.bias"),
+        ("fqdet_r50_defenc", "core.in_proj.extra_convs.0.gn.bias", "neck.projections.3.1.bias"),
+        ("fqdet_r50_defenc", f"{ENCODER}norms.0.bias", "body.encoder.layers.3.attention_norm.bias"),
+        ("dino_4scale_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
+        ("dino_4scale_r50", "transformer.enc_out_class_embed.bias", "body.source.head.class_logits.bias"),
+        ("dino_4scale_r50", "transformer.decoder.class_embed.5.bias", "body.heads.0.class_logits.bias"),
+    ],
+)  # fmt: skip
+def test_names_whose_shapes_say_nothing_keep_their_meaning(
+    stem: str, published: str, ours: str, systems_dir: Path
+) -> None:
+    state = numbered(systems_dir, stem)
+    layout = layout_of_file(systems_dir, stem)
+    assert torch.equal(layout.from_release(state, sizes(layout))[ours], state[published])
+
+
+@pytest.mark.parametrize(("stem", "rows"), [("group_detr_r50", 300), ("hdetr_r50", 300)])
+def test_the_first_rows_are_those_of_the_queries_that_detect(stem: str, rows: int, systems_dir: Path) -> None:
+    state = dict(numbered(systems_dir, stem))
+    layout = layout_of_file(systems_dir, stem)
+    total = len(state["query_embed.weight"])
+    state["query_embed.weight"] = torch.arange(total).float()[:, None].expand_as(state["query_embed.weight"])
+    own = layout.from_release(state, sizes(layout))
+    ((main, further),) = layout.joined
+    assert own[main][:, 0].tolist() == list(range(rows))
+    assert own[further][:, 0].tolist() == list(range(rows, total))
+
+
+@pytest.mark.parametrize("stem", stems("state_dict_keys"))
+def test_what_is_unknown_is_named(stem: str, systems_dir: Path) -> None:
+    state = numbered(systems_dir, stem)
+    layout = layout_of_file(systems_dir, stem)
+    with pytest.raises(ValueError, match=rf"'mask_head\.bias' has no counterpart in the layout of {layout.name}"):
+        layout.from_release({**state, "mask_head.bias": torch.zeros(1)}, sizes(layout))
+
+
+@pytest.mark.parametrize("stem", stems("state_dict_keys"))
+def test_further_names_that_are_missing_or_of_other_values_are_named(stem: str, systems_dir: Path) -> None:
+    state = numbered(systems_dir, stem)
+    layout = layout_of_file(systems_dir, stem)
+    tied = ties(systems_dir, stem, state)
+    if not tied:
+        pytest.skip(f"{stem} has every parameter once")
+    copy = sorted(tied)[-1]
+    with pytest.raises(ValueError, match=rf"{copy} must be equal|{copy} and .* must be equal"):
+        layout.from_release({**state, copy: state[copy] + 1}, sizes(layout))
+    with pytest.raises(ValueError, match=rf"missing: {copy}, in the layout of {layout.name} further names of"):
+        layout.from_release({name: value for name, value in state.items() if name != copy}, sizes(layout))
+
+
+@pytest.mark.reference(
+    "model",
+    systems=("dino", "deformable", "group_detr", "hdetr", "dab_detr", "dab_deformable_detr", "detr", "dn_detr"),
+)
+def test_the_weights_of_the_reference_cases_have_a_layout(case: ReferenceCase) -> None:
+    layout = published_layout(case.state)
+    assert layout is not None
+    back = layout.to_release(layout.from_release(case.state, sizes(layout, main_rows=1)))
+    assert back.keys() == case.state.keys()
+    assert all(torch.equal(back[name], value) for name, value in case.state.items())
+
+
+def test_weights_for_pixels_of_another_range_are_refused(systems_dir: Path) -> None:
+    state = {**numbered(systems_dir, "fqdet_r50_fpn"), "backbone.in_norm_mean": torch.tensor([103.5, 116.3, 123.7])}
+    with pytest.raises(ValueError, match=r"backbone\.in_norm_mean must be \[0\.48.*got \[103\.5"):
+        layout_of_file(systems_dir, "fqdet_r50_fpn").from_release(state, {})
