@@ -54,6 +54,18 @@ def test_objects_that_are_offered_twice_get_two_queries_and_count_twice() -> Non
     assert (float(once.divisors[1]), float(twice.divisors[1])) == (1, 2)
 
 
+def test_sums_without_a_normalizer_stay_as_they_are() -> None:
+    part = prediction(CENTRE, BESIDE, FAR)
+    divided, plain = (
+        measure({"layers": rule(normalizer=name)}, {ONE: part}, objects([CENTRE, FAR]))
+        for name in ("num_targets", "none")
+    )
+    assert torch.equal(plain.terms(), plain.sums)
+    assert torch.equal(divided.terms(), plain.sums / 2)
+    assert plain.has_own_divisors
+    assert not divided.has_own_divisors
+
+
 def test_boxes_may_have_an_assignment_of_their_own() -> None:
     losses = measure(
         {"layers": rule(HungarianAssigner(), box_assigner=IoUAssigner(tau=0.5, gamma=None))},

@@ -34,3 +34,8 @@ def test_levels_that_do_not_fit_each_other_are_refused() -> None:
         replace(features(), strides=(8,))
     with pytest.raises(ValueError, match=r"of level 1 must have one size, got \(1, 6, 2, 2\) and \(1, 2, 3\)"):
         replace(features(), is_padding=(features().is_padding[0], torch.zeros(1, 2, 3, dtype=torch.bool)))
+
+
+def test_the_padded_size_is_that_of_the_cells_unless_it_is_known() -> None:
+    assert features().padded() == (24, 32)
+    assert replace(features(), padded_size=(21, 30)).padded() == (21, 30)

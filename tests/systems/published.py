@@ -18,6 +18,7 @@ from deta.cli import config_dir
 from deta.commands.build import make_detector
 from deta.commands.convert import published_model
 from deta.models import Detector
+from deta.models.releases import RELEASES
 from tests.reference_cases import skipped
 from tests.systems.conftest import systems_folder
 
@@ -43,6 +44,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "dn_detr_r50": ("experiment=dn_detr_r50_50ep",),
     "dn_detr_r50_dc5": ("experiment=dn_detr_r50_50ep",),
     "dn_detr_r50_dc5_3pat": ("experiment=dn_detr_r50_50ep", "model.body.source.num_patterns=3"),
+    "fqdet_r50_defenc": ("experiment=fqdet_r50_encoder_12ep",),
+    "fqdet_r50_fpn": ("experiment=fqdet_r50_12ep",),
     "group_detr_r50": ("experiment=group_detr_r50_12ep",),
     "hdetr_r50": ("experiment=h_detr_r50_12ep",),
     "hdetr_r50_deformable_baseline": ("experiment=deformable_detr_r50_two_stage", *WIDE),
@@ -83,7 +86,11 @@ def numbered(folder: Path, stem: str) -> Mapping[str, Tensor]:
     keys = read(folder, stem, "state_dict_keys")
     aliases = ties(folder, stem, keys)
     numbers = {name: float(number) for number, name in enumerate(keys)}
-    return {name: torch.tensor(numbers[aliases.get(name, name)]).expand(shape) for name, shape in keys.items()}
+    constants = {name: torch.tensor(values) for release in RELEASES for name, values in release.constants.items()}
+    return {
+        name: constants.get(name, torch.tensor(numbers[aliases.get(name, name)])).expand(shape)
+        for name, shape in keys.items()
+    }
 
 
 def composed(stem: str) -> DictConfig:

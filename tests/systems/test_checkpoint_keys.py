@@ -14,6 +14,8 @@ from tests.systems.published import composed, numbered, published_detector, read
 
 DECODER = "transformer.decoder.layers.3."
 OUR_DECODER = "body.decoder.layers.3."
+FQDET = "heads.gvd."
+ENCODER = "core.deform_encoder.encoder.layers.3."
 POINTS = "body.source.reference_points."
 
 
@@ -37,7 +39,7 @@ def test_every_parameter_has_one_name_of_ours_and_comes_back_under_all_that_it_h
     state = numbered(systems_dir, stem)
     layout = layout_of_file(systems_dir, stem)
     own = layout.from_release(state, sizes(layout))
-    assert len(own) == len(state) - len(ties(systems_dir, stem, state)) + len(layout.joined)
+    assert len(own) == len(state) - len(ties(systems_dir, stem, state)) - len(layout.constants) + len(layout.joined)
     numbers = {name: value.flatten()[0].item() for name, value in own.items()}
     assert len(set(numbers.values())) == len(own) - len(layout.joined)
     back = layout.to_release(own)
@@ -80,6 +82,12 @@ def test_the_detector_of_the_system_has_the_published_names_and_shapes(stem: str
         ("dab_deformable_detr_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
         ("dn_deformable_detr_r50", "tgt_embed.weight", "body.source.content.weight"),
         ("dn_deformable_detr_encoder_only_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}self_attention_norm.bias"),
+        ("fqdet_r50_fpn", "core.body.fpn_convs.3.conv.bias", "neck.extras.0.bias"),
+        ("fqdet_r50_fpn", f"{FQDET}dec_layers.3.0.attn.norm.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
+        ("fqdet_r50_fpn", f"{FQDET}dec_layers.3.1.norm.bias", f"{OUR_DECODER}self_attention_norm.bias"),
+        ("fqdet_r50_fpn", f"{FQDET}heads.0.logits.1.lin.bias", "body.heads.0.class_logits.1.layer.bias"),
+        ("fqdet_r50_defenc", "core.in_proj.extra_convs.0.gn.bias", "neck.projections.3.1.bias"),
+        ("fqdet_r50_defenc", f"{ENCODER}norms.0.bias", "body.encoder.layers.3.attention_norm.bias"),
         ("dino_4scale_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
         ("dino_4scale_r50", "transformer.enc_out_class_embed.bias", "body.source.head.class_logits.bias"),
         ("dino_4scale_r50", "transformer.decoder.class_embed.5.bias", "body.heads.0.class_logits.bias"),
@@ -137,3 +145,9 @@ def test_the_weights_of_the_reference_cases_have_a_layout(case: ReferenceCase) -
     back = layout.to_release(layout.from_release(case.state, sizes(layout, main_rows=1)))
     assert back.keys() == case.state.keys()
     assert all(torch.equal(back[name], value) for name, value in case.state.items())
+
+
+def test_weights_for_pixels_of_another_range_are_refused(systems_dir: Path) -> None:
+    state = {**numbered(systems_dir, "fqdet_r50_fpn"), "backbone.in_norm_mean": torch.tensor([103.5, 116.3, 123.7])}
+    with pytest.raises(ValueError, match=r"backbone\.in_norm_mean must be \[0\.48.*got \[103\.5"):
+        layout_of_file(systems_dir, "fqdet_r50_fpn").from_release(state, {})

@@ -8,6 +8,7 @@ from deta.assign.iou import IoUAssigner
 from deta.assign.release import ReleaseAssigner
 from deta.assign.sampling import keep_random
 from deta.assign.statistics import statistics
+from deta.assign.topk_iou import TopKIoUAssigner
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, IGNORED, Matches, Prediction, Targets
 
@@ -24,6 +25,7 @@ __all__ = [
     "Problem",
     "ReleaseAssigner",
     "Targets",
+    "TopKIoUAssigner",
     "ask",
     "assign",
     "background",

@@ -3,11 +3,12 @@
 from deta.losses.criterion import Criterion
 from deta.losses.diagnostics import cardinality_error, class_error
 from deta.losses.rules import Rule
-from deta.losses.terms import CrossEntropy, FocalLoss, GIoULoss, L1Loss, PairLoss, Sum, Term
+from deta.losses.terms import CrossEntropy, DeltaL1Loss, FocalLoss, GIoULoss, L1Loss, PairLoss, Sum, Term
 
 __all__ = [
     "Criterion",
     "CrossEntropy",
+    "DeltaL1Loss",
     "FocalLoss",
     "GIoULoss",
     "L1Loss",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from deta.assign import Assigner
@@ -11,7 +12,7 @@ from deta.losses.terms import Term
 from deta.structures import Matches, Targets
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
-NORMALIZERS = ("num_targets", "num_positives")
+NORMALIZERS = ("num_targets", "num_positives", "none")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Rule:
             gives an object several candidates by itself, and is offered it once.
         sees: ``classes``, or ``objects`` as one class.
         weight: Factor on all terms, at least 0.
-        normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects) or ``num_positives``.
+        normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects), ``num_positives``, or
+            ``none``, which leaves sums as they are.
         is_global: Whether that divisor is the mean over all ranks, else that of the rank's own images, as in
             denoising (arXiv:2203.01305).
         per_object: ``mean`` divides all terms by the number of candidates that an object of the batch has on average,
@@ -56,7 +58,7 @@ class Rule:
     repeat: int = 1
     sees: Literal["classes", "objects"] = "classes"
     weight: float = 1.0
-    normalizer: Literal["num_targets", "num_positives"] = "num_targets"
+    normalizer: Literal["num_targets", "num_positives", "none"] = "num_targets"
     is_global: bool = True
     per_object: Literal["sum", "mean"] = "sum"
     ignore_coverage: float | None = 0.5
@@ -102,6 +104,8 @@ class Rule:
         """``[B]`` share of every image in the divisor of terms that have none of their own."""
         if self.normalizer == "num_positives":
             return matches.num_pairs()
+        if self.normalizer == "none":
+            return torch.zeros_like(targets.num_objects())  # below the floor of 1
         return targets.num_objects() * self.times
 
     def value(self, of_images: Tensor, matches: Matches, targets: Targets) -> Tensor:

@@ -8,6 +8,7 @@ from deta.models.backbones.torchvision import TorchvisionBackbone
 from deta.models.body import Body
 from deta.models.detector import Detector
 from deta.models.input import InputConvention
+from deta.models.necks.fpn import FPN
 from deta.models.necks.levels import Neck
 from deta.models.query.body import QueryBody
 from deta.models.query.conditional_decoder import ConditionalDecoder
@@ -25,6 +26,7 @@ from deta.models.query.sources import LearnedBoxes, LearnedQueries, QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
 
 __all__ = [
+    "FPN",
     "Backbone",
     "Body",
     "ConditionalDecoder",

@@ -8,7 +8,7 @@ from torch.nn import functional
 from deta.models.backbones.backbone import Backbone
 from deta.models.body import Body
 from deta.models.input import InputConvention
-from deta.models.necks.levels import Neck
+from deta.models.necks.base import Pyramid
 from deta.models.position import valid_size
 from deta.ops.random import Draw
 from deta.structures import DetectionOutput, Features, Targets
@@ -32,7 +32,7 @@ class Detector(nn.Module):
         *,
         num_classes: int,
         backbone: Backbone,
-        neck: Callable[..., Neck],
+        neck: Callable[..., Pyramid],
         body: Callable[..., Body],
         input: InputConvention | None = None,  # noqa: A002 - the name of the part
     ) -> None:
@@ -80,4 +80,5 @@ class Detector(nn.Module):
         full = is_padding[:, None].float()  # [B, 1, H, W]
         masks = [functional.interpolate(full, size=tuple(level.shape[-2:]))[:, 0] > 0.5 for level in levels]
         strides = self.neck.strides(self.backbone.strides)
-        return Features(tuple(levels), tuple(masks), strides, valid_size(is_padding).flip(1))
+        padded_size = (is_padding.shape[1], is_padding.shape[2])
+        return Features(tuple(levels), tuple(masks), strides, valid_size(is_padding).flip(1), padded_size)

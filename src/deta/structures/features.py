@@ -16,12 +16,15 @@ class Features(TensorStruct):
         is_padding: ``[B, h, w]`` bool of every level, True on padding.
         strides: Pixels from a cell to the next, of every level; known on the host.
         image_sizes: ``[B, 2]`` float32 ``(height, width)`` in pixels of the unpadded images as the network sees them.
+        padded_size: ``(height, width)`` in pixels of the padded images, known on the host; None is that of the cells
+            of the finest level.
     """
 
     maps: tuple[Tensor, ...]
     is_padding: tuple[Tensor, ...]
     strides: tuple[int, ...]
     image_sizes: Tensor
+    padded_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         counts = {"maps": len(self.maps), "is_padding": len(self.is_padding), "strides": len(self.strides)}
@@ -36,6 +39,13 @@ class Features(TensorStruct):
     def spatial_shapes(self) -> tuple[tuple[int, int], ...]:
         """``(height, width)`` of every level in cells; known on the host."""
         return tuple((feature.shape[2], feature.shape[3]) for feature in self.maps)
+
+    def padded(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels of the padded images."""
+        if self.padded_size is not None:
+            return self.padded_size
+        height, width = self.spatial_shapes[0]
+        return height * self.strides[0], width * self.strides[0]
 
     def frame(self) -> Tensor:
         """``[B, 4]`` pixels of the unit box, ``(width, height, width, height)``, see ``Prediction.frame``."""

@@ -160,6 +160,7 @@ def scene(
         strides=8.0 * 2**levels,
         quality=torch.randn(shape, generator=generator),
         given=torch.where(exists & may_match, owner, BACKGROUND),
+        code=torch.randn(*shape, 4, generator=generator),
         source=torch.arange(num_candidates).expand(shape).clone(),
     )
     return Scene(name, prediction, targets)

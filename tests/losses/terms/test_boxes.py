@@ -1,9 +1,11 @@
 """Losses of the boxes."""
 
+import math
+
 import pytest
 import torch
 
-from deta.losses import GIoULoss, L1Loss, Term
+from deta.losses import DeltaL1Loss, GIoULoss, L1Loss, Term
 from deta.structures import ExtraPairs, Matches, Prediction
 from deta.testing import check_term
 from tests.assign.scenes import objects
@@ -33,3 +35,21 @@ def test_every_pair_counts_as_worked_out_by_hand(term: Term, first: float, secon
 def test_a_negative_weight_is_refused(kind: type[L1Loss] | type[GIoULoss]) -> None:
     with pytest.raises(ValueError, match="weight"):
         kind(weight=-1)
+
+
+def test_the_term_of_deltas_does_what_every_term_must() -> None:
+    check_term(DeltaL1Loss(), needs=["code"])
+
+
+def test_deltas_are_compared_in_sides_of_the_prior() -> None:
+    priors = torch.tensor([[BOX, BOX]])
+    code = torch.tensor([[[0.5, 0.0, 0.0, 0.0], [9.0, 9.0, 9.0, 9.0]]])
+    prediction = Prediction(torch.zeros(1, 2, 2), priors, priors, code=code)
+    found = DeltaL1Loss(weight=2.0)(prediction, Matches(torch.tensor([[0, -1]])), objects([OBJECT]))
+    assert found.value.tolist() == pytest.approx([math.log(2)], abs=1e-6)  # of the height alone
+
+
+def test_deltas_need_a_detector_that_has_them() -> None:
+    boxes = torch.tensor([[BOX]])
+    with pytest.raises(ValueError, match="coded as four deltas"):
+        DeltaL1Loss()(Prediction(torch.zeros(1, 1, 2), boxes, boxes), Matches(torch.tensor([[0]])), objects([OBJECT]))

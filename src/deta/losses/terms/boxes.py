@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.losses.terms.base import Sum
+from deta.ops.deltas import encode_deltas
 from deta.ops.iou import box_giou
 from deta.ops.rows import take_rows
 from deta.structures import Matches, Prediction, Targets
@@ -29,7 +30,7 @@ class PairLoss(ABC):
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` sums over the pairs, ``Matches.extra`` included; an image without pairs gives 0."""
         label = take_rows(targets.labels, matches.target)
-        boxes = prediction.boxes_of(label).float()
+        boxes = self.rows(prediction, label)
         objects = take_rows(targets.boxes, matches.target)
         # Not a product with the flag: what a row that is no pair holds may be infinite.
         value = torch.where(matches.is_positive(), self.of_pairs(boxes, objects), 0.0).sum(1)
@@ -38,6 +39,10 @@ class PairLoss(ABC):
             boxes, objects = take_rows(boxes, extra.query), take_rows(targets.boxes, extra.target)
             value = value + torch.where(extra.is_pair, self.of_pairs(boxes, objects), 0.0).sum(1)
         return Sum(value)
+
+    def rows(self, prediction: Prediction, labels: Tensor) -> Tensor:
+        """What is compared with the objects: ``[B, N, 4]`` boxes for the class ``[B, N]`` of every candidate."""
+        return prediction.boxes_of(labels).float()
 
     @abstractmethod
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
@@ -53,6 +58,30 @@ class L1Loss(PairLoss):
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
         """``[B, N]``, at least 0: in the unit of the boxes."""
         return (boxes - objects).abs().sum(-1)
+
+
+class DeltaL1Loss(PairLoss):
+    """Sum of the distances of deltas: of the box as it is coded relative to its prior. Source: arXiv:2210.02318.
+
+    Raises:
+        ValueError: A prediction has no ``code``.
+    """
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__(weight=weight)
+
+    def rows(self, prediction: Prediction, labels: Tensor) -> Tensor:
+        """``[B, N, 8]`` deltas, and the priors that they are relative to."""
+        del labels
+        if prediction.code is None or prediction.code.shape[2] != 4:
+            raise ValueError("DeltaL1Loss needs a detector whose boxes are coded as four deltas, such as system=fqdet")
+        return torch.cat((prediction.code.float(), prediction.priors.float()), dim=-1)
+
+    def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
+        """``[B, N]``, at least 0: in sides of the priors, and of logarithms."""
+        deltas, priors = boxes.split(4, dim=-1)
+        distance: Tensor = (deltas - encode_deltas(priors, objects)).abs().sum(-1)
+        return distance
 
 
 class GIoULoss(PairLoss):

@@ -8,7 +8,7 @@ from deta.losses.federated import penalised_classes
 from deta.losses.terms.base import Sum
 from deta.ops.rows import take_rows
 from deta.structures import IGNORED, Matches, Prediction, Targets
-from deta.utils.checks import require_number
+from deta.utils.checks import require_bool, require_number
 
 
 class FocalLoss:
@@ -23,15 +23,19 @@ class FocalLoss:
         weight: Of this term, at least 0.
         alpha: Weight of the positive label, 0..1.
         focusing: Focusing exponent, 0 or at least 1.
+        background: Whether the last logit is that of the background, the class of what has no object.
 
     Raises:
         ValueError: An argument lies outside its range.
     """
 
-    def __init__(self, *, weight: float = 1.0, alpha: float = 0.25, focusing: float = 2.0) -> None:
+    def __init__(
+        self, *, weight: float = 1.0, alpha: float = 0.25, focusing: float = 2.0, background: bool = False
+    ) -> None:
         self.weight = require_number("weight", weight, low=0)
         self.alpha = require_number("alpha", alpha, low=0, high=1)
         self.focusing = require_number("focusing", focusing, low=0)
+        self.background = require_bool("background", background)
         if 0 < self.focusing < 1:  # (1 - p) ** focusing has an infinite slope where a probability saturates
             raise ValueError(f"focusing must be 0 or at least 1, else gradients are not finite, got {focusing}")
 
@@ -39,7 +43,8 @@ class FocalLoss:
         """``[B]`` sums over candidates and classes; an image whose candidates are all ignored gives 0."""
         logits = prediction.logits
         num_classes = logits.shape[2]
-        label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), -1)  # [B, N]
+        no_object = num_classes - 1 if self.background else -1
+        label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), no_object)  # [B, N]
         one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)  # [B, N, C]
         loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=self.alpha, gamma=self.focusing)
         is_used = (matches.target != IGNORED)[..., None]  # [B, N, 1]

@@ -49,6 +49,11 @@ class FeatureTokens(TensorStruct):
             spatial_shapes=features.spatial_shapes,
         )
 
+    def maps(self) -> tuple[Tensor, ...]:
+        """``[B, D, h, w]`` tokens of every level as a map."""
+        levels = zip(self.tokens.split(self.level_sizes(), dim=1), self.spatial_shapes, strict=True)
+        return tuple(level.transpose(1, 2).unflatten(2, shape) for level, shape in levels)  # [B, D, h, w]
+
     def level_sizes(self) -> tuple[int, ...]:
         """Number of tokens of every level."""
         return tuple(height * width for height, width in self.spatial_shapes)

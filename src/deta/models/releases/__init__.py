@@ -15,6 +15,7 @@ from deta.models.releases.detr import DETR
 from deta.models.releases.dino import DINO, DINO_SWIN
 from deta.models.releases.dn_deformable_detr import DN_DEFORMABLE_DETR, ENCODER_ONLY
 from deta.models.releases.dn_detr import DN_DETR
+from deta.models.releases.fqdet import FQDET, FQDET_ENCODER
 from deta.models.releases.group_detr import GROUP_DETR
 from deta.models.releases.h_detr import H_DETR
 from deta.models.releases.layout import OURS, PUBLISHED, Release
@@ -39,6 +40,8 @@ RELEASES = (
     DINO,
     GROUP_DETR,
     H_DETR,
+    FQDET,
+    FQDET_ENCODER,
 )
 
 

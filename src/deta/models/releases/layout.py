@@ -8,7 +8,7 @@ by several pairs, or by a pair whose published name alone has a number, that of 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
@@ -30,12 +30,14 @@ class Release:
         pairs: Begins of names, published and ours; the first one that fits a published name decides.
         optional: Further pairs, for what not every detector of the publication has.
         joined: Parameters of ours whose rows are published below those of another one: that one, its further rows.
+        constants: Vectors that every file may have beside the parameters, by published name.
     """
 
     name: str
     pairs: tuple[Pair, ...]
     optional: tuple[Pair, ...] = ()
     joined: tuple[Pair, ...] = ()
+    constants: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def misfits(self, names: Iterable[str], side: int) -> list[str]:
         """Why a state dict with these names, all ``PUBLISHED`` or all ``OURS``, is none of this layout; empty if it is.
@@ -45,8 +47,8 @@ class Release:
         """
         names = list(names)
         layers = _count_layers(names)
-        further = {part for _, part in self.joined} if side == OURS else set()
-        unknown = [name for name in names if name not in further and not self._counterparts(name, side, layers)]
+        known = {part for _, part in self.joined} if side == OURS else set(self.constants)
+        unknown = [name for name in names if name not in known and not self._counterparts(name, side, layers)]
         begins = (begin for begin, _ in _compiled(self.pairs, side, layers))
         missing = [begin.pattern for begin in begins if not any(map(begin.match, names))]
         return unknown + missing + (self._wrong_heads(names, layers) if side == OURS else [])
@@ -59,14 +61,16 @@ class Release:
             own: State dict of the detector; of parameters that are published as one, it says the numbers of rows.
 
         Raises:
-            ValueError: A name has no counterpart, or what should be one parameter differs or is missing once.
+            ValueError: A name has no counterpart, what should be one parameter differs or is missing once, or a
+                constant has another value.
         """
         layers = _count_layers(state)
         found: dict[str, list[str]] = defaultdict(list)
         for name in state:
             for counterpart in self._counterparts(name, PUBLISHED, layers)[:1]:
                 found[counterpart].append(name)
-        self._require_all(sorted(set(state) - {name for names in found.values() for name in names}))
+        known = {name for names in found.values() for name in names} | self._known_constants(state)
+        self._require_all(sorted(set(state) - known))
         renamed = {name: _the_same(state, names) for name, names in found.items()}
         for name, names in found.items():
             missing = sorted(set(self._counterparts(name, OURS, layers)) - set(names))
@@ -93,12 +97,26 @@ class Release:
         layers = _count_layers(state)
         names = {name: self._counterparts(name, OURS, layers) for name in state}
         self._require_all(sorted(name for name, published in names.items() if not published))
-        return {published: state[name] for name in state for published in names[name]}
+        constants = {name: torch.tensor(values) for name, values in self.constants.items()}
+        return constants | {published: state[name] for name in state for published in names[name]}
 
     def _counterparts(self, name: str, side: int, layers: int) -> list[str]:
         """Names on the other side, in the order of the pairs."""
         renamed = (_rename(name, *pair, layers) for pair in _compiled(self.pairs + self.optional, side, layers))
         return list(dict.fromkeys(other for names in renamed for other in names))
+
+    def _known_constants(self, state: Mapping[str, Tensor]) -> set[str]:
+        """Names of the constants in a published state dict.
+
+        Raises:
+            ValueError: One has another value.
+        """
+        known = set(self.constants) & set(state)
+        for name in sorted(known):
+            expected = torch.tensor(self.constants[name])
+            if not torch.allclose(state[name].float(), expected, atol=1e-4):
+                raise ValueError(f"weights: {name} must be {expected.tolist()}, got {state[name].tolist()}")
+        return known
 
     def _wrong_heads(self, names: Iterable[str], layers: int) -> list[str]:
         """What is wrong with the number of prediction heads, as it were a name."""
