@@ -34,6 +34,7 @@ def test_detections_equal_the_reference(case: "ReferenceCase") -> None:
                 compared += 1
     assert compared >= 2 * query_body(detector).decoder.num_layers or "only" in case.config
     if "topk_proposals" in case.outputs:
+        assert output.final.source is not None
         assert torch.equal(output.final.source, case.outputs["topk_proposals"])
 
 
