@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from deta.cli import config_dir
+from deta.commands.build import make, plain, with_classes
 from deta.models import Detector
 from deta.models.releases import from_release, layout_of
 from deta.models.releases.layout import Release, head
@@ -40,9 +40,8 @@ EFFICIENT = Release(
 def reference_detector(case: "ReferenceCase", *words: str) -> Detector:
     """The detector of a case with its weights, in evaluation mode; its backbone only states channels."""
     channels = tuple(case.config["backbone_channels"])
-    model = composed(case.config, *words)["model"]
-    del model["backbone"]
-    detector: Detector = instantiate(model, backbone=NoBackbone(channels))
+    model = with_classes(plain(composed(case.config, *words)["model"]), case.config["num_classes"])
+    detector: Detector = make({**model, "backbone": NoBackbone(channels)})
     state = case.state
     if case.config.get("mixed_selection") is False:
         state = {name: tensor for name, tensor in state.items() if name != "query_embed.weight"}  # it is not used

@@ -11,11 +11,12 @@ from torchvision.ops import box_convert
 from deta.assign import TopKIoUAssigner
 from deta.losses import Criterion, DeltaL1Loss, FocalLoss, Rule
 from deta.models import FPN, Backbone, Detector
+from deta.models.postprocess import NMS
 from deta.models.query.fqdet import AnchorDecoder, FQDetBody
 from deta.models.query.fqdet_source import AnchorQueries
 from deta.models.query.selection import TopKPositions
 from deta.models.releases.fqdet import FQDET
-from deta.structures import Features, Targets
+from deta.structures import Features, SigmoidScore, Targets
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
@@ -84,6 +85,16 @@ def criterion(config: dict[str, Any]) -> Criterion:
         **shared,
     )
     return Criterion({"first": first, "layers": layers})
+
+
+def selection(config: dict[str, Any]) -> NMS:
+    """The post-processing of a case."""
+    return NMS(
+        iou_threshold=config["nms_thr"],
+        pre_topk=config["nms_candidates"],
+        max_detections=config["max_dets"],
+        score=SigmoidScore(has_background=True),
+    )
 
 
 def padding(image_sizes: Tensor, padded: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ from deta.cli import config_dir
 from deta.commands.build import make_detector
 from deta.commands.convert import published_model
 from deta.models import Detector
-from deta.models.releases import RELEASES
+from deta.models.releases import RELEASES, Release
+from deta.models.releases.layout import head
+from deta.models.releases.parts import TWO_STAGE
 from tests.reference_cases import skipped
 from tests.systems.conftest import systems_folder
 
@@ -44,13 +46,26 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "dn_detr_r50": ("experiment=dn_detr_r50_50ep",),
     "dn_detr_r50_dc5": ("experiment=dn_detr_r50_50ep",),
     "dn_detr_r50_dc5_3pat": ("experiment=dn_detr_r50_50ep", "model.body.source.num_patterns=3"),
-    "fqdet_r50_defenc": ("experiment=fqdet_r50_encoder_12ep",),
-    "fqdet_r50_fpn": ("experiment=fqdet_r50_12ep",),
+    "fqdet_r50_defenc": ("experiment=fqdet_r50_encoder_12ep", "num_classes=80"),
+    "fqdet_r50_fpn": ("experiment=fqdet_r50_12ep", "num_classes=80"),
     "group_detr_r50": ("experiment=group_detr_r50_12ep",),
     "hdetr_r50": ("experiment=h_detr_r50_12ep",),
     "hdetr_r50_deformable_baseline": ("experiment=deformable_detr_r50_two_stage", *WIDE),
 }
 """What to give ``deta`` for the published model of a file; dilated convolutions change no names and no shapes."""
+EFFICIENT_DETR = Release(
+    "Efficient DETR",
+    (
+        *TWO_STAGE[: TWO_STAGE.index(head("class_embed.{layers}", "", "body.source.head")[0])],
+        *(
+            pair
+            for number in ("#", "{layers}")
+            for begin in ("", "transformer.decoder.")
+            for pair in head(f"{begin}class_embed.{number}", f"{begin}bbox_embed.{number}", "body.source.head")
+        ),
+    ),
+)
+"""Its weights were not published; the reference cases store its one head for the first stage and for every layer."""
 SAME_TIES = {
     "deformable_single_scale_dc5_r50": "deformable_r50",
     "deformable_single_scale_r50": "deformable_r50",

@@ -1,5 +1,7 @@
 """FQDet against its reference outputs."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,10 +10,13 @@ from torch import Tensor
 
 from deta.assign import Draw, TopKIoUAssigner
 from deta.models.query.fqdet import FQDetBody
+from deta.models.releases import from_release
 from deta.models.releases.fqdet import FQDET
 from deta.ops.deltas import decode_deltas
-from deta.structures import DetectionOutput, Prediction, StageKey, Targets
-from tests.systems.fqdet import criterion, detector, features, padding, pairs, source, targets
+from deta.structures import DetectionOutput, Detections, Prediction, StageKey, Targets
+from deta.training.optim import PARAMETER_NAMES, parameter_groups
+from tests.systems.fqdet import criterion, detector, features, padding, pairs, selection, source, targets
+from tests.systems.published import WORDS, composed, numbered, published_detector, read
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
@@ -117,6 +122,53 @@ def test_losses_are_those_of_the_reference(case: "ReferenceCase") -> None:
     for name, values in given.items():
         assert values.grad is not None
         _assert_gradient(values.grad, expected[f"grad/{name}"], name)
+
+
+@pytest.mark.reference("postprocess", systems=SYSTEMS)
+def test_detections_are_those_of_the_reference(case: "ReferenceCase") -> None:
+    _assert_detections(_detections(case, case.inputs), case.outputs, "")
+
+
+@pytest.mark.reference("model", systems=SYSTEMS)
+def test_the_detector_detects_what_the_reference_does(case: "ReferenceCase") -> None:
+    if case.config["mode"] == "train":
+        pytest.skip("no detections")
+    _assert_detections(_detections(case, case.outputs), case.outputs, "det_")
+    with torch.no_grad():
+        final = _output(detector(case), case, *_maps(case)).final
+    # Scores as close as the logits that they are made of.
+    _assert_detections(selection(case.config)(final, case.inputs["image_sizes"]), case.outputs, "det_", atol=5e-5)
+
+
+def _detections(case: "ReferenceCase", given: Mapping[str, Tensor]) -> Detections:
+    """Of logits and deltas, in the pixels of the anchors."""
+    priors = given["prior_boxes_cxcywh"]
+    boxes = decode_deltas(priors, given["box_logits"], case.config["scale_clamp"])
+    return selection(case.config)(Prediction(given["cls_logits"], boxes, priors), torch.ones(len(boxes), 2))
+
+
+def _assert_detections(found: Detections, expected: Mapping[str, Tensor], begin: str, *, atol: float = 1e-6) -> None:
+    for image, is_detection in enumerate(found.is_detection):
+        assert torch.equal(found.labels[image][is_detection], expected[f"{begin}labels_{image}"])
+        scores, boxes = found.scores[image][is_detection], found.boxes[image][is_detection]
+        torch.testing.assert_close(scores, expected[f"{begin}scores_{image}"], rtol=0, atol=atol)
+        torch.testing.assert_close(boxes, expected[f"{begin}boxes_xyxy_{image}"], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("stem", [stem for stem in WORDS if stem.startswith("fqdet")])
+def test_every_parameter_learns_at_the_published_rate(stem: str, systems_dir: Path) -> None:
+    cfg = composed(stem)
+    published = {str(float(number)): name for number, name in enumerate(read(systems_dir, stem, "state_dict_keys"))}
+    model = published_detector(cfg)
+    numbers = from_release(numbered(systems_dir, stem), model)
+    names = {own: published[str(value.flatten()[0].item())] for own, value in numbers.items()}
+    factors = {str(name): float(factor) for name, factor in cfg.optimizer.lr_factors.items()}
+    groups = parameter_groups(model.named_parameters(), lr=cfg.optimizer.lr, lr_factors=factors)
+    found = {names[own]: group["lr"] for group in groups for own in group[PARAMETER_NAMES]}
+    expected = read(systems_dir, stem, "param_groups")["param_groups"]
+    trained = {name: entry for name, entry in expected.items() if entry["requires_grad"]}
+    assert found == pytest.approx({name: entry["lr"] for name, entry in trained.items()})
+    assert {entry["weight_decay"] for entry in trained.values()} == {cfg.optimizer.make.weight_decay}
 
 
 def _maps(case: "ReferenceCase") -> list[Tensor]:

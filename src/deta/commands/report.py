@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> None:
     from deta.studies.sweeps import shown_level
 
     folder, out = Path(cfg.folder), Path(cfg.out)
-    base = {str(axis): shown_level(level) for axis, level in cfg.base.items()}
+    base = {str(axis): shown_level(level) for axis, level in (cfg.base or {}).items()}
     path = write_report(collect(folder, bootstrap=cfg.bootstrap, compose=_compose, base=base), out)
     tables = sorted(each.name for each in path.parent.iterdir() if each.suffix in (".csv", ".md", ".tex"))
     print(f"{path}\nbeside it {', '.join(tables)}")

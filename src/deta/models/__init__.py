@@ -17,6 +17,8 @@ from deta.models.query.denoising import ContrastiveDenoisingQueries, DenoisingQu
 from deta.models.query.dense_decoder import DenseDecoder
 from deta.models.query.dense_encoder import DenseEncoder
 from deta.models.query.encoder import Encoder, QueryEncoder
+from deta.models.query.fqdet import AnchorDecoder, FQDetBody
+from deta.models.query.fqdet_source import AnchorQueries
 from deta.models.query.groups import FurtherQueries, QueryGroup
 from deta.models.query.heads import PredictionHead
 from deta.models.query.labels import LabelEmbedding
@@ -27,6 +29,8 @@ from deta.models.query.tokens import FeatureTokens, Queries
 
 __all__ = [
     "FPN",
+    "AnchorDecoder",
+    "AnchorQueries",
     "Backbone",
     "Body",
     "ConditionalDecoder",
@@ -40,6 +44,7 @@ __all__ = [
     "Detector",
     "Encoder",
     "EncoderProposals",
+    "FQDetBody",
     "FeatureTokens",
     "FurtherQueries",
     "InputConvention",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from deta.utils.checks import require_choice, require_int
+from deta.utils.checks import require_bool, require_choice, require_int
 
 NUM_GROUPS = 32
 """Groups of every GroupNorm (arXiv:2010.04159 and its release)."""
@@ -22,14 +22,24 @@ class Neck(nn.Module):
         hidden_dim: Channels of every level, with group norms a multiple of 32.
         num_levels: Levels to return.
         norm: Behind every projection: ``group`` or ``none``.
+        bias: Whether projections have one.
     """
 
-    def __init__(self, *, in_channels: Sequence[int], hidden_dim: int, num_levels: int, norm: str = "group") -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        hidden_dim: int,
+        num_levels: int,
+        norm: str = "group",
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         self.in_channels = tuple(require_int("in_channels", channels, low=1) for channels in in_channels)
         self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
         self.num_levels = require_int("num_levels", num_levels, low=1)
         require_choice("norm", norm, ("group", "none"))
+        require_bool("bias", bias)
         if norm == "group" and hidden_dim % NUM_GROUPS:
             raise ValueError(
                 f"hidden_dim must be a multiple of {NUM_GROUPS}, the groups of the neck's GroupNorm, got {hidden_dim}"
@@ -37,10 +47,11 @@ class Neck(nn.Module):
         if not self.in_channels:
             raise ValueError("in_channels must have the channels of at least one backbone map, got []")
         used = self.in_channels[-num_levels:]
-        projections = [_projection(nn.Conv2d(channels, hidden_dim, 1), norm) for channels in used]
+        projections = [_projection(nn.Conv2d(channels, hidden_dim, 1, bias=bias), norm) for channels in used]
         for level in range(len(used), num_levels):
             channels = used[-1] if level == len(used) else hidden_dim
-            projections.append(_projection(nn.Conv2d(channels, hidden_dim, 3, stride=2, padding=1), norm))
+            convolution = nn.Conv2d(channels, hidden_dim, 3, stride=2, padding=1, bias=bias)
+            projections.append(_projection(convolution, norm))
         self.projections = nn.ModuleList(projections)
 
     @property

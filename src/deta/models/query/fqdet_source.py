@@ -155,7 +155,7 @@ class AnchorScores(nn.Module):
         hidden = self.first(level)
         hidden = hidden + self.expand(self.middle(self.reduce(hidden)))
         with torch.autocast(level.device.type, enabled=False):  # half-precision logits tie, and ties decide selections
-            logits: Tensor = self.last(hidden.float().relu())  # [B, A, h, w]
+            logits: Tensor = self.last(hidden.relu().to(self.last.weight.dtype))  # [B, A, h, w]
         return logits.permute(0, 2, 3, 1).flatten(1)  # [B, h*w*A]
 
 
