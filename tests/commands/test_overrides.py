@@ -78,11 +78,13 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
-        ("postprocess=nan", "takes the name of one of its choices: nms, topk"),
-        ("criterion=[null]", "takes the name of one of its choices: query"),
+        ("postprocess=nan", "takes the name of one of its choices: nms, one_per_query, topk"),
+        ("criterion=[null]", "takes the name of one of its choices: "),
         ("criterion={rematch: per_layer}", "one by one, such as criterion.rules.layers.rematch=per_layer"),
         ("callbacks=false", "takes the name of one of its choices: default, ema"),
         ("cluster=[1,2]", "takes the name of one of its choices: none, sbatch"),
+        ("evaluator=[coco,lvis]", "takes the name of one of its choices: coco,"),
+        ("further=[denoise,copie]", "did you mean further=copies?"),
         ("model=null", "takes the name of one of its choices"),
         ("data=shape", "did you mean data=shapes?"),
         ("evaluations=../../x", "evaluations=../../x: it has keys of its own"),
@@ -116,6 +118,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     message = fail("train", *TINY_TRAINING, f"hydra.run.dir={tmp_path}/file/run")
     assert f"{tmp_path}/file/run" in message
+
+
+def test_further_queries_of_several_kinds_are_chosen_together() -> None:
+    told = succeed("train", "experiment=deta_shapes", "further=[denoise,copies]", "--cfg", "job").out
+    assert "denoise:" in told
+    assert "copies:" in told
 
 
 def test_options_stand_anywhere() -> None:

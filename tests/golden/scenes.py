@@ -37,7 +37,7 @@ def make_prediction(boxes: Tensor, logits: Tensor | None = None) -> Prediction:
     """Candidates that may all match; priors and predictions are the same ``[B, N, 4]`` boxes."""
     if logits is None:
         logits = torch.zeros(*boxes.shape[:2], 1)
-    return Prediction(logits, boxes, boxes)
+    return Prediction(logits, boxes, boxes, frame=torch.full((len(boxes), 4), 100.0))  # that of ``make_targets``
 
 
 def assert_pairs(matches: Matches, pairs: Tensor, pair_counts: Tensor) -> None:

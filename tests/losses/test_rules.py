@@ -123,7 +123,8 @@ def test_losses_are_pooled_with_stages_that_are_there() -> None:
 
 
 def test_terms_that_are_divided_otherwise_are_known() -> None:
-    for own, expected in ((rule(), False), (rule(repeat=2), True), (rule(class_terms={"half": HalfOfAnImage()}), True)):
+    half = rule(class_terms={"half": HalfOfAnImage()})
+    for own, expected in ((rule(), False), (rule(HungarianAssigner(), repeat=2), True), (half, True)):
         losses = measure({"layers": own}, {ONE: prediction(CENTRE)}, objects([CENTRE]))
         assert losses.has_own_divisors == expected
 

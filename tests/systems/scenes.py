@@ -99,7 +99,8 @@ def _predictions(leaves: Mapping[str, Tensor], num_layers: int) -> dict[Place, P
 
 
 def _prediction(logits: Tensor, boxes: Tensor) -> Prediction:
-    return Prediction(logits, boxes, boxes.detach())
+    frame = torch.full((len(boxes), 4), 100.0)  # that of ``case_targets``
+    return Prediction(logits, boxes, boxes.detach(), frame=frame)
 
 
 def _key(role: str, layer: int, copy: int) -> StageKey:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -21,6 +22,9 @@ from deta.utils.names import nearest, shown
 
 HOW_BUILT = ("_partial_", "_recursive_", "_convert_", "_args_")
 """Keys by which a node says how it is built; the code that builds it relies on them."""
+
+OF_SEVERAL = ("further",)
+"""Groups of which any number is chosen: further=[copies,denoise]."""
 
 
 class Loader(ConfigLoaderImpl):
@@ -68,8 +72,10 @@ def _values(override: Override) -> Iterator[Any]:
 
 
 def _require_choices(override: Override, repository: IConfigRepository) -> None:
-    group = override.key_or_group
-    for value in _values(override):
+    group, chosen = override.key_or_group, _values(override)
+    if group in OF_SEVERAL:
+        chosen = chain.from_iterable(value if isinstance(value, list) else [value] for value in chosen)
+    for value in chosen:
         if isinstance(value, str) and ("${" in value or repository.config_exists(f"{group}/{value}")):
             continue
         choices = sorted(repository.get_group_options(group, ObjectType.CONFIG))
