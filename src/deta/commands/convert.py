@@ -59,7 +59,7 @@ def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
 def category_of_output(num_classes: int, names: Mapping[int, str]) -> list[int | None]:
     """The category of every class output: in order where there are as many, else the one with its number, if any."""
     if num_classes == len(names):
-        return sorted(names)
+        return [*sorted(names)]
     return [slot if slot in names else None for slot in range(num_classes)]
 
 
