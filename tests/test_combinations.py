@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.assign import Draw
 from deta.commands.build import make_detector, make_recipe
-from deta.commands.conf import config_dir
 from deta.commands.naming import register_resolvers
 from deta.commands.told_words import told_present_words
+from deta.studies.conf import config_dir
 from deta.training.step import step
 from tests.commands.running import SMALL_MODEL
 from tests.training.test_step import NUM_CLASSES, batch

@@ -7,7 +7,7 @@ import pytest
 
 from deta.runs import former
 from deta.runs.former_words import CHOICES
-from tests.commands.running import deta
+from tests.commands.running import deta, fail
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "moved.md").read_text(encoding="utf-8")
@@ -51,3 +51,29 @@ def test_the_experiment_of_the_page_composes(tmp_path: Path) -> None:
     outcome = deta("train", "experiment=mine", f"--config-dir={tmp_path}", "--cfg", "job")
     assert outcome.code == 0, outcome.err
     assert "HungarianAssigner" in outcome.out
+
+
+@pytest.mark.parametrize("before", rows("Files of your own"))
+def test_a_defaults_list_with_a_former_group_is_refused_with_what_to_write(before: str, tmp_path: Path) -> None:
+    message = refused(f"defaults:\n  - deta_shapes\n  - {before}\n", tmp_path)
+    (now,) = rows("Files of your own")[before]
+    assert now.partition(":")[0] in message
+    assert "docs/moved.md" in message
+
+
+def test_former_keys_and_classes_in_a_file_are_refused_with_their_present_names(tmp_path: Path) -> None:
+    own = "callbacks:\n  mine:\n    _target_: deta.engine.callbacks.DataWait\nmodel:\n  hidden_dim: 32\n"
+    message = refused(f"defaults:\n  - deta_shapes\ncriterion:\n  rematch: per_layer\n{own}", tmp_path)
+    for before, now in (
+        ("criterion.rematch", "criterion.rules.layers.rematch"),
+        ("model.hidden_dim", "model.body.hidden_dim"),
+        ("deta.engine.callbacks.DataWait", "deta.training.callbacks.DataWait"),
+    ):
+        assert f"{before} is {now}" in message
+
+
+def refused(experiment: str, folder: Path) -> str:
+    """What is said of an experiment of one's own."""
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / "own.yaml").write_text(f"# @package _global_\n{experiment}")
+    return fail("train", "experiment=own", f"hydra.searchpath=[file://{folder}]", "--cfg", "job")

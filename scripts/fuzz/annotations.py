@@ -140,7 +140,7 @@ def _bad_numbers(tree: dict[str, Any], told: str) -> list[str]:
         if (
             row.get("area") is not None
             and row["area"] > _MAX_AREA * width * height > 0
-            and "have an area of more than" not in told
+            and "an area of more than" not in told
         ):
             faults.append(f"accepted an area of {row['area']!r:.20} for a box of {width!r:.20} x {height!r:.20}")
     return faults

@@ -24,7 +24,7 @@ Uniform = Callable[[Sequence[int], Callable[[], Tensor]], Tensor]
 
 def compose_training(words: Sequence[str], folder: Path) -> DictConfig:
     """Configuration of a training without callbacks and loggers."""
-    from deta.commands.conf import config_dir
+    from deta.cli import config_dir
     from deta.commands.naming import register_resolvers
 
     register_resolvers()

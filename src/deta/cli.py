@@ -9,10 +9,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deta.commands.conf import config_dir as config_dir
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, sweeps, unquoted
 from deta.commands.told_words import told_present_words
 from deta.runs import preemption
+from deta.studies.conf import config_dir as config_dir
 from deta.utils.cpus import set_up_threads
 from deta.utils.names import nearest, shown
 
@@ -125,7 +125,8 @@ def continue_run(arguments: list[str]) -> list[str]:
         raise FileNotFoundError(f"{path} does not exist: give ckpt=<run directory or checkpoint file>")
     folder = path.parent.parent if path.is_file() else path
     from deta.commands.word_trust import require_trusted
-    from deta.commands.words import WORDS, record_words, recorded_words, training_words
+    from deta.commands.words import record_words, recorded_words, training_words
+    from deta.runs.cells import WORDS
 
     earlier = recorded_words(folder)
     if earlier is None:

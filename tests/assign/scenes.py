@@ -46,7 +46,13 @@ def statistics(matches: Matches, prediction: Prediction, targets: Targets) -> Ma
 def candidates(*images: Sequence[Box], num_classes: int = 8) -> Prediction:
     """Candidates with the given ``cxcywh`` priors, which are also the predictions; all may match."""
     boxes = torch.tensor(images).view(len(images), -1, 4)
-    return Prediction(logits=torch.zeros(*boxes.shape[:2], num_classes), boxes=boxes, priors=boxes)
+    logits = torch.zeros(*boxes.shape[:2], num_classes)
+    return Prediction(logits=logits, boxes=boxes, priors=boxes, frame=frame(len(images)))
+
+
+def frame(num_images: int) -> Tensor:
+    """Of ``objects``."""
+    return torch.full((num_images, 4), 100.0)
 
 
 def random_boxes(generator: torch.Generator, *shape: int) -> Tensor:
@@ -75,6 +81,7 @@ def random_scene(
             logits=torch.randn(*queries.shape[:2], num_classes, generator=generator),
             boxes=queries,
             priors=queries,
+            frame=targets.frame(),
             may_match=torch.rand(queries.shape[:2], generator=generator) > 0.1,
         ),
         targets,

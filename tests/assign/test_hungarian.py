@@ -15,9 +15,7 @@ from tests.assign.scenes import assigned, candidates, objects, random_scene, sta
 CENTRE = (0.5, 0.5, 0.2, 0.2)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"class_weight": 0}, {"l1_weight": 0}, {"class_cost": "softmax"}, {"eps": 1e-6}]
-)
+@pytest.mark.parametrize("options", [{}, {"class_weight": 0}, {"l1_weight": 0}, {"scores": "softmax"}, {"eps": 1e-6}])
 def test_the_rule_does_what_every_rule_must(options: dict[str, Any]) -> None:
     check_assigner(HungarianAssigner(**options))
 
@@ -25,13 +23,13 @@ def test_the_rule_does_what_every_rule_must(options: dict[str, Any]) -> None:
 def test_the_last_output_takes_its_share_of_a_softmax_cost() -> None:
     scene = candidates([CENTRE])
     logits = torch.tensor([[[0.0, 0.0, math.log(2)]]])
-    assigner = HungarianAssigner(class_weight=1, l1_weight=0, giou_weight=0, class_cost="softmax")
+    assigner = HungarianAssigner(class_weight=1, l1_weight=0, giou_weight=0, scores="softmax")
     assert assigner.cost(replace(scene, logits=logits), objects([CENTRE])).item() == pytest.approx(-1 / 4)
 
 
-def test_an_unknown_class_cost_is_named() -> None:
-    with pytest.raises(ValueError, match="class_cost must be one of focal, softmax, got 'cosine'"):
-        HungarianAssigner(class_cost="cosine")
+def test_unknown_scores_are_named() -> None:
+    with pytest.raises(ValueError, match="scores must be one of sigmoid, softmax, got 'cosine'"):
+        HungarianAssigner(scores="cosine")
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -17,7 +17,7 @@ from deta.models.detector import Detector
 from deta.models.releases import to_release
 from deta.training.checkpoint import read_checkpoint
 from tests.commands.conftest import Run
-from tests.commands.running import SMALL_MODEL, fail, succeed
+from tests.commands.running import SMALL_MODEL, TINY_TRAINING, fail, succeed
 from tests.commands.test_predict import photo
 
 MODEL = ("experiment=deta_shapes", *SMALL_MODEL)
@@ -128,3 +128,32 @@ def test_class_outputs_are_category_ids_unless_there_are_as_many_as_categories()
     names = {1: "person", 3: "car"}
     assert category_of_output(4, names) == [None, 1, None, 3]
     assert category_of_output(2, names) == [1, 3]
+
+
+def test_the_average_of_a_file_is_converted_on_request(published: Path, tmp_path: Path) -> None:
+    state = torch.load(published, weights_only=True)["model"]
+    average = {name: value + 1 for name, value in state.items() if value.is_floating_point()}
+    torch.save({"model": state, "ema_model": {**state, **average}}, tmp_path / "both.pth")
+    source = f"source={tmp_path}/both.pth"
+    outcome = succeed("convert", *MODEL, source, f"target={tmp_path}/plain.ckpt")
+    assert "ema_model, are not read" in outcome.out + outcome.err
+    succeed("convert", *MODEL, source, f"target={tmp_path}/average.ckpt", "averaged=true")
+    plain, averaged = (read_checkpoint(tmp_path / f"{name}.ckpt").weights for name in ("plain", "average"))
+    name = "body.encoder.level_embed"
+    assert torch.equal(averaged[name], plain[name] + 1)
+
+
+def test_a_training_starts_from_a_published_file(published: Path, converted: Path, tmp_path: Path) -> None:
+    frozen = ("optimizer.lr=0", "optimizer.make.weight_decay=0", f"weights={published}")
+    with pytest.warns(UserWarning, match=r"6 class-head weights of .* made afresh: body\.heads\.0\.class_logits\.bias"):
+        succeed("train", *TINY_TRAINING, *frozen, f"hydra.run.dir={tmp_path}")
+    found, expected = (read_checkpoint(path).weights for path in (tmp_path, converted))
+    same = [name for name in expected if "class" not in name]
+    assert all(torch.equal(found[name], expected[name]) for name in same)
+
+
+def test_a_published_file_of_another_detector_starts_no_training(published: Path, tmp_path: Path) -> None:
+    state = torch.load(published, weights_only=True)["model"]
+    torch.save({"model": {**state, "label_enc.weight": torch.zeros(92, 32)}}, tmp_path / "other.pth")
+    message = fail("train", *TINY_TRAINING, f"weights={tmp_path}/other.pth", f"hydra.run.dir={tmp_path}/run")
+    assert "'label_enc.weight' has no counterpart in the layout of DETA" in message

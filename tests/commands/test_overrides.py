@@ -80,6 +80,7 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
     [
         ("postprocess=nan", "takes the name of one of its choices: nms, topk"),
         ("criterion=[null]", "takes the name of one of its choices: query"),
+        ("criterion={rematch: per_layer}", "one by one, such as criterion.rules.layers.rematch=per_layer"),
         ("callbacks=false", "takes the name of one of its choices: default, ema"),
         ("cluster=[1,2]", "takes the name of one of its choices: none, sbatch"),
         ("model=null", "takes the name of one of its choices"),

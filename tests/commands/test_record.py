@@ -7,8 +7,9 @@ from unittest import mock
 import pytest
 from omegaconf import OmegaConf
 
-from deta.commands.words import WORDS, recorded_words
+from deta.commands.words import recorded_words
 from deta.losses import Criterion
+from deta.runs.cells import WORDS
 from deta.tracking.metrics import read_metrics
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, fail, succeed

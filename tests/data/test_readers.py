@@ -103,3 +103,22 @@ def test_readers_die_with_a_parent_that_is_killed() -> None:
     while any(Path(f"/proc/{process}").exists() for process in processes):
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_a_reader_ends_as_python_ends_what_is_left_of_its_daemons() -> None:
+    context = reading_processes(1)
+    assert context is not None
+    process = context.Process(target=time.sleep, args=(60,), daemon=True)  # type: ignore[attr-defined]
+    process.start()
+    process._popen.terminate()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_readers_that_no_loader_has_ended_do_not_hold_up_the_end_of_python() -> None:
+    code = (
+        "import time; from deta.data.readers import reading_processes;"
+        "reading_processes(1).Process(target=time.sleep, args=(600,), daemon=True).start()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deta.commands.conf import config_dir
 from deta.data.settings import Choice, DataSettings, Files, Loading, Reading
+from deta.studies.conf import config_dir
 
 PATHS: dict[str, Any] = {
     "root": "/data",

@@ -74,13 +74,15 @@ def test_criterion_equals_reference(case: "ReferenceCase") -> None:
 def _output(inputs: dict[str, Tensor], num_auxiliary: int) -> DetectionOutput:
     prefixes = [f"aux{index}_" for index in range(num_auxiliary)] + [""]
     stages: dict[StageKey, Prediction] = {}
+    frame = torch.full((len(inputs["pred_logits"]), 4), 100.0)  # boxes are relative; nothing here is in pixels
     if "enc_pred_logits" in inputs:
-        stages[StageKey("first")] = Prediction(inputs["enc_pred_logits"], inputs["enc_pred_boxes"], inputs["anchors"])
+        first = (inputs["enc_pred_logits"], inputs["enc_pred_boxes"], inputs["anchors"])
+        stages[StageKey("first")] = Prediction(*first, frame)
     references = inputs["init_reference"]
     for layer, prefix in enumerate(prefixes):
         boxes = inputs[f"{prefix}pred_boxes"]
         priors = references if references.shape[-1] == 4 else boxes.detach()
-        stages[StageKey("layers", layer)] = Prediction(inputs[f"{prefix}pred_logits"], boxes, priors)
+        stages[StageKey("layers", layer)] = Prediction(inputs[f"{prefix}pred_logits"], boxes, priors, frame)
     return DetectionOutput(stages, StageKey("layers", num_auxiliary))
 
 

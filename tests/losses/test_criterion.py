@@ -10,7 +10,7 @@ from deta.assign import Draw, HungarianAssigner, IoUAssigner
 from deta.losses import Criterion
 from deta.structures import DetectionOutput, Losses, Prediction, StageKey, Targets
 from deta.training.stage_names import term_name
-from tests.assign.scenes import objects, random_scene
+from tests.assign.scenes import frame, objects, random_scene
 from tests.losses.criteria import QueryCriterion
 
 CENTRE = (0.5, 0.5, 0.2, 0.2)
@@ -18,8 +18,8 @@ CENTRE = (0.5, 0.5, 0.2, 0.2)
 
 def make_output(boxes: Tensor, logits: Tensor, *, num_layers: int = 2, with_proposals: bool = False) -> DetectionOutput:
     """Every layer predicts the same; so does the first stage."""
-    layer = Prediction(logits, boxes, boxes.detach())
-    stages = {StageKey("first"): Prediction(logits[..., :1], boxes, boxes.detach())} if with_proposals else {}
+    layer = Prediction(logits, boxes, boxes.detach(), frame(len(boxes)))
+    stages = {StageKey("first"): replace(layer, logits=logits[..., :1])} if with_proposals else {}
     stages |= {StageKey("layers", index): layer for index in range(num_layers)}
     return DetectionOutput(stages, StageKey("layers", num_layers - 1))
 

@@ -10,7 +10,7 @@ import torch
 from deta.assign import Draw, GivenAssigner, HungarianAssigner, IoUAssigner, Matches, Prediction, Problem, background
 from deta.losses import Criterion, FocalLoss, L1Loss, Rule, Sum
 from deta.structures import BACKGROUND, IGNORED, DetectionOutput, Losses, StageKey, Targets
-from tests.assign.scenes import objects
+from tests.assign.scenes import frame, objects
 
 CENTRE, BESIDE, FAR = (0.5, 0.5, 0.2, 0.2), (0.52, 0.5, 0.2, 0.2), (0.1, 0.1, 0.05, 0.05)
 
@@ -22,7 +22,8 @@ def rule(assigner: Any = None, **options: Any) -> Rule:  # noqa: ANN401
 
 def prediction(*boxes: tuple[float, ...], **options: Any) -> Prediction:  # noqa: ANN401
     table = torch.tensor([boxes])
-    return Prediction(torch.zeros(1, len(boxes), 2, requires_grad=True), table + 0.01, table, **options)
+    logits = torch.zeros(1, len(boxes), 2, requires_grad=True)
+    return Prediction(logits, table + 0.01, table, **{"frame": frame(1), **options})
 
 
 def measure(rules: dict[str, Rule], stages: dict[StageKey, Prediction], targets: Targets) -> Losses:
@@ -199,7 +200,7 @@ def test_objects_without_a_candidate_change_no_mean_over_candidates(sizes: list[
 def test_a_box_for_every_class_is_read_at_the_class_of_the_object() -> None:
     boxes = torch.zeros(1, 1, 3, 4)
     boxes[0, 0, 1] = torch.tensor(CENTRE)
-    part = Prediction(torch.zeros(1, 1, 3), boxes, torch.tensor([[CENTRE]]))
+    part = Prediction(torch.zeros(1, 1, 3), boxes, torch.tensor([[CENTRE]]), frame(1))
     targets = replace(objects([CENTRE]), labels=torch.tensor([[1]]))
     assert value(measure({"layers": rule()}, {ONE: part}, targets), ONE, "l1") == 0
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from deta.runs.cells import add_cells
+from deta.runs.cells import WORDS, add_cells
 from deta.runs.state import RunState, RunStatus
 from deta.runs.table import aligned, swept_columns, table, terminal_width
+from deta.utils.files import write_json
 
 TAU = "criterion.rules.layers.assigner.tau"
 
@@ -17,6 +18,26 @@ def test_only_keys_that_differ_are_columns() -> None:
         "b": ["experiment=x", f"{TAU}=0.6", "seed=0", "hydra.run.dir=b"],
     }
     assert swept_columns(words) == {"tau": {"a": "0.5", "b": "0.6"}}
+
+
+def test_single_trainings_show_the_words_in_which_they_differ(tmp_path: Path) -> None:
+    for name, tau in (("a", 0.5), ("b", 0.6)):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / WORDS, ["experiment=x", f"{TAU}={tau}", f"hydra.run.dir={name}"])
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / WORDS).write_text("{")
+    runs = [RunStatus(tmp_path / name, RunState.DONE) for name in ("a", "b", "damaged")]
+    heading, *rows, _ = (line.split() for line in table(runs, tmp_path).splitlines())
+    assert heading[-1] == "tau"
+    assert [row[-1] for row in rows] == ["0.5", "0.6", "-"]
+
+
+def test_trainings_that_differ_in_much_show_what_their_sweep_varies_alone(tmp_path: Path) -> None:
+    add_cells(tmp_path, {"a": [f"{TAU}=0.5"], "b": [f"{TAU}=0.6"]})
+    (tmp_path / "other").mkdir()
+    write_json(tmp_path / "other" / WORDS, [f"key{number}=1" for number in range(7)])
+    runs = [RunStatus(tmp_path / name, RunState.DONE) for name in ("a", "b", "other")]
+    assert table(runs, tmp_path).splitlines()[0].split()[-1] == "tau"
 
 
 def test_keys_that_end_alike_are_told_apart_and_groups_are_named_by_their_place() -> None:

@@ -144,6 +144,23 @@ def composed(words: Sequence[str]) -> dict[str, Any] | None:
     return config(tau=float(tau), gamma=float(gamma), seed=int(seed))
 
 
+def test_a_cell_of_a_sweep_is_chosen_as_base_by_its_levels(tmp_path: Path) -> None:
+    for name, tau, seed, ap in (("a", 0.5, 0, 0.2), ("b", 0.5, 1, 0.2), ("c", 0.7, 0, 0.3), ("d", 0.7, 1, 0.3)):
+        write_run(tmp_path / name, config(tau=tau, seed=seed), ap=ap)
+    comparison = collect(tmp_path, bootstrap=None, base={"tau": "0.7"})
+    assert comparison.base == {"tau": "0.7"}
+    differences = [cell.difference and cell.difference.mean for cell in comparison.cells]
+    assert differences == [pytest.approx(-0.1), None]
+    with pytest.raises(ValueError, match=r"no cell has base=\{'tau': '0.6'\}: levels of the axes are tau: 0.5, 0.7"):
+        collect(tmp_path, bootstrap=None, base={"tau": "0.6"})
+
+
+def test_the_base_of_a_study_is_the_one_that_it_declares(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    with pytest.raises(ValueError, match=r"study\.base_cell"):
+        collect(tmp_path, bootstrap=None, base={"tau": "0.5"})
+
+
 def test_cells_of_a_sweep_that_have_not_started_are_missing_and_no_base(tmp_path: Path) -> None:
     cells = {
         f"{tau}-{gamma}-{seed}": [tau, gamma, seed]

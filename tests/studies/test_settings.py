@@ -1,6 +1,10 @@
 """Which settings decide a result, and where two configurations differ."""
 
-from deta.studies.settings import ABSENT, differences, effective, is_below, leaves
+import re
+from pathlib import Path
+
+from deta.studies.conf import config_dir
+from deta.studies.settings import ABSENT, differences, effective, is_below, leaves, marked, without_effect
 
 
 def test_places_and_habits_have_no_effect() -> None:
@@ -37,3 +41,22 @@ def test_a_prefix_covers_whole_names_only() -> None:
     assert is_below("criterion.tau", ("criterion",))
     assert is_below("criterion", ("criterion",))
     assert not is_below("criterion_weight", ("criterion",))
+
+
+def test_an_option_of_a_group_is_marked_in_all_files_of_the_group_or_in_none() -> None:
+    options: dict[str, dict[Path, bool]] = {}
+    for path in config_dir().glob("*/*.yaml"):
+        names = re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for name in names:
+            options.setdefault(f"{path.parent.name}.{name}", {})[path] = name in marked(path)
+    assert [name for name, files in options.items() if len(set(files.values())) == 2] == []
+
+
+def test_what_is_marked_is_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "group.yaml"
+    path.write_text(
+        "defaults:\n  - paths: x   # @unnamed; here\na: 1   # @unnamed\nb: 2   # unnamed\n# @unnamed: none\n"
+    )
+    assert marked(path) == ["paths", "a"]
+    assert {"paths", "data.root", "callbacks.best", "trainer.benchmark"} <= without_effect()
+    assert not {"data", "data.batch_size", "callbacks.ema", "trainer.precision", "weights", "seed"} & without_effect()

@@ -1,14 +1,17 @@
 """Detectors of the systems as they are composed, in the size of a case and with its weights."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from deta.cli import config_dir
+from deta.commands.build import make, plain, with_classes
 from deta.models import Detector
-from deta.models.releases import from_release
+from deta.models.releases import from_release, layout_of
 from deta.models.releases.layout import Release, head
 from deta.models.releases.parts import DEFORMABLE_DECODER, DEFORMABLE_ENCODER, LEVELS, PROPOSALS
 from tests.golden.detectors import NoBackbone
@@ -37,9 +40,8 @@ EFFICIENT = Release(
 def reference_detector(case: "ReferenceCase", *words: str) -> Detector:
     """The detector of a case with its weights, in evaluation mode; its backbone only states channels."""
     channels = tuple(case.config["backbone_channels"])
-    model = composed(case.config, *words)["model"]
-    del model["backbone"]
-    detector: Detector = instantiate(model, backbone=NoBackbone(channels))
+    model = with_classes(plain(composed(case.config, *words)["model"]), case.config["num_classes"])
+    detector: Detector = make({**model, "backbone": NoBackbone(channels)})
     state = case.state
     if case.config.get("mixed_selection") is False:
         state = {name: tensor for name, tensor in state.items() if name != "query_embed.weight"}  # it is not used
@@ -49,6 +51,13 @@ def reference_detector(case: "ReferenceCase", *words: str) -> Detector:
         weights = from_release(state, detector)
     detector.load_state_dict(weights)
     return detector.eval()
+
+
+def published_names(detector: Detector, case: "ReferenceCase", values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Values of the parameters under the names of the reference, each as often as it is named."""
+    state = {name: values.get(name, torch.zeros_like(part)) for name, part in detector.state_dict().items()}
+    layout = EFFICIENT if case.config["system"] == "efficient_detr" else layout_of(state)
+    return layout.to_release(state)
 
 
 def composed(config: dict[str, Any], *words: str) -> DictConfig:
@@ -89,6 +98,12 @@ def _options(config: dict[str, Any]) -> list[str]:
         words += [f"model.body.{part}.pre_norm=true" for part in ("encoder", "decoder")]
     if config.get("num_patterns"):
         words.append(f"model.body.source.num_patterns={config['num_patterns']}")
+    if "scalar" in config:
+        words.append(f"model.body.groups.denoise.groups={config['scalar']}")
+    if "dn_number" in config:
+        words.append(f"model.body.groups.denoise.number={config['dn_number']}")
+    if "k_one2many" in config:
+        words.append(f"criterion.rules.many.repeat={config['k_one2many']}")
     if config.get("num_queries_one2many"):
         words.append(f"model.body.groups.many.num_queries={config['num_queries_one2many']}")
     if config.get("mixed_selection") is False:

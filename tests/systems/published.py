@@ -18,10 +18,13 @@ from deta.cli import config_dir
 from deta.commands.build import make_detector
 from deta.commands.convert import published_model
 from deta.models import Detector
-from deta.models.releases import RELEASES
+from deta.models.releases import RELEASES, Release
+from deta.models.releases.layout import head
+from deta.models.releases.parts import TWO_STAGE
 from tests.reference_cases import skipped
 from tests.systems.conftest import systems_folder
 
+PLAIN = ("experiment=deformable_detr_r50_50ep", "model.body.decoder.refine=none")
 ONE_LEVEL = ("model.neck.num_levels=1", "model.backbone.return_nodes=[layer4]")
 WIDE = ("model.body.encoder.ffn_dim=2048", "model.body.decoder.ffn_dim=2048")
 WORDS: Mapping[str, tuple[str, ...]] = {
@@ -29,10 +32,10 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "dab_detr_r50": ("experiment=dab_detr_r50_50ep",),
     "dab_detr_r50_3pat": ("experiment=dab_detr_r50_50ep", "model.body.source.num_patterns=3"),
     "dab_detr_r50_dc5": ("experiment=dab_detr_r50_50ep",),
-    "deformable_r50": ("experiment=deformable_detr_r50_50ep",),
+    "deformable_r50": PLAIN,
     "deformable_refine_r50": ("experiment=deformable_detr_refine_r50_50ep",),
-    "deformable_single_scale_dc5_r50": ("experiment=deformable_detr_r50_50ep", *ONE_LEVEL),
-    "deformable_single_scale_r50": ("experiment=deformable_detr_r50_50ep", *ONE_LEVEL),
+    "deformable_single_scale_dc5_r50": (*PLAIN, *ONE_LEVEL),
+    "deformable_single_scale_r50": (*PLAIN, *ONE_LEVEL),
     "deformable_two_stage_r50": ("experiment=deformable_detr_r50_two_stage",),
     "detr_r50": ("experiment=detr_r50_500ep",),
     "detr_r50_dc5": ("experiment=detr_r50_dc5_500ep",),
@@ -50,6 +53,19 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "hdetr_r50_deformable_baseline": ("experiment=deformable_detr_r50_two_stage", *WIDE),
 }
 """What to give ``deta`` for the published model of a file; dilated convolutions change no names and no shapes."""
+EFFICIENT_DETR = Release(
+    "Efficient DETR",
+    (
+        *TWO_STAGE[: TWO_STAGE.index(head("class_embed.{layers}", "", "body.source.head")[0])],
+        *(
+            pair
+            for number in ("#", "{layers}")
+            for begin in ("", "transformer.decoder.")
+            for pair in head(f"{begin}class_embed.{number}", f"{begin}bbox_embed.{number}", "body.source.head")
+        ),
+    ),
+)
+"""Its weights were not published; the reference cases store its one head for the first stage and for every layer."""
 SAME_TIES = {
     "deformable_single_scale_dc5_r50": "deformable_r50",
     "deformable_single_scale_r50": "deformable_r50",

@@ -32,6 +32,6 @@ def hungarian(config: Mapping[str, Any]) -> HungarianAssigner:
         l1_weight=config["set_cost_bbox"],
         giou_weight=config["set_cost_giou"],
         alpha=config.get("focal_alpha", 0.25),
-        class_cost="softmax" if config["system"] == "detr" else "focal",
+        scores="softmax" if config["system"] == "detr" else "sigmoid",
         eps=box_eps(config),
     )

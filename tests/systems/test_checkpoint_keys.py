@@ -10,7 +10,7 @@ from torch import Tensor
 from deta.models.releases import RELEASES, Release, from_release, published_layout, to_release
 from deta.models.releases.layout import OURS, PUBLISHED
 from tests.reference_cases import ReferenceCase
-from tests.systems.published import composed, numbered, published_detector, read, stems, ties
+from tests.systems.published import EFFICIENT_DETR, composed, numbered, published_detector, read, stems, ties
 
 DECODER = "transformer.decoder.layers.3."
 OUR_DECODER = "body.decoder.layers.3."
@@ -151,3 +151,18 @@ def test_weights_for_pixels_of_another_range_are_refused(systems_dir: Path) -> N
     state = {**numbered(systems_dir, "fqdet_r50_fpn"), "backbone.in_norm_mean": torch.tensor([103.5, 116.3, 123.7])}
     with pytest.raises(ValueError, match=r"backbone\.in_norm_mean must be \[0\.48.*got \[103\.5"):
         layout_of_file(systems_dir, "fqdet_r50_fpn").from_release(state, {})
+
+
+@pytest.mark.reference("model", systems=("efficient_detr",))
+def test_the_head_of_efficient_detr_is_one(case: ReferenceCase) -> None:
+    own = EFFICIENT_DETR.from_release(case.state, {})
+    assert "body.source.head.class_logits.bias" in own
+    assert not any(name.startswith("body.heads") for name in own)
+    assert EFFICIENT_DETR.to_release(own).keys() == case.state.keys()
+
+
+def test_a_head_of_a_layer_that_is_not_there_is_named(systems_dir: Path) -> None:
+    state = numbered(systems_dir, "deformable_r50")
+    layout = layout_of_file(systems_dir, "deformable_r50")
+    with pytest.raises(ValueError, match=r"'class_embed\.9\.bias' has no counterpart"):
+        layout.from_release({**state, "class_embed.9.bias": state["class_embed.0.bias"]}, {})

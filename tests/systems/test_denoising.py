@@ -13,6 +13,7 @@ from deta.ops.random import Draw
 from deta.structures import IGNORED, Targets
 from tests.golden.scenes import case_targets
 from tests.models.tiny import tokens
+from tests.systems.draws import recorded_draws
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
@@ -87,7 +88,7 @@ class Scene:
                 label_noise=config["label_noise_scale"],
                 box_noise=config["box_noise_scale"],
             )
-            return cls(source, group, targets, _draws(case, targets, config["scalar"]))
+            return cls(source, group, targets, recorded_draws(case, targets))
         group = ContrastiveDenoisingQueries(
             source=source,
             number=config["dn_number"],
@@ -95,7 +96,7 @@ class Scene:
             box_noise=config["dn_box_noise_scale"],
             logit_eps=config["inverse_sigmoid_eps"],
         )
-        return cls(source, group, targets, _contrastive_draws(case, targets, int(case.outputs["num_dn_group"])))
+        return cls(source, group, targets, recorded_draws(case, targets))
 
     def queries(self) -> tuple[Queries, Queries]:
         """The main ones, and those of denoising."""
@@ -118,31 +119,3 @@ def _source(case: "ReferenceCase") -> LearnedBoxes:
     names = {"label_enc": "labels", "refpoint_embed": "boxes", "tgt_embed": "content"}
     source.load_state_dict({f"{names[name]}.weight": state[name] for name in names if name in state}, strict=False)
     return source
-
-
-def _draws(case: "ReferenceCase", targets: Targets, groups: int) -> dict[str, Tensor]:
-    chance = case.inputs["draw_label_rand"]
-    is_drawn = chance < case.config["label_noise_scale"]
-    drawn = torch.zeros_like(chance)
-    drawn[is_drawn] = (case.inputs["draw_new_labels"] + 0.5) / case.config["num_classes"]
-    flat = {"relabelled": chance, "label": drawn, "box": case.inputs["draw_box_rand"]}
-    return {name: _spread(values, targets, groups) for name, values in flat.items()}
-
-
-def _contrastive_draws(case: "ReferenceCase", targets: Targets, groups: int) -> dict[str, Tensor]:
-    flat = {
-        "relabelled": case.inputs["dn_label_p"],
-        "label": (case.inputs["dn_label_new"] + 0.5) / case.config["num_classes"],
-        "sign": 0.5 + 0.25 * case.inputs["dn_box_sign"],
-        "box": case.inputs["dn_box_part"],
-    }
-    return {name: _spread(values, targets, 2 * groups) for name, values in flat.items()}
-
-
-def _spread(values: Tensor, targets: Targets, repetitions: int) -> Tensor:
-    """``[B, R, T, ...]`` of numbers by repetition, image and object, one after the other."""
-    most = targets.most_objects
-    is_object = targets.is_object[:, :most]
-    table = values.new_zeros(repetitions, len(is_object), most, *values.shape[1:], dtype=torch.float32)
-    table[is_object.expand(repetitions, -1, -1)] = values.float()
-    return table.transpose(0, 1).contiguous()

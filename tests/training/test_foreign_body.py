@@ -1,6 +1,7 @@
 """A body of one's own: what a detector is made of behind its neck is nobody's business but its own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -22,8 +23,9 @@ DENSE = StageKey("dense")
 class DenseBody(Body):
     """A class and a box of four strides for every cell, of one convolution on every level."""
 
-    def __init__(self, *, num_classes: int, channels: Sequence[int]) -> None:
+    def __init__(self, *, num_classes: int, channels: Sequence[int], in_pixels: bool = False) -> None:
         super().__init__()
+        self.in_pixels = in_pixels
         self.num_classes = num_classes
         self.heads = nn.ModuleList(nn.Conv2d(width, num_classes + 4, 1) for width in channels)
 
@@ -46,7 +48,7 @@ class DenseBody(Body):
             levels=torch.cat(levels),
             strides=priors[:, 2] / 4,
         )
-        return DetectionOutput({DENSE: dense}, DENSE)
+        return DetectionOutput({DENSE: dense.in_pixels() if self.in_pixels else dense}, DENSE)
 
 
 def cells(shape: tuple[int, int], stride: int) -> Tensor:
@@ -56,14 +58,14 @@ def cells(shape: tuple[int, int], stride: int) -> Tensor:
     return torch.cat((centres, torch.full_like(centres, 4.0 * stride)), dim=-1)  # [h * w, 4]
 
 
-def detector() -> Detector:
+def detector(*, in_pixels: bool = False) -> Detector:
     """Of three levels at the strides 8, 16 and 32."""
     torch.manual_seed(0)
     return Detector(
         num_classes=3,
         backbone=ConvBackbone(channels=(8, 16), num_blocks=1, stem_channels=8),
         neck=partial(Neck, hidden_dim=32, num_levels=3),
-        body=DenseBody,
+        body=partial(DenseBody, in_pixels=in_pixels),
     )
 
 
@@ -84,7 +86,7 @@ def batch() -> Batch:
     targets = objects([(1 / 3, 0.5, 1 / 3, 0.5)], [(0.5, 0.5, 0.5, 0.6), (0.3, 0.3, 0.4, 0.5)])
     pixels, is_padding = images()
     sizes = torch.tensor([[64, 96], [48, 72]])
-    return Batch(pixels, is_padding, targets, torch.arange(2), sizes)
+    return Batch(pixels, is_padding, replace(targets, sizes=sizes.float()), torch.arange(2), sizes)
 
 
 def test_a_dense_body_trains_through_the_whole_step() -> None:
@@ -102,6 +104,32 @@ def test_a_dense_body_trains_through_the_whole_step() -> None:
         values.append(float(result.losses.total().detach()))
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert values[-1] < 0.8 * values[0]
+
+
+def test_a_body_in_pixels_has_the_losses_and_gradients_of_the_same_body_relative_to_the_image() -> None:
+    made = batch()
+    targets = replace(
+        made.targets,
+        boxes=made.targets.boxes + 0.013 * made.targets.is_object[..., None],  # no two cells overlap an object alike
+        ignore_boxes=torch.tensor([[[0.5, 0.5, 1.0, 1.0]]] * 2),
+        is_ignore=torch.tensor([[False], [True]]),
+    )
+    made = replace(made, targets=targets)
+    found = []
+    for model in (detector(), detector(in_pixels=True)):
+        result = step(model, criterion(), made, Draw.of(0))
+        assert result.losses is not None
+        result.losses.total().backward()
+        matches = result.losses.matches_of(DENSE)
+        figures = matches.statistics
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found.append((result.losses.terms().detach(), matches.classes.target, figures.sum_iou, gradient))
+        assert figures.num_ignored > 0
+        assert figures.num_positives.sum() > 0
+    (*relative, gradient), (*pixels, other) = found
+    for values, expected in zip(pixels, relative, strict=True):
+        torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
+    assert (other - gradient).norm() <= 1e-5 * gradient.norm()
 
 
 def test_a_body_knows_strides_padding_and_sizes_of_its_levels() -> None:

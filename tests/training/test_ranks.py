@@ -1,16 +1,14 @@
 """Training on two ranks: the same steps as on one, and a common end."""
 
 import json
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
-from torch.multiprocessing.spawn import spawn
 
 from deta.tracking.metrics import read_metrics
 from deta.training.callbacks import AssignmentInstability, NonFiniteGuard, NonFiniteLossError
+from tests.training.ranks import on_ranks
 from tests.training.spoiled import SpoiledCriterion
 from tests.training.tiny import detection_module, logged, make_trainer, shapes, weights
 
@@ -35,11 +33,8 @@ def train(folder: Path, *, num_ranks: int, spoiled_at: int | None = None, max_ep
     torch.save(weights(module), folder / f"rank{trainer.global_rank}of{num_ranks}.pt")
 
 
-def worker(rank: int, folder: str, port: int, spoiled_rank: int | None, max_epochs: int) -> None:
-    """One rank of a training, as a launcher would start it."""
-    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-    os.environ.update(places, LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(NUM_RANKS))
-    torch.set_num_threads(1)
+def worker(rank: int, folder: str, spoiled_rank: int | None, max_epochs: int) -> None:
+    """One rank of a training."""
     try:
         spoiled_at = 1 if rank == spoiled_rank else None
         train(Path(folder), num_ranks=NUM_RANKS, spoiled_at=spoiled_at, max_epochs=max_epochs)
@@ -49,10 +44,7 @@ def worker(rank: int, folder: str, port: int, spoiled_rank: int | None, max_epoc
 
 def train_on_ranks(folder: Path, *, spoiled_rank: int | None = None, max_epochs: int = 1) -> None:
     """The same in two processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    spawn(worker, args=(str(folder), port, spoiled_rank, max_epochs), nprocs=NUM_RANKS)
+    on_ranks(NUM_RANKS, worker, str(folder), spoiled_rank, max_epochs)
 
 
 @pytest.mark.slow

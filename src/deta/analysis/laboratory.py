@@ -163,8 +163,8 @@ class Laboratory:
                 made[size] = self.anchors(size)
             references, is_valid = made[size]
             logits = references.new_zeros(*references.shape[:2], 1)
-            prediction = Prediction(logits, references, references, may_match=is_valid)
             targets = _targets(self.annotations, index)
+            prediction = Prediction(logits, references, references, targets.frame(), may_match=is_valid)
             for k, assigner in enumerate(self.assigners):
                 matches = assign(assigner, prediction, targets, Draw.of(self.seed, index))
                 shared = _shared(matches, prediction, targets, self._limit(assigner))

@@ -34,7 +34,11 @@ class Problem:
 
 
 class Assigner(Protocol):
-    """Decides which candidate answers for which object. Rules from other packages implement this."""
+    """Decides which candidate answers for which object. Rules from other packages implement this.
+
+    A rule that gives an object at most one candidate may say so by an attribute ``is_one_to_one = True``:
+    ``Rule.repeat`` is for such rules alone.
+    """
 
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches | Problem:
         """Assign every candidate of a batch to an object, to the background, or to nothing.

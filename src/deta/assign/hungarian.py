@@ -26,13 +26,16 @@ class HungarianAssigner:
         giou_weight: Weight of the GIoU cost, at least 0.
         alpha: Balance of the focal cost, 0..1.
         focusing: Focusing exponent of the focal cost, at least 0.
-        class_cost: ``focal``: focal loss of the positive label less that of the negative one, of sigmoid outputs.
-            ``softmax``: minus the probability of the class, beside all others and the last output, "no object".
+        scores: How outputs become scores, which decides the classification cost. ``sigmoid``: focal loss of the
+            positive label less that of the negative one. ``softmax``: minus the probability of the class, beside all
+            others and the last output, "no object".
         eps: Added to the areas by which GIoU divides, at least 0; 1e-6 in DAB-DETR and what is made of it.
 
     Raises:
         ValueError: An argument lies outside its range, or all weights are 0.
     """
+
+    is_one_to_one = True
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class HungarianAssigner:
         giou_weight: float = 2.0,
         alpha: float = 0.25,
         focusing: float = 2.0,
-        class_cost: str = "focal",
+        scores: str = "sigmoid",
         eps: float = 0.0,
     ) -> None:
         self.class_weight = require_number("class_weight", class_weight, low=0)
@@ -50,7 +53,7 @@ class HungarianAssigner:
         self.giou_weight = require_number("giou_weight", giou_weight, low=0)
         self.alpha = require_number("alpha", alpha, low=0, high=1)
         self.focusing = require_number("focusing", focusing, low=0)
-        self.class_cost = require_choice("class_cost", class_cost, ("focal", "softmax"))
+        self.scores = require_choice("scores", scores, ("sigmoid", "softmax"))
         self.eps = require_number("eps", eps, low=0)
         if self.class_weight == self.l1_weight == self.giou_weight == 0:
             raise ValueError("class_weight, l1_weight and giou_weight are all 0: nothing decides the assignment")
@@ -80,7 +83,7 @@ class HungarianAssigner:
     def _class_cost(self, logits: Tensor, labels: Tensor) -> Tensor:
         """``[B, N, T]`` of ``[B, N, C]`` and ``[B, T]``."""
         index = labels[:, None, :].expand(*logits.shape[:2], -1)  # [B, N, T]
-        if self.class_cost == "softmax":
+        if self.scores == "softmax":
             return -logits.softmax(-1).gather(2, index)
         return _focal_cost(logits.gather(2, index), self.alpha, self.focusing)
 

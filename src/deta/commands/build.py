@@ -81,7 +81,7 @@ def make_part(cfg: DictConfig, key: str, kind: Any) -> Any:  # noqa: ANN401 - a 
 
 
 def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
-    """The detector; ``num_classes`` of the configuration wins where it is not null.
+    """The detector; ``num_classes`` of the configuration wins where it is not null, and stands for null in its parts.
 
     Raises:
         ValueError: The configuration has a key that has moved, or a part refuses what it is given.
@@ -90,9 +90,23 @@ def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
         part, _, name = former.partition(".")
         if part == "model" and name in config and is_owned({part: config}, part):
             raise ValueError(f"{former} is {present} by now: write it so in the configuration of yours that sets it")
-    chosen = config.get("num_classes")
-    detector: nn.Module = make(config, num_classes=num_classes if chosen is None else chosen)
+    detector: nn.Module = make(with_classes(config, num_classes))
     return detector
+
+
+def with_classes(config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+    """The configuration of a detector with its number of categories, in every part of it that leaves it open."""
+    chosen = config.get("num_classes")
+    number = num_classes if chosen is None else chosen
+
+    def filled(node: Any) -> Any:  # noqa: ANN401 - any node of a configuration
+        if isinstance(node, Mapping):
+            return {
+                key: number if key == "num_classes" and value is None else filled(value) for key, value in node.items()
+            }
+        return [filled(value) for value in node] if isinstance(node, list | tuple) else node
+
+    return {**filled(config), "num_classes": number}
 
 
 @dataclass(frozen=True)
@@ -233,9 +247,8 @@ def restore_detector(checkpoint: Checkpoint, trusted: Any = ()) -> nn.Module:  #
         ValueError: The configuration names anything else, or the weights do not fit.
     """
     config = without_pretrained(section(checkpoint, "model"))
-    chosen = config.get("num_classes")
-    num_classes = len(checkpoint.category_ids) if chosen is None else chosen
-    make_stored = partial(build, config, "model", trust_in(checkpoint, trusted), num_classes=num_classes)
+    config = with_classes(config, len(checkpoint.category_ids))
+    make_stored = partial(build, config, "model", trust_in(checkpoint, trusted))
     num_weights = len(checkpoint.weights)
     reason = f"and the file holds {counted(num_weights, 'weight')}"
     with limited_parts(_PARTS_BESIDE + _PARTS_FOR_WEIGHT * num_weights, reason):

@@ -18,6 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from deta.commands.quoting import quoted
+from deta.runs.former_words import present_default
 from deta.utils.names import shown_lines
 
 USER_ERRORS = (
@@ -114,6 +115,8 @@ def describe(error: BaseException) -> str:
     if isinstance(cause.__cause__, OSError) and "handler" in str(cause):  # the log file, of which logging says no more
         cause = cause.__cause__
     text = _own_message(str(cause).strip()) or type(cause).__name__
+    if isinstance(cause, HydraException) and (default := present_default(text)) is not None:
+        return f"{text.partition(chr(10))[0]} Written otherwise by now: {default} (docs/moved.md, files of your own)"
     if isinstance(error, ConfigCompositionException) and cause is not error:
         return ": ".join(part for part in (str(error).strip(), text.partition("\n")[0]) if part)
     if isinstance(cause, TypeError) and "unexpected keyword" in text:

@@ -12,7 +12,7 @@ from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-_COMMENT = re.compile(r"\s*,?\s*# (.+)")
+_COMMENT = re.compile(r"\s*,?\s*# (?:@unnamed(?:; |$))?(.*)")
 _PURPOSE = re.compile(r"# For (defaults lists|deta [a-z ]+): ")
 """So begins a file which is no choice by itself, or of one command alone."""
 _WIDTH = 44

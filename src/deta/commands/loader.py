@@ -15,7 +15,8 @@ from omegaconf._utils import split_key
 
 from deta.commands.help import values_as_written
 from deta.commands.quoting import PATH_KEYS
-from deta.runs.former import present_key
+from deta.runs.former import former_names, present_key
+from deta.studies.settings import leaves
 from deta.utils.names import nearest, shown
 
 HOW_BUILT = ("_partial_", "_recursive_", "_convert_", "_args_")
@@ -41,10 +42,21 @@ class Loader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         cfg: DictConfig = super()._compose_config_from_defaults_list(defaults, repo)
+        _require_present_names(cfg)
         for override in self._of_values:
             _require_fitting(override, cfg)
             _require_reader(override, cfg, self._of_values)
         return cfg
+
+
+def _require_present_names(cfg: DictConfig) -> None:
+    """The files alone, before any override, have no key or class under a former name; those shipped have none."""
+    content = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(content, dict)
+    names = former_names({str(key): value for key, value in content.items()})
+    if names:
+        told = ", ".join(f"{former} is {present}" for former, present in names.items())
+        raise ConfigCompositionException(f"a configuration file of yours has former names (docs/moved.md): {told}")
 
 
 def _values(override: Override) -> Iterator[Any]:
@@ -62,6 +74,9 @@ def _require_choices(override: Override, repository: IConfigRepository) -> None:
             continue
         choices = sorted(repository.get_group_options(group, ObjectType.CONFIG))
         name = override.get_key_element().lstrip("+~")
+        if isinstance(value, dict) and value:
+            key, setting = next(leaves(value, name))
+            raise _refusal(override, f"its settings are given one by one, such as {present_key(key)}={setting}")
         found = nearest(str(value), choices)
         meant = f"did you mean {name}={found}? Its choices: " if found else "it takes the name of one of its choices: "
         raise _refusal(override, meant + (", ".join(choices) or "none"))

@@ -19,7 +19,7 @@ from deta.commands.words import search_path_words
 from deta.runs.cells import read_cells
 from deta.runs.former import first_key, with_first_keys
 from deta.studies import settings
-from deta.studies.settings import ABSENT, BY_REFERENCE, MISSING, WITHOUT_EFFECT, differences, is_below, leaves
+from deta.studies.settings import ABSENT, BY_REFERENCE, MISSING, differences, is_below, leaves, without_effect
 from deta.utils.names import short_keys
 
 FIRST = "criterion."
@@ -139,7 +139,7 @@ def _plain(node: Any, key: str) -> Any:  # noqa: ANN401 - a node of any depth
         return {
             name: MISSING if OmegaConf.is_missing(node, name) else _plain(node[name], path)
             for name, path in names.items()
-            if path not in WITHOUT_EFFECT
+            if path not in without_effect()
         }
     return [_plain(item, key) for item in node] if isinstance(node, ListConfig) else node
 
@@ -189,7 +189,7 @@ def _is_shown(group: str, own: Mapping[str, Any], different: Iterable[str]) -> b
     """Whether what a group's choice changes can be seen: below its place, or anywhere for one that sets many places."""
     place = _path_of(group)
     top = place.partition(".")[0]
-    sets_many = top not in own and (top not in WITHOUT_EFFECT or top in BY_REFERENCE)
+    sets_many = top not in own and (top not in without_effect() or top in BY_REFERENCE)
     return any(sets_many or is_below(key, (place,)) for key in different)
 
 
@@ -216,6 +216,8 @@ def _text(value: object) -> str:
     """A number or word as it is, of a path its end, of anything longer a hash."""
     if isinstance(value, float):
         return f"{value:g}"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)  # as it is written: null, true, false
     text = str(value).rstrip("/").rpartition("/")[2]
-    is_plain = isinstance(value, (str, int, type(None))) and len(text) <= LONGEST_VALUE
+    is_plain = isinstance(value, (str, int)) and len(text) <= LONGEST_VALUE
     return text if is_plain else f"_{_digest({'value': value})[:4]}"

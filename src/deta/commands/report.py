@@ -18,9 +18,11 @@ from deta.studies.report import write_report
 def run(cfg: DictConfig) -> None:
     """Collect the runs, write the report and say where it is."""
     from deta.studies.collect import collect  # late: it imports PyTorch
+    from deta.studies.sweeps import shown_level
 
     folder, out = Path(cfg.folder), Path(cfg.out)
-    path = write_report(collect(folder, bootstrap=cfg.bootstrap, compose=_compose), out)
+    base = {str(axis): shown_level(level) for axis, level in (cfg.base or {}).items()}
+    path = write_report(collect(folder, bootstrap=cfg.bootstrap, compose=_compose, base=base), out)
     tables = sorted(each.name for each in path.parent.iterdir() if each.suffix in (".csv", ".md", ".tex"))
     print(f"{path}\nbeside it {', '.join(tables)}")
 

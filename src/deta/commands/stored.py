@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from deta.commands.conf import config_dir
 from deta.commands.reach import far_settings, require_near
 from deta.commands.trust import Trust, may_be_of_the_user
+from deta.studies.conf import config_dir
 from deta.training.checkpoint import Checkpoint
 
 TARGET, PARTIAL = "_target_", "_partial_"

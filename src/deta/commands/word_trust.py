@@ -9,10 +9,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from deta.commands.conf import config_dir
 from deta.commands.reach import far_settings, flat
 from deta.commands.trust import Trust, may_be_of_the_user, remember, remembered, require_names
 from deta.runs.former_words import present_words
+from deta.studies.conf import config_dir
 
 ALL_WORDS = "words"
 """Among the values of ``trusted``: every word on record, as it stands."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from omegaconf import OmegaConf
 
+from deta.runs.cells import WORDS
 from deta.runs.former_words import present_words
 from deta.utils.files import read_json, read_yaml, write_json
 
@@ -15,8 +16,6 @@ AUTO = "auto"
 """Value of ``ckpt``: continue the run in this directory if there is one, and leave it alone if it is done."""
 SEARCH_PATH = "hydra.searchpath="
 """Begin of the override that names folders of configurations."""
-WORDS = "words.json"
-"""In a run directory: the words with which the run is continued."""
 _REMEDY = "remove it and give all words of the run, with ckpt=auto and hydra.run.dir"
 _WHERE_AND_HOW = ("cluster", "ckpt", "dry_run", "hydra", "trusted")
 _FROM_COMMAND_LINE = ("command-line", "hydra.searchpath in command-line")

@@ -29,6 +29,9 @@ class _Reader(BaseProcess):
         """Start; a process that is forked inherits what is blocked."""
         with _blocked():
             super().start()
+        # What Python itself calls at its end, to wait then for a reader that would not hear ``SIGTERM``.
+        popen = self._popen  # type: ignore[attr-defined]  # of every start method
+        popen.terminate = popen.kill
 
     def run(self) -> None:
         """Read until the loader or the death of the parent ends it."""

@@ -106,6 +106,7 @@ class _Scene:
         verdicts, owners = np.zeros((2, len(self.overlap)), dtype=np.int64)
         owners -= 1
         is_found = self._match(verdicts, owners, min(foreground, _ALMOST_ONE))
+        # -1 is below every threshold, 0 included: an overlap of nothing is none.
         real = np.where(self.is_crowd, -1.0, self.overlap)
         same, other = np.where(self.is_same, real, -1.0), np.where(self.is_same, -1.0, real)
         best_same, best_other = same.max(axis=1), other.max(axis=1)

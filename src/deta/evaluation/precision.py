@@ -11,6 +11,7 @@ def num_needed(num_objects: NDArray[np.int64]) -> NDArray[np.int64]:
     """``[R, 101]`` least number of found objects with which every recall is reached, as COCO's division rounds it."""
     divisor = np.maximum(num_objects, 1)[:, None]
     needed = np.ceil(RECALLS * divisor).astype(np.int64)
+    # The product rounds otherwise than COCO's quotient, by one object at most: a step to either side mends it.
     needed -= ((needed - 1) / divisor >= RECALLS) & (needed > 0)
     needed += needed / divisor < RECALLS
     return needed
@@ -35,6 +36,7 @@ def mean_precision(
     num_collections, num_rows = num_found.shape
     if not num_rows:
         return np.zeros(num_collections)
+    # The guard of COCO's program, which moves the last digit of every quotient.
     precision = num_found / (num_counted + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     envelope = np.concatenate((envelope, np.zeros((num_collections, 1))), axis=1)  # a recall never reached gives 0

@@ -85,7 +85,7 @@ class Criterion:
 
     def _has_own_divisors(self, entries: Sequence[Measured]) -> bool:
         """Whether terms are divided by different numbers."""
-        repeats = {rule.repeat for rule in self.rules.values()}
+        repeats = {rule.times for rule in self.rules.values()}
         is_undivided = any(rule.normalizer == "none" for rule in self.rules.values())
         is_pooled = any(rule.pool is not None for rule in self.rules.values())
         of_terms = any(entry.has_own_divisor or entry.floor != 1 or not entry.is_global for entry in entries)

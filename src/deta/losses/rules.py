@@ -29,7 +29,8 @@ class Rule:
         pool: Role to whose stages the losses of this one add, layer by layer, before the division; None is its own.
         unmatched: Whether a candidate that may not match is trained as ``background`` or ``ignored``.
         rematch: ``once``: all layers use the assignment of the first one; ``per_layer``: each has its own.
-        repeat: How often every object is offered (arXiv:2207.13080, sec. 4.2).
+        repeat: How often every object is offered to a rule that is one-to-one (arXiv:2207.13080, sec. 4.2); any other
+            gives an object several candidates by itself, and is offered it once.
         sees: ``classes``, or ``objects`` as one class.
         weight: Factor on all terms, at least 0.
         normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects), ``num_positives``, or
@@ -79,6 +80,11 @@ class Rule:
         if both:
             raise ValueError(f"class_terms and box_terms both have a term named {', '.join(both)}: rename one")
 
+    @property
+    def times(self) -> int:
+        """How often every object is offered."""
+        return self.repeat if getattr(self.assigner, "is_one_to_one", False) else 1
+
     def seen(self, targets: Targets) -> Targets:
         """The objects as this rule sees them.
 
@@ -100,7 +106,7 @@ class Rule:
             return matches.num_pairs()
         if self.normalizer == "none":
             return torch.zeros_like(targets.num_objects())  # below the floor of 1
-        return targets.num_objects() * self.repeat
+        return targets.num_objects() * self.times
 
     def value(self, of_images: Tensor, matches: Matches, targets: Targets) -> Tensor:
         """``[B]`` what a term has measured, by ``per_object``."""

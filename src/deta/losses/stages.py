@@ -61,9 +61,9 @@ class Stages:
         prediction: ``[K * B, N, ...]``.
         led: Those of the leaders, ``[len(leaders) * B, N, ...]``.
         base: What the assigner sees instead, for rules that are ``on`` another role; else None.
-        targets: The objects of the images of ``prediction``, as the rule sees them.
+        targets: The objects of the images of ``prediction``, as the rule sees them, in the unit of its boxes.
         led_targets: Those of the images of ``led``.
-        offered: The objects that assigners see, each as often as it is offered.
+        offered: The objects that assigners see, each as often as it is offered, in the unit of the boxes beside them.
     """
 
     role: str
@@ -92,9 +92,10 @@ class Stages:
         prediction = Prediction.stack(predictions)
         led = prediction if len(leaders) == len(keys) else Prediction.stack([predictions[place] for place in leaders])
         seen = rule.seen(targets)
-        of_leaders = seen.repeat_batch(len(leaders))
-        of_all = of_leaders if len(leaders) == len(keys) else seen.repeat_batch(len(keys))
-        offered = (seen if base is not None else of_leaders).repeat_objects(rule.repeat)
+        own = seen.in_unit_of(prediction)
+        of_leaders = own.repeat_batch(len(leaders))
+        of_all = of_leaders if len(leaders) == len(keys) else own.repeat_batch(len(keys))
+        offered = (of_leaders if base is None else seen.in_unit_of(base)).repeat_objects(rule.times)
         return cls(role, rule, keys, leaders, followed, prediction, led, base, of_all, of_leaders, offered)
 
     def assigners(self) -> dict[str, Assigner]:
@@ -171,7 +172,7 @@ class Stages:
 
     def _unrepeated(self, matches: Matches) -> Matches:
         num_objects = self.targets.is_object.shape[1]
-        if self.rule.repeat == 1 or num_objects == 0:
+        if self.rule.times == 1 or num_objects == 0:
             return matches
         target = torch.where(matches.target >= 0, matches.target % num_objects, matches.target)
         extra = matches.extra

@@ -11,6 +11,8 @@ _log = logging.getLogger(__name__)
 
 CELLS = "cells.json"
 """In the directory of a sweep: run directory of every cell to the overrides that make it."""
+WORDS = "words.json"
+"""In a run directory: the words with which it is continued, those of the latest part that began to train."""
 _SECONDS_OF_LOCK = 15
 
 
@@ -37,6 +39,17 @@ def find_cell(run: Path) -> list[str] | None:
         if words is not None:
             return words
     return None
+
+
+def known_words(run: Path) -> list[str] | None:
+    """Overrides of a run: those by which a sweep lists it, else its own; None if neither is on record or readable."""
+    words = find_cell(run)
+    if words is not None:
+        return words
+    try:
+        return present_words(read_json(run / WORDS, list[str]))
+    except (OSError, ValueError):
+        return None
 
 
 def add_cells(folder: Path, cells: Mapping[str, Iterable[str]]) -> None:

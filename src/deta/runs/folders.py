@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from deta.runs.cells import read_cells
+from deta.runs.cells import WORDS, read_cells
 from deta.runs.claims import RUNNING
 from deta.runs.state import DONE, FAILED, QUEUED, has_checkpoint
 
 _log = logging.getLogger(__name__)
 
-_OF_TRAINING = (DONE, FAILED, RUNNING, QUEUED, "words.json", "metrics.jsonl")
+_OF_TRAINING = (DONE, FAILED, RUNNING, QUEUED, WORDS, "metrics.jsonl")
 """Files that ``deta train`` alone writes."""
 _OF_OTHERS = ("metrics.json", "predictions.json", "matches.npz", "evaluation.json")
 """Files that other commands write, never ``deta train`` in the directory of a run itself."""

@@ -4,7 +4,7 @@ One table says what has moved. A configuration, a word of a command line, or a w
 under its present name as it is read; a run keeps its hash, which is made of the names that its settings had first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -88,11 +88,17 @@ NEW: Mapping[str, object] = {
     "model.body.head": {
         "_target_": "deta.models.PredictionHead",
         "_partial_": True,
-        "background": False,
+        "scores": "sigmoid",
         "prior": 0.01,
         "starts_at_reference": True,
     },
     "model.body.start_small": None,
+    f"{_LAYERS}.box_terms.giou.eps": 0.0,
+    "criterion.rules.first.box_terms.giou.eps": 0.0,
+    f"{_LAYERS}.assigner.eps": 0.0,
+    f"{_LAYERS}.assigner.scores": "sigmoid",
+    "criterion.rules.first.assigner.eps": 0.0,
+    "criterion.rules.first.assigner.scores": "sigmoid",
 }
 """Options that have come since, and the value with which all is as it was without them."""
 SHARED = ("class_terms", "box_terms", "normalizer", "ignore_coverage", "federated")
@@ -121,6 +127,13 @@ def present_target(target: str) -> str:
 def first_target(target: str) -> str:
     """The dotted name that a class had first."""
     return _in_module(_PRESENT_CLASSES.get(target, target), _PRESENT_MODULES)
+
+
+def former_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys and classes of a configuration, resolved or not, that have other names now, with these."""
+    keys = {key: name for key, name in KEYS.items() if _is_owned(config, key) and _found(config, key) is not _ABSENT}
+    targets = {target: present_target(target) for target in _targets(config)}
+    return keys | {target: name for target, name in targets.items() if name != target}
 
 
 def present_key(key: str) -> str:
@@ -236,6 +249,15 @@ def _key(key: str, names: Mapping[str, str]) -> str:
     group, at, place = key.rpartition("@")
     found = next((name for name in names if place == name or place.startswith(f"{name}.")), None)
     return key if found is None else f"{group}{at}{names[found]}{place.removeprefix(found)}"
+
+
+def _targets(node: Any) -> Iterator[str]:  # noqa: ANN401 - plain containers
+    if isinstance(node, Mapping):
+        if isinstance(target := node.get("_target_"), str):
+            yield target
+        yield from (target for value in node.values() for target in _targets(value))
+    elif isinstance(node, list):
+        yield from (target for value in node for target in _targets(value))
 
 
 def _with_present_targets(node: Any) -> Any:  # noqa: ANN401 - plain containers

@@ -44,6 +44,14 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 """Words that choose what is no longer there, or no longer all of it, and those that choose the same."""
 SWEPT: Mapping[str, tuple[str, tuple[str, ...]]] = {"proposals@model.proposals": ("selection", _SELECTIONS)}
 """Groups of choices whose values a sweep may list, and the group that now has the same choices."""
+GROUPS: Mapping[str, str] = {
+    r"criterion/\w+": "override /rule: iou | release | hungarian",
+    r"proposals(@[\w.]+|/\w+)": "override /selection: topk | topk_per_level | topk_per_level_nms, or override "
+    "/queries@model.body.source: learned",
+    r"assigner@criterion\.layer_assigner": f"override /assigner@{_LAYERS}.assigner: <name>",
+    r"assigner@criterion\.proposal_assigner": f"override /assigner@{_FIRST}.assigner: <name>",
+}
+"""Groups of choices, or their places, that a defaults list may still name, and what stands there now."""
 _RULE_OF_ROLE = re.compile(r"([+~]{0,2})rule@(\w+)(=.*)?", re.DOTALL)
 _IN_SOURCE = "model.body.source."
 _TARGET = re.compile(r"(?<![\w.])deta(?:\.\w+)+")
@@ -86,6 +94,11 @@ def chosen_words(word: str) -> tuple[str, ...]:
     """Those of ``CHOICES``, however the word is quoted."""
     key, _, value = word.partition("=")
     return CHOICES.get(f"{key.lstrip('+')}={value.strip(chr(39) + chr(34))}", ())
+
+
+def present_default(message: str) -> str | None:
+    """What a defaults list says now in place of the former group that a message of Hydra names in quotes."""
+    return next((default for group, default in GROUPS.items() if re.search(f"'{group}'", message)), None)
 
 
 def _as_one_or_two(word: str) -> tuple[str, ...]:

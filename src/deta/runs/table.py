@@ -8,12 +8,14 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from deta.runs.cells import find_cell
+from deta.runs.cells import find_cell, known_words
 from deta.runs.state import RunState, RunStatus
 from deta.utils.names import short_keys, shown
 
 _NO_AXES = ("ckpt", "cluster", "hydra", "logger", "name", "run_dir")
 """Begins of keys that say where and how a run is done."""
+_MOST_COLUMNS = 6
+"""Keys in which single trainings may differ; those that differ in more are no trainings of one question."""
 _LEAST_NAME = 20
 """Letters that a cut name keeps: the seed and the hash at its end, which identify it."""
 _GAP = "  "
@@ -24,11 +26,10 @@ _FOLDS = re.compile(r"[^_ .]+[_ .]*|[_ .]+")
 
 
 def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) -> str:
-    """One line for each run, with what its sweep varies, and a line of counts; ``width`` as ``aligned`` takes it."""
+    """One line for each run, with the words in which runs differ, and a line of counts; ``width`` as in ``aligned``."""
     runs = list(runs)
     names = [_name(run.folder, root) for run in runs]
-    words = {name: find_cell(run.folder) for name, run in zip(names, runs, strict=True)}
-    columns = swept_columns({name: given for name, given in words.items() if given is not None})
+    columns = _columns(dict(zip(names, (run.folder for run in runs), strict=True)))
     rows = [["run", "state", "steps", "saved", "AP", "of epoch", *columns, ""]]
     for name, run in zip(names, runs, strict=True):
         step, saved, epoch = ("-" if each is None else str(each) for each in (run.step, run.saved, run.metric_epoch))
@@ -38,6 +39,16 @@ def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) ->
     counts = {state: sum(run.state == state for run in runs) for state in RunState}
     total = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no runs"
     return "\n".join([*aligned(rows, numbers=(2, 3, 4, 5), width=width), total])
+
+
+def _columns(folders: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """In what the runs differ, as ``swept_columns``; in what those of sweeps do where all of them differ in much."""
+    for find in (known_words, find_cell):
+        words = {name: find(folder) for name, folder in folders.items()}
+        columns = swept_columns({name: given for name, given in words.items() if given is not None})
+        if len(columns) <= _MOST_COLUMNS:
+            break
+    return columns
 
 
 def _name(run: Path, root: Path) -> str:

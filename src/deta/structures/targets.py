@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from deta.structures.base import TensorStruct
+from deta.structures.prediction import Prediction
 
 SMALL_AREA = 32.0**2
 """Below this annotated area, in pixels squared, COCO calls an object small."""
@@ -80,6 +81,15 @@ class Targets(TensorStruct):
     def frame(self) -> Tensor:
         """``[B, 4]`` pixels of the unit box, ``(width, height, width, height)``."""
         return self.sizes.flip(1).repeat(1, 2)
+
+    def in_pixels(self) -> Self:
+        """The same with ``boxes`` and ``ignore_boxes`` in pixels of the image as the network sees it."""
+        frame = self.frame()[:, None]  # [B, 1, 4]
+        return replace(self, boxes=self.boxes * frame, ignore_boxes=self.ignore_boxes * frame)
+
+    def in_unit_of(self, prediction: Prediction) -> Self:
+        """The same objects in pixels where the boxes of ``prediction`` are."""
+        return self.in_pixels() if prediction.frame is None else self
 
     def size_class(self) -> Tensor:
         """``[B, T]`` int64: 0 small, 1 medium, 2 large by COCO's area limits."""

@@ -43,26 +43,34 @@ class Place:
         }
 
 
-def collect(folder: Path, *, bootstrap: int | None = 1000, compose: Compose = lambda _: None) -> Comparison:
+def collect(
+    folder: Path, *, bootstrap: int | None = 1000, compose: Compose = lambda _: None, base: Factors | None = None
+) -> Comparison:
     """Read a study, or a folder of any runs as a sweep.
 
     In a sweep the settings that differ become axes, the seed apart; every run is scored under the selection of
-    detections that it was trained with, and the first cell that has started is the base.
+    detections that it was trained with, and the first cell that has started is the base, or that of ``base``.
 
     Args:
         folder: Of ``deta study``, of ``deta train -m``, or of runs in general.
         bootstrap: Draws of validation images for intervals over images, at least 100; None leaves them out.
         compose: Tells the settings of cells of a sweep that have not started; those that it does not know are left
             out, with a note.
+        base: Levels of the cell of a sweep with which the others are compared; the first cell that has all of them.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds no run that has started, those that a search has pruned apart.
+        ValueError: It holds no run that has started, those that a search has pruned apart; no cell has the levels of
+            ``base``; or it is a study, whose declaration says what its base is.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give the folder of a study or of runs")
     images = None if bootstrap is None else ImageBootstrap(num_samples=bootstrap)
-    return _study(folder, images) if (folder / STUDY).is_file() else _sweep(folder, images, compose)
+    if not (folder / STUDY).is_file():
+        return _sweep(folder, images, compose, base or {})
+    if base:
+        raise ValueError(f"base={dict(base)} is of a sweep: the base of {folder} is study.base_cell of its study")
+    return _study(folder, images)
 
 
 def _study(folder: Path, images: ImageBootstrap | None) -> Comparison:
@@ -106,7 +114,7 @@ def _unscored(record: Record) -> Record:
     return replace(record, run=replace(record.run, scores={}), evaluations={})
 
 
-def _sweep(folder: Path, images: ImageBootstrap | None, compose: Compose) -> Comparison:
+def _sweep(folder: Path, images: ImageBootstrap | None, compose: Compose, wanted: Factors) -> Comparison:
     sweep = group_sweep(folder, compose)
     selections = tuple(dict.fromkeys(name for _, name, _ in sweep.groups))
     is_varied = len(selections) > 1
@@ -115,7 +123,10 @@ def _sweep(folder: Path, images: ImageBootstrap | None, compose: Compose) -> Com
         for factors, name, records in sweep.groups
     ]
     axes = (*sweep.axes, *([Axis(POSTPROCESS, (POSTPROCESS,), selections)] if is_varied else []))
-    base = places[0].factors
+    base = next((place.factors for place in places if wanted.items() <= place.factors.items()), None)
+    if base is None:
+        known = "; ".join(f"{axis.name}: {', '.join(axis.levels)}" for axis in axes) or "none"
+        raise ValueError(f"no cell has base={dict(wanted)}: levels of the axes are {known}")
     return Comparison(
         name=folder.resolve().name,
         title=folder.resolve().name,

@@ -1,56 +1,18 @@
 """Which part of a configuration decides a result, and where two configurations differ in it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from deta.runs.former import first_target
+from deta.studies.conf import config_dir
 
+_MARKED = re.compile(r"^(?:  - )?(\w+):.* # @unnamed\b", re.MULTILINE)
 BY_REFERENCE = ("selection",)
 """Parts that act only where others refer to them, and are part of a result there."""
-WITHOUT_EFFECT = (
-    *BY_REFERENCE,
-    "hydra",
-    "sweep",
-    "cluster",
-    "paths",
-    "logger",
-    "name",
-    "ckpt",
-    "dry_run",
-    "trusted",
-    "run_dir",
-    "evaluations",
-    "callbacks.best",
-    "callbacks.resume",
-    "callbacks.instability",
-    "callbacks.pictures",
-    "callbacks.classes",
-    "callbacks.progress",
-    "callbacks.learning_rate",
-    "callbacks.non_finite",
-    "callbacks.data_wait",
-    "data.root",
-    "data.cache",
-    "data.num_workers",
-    "data.source",
-    "data.shards",
-    "data.shard_cache",
-    "data.shard_cache_gb",
-    "data.check_files",
-    "data.follow_links",
-    "data.read_timeout",
-    "evaluator.engine",
-    "trainer.accelerator",
-    "trainer.benchmark",
-    "trainer.default_root_dir",
-    "trainer.enable_model_summary",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-    "trainer.num_sanity_val_steps",
-    "trainer.seconds_of_patience",
-)
-"""Keys that decide where and how a run is done, not what comes out."""
 MISSING = "???"
 """A value that must still be given."""
 
@@ -71,6 +33,23 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     folders = {str(folder): f"${{paths.{name}}}" for name, folder in config.get("paths", {}).items()}
     content: dict[str, Any] = _pruned(config, "", folders)
     return content
+
+
+@cache
+def without_effect() -> frozenset[str]:
+    """Keys that decide where and how a run is done, not what comes out: ``BY_REFERENCE``, and those marked in ``conf``.
+
+    The mark is ``# @unnamed`` behind an option of a group, or behind an option or a whole group of ``train.yaml``.
+    """
+    folder = config_dir()
+    names = marked(folder / "train.yaml")
+    names += [f"{path.parent.name}.{name}" for path in folder.glob("*/*.yaml") for name in marked(path)]
+    return frozenset({*BY_REFERENCE, *names})
+
+
+def marked(path: Path) -> list[str]:
+    """Names of the options, or of the groups of a defaults list, behind which a file has the mark ``# @unnamed``."""
+    return _MARKED.findall(path.read_text(encoding="utf-8"))
 
 
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - containers of any depth
@@ -98,7 +77,8 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
 def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: ANN401 - containers of any depth
     if isinstance(node, Mapping):
         paths = {str(name): f"{key}.{name}" if key else str(name) for name in node}
-        return {name: _pruned(node[name], path, folders) for name, path in paths.items() if path not in WITHOUT_EFFECT}
+        paths = {name: path for name, path in paths.items() if path not in without_effect()}
+        return {name: _pruned(node[name], path, folders) for name, path in paths.items()}
     if isinstance(node, list):
         return [_pruned(item, key, folders) for item in node]
     if isinstance(node, str) and key.endswith("._target_"):

@@ -137,7 +137,7 @@ def _axes(settings: Sequence[Mapping[str, Any]]) -> tuple[Axis, ...]:
     Which class is built comes first, since its arguments follow from it.
     """
     keys = dict.fromkeys(key for each in settings for key in each)
-    varied = [key for key in keys if len({_text(each.get(key, ABSENT)) for each in settings}) > 1]
+    varied = [key for key in keys if len({shown_level(each.get(key, ABSENT)) for each in settings}) > 1]
     varied.sort(key=lambda key: not key.endswith("_target_"))
     chosen: dict[str, list[str]] = {}
     for key in varied:
@@ -148,19 +148,19 @@ def _axes(settings: Sequence[Mapping[str, Any]]) -> tuple[Axis, ...]:
             chosen[key] = [key]
     names = _short(list(chosen))
     return tuple(
-        Axis(name, tuple(keys), tuple(dict.fromkeys(_text(each.get(keys[0], ABSENT)) for each in settings)))
+        Axis(name, tuple(keys), tuple(dict.fromkeys(shown_level(each.get(keys[0], ABSENT)) for each in settings)))
         for name, keys in zip(names, chosen.values(), strict=True)
     )
 
 
 def _follows(key: str, other: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the value of ``other`` decides that of ``key``."""
-    pairs = {(_text(each.get(other, ABSENT)), _text(each.get(key, ABSENT))) for each in settings}
+    pairs = {(shown_level(each.get(other, ABSENT)), shown_level(each.get(key, ABSENT))) for each in settings}
     return len(pairs) == len({value for value, _ in pairs})
 
 
 def _num_groups(keys: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> int:
-    return len({tuple(_text(each.get(key, ABSENT)) for key in keys) for each in settings})
+    return len({tuple(shown_level(each.get(key, ABSENT)) for key in keys) for each in settings})
 
 
 def _short(keys: Sequence[str]) -> list[str]:
@@ -171,10 +171,11 @@ def _short(keys: Sequence[str]) -> list[str]:
 
 
 def _level(settings: Mapping[str, Any], axis: Axis) -> str:
-    return _text(settings.get(axis.keys[0], ABSENT))
+    return shown_level(settings.get(axis.keys[0], ABSENT))
 
 
-def _text(value: object) -> str:
+def shown_level(value: object) -> str:
+    """A value of a setting as a level of an axis: as it is written, of a class of ours its name alone."""
     if value is ABSENT:
         return "-"
     if isinstance(value, str):

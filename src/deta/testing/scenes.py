@@ -53,7 +53,7 @@ class WitnessedDraw(Draw):
     given: dict[str, Tensor] = field(default_factory=dict)
 
     def uniform(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
-        """See ``Draw``."""
+        """Numbers of 0..1 as ``Draw`` gives them, which are kept."""
         values = super().uniform(name, shape, device)
         self.given[f"{self.scope}/{name}" if self.scope else name] = values
         return values

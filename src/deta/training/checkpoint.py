@@ -50,7 +50,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """See ``read_training``; tensors come on the CPU, and never anything but plain data."""
+        """The content of a checkpoint, plain data alone, by its checksums; tensors come on the CPU."""
         return read_training(Path(path))
 
     def save_checkpoint(

@@ -101,7 +101,7 @@ class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no type
     """YAML without aliases, by which a short file becomes endless."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """See PyYAML."""
+        """Refuse an alias; any other node as PyYAML reads it."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases")
         return super().compose_node(parent, index)

@@ -74,39 +74,39 @@ class FolderStore:
         return str(self.folder)
 
     def read(self, name: str) -> bytes | None:
-        """See ``Store``."""
+        """The content of a file, or None if there is none; a link that leads out is refused."""
         path = path_inside(self.folder, name)
         return path.read_bytes() if path.is_file() else None
 
     def size(self, name: str) -> int | None:
-        """See ``Store``."""
+        """Its size in bytes, or None if there is none."""
         path = path_inside(self.folder, name)
         return path.stat().st_size if path.is_file() else None
 
     def sha256(self, name: str) -> str | None:
-        """See ``Store``."""
+        """SHA-256 of its content in hexadecimal, or None if there is none."""
         path = path_inside(self.folder, name)
         return file_sha256(path) if path.is_file() else None
 
     def put(self, name: str, content: bytes) -> None:
-        """See ``Store``."""
+        """Write a small file beside, and rename it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / name) as unfinished:
             unfinished.write_bytes(content)
 
     def move_in(self, path: Path, name: str) -> None:
-        """See ``Store``."""
+        """Rename a file into the folder, by way of a copy from another file system."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / name) as unfinished:
             shutil.move(path, unfinished)
 
     def fetch(self, name: str, target: Path) -> str:
-        """See ``Store``."""
+        """Copy a file to a local path and return its SHA-256 in hexadecimal; ``FileNotFoundError`` if there is none."""
         with path_inside(self.folder, name).open("rb") as source:
             return _copy(iter(lambda: source.read(_PIECE), b""), target)
 
     def delete(self, name: str) -> None:
-        """See ``Store``."""
+        """Remove a file if there is one."""
         (self.folder / name).unlink(missing_ok=True)
 
 
@@ -137,41 +137,41 @@ class S3Store:
         return self._address
 
     def read(self, name: str) -> bytes | None:
-        """See ``Store``."""
+        """The content of an object, or None if there is none."""
         body = self._open(name)
         return None if body is None else b"".join(body)
 
     def size(self, name: str) -> int | None:
-        """See ``Store``."""
+        """Its size in bytes, or None if there is none; nothing is read."""
         with self._errors(name):
             answer = _unless_missing(self._connect().head_object, Bucket=self._bucket, Key=self._key(name))
         return None if answer is None else int(answer["ContentLength"])
 
     def sha256(self, name: str) -> str | None:
-        """See ``Store``."""
+        """SHA-256 of its content in hexadecimal, for which all of it is read, or None if there is none."""
         body = self._open(name)
         return None if body is None else _digest(body)
 
     def put(self, name: str, content: bytes) -> None:
-        """See ``Store``."""
+        """Write a small object in one request."""
         with self._errors(name):
             self._connect().put_object(Bucket=self._bucket, Key=self._key(name), Body=content)
 
     def move_in(self, path: Path, name: str) -> None:
-        """See ``Store``."""
+        """Upload a file and remove it here."""
         with self._errors(name), path.open("rb") as file:
             self._connect().put_object(Bucket=self._bucket, Key=self._key(name), Body=file)
         path.unlink()
 
     def fetch(self, name: str, target: Path) -> str:
-        """See ``Store``."""
+        """Download an object and return its SHA-256 in hexadecimal; ``FileNotFoundError`` if there is none."""
         body = self._open(name)
         if body is None:
             raise FileNotFoundError(f"{self._address}/{name} does not exist")
         return _copy(body, target)
 
     def delete(self, name: str) -> None:
-        """See ``Store``."""
+        """Remove an object if there is one."""
         with self._errors(name):
             self._connect().delete_object(Bucket=self._bucket, Key=self._key(name))
 

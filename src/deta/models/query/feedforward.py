@@ -70,9 +70,8 @@ def add_change(
     tokens: Tensor, change: Callable[[Tensor], Tensor], norm: nn.Module, dropout: nn.Module, *, pre_norm: bool
 ) -> Tensor:
     """Residual connection around ``change``, with ``norm`` before it or after the sum."""
-    if pre_norm:
-        return tokens + dropout(change(norm(tokens)))
-    output: Tensor = norm(tokens + dropout(change(tokens)))
+    changed: Tensor = dropout(change(norm(tokens) if pre_norm else tokens))
+    output: Tensor = tokens + changed if pre_norm else norm(tokens + changed)
     return output
 
 

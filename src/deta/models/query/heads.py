@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deta.utils.checks import require_bool, require_int, require_number
+from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
 
 class PredictionHead(nn.Module):
@@ -17,7 +17,8 @@ class PredictionHead(nn.Module):
     Args:
         hidden_dim: Channels of a token.
         num_classes: Categories.
-        background: Whether a logit for "no object" stands behind those of the categories (arXiv:2005.12872).
+        scores: How logits become scores: ``sigmoid`` of every class by itself, or ``softmax`` with one more logit
+            behind those of the categories, for "no object" (arXiv:2005.12872).
         prior: Probability of every class at the start (arXiv:1708.02002, sec. 4.1); None starts at random.
         starts_at_reference: Whether boxes start at their reference, else beside it at random.
     """
@@ -27,13 +28,14 @@ class PredictionHead(nn.Module):
         *,
         hidden_dim: int,
         num_classes: int,
-        background: bool = False,
+        scores: str = "sigmoid",
         prior: float | None = 0.01,
         starts_at_reference: bool = True,
     ) -> None:
         super().__init__()
         require_int("num_classes", num_classes, low=1)
-        self.class_logits = Float32Linear(hidden_dim, num_classes + int(require_bool("background", background)))
+        require_choice("scores", scores, ("sigmoid", "softmax"))
+        self.class_logits = Float32Linear(hidden_dim, num_classes + int(scores == "softmax"))
         self.box_deltas = BoxDeltas(hidden_dim)
         if require_bool("starts_at_reference", starts_at_reference):
             nn.init.zeros_(self.box_deltas.last.weight)

@@ -12,7 +12,7 @@ from deta.models.releases.dab_detr import DAB_DETR
 from deta.models.releases.deformable_detr import DEFORMABLE_TWO_STAGE, PLAIN, REFINE
 from deta.models.releases.deta import DETA
 from deta.models.releases.detr import DETR
-from deta.models.releases.dino import DINO
+from deta.models.releases.dino import DINO, DINO_SWIN
 from deta.models.releases.dn_deformable_detr import DN_DEFORMABLE_DETR, ENCODER_ONLY
 from deta.models.releases.dn_detr import DN_DETR
 from deta.models.releases.fqdet import FQDET, FQDET_ENCODER
@@ -36,6 +36,7 @@ RELEASES = (
     DN_DETR,
     DN_DEFORMABLE_DETR,
     ENCODER_ONLY,
+    DINO_SWIN,  # before the other one, which has some name for every backbone
     DINO,
     GROUP_DETR,
     H_DETR,

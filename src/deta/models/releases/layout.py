@@ -18,7 +18,7 @@ Pair = tuple[str, str]
 
 PUBLISHED, OURS = 0, 1
 _LAYER = re.compile(r"decoder\.layers\.(\d+)\.")
-_HEAD = re.compile(r"body\.heads\.(\d+)\.")
+_HEAD = re.compile(r"body\.heads\.(\d+|#)\.")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Release:
         layers = _count_layers(names)
         known = {part for _, part in self.joined} if side == OURS else set(self.constants)
         unknown = [name for name in names if name not in known and not self._counterparts(name, side, layers)]
-        begins = (begin for begin, _ in _compiled(self.pairs, side, layers))
-        missing = [begin.pattern for begin in begins if not any(map(begin.match, names))]
+        begins = zip(self.pairs, _compiled(self.pairs, side, layers), strict=True)
+        missing = [pair[side] for pair, (begin, _) in begins if not any(map(begin.match, names))]
         return unknown + missing + (self._wrong_heads(names, layers) if side == OURS else [])
 
     def from_release(self, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -73,7 +73,9 @@ class Release:
         self._require_all(sorted(set(state) - known))
         renamed = {name: _the_same(state, names) for name, names in found.items()}
         for name, names in found.items():
-            missing = sorted(set(self._counterparts(name, OURS, layers)) - set(names))
+            expected = set(self._counterparts(name, OURS, layers))
+            self._require_all(sorted(set(names) - expected))
+            missing = sorted(expected - set(names))
             if missing:
                 raise ValueError(
                     f"weights: missing: {', '.join(missing)}, in the layout of {self.name} further names of {names[0]}"
@@ -121,8 +123,8 @@ class Release:
     def _wrong_heads(self, names: Iterable[str], layers: int) -> list[str]:
         """What is wrong with the number of prediction heads, as it were a name."""
         heads = {match.group(1) for name in names if (match := _HEAD.match(name))}
-        are_shared = any(ours.startswith("body.heads.0.") for _, ours in self.pairs)
-        expected = 1 if are_shared else layers
+        published = {match.group(1) for _, ours in self.pairs if (match := _HEAD.match(ours))}
+        expected = layers if "#" in published else len(published)
         return [] if len(heads) == expected else [f"body.heads ({expected} published, got {len(heads)})"]
 
     def _require_all(self, unknown: list[str]) -> None:

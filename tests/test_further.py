@@ -1,0 +1,82 @@
+"""Further queries of a training join a system by one word, under any rule."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from deta.assign import GivenAssigner, HungarianAssigner, IoUAssigner, ReleaseAssigner
+from deta.cli import config_dir
+from deta.commands.build import make_detector
+from deta.commands.naming import register_resolvers
+from deta.losses import Criterion
+from deta.ops.random import Draw
+from deta.structures import DetectionOutput, Losses
+from tests.assign.scenes import objects
+from tests.models.tiny import images
+
+RULES = {"hungarian": HungarianAssigner, "iou": IoUAssigner, "release": ReleaseAssigner}
+ROLES = {"copies": "copies", "many": "many", "denoise": "denoise", "contrastive": "denoise"}
+
+
+@pytest.fixture(autouse=True)
+def config_folder() -> Iterator[None]:
+    register_resolvers()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        yield
+
+
+def composed(*words: str) -> dict[str, Any]:
+    """What a training of a small two-stage system is made of."""
+    system = ("size=shapes", "system=deformable_detr_two_stage", "model.num_classes=3")
+    size = (*system, "model.body.source.num_queries=20")
+    cfg = compose("train", [*size, "run_dir=none", "name=test", *words])
+    cfg = OmegaConf.masked_copy(cfg, ["model", "criterion", "selection", "postprocess"])
+    found = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(found, dict)
+    return {str(name): part for name, part in found.items()}
+
+
+def criterion_of(*words: str) -> Criterion:
+    criterion = instantiate(composed(*words)["criterion"], _convert_="all")
+    assert isinstance(criterion, Criterion)
+    return criterion
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_takes_hold_of_copies_and_of_a_branch_and_leaves_noised_objects_theirs(name: str) -> None:
+    rules = criterion_of("further=[copies,many,denoise]", f"rule={name}").rules
+    for role in ("first", "layers", "copies", "many"):
+        assert isinstance(rules[role].assigner, RULES[name])
+    assert isinstance(rules["denoise"].assigner, GivenAssigner)
+    assert rules["many"].rematch == rules["copies"].rematch == rules["layers"].rematch
+    assert rules["many"].times == (6 if name == "hungarian" else 1)
+
+
+def test_the_epsilon_of_the_loss_is_that_of_the_cost_and_of_every_branch() -> None:
+    word = "criterion.rules.layers.box_terms.giou.eps=1e-6"
+    rules = criterion_of("further=[copies,many,denoise]", "rule=hungarian", word).rules
+    for rule in rules.values():
+        assert rule.box_terms["giou"].eps == 1e-6  # type: ignore[attr-defined]  # a term of ours
+        if isinstance(rule.assigner, HungarianAssigner):
+            assert rule.assigner.eps == 1e-6
+    assert criterion_of("rule=iou", word).rules["layers"].box_terms["giou"].eps == 1e-6  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("branch", ROLES)
+def test_a_branch_trains_beside_the_queries_that_detect(branch: str) -> None:
+    found = composed(f"further=[{branch}]", "rule=hungarian")
+    detector = make_detector(found["model"], 3)
+    criterion: Criterion = instantiate(found["criterion"], _convert_="all")
+    targets = objects([(0.4, 0.4, 0.2, 0.3), (0.6, 0.5, 0.3, 0.2)], [])
+    output: DetectionOutput = detector(*images(), targets, Draw.of(0))
+    losses: Losses = criterion(output, targets, Draw.of(1))
+    assert ROLES[branch] in {key.role for key in output.stages}
+    losses.total().backward()
+    gradients = {name: part.grad for name, part in detector.named_parameters() if part.requires_grad}
+    assert [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
+    assert torch.isfinite(losses.terms()).all()
