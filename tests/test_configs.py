@@ -29,6 +29,9 @@ GROUP_FILES = sorted(
 MOUNTED = {
     "assigner": "assigner@criterion.rules.layers.assigner",
     "backbone": "backbone@model.backbone",
+    "decoder": "decoder@model.body.decoder",
+    "encoder": "encoder@model.body.encoder",
+    "neck": "+neck@model.neck",
     "width": "width@model",
     "queries": "queries@model.body.source",
     "score": "+score@postprocess.score",

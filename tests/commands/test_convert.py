@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deta.cli import config_dir
 from deta.commands.build import make_detector
-from deta.commands.convert import published_model
+from deta.commands.convert import category_of_output, published_model
 from deta.models.detector import Detector
 from deta.models.releases import to_release
 from deta.training.checkpoint import read_checkpoint
@@ -122,6 +122,12 @@ def test_mistakes_are_named_before_anything_is_written(published: Path, trained:
     own = f"source={trained.folder}/checkpoints/last.ckpt"
     assert "is a checkpoint of deta already" in fail("convert", *MODEL, own, target)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_class_outputs_are_category_ids_unless_there_are_as_many_as_categories() -> None:
+    names = {1: "person", 3: "car"}
+    assert category_of_output(4, names) == [None, 1, None, 3]
+    assert category_of_output(2, names) == [1, 3]
 
 
 def test_the_average_of_a_file_is_converted_on_request(published: Path, tmp_path: Path) -> None:

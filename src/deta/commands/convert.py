@@ -1,5 +1,6 @@
 """``deta convert``: turn a published checkpoint into ours, or back."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
     assert isinstance(detector, Detector)
     load_release(detector, source, averaged=require_bool("averaged", cfg.averaged))
     names = {int(identity): str(name) for identity, name in cfg.categories.items()}
-    slots = range(cfg.num_classes)
+    identities = category_of_output(cfg.num_classes, names)
     state = {f"{DETECTOR_PREFIX}{name}": value for name, value in detector.state_dict().items()}
     metadata = make_metadata(
         {
@@ -48,11 +49,18 @@ def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
             for key, value in config.items()
             if key in ("model", "data", "evaluator", "postprocess", "trainer")
         },
-        [slot if slot in names else None for slot in slots],
-        [names.get(slot, f"unused {slot}") for slot in slots],
+        identities,
+        [f"unused {slot}" if identity is None else names[identity] for slot, identity in enumerate(identities)],
     )
     save_tensors({"state_dict": state, CHECKPOINT_KEY: metadata}, target)
     return len(state)
+
+
+def category_of_output(num_classes: int, names: Mapping[int, str]) -> list[int | None]:
+    """The category of every class output: in order where there are as many, else the one with its number, if any."""
+    if num_classes == len(names):
+        return [*sorted(names)]
+    return [slot if slot in names else None for slot in range(num_classes)]
 
 
 def published_model(cfg: DictConfig) -> dict[str, Any]:
