@@ -58,7 +58,7 @@ def parts(prediction: Prediction, targets: Targets) -> list[Part]:
     num_images, num_objects = targets.is_object.shape
     size = max(1, LARGEST_TABLE // max(1, num_images * prediction.num_candidates))
     columns = zip(*(part.split(size, 1) for part in (targets.boxes, targets.labels, targets.is_object)), strict=True)
-    return [Part(start, *part) for start, part in zip(range(0, num_objects, size), columns, strict=True)]
+    return [Part(start, *part) for start, part in zip(range(0, max(1, num_objects), size), columns, strict=True)]
 
 
 def corners(boxes: Tensor) -> Tensor:
