@@ -23,6 +23,8 @@ def published_names(own: dict[str, torch.Tensor], aliases: dict[str, str]) -> di
     ours = list(own)
     names: dict[str, str] = {}
     for published, number in layout.to_release(numbers).items():
+        if published in layout.constants:
+            continue
         names.setdefault(ours[int(number)], aliases.get(published, published))
     return {name: names[joined.get(name, name)] for name in own}
 
