@@ -19,7 +19,7 @@ import pytest
 from tests.reference_cases import ReferenceCase, parameters, skipped
 
 ROOT = Path(__file__).resolve().parents[2]
-MANIFESTS = ("manifest_deformable.json", "manifest_dense_attention.json")
+MANIFESTS = ("manifest_deformable.json", "manifest_dense_attention.json", "manifest_dense.json")
 
 
 def systems_folder() -> Path:
@@ -30,7 +30,7 @@ def systems_folder() -> Path:
 
 @cache
 def read_systems(folder: Path) -> list[ReferenceCase]:
-    """All cases of both manifests."""
+    """All cases of the manifests."""
     return [case for name in MANIFESTS for case in ReferenceCase.of_manifest(folder / name)]
 
 
@@ -42,8 +42,8 @@ def trains(case: ReferenceCase) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "reference(*kinds, systems=None, trains=None): run once for every case of these kinds and systems, and of those "
-        "that train alone, or that do not",
+        "reference(*kinds, systems=None, trains=None): run once for every case of these kinds and systems, and of "
+        "those that train alone, or that do not",
     )
 
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deta.structures.prediction import Prediction
 
@@ -34,6 +35,31 @@ class SigmoidScore:
         """``[B, N, C]`` the outputs themselves."""
         logits = prediction.logits.float()
         return logits[..., :-1] if self.has_background else logits
+
+
+@dataclass(frozen=True)
+class QualityScore:
+    """The sigmoid of every output times that of the quality. Source: arXiv:1904.01355, sec. 3.2.
+
+    Attributes:
+        has_root: Whether the score is the square root of the product.
+    """
+
+    has_root: bool = False
+
+    def __call__(self, prediction: Prediction) -> Tensor:
+        """``[B, N, C]``.
+
+        Raises:
+            ValueError: The prediction has no quality.
+        """
+        if prediction.quality is None:
+            raise ValueError("a score with quality needs a head with quality: set model.body.head.quality=true")
+        parts = (prediction.logits.float(), prediction.quality.float()[..., None])
+        log_score = sum((functional.logsigmoid(part) for part in parts), start=torch.zeros_like(parts[0]))
+        if self.has_root:
+            log_score = log_score / 2
+        return log_score - torch.log(-torch.expm1(log_score))
 
 
 @dataclass(frozen=True)
