@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.lr_scheduler import MultiStepLR
 
-from deta.commands.combinations import require_effect, require_rules
+from deta.commands.combinations import require_effect, require_further, require_rules
 from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
 from deta.commands.words import given_words
@@ -145,6 +145,7 @@ def make_recipe(cfg: DictConfig) -> Recipe:
     require_choice("schedule.interval", cfg.schedule.interval, ("epoch", "step"))
     _try_optimization(cfg, optimizer, scheduler)
     require_effect(cfg, _words(cfg))
+    require_further(cfg)
     tried = _try_detector(plain(cfg.model))
     if tried is not None:
         require_rules(criterion, getattr(tried, "body", None))

@@ -1,7 +1,9 @@
 """Choices that do not go together, found before data is read."""
 
+import inspect
 from collections.abc import Iterable, Sequence
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from deta.losses import Criterion
@@ -28,6 +30,23 @@ def require_effect(cfg: DictConfig, words: Iterable[str]) -> None:
             raise ValueError(f"{word.replace('rule/first', 'rule@first')} has no effect: {_RULES}.first is null")
 
 
+def require_further(cfg: DictConfig) -> None:
+    """Refuse further queries that a body has no place for, and queries made of objects where a source makes none.
+
+    Raises:
+        ValueError: Such queries were chosen.
+    """
+    body = OmegaConf.select(cfg, "model.body")
+    if not isinstance(body, DictConfig):
+        return
+    for key, node, name, what in (
+        ("model.body", body, "groups", "has no further queries (further=)"),
+        ("model.body.source", body.get("source"), "labels", "makes no queries of objects, which denoising needs"),
+    ):
+        if isinstance(node, DictConfig) and node.get(name) and not _takes(node, name):
+            raise ValueError(f"{key} ({node.get('_target_')}) {what}: choose another system, or another further=")
+
+
 def require_rules(criterion: Criterion, body: object) -> None:
     """Compare the rules of a criterion with the stages of a detector, which must be the same.
 
@@ -45,6 +64,15 @@ def require_rules(criterion: Criterion, body: object) -> None:
         )
     for role in set(roles) - criterion.rules.keys():
         raise ValueError(f"{what} has {role}, but {_RULES} has rules for {_named(list(criterion.rules))} alone")
+
+
+def _takes(node: DictConfig, name: str) -> bool:
+    """Whether what a node makes has an argument of this name; what cannot be looked at may have it."""
+    try:
+        arguments = inspect.signature(get_object(str(node.get("_target_")))).parameters
+    except (ImportError, ValueError, TypeError):
+        return True  # said where it is made
+    return name in arguments or any(each.kind is each.VAR_KEYWORD for each in arguments.values())
 
 
 def _named(roles: Sequence[str]) -> str:
