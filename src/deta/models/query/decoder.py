@@ -72,8 +72,9 @@ class QueryDecoder(nn.Module):
             boxes = boxes_around(deltas, self._logits(moved if looks_twice else references))
             # A point has no overlap with anything: in its place stands the box predicted from it.
             has_boxes = references is not None and references.shape[-1] == 4
-            priors = references.detach() if references is not None and has_boxes else boxes.detach()
-            predictions.append(Prediction(head.logits(output), boxes, priors))
+            priors = references if references is not None and has_boxes else boxes
+            # A copy: compiled steps mistake slices of a tensor for those of its detached twin where both are returned.
+            predictions.append(Prediction(head.logits(output), boxes, priors.detach().clone()))
             if self.refine == "iterative":
                 references = boxes.detach()
             elif looks_twice and index + 1 < len(heads):
