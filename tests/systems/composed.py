@@ -15,10 +15,14 @@ from deta.losses import Criterion
 from deta.models.postprocess import Postprocess
 from tests.commands.running import SMALL_MODEL
 
-FIRST_STAGE = ("deta", "deformable_detr_two_stage", "dino", "h_detr", "efficient_detr")
-DENOISING = ("dn_detr", "dn_deformable_detr", "dn_deformable_detr_encoder_only", "dino")
+Built = tuple[nn.Module, Criterion, Postprocess]
+
 SYSTEMS = (
-    *FIRST_STAGE,
+    "deta",
+    "deformable_detr_two_stage",
+    "dino",
+    "h_detr",
+    "efficient_detr",
     "deformable_detr",
     "deformable_detr_refine",
     "dab_detr",
@@ -30,6 +34,11 @@ SYSTEMS = (
     "group_detr",
     "fqdet",
 )
+NO_DROPOUT = {
+    system: () if system == "fqdet" else ("model.body.encoder.dropout=0", "model.body.decoder.dropout=0")
+    for system in SYSTEMS
+}
+"""Words after which two steps can be compared."""
 
 
 def words_of(system: str) -> tuple[str, ...]:
@@ -50,7 +59,7 @@ def composed(*words: str) -> dict[str, Any]:
     return {str(name): part for name, part in found.items()}
 
 
-def build(num_classes: int, *words: str) -> tuple[nn.Module, Criterion, Postprocess]:
+def build(num_classes: int, *words: str) -> Built:
     """What these words compose, for so many classes."""
     parts = composed(*words)
     criterion: Criterion = instantiate(parts["criterion"], _convert_="all")
