@@ -211,7 +211,7 @@ def selection(config: Mapping[str, Any]) -> PerLevelNMS:
         }
         overlap = config["nms_thresh"]
     if config["system"] == "fcos":
-        return PerLevelNMS(**nms, iou_threshold=overlap, score=QualityScore(has_root=True), drops_empty=False)
+        return PerLevelNMS(**nms, iou_threshold=overlap, score=QualityScore(root=True), drops_empty=False)
     if config["system"] == "atss":
         return PerLevelNMS(**nms, iou_threshold=overlap, score=QualityScore(), rank=SigmoidScore())
     return PerLevelNMS(**nms, iou_threshold=overlap, drops_empty=post is not None)

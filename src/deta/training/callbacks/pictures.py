@@ -83,8 +83,8 @@ class PredictionPictures(pl.Callback):
             panels = [
                 draw_assigned(
                     batch,
-                    last.output.assigned(keys[name]),
-                    made[keys[name]].classes,
+                    last.output.assigned(keys[name][0]),
+                    made[keys[name][0]].classes,
                     index,
                     names=module.class_names,
                     title=title,
