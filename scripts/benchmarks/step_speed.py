@@ -6,12 +6,12 @@
     python -m scripts.benchmarks.step_speed --device cpu --size 64 96 --batches 1 --steps 2 model.num_classes=3
 
 A variant is a precision, ``fp32`` (without TF32), ``tf32`` or ``bf16`` (autocast), and any of these after a ``+``:
-``compile`` (``compile=true``, layer by layer), ``layers`` (the same without the criterion), ``max`` (``compile=max``, one
-graph), ``hungarian`` (one-to-one rules) and ``deterministic`` (``torch.use_deterministic_algorithms``). Words after the options are those of ``deta train``.
-Weights and pixels are random, every image has seven objects; a step is forward, losses, backward, clipping and the
-optimizer, and the device is waited for after the last of them alone. All variants are timed before the first of them is
-traced, since a trace slows the launches of the process from there on; ``memory_gib`` is what a variant adds to the
-others.
+``compile`` (``compile=true``, layer by layer), ``layers`` (the same without the criterion), ``max`` (``compile=max``,
+one graph), ``hungarian`` (one-to-one rules) and ``deterministic`` (``torch.use_deterministic_algorithms``). Words after
+the options are those of ``deta train``. Weights and pixels are random, every image has seven objects; a step is
+forward, losses, backward, clipping and the optimizer, and the device is waited for after the last of them alone. All
+variants are timed before the first of them is traced, since a trace slows the launches of the process from there on;
+``memory_gib`` is what a variant adds to the others.
 
 A peer is a function of images ``[B, 3, H, W]`` uint8, padding ``[B, H, W]`` and ``Targets`` that returns a step of its
 own without arguments; it is measured under the precisions of the variants, which then only say whether TF32 is allowed.

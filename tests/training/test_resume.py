@@ -179,7 +179,7 @@ def test_death_at_some_hooks(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of a compiler that is new
 def test_a_compiled_training_goes_on_exactly(cache: Path, tmp_path: Path) -> None:
-    options = {"is_compiled": True, "max_epochs": 2}
+    options: dict[str, Any] = {"is_compiled": True, "max_epochs": 2}
     expected = train(cache, tmp_path / "whole", **options)
     preemption.forget()
     with pytest.raises(Death):
