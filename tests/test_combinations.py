@@ -120,6 +120,10 @@ def test_every_combination_of_choices_trains(number: int) -> None:
         (["system=deformable_detr", "rule@first=iou"], ("rule@first=iou", "criterion.rules.first")),
         (["system=deta", "queries@model.body.source=learned"], ("criterion.rules.first", "model.body")),
         (["system=deta", "criterion.rules.first=null"], ("model.body", "criterion.rules")),
+        (["system=deformable_detr", "further=[denoise]"], ("model.body.source", "further=")),
+        (["system=detr", "further=[contrastive]"], ("model.body.source", "further=")),
+        (["system=group_detr", "further=[copies,denoise]"], ("model.body.source", "further=")),
+        (["system=fqdet", "further=[many]"], ("model.body", "further=")),
     ],
 )
 def test_choices_that_do_not_go_together_are_refused_by_both_keys(words: list[str], named: tuple[str, str]) -> None:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.lr_scheduler import MultiStepLR
 
-from deta.commands.combinations import require_effect, require_rules
+from deta.commands.combinations import require_agreement, require_effect, require_rules
 from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
 from deta.commands.words import given_words
@@ -43,6 +43,8 @@ from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.wording import counted
 
 Factory = Callable[..., Any]
+QUERY_PARTS = ("encoder", "source", "decoder")
+"""Parts of a body that ``conf/width`` speaks of."""
 
 _PARTS_BESIDE, _PARTS_FOR_WEIGHT = 10_000, 100
 """A stored model may register so many parts: it is built several times, and backbones of timm are tried before."""
@@ -95,7 +97,10 @@ def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
 
 
 def with_classes(config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
-    """The configuration of a detector with its number of categories, in every part of it that leaves it open."""
+    """The configuration of a detector with its number of categories, in every part of it that leaves it open.
+
+    What a width says of query parts is left out where the body has no such part: it has no ``_target_`` there.
+    """
     chosen = config.get("num_classes")
     number = num_classes if chosen is None else chosen
 
@@ -106,7 +111,12 @@ def with_classes(config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
             }
         return [filled(value) for value in node] if isinstance(node, list | tuple) else node
 
-    return {**filled(config), "num_classes": number}
+    complete = {**filled(config), "num_classes": number}
+    body = complete.get("body")
+    if isinstance(body, dict):
+        left = [name for name in QUERY_PARTS if isinstance(body.get(name), dict) and "_target_" not in body[name]]
+        complete["body"] = {name: value for name, value in body.items() if name not in left}
+    return complete
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,7 @@ class Recipe:
 
 def make_recipe(cfg: DictConfig) -> Recipe:
     """Make what needs no data, in a moment, and try the detector without content: wrong values are found here."""
+    require_agreement(cfg)
     criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
     require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
     optimizer = make_part(cfg, "optimizer.make", Callable)

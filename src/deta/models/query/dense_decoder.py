@@ -25,6 +25,7 @@ class DenseDecoder(QueryDecoder):
 
     num_levels = 1
     refine = "none"
+    reference_sizes = (0,)
 
     def __init__(
         self,
@@ -56,13 +57,8 @@ class DenseDecoder(QueryDecoder):
         memory: FeatureTokens,
         is_blocked: Tensor | None,
     ) -> Tensor:
-        """See ``QueryDecoder``.
-
-        Raises:
-            ValueError: The queries have no position, or have references, which this decoder does not move.
-        """
-        if position is None or references is not None:
-            raise ValueError("model.body.decoder takes queries with a position and without references")
+        """See ``QueryDecoder``."""
+        assert position is not None
         output: Tensor = self.layers[index](content, position, memory, is_blocked)
         return output
 
