@@ -30,7 +30,7 @@ def systems_folder() -> Path:
 
 @cache
 def read_systems(folder: Path) -> list[ReferenceCase]:
-    """All cases of all manifests."""
+    """All cases of the manifests."""
     return [case for name in MANIFESTS for case in ReferenceCase.of_manifest(folder / name)]
 
 

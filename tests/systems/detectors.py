@@ -49,9 +49,11 @@ def composed(config: dict[str, Any], *words: str) -> DictConfig:
     """The configuration of a system in the size of a case."""
     system = SYSTEMS.get(config["system"], config["system"])
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", [f"system={system}", *_size(config), *_options(config), *words])
+        sizes = _size(config) if "nheads" in config else []
+        cfg = compose("train", [f"system={system}", *sizes, *_options(config), *words])
     cfg = cfg.copy()
-    cfg = OmegaConf.masked_copy(cfg, ["model", "criterion", "selection", "postprocess", "trainer"])
+    parts = [name for name in ("model", "criterion", "selection", "postprocess", "trainer") if name in cfg]
+    cfg = OmegaConf.masked_copy(cfg, parts)
     cfg["trainer"] = {"max_epochs": cfg["trainer"]["max_epochs"]}
     OmegaConf.resolve(cfg)
     return cfg

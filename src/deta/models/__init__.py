@@ -6,6 +6,10 @@ from deta.models.backbones.swin import SwinBackbone
 from deta.models.backbones.timm import TimmBackbone
 from deta.models.backbones.torchvision import TorchvisionBackbone
 from deta.models.body import Body
+from deta.models.dense.body import DenseBody
+from deta.models.dense.codecs import DeltaCodec, DistanceCodec, DistributionCodec
+from deta.models.dense.head import DenseHead
+from deta.models.dense.priors import GridPriors
 from deta.models.detector import Detector
 from deta.models.input import InputConvention
 from deta.models.necks.fpn import FPN
@@ -38,15 +42,21 @@ __all__ = [
     "ConvBackbone",
     "Decoder",
     "DecreasingCount",
+    "DeltaCodec",
     "DenoisingQueries",
+    "DenseBody",
     "DenseDecoder",
     "DenseEncoder",
+    "DenseHead",
     "Detector",
+    "DistanceCodec",
+    "DistributionCodec",
     "Encoder",
     "EncoderProposals",
     "FQDetBody",
     "FeatureTokens",
     "FurtherQueries",
+    "GridPriors",
     "InputConvention",
     "LabelEmbedding",
     "LearnedBoxes",

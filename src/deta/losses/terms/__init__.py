@@ -3,5 +3,19 @@
 from deta.losses.terms.base import Sum, Term
 from deta.losses.terms.boxes import DeltaL1Loss, GIoULoss, L1Loss, PairLoss
 from deta.losses.terms.classes import CrossEntropy, FocalLoss
+from deta.losses.terms.quality import CenternessLoss, DistributionFocalLoss, QualityFocalLoss, WeightedGIoULoss
 
-__all__ = ["CrossEntropy", "DeltaL1Loss", "FocalLoss", "GIoULoss", "L1Loss", "PairLoss", "Sum", "Term"]
+__all__ = [
+    "CenternessLoss",
+    "CrossEntropy",
+    "DeltaL1Loss",
+    "DistributionFocalLoss",
+    "FocalLoss",
+    "GIoULoss",
+    "L1Loss",
+    "PairLoss",
+    "QualityFocalLoss",
+    "Sum",
+    "Term",
+    "WeightedGIoULoss",
+]
