@@ -65,7 +65,7 @@ CHOICES: Sequence[Mapping[str, Sequence[str]]] = (
         "classes": ("sigmoid", "softmax"),
     },
     {
-        "system": ("dab_detr", "dab_deformable_detr"),
+        "system": ("dab_detr", "dab_deformable_detr", "dn_deformable_detr"),
         **LAYERS,
         "further": NOISED,
         "classes": ("sigmoid", "softmax"),
@@ -73,7 +73,7 @@ CHOICES: Sequence[Mapping[str, Sequence[str]]] = (
         "model.body.source.content": ("zeros", "learned"),
     },
     {
-        "system": ("dn_detr", "dn_deformable_detr", "dn_deformable_detr_encoder_only"),
+        "system": ("dn_detr", "dn_deformable_detr_encoder_only"),
         **LAYERS,
         "further": tuple(each for each in NOISED if "denoise" in each or "contrastive" in each),
         "classes": ("sigmoid", "softmax"),
@@ -160,7 +160,7 @@ def test_every_three_choices_train(number: int) -> None:
         (["system=deta", "criterion.rules.first=null"], ("model.body", "criterion.rules")),
         (["system=detr", "further=[denoise]"], ("model.body.groups.denoise", "model.body.source")),
         (["system=group_detr", "further=[contrastive]"], ("model.body.groups.denoise", "model.body.source")),
-        (["system=dn_detr", "further=[many]"], ("model.body.source.labels", "model.body.groups.denoise")),
+        (["system=dn_detr", "further=[many]"], ("content=label", "model.body.source.labels")),
         (["system=fqdet", "further=[copies]"], ("model.body.groups.copies", "model.body ")),
         (["system=deta", "classes=softmax"], ("model.body.head.scores=softmax", "criterion.rules.first")),
         (["system=detr", "criterion.rules.layers.federated=true"], ("federated=true", "classes=softmax")),

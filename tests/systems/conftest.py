@@ -19,7 +19,7 @@ import pytest
 from tests.reference_cases import ReferenceCase, parameters, skipped
 
 ROOT = Path(__file__).resolve().parents[2]
-MANIFESTS = ("manifest_deformable.json", "manifest_dense_attention.json")
+MANIFESTS = ("manifest_deformable.json", "manifest_dense_attention.json", "manifest_dense.json")
 
 
 def systems_folder() -> Path:
@@ -30,13 +30,20 @@ def systems_folder() -> Path:
 
 @cache
 def read_systems(folder: Path) -> list[ReferenceCase]:
-    """All cases of both manifests."""
+    """All cases of the manifests."""
     return [case for name in MANIFESTS for case in ReferenceCase.of_manifest(folder / name)]
+
+
+def trains(case: ReferenceCase) -> bool:
+    """Whether a case is one of training."""
+    return case.kind == "model_train" or case.config.get("mode") == "train"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "reference(*kinds, systems=None): run once for every case of these kinds and systems"
+        "markers",
+        "reference(*kinds, systems=None, trains=None): run once for every case of these kinds and systems, and of "
+        "those that train alone, or that do not",
     )
 
 
@@ -53,7 +60,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         case
         for case in read_systems(folder)
-        if case.kind in marker.args and (systems is None or case.config["system"] in systems)
+        if case.kind in marker.args
+        and (systems is None or case.config.get("system") in systems)
+        and marker.kwargs.get("trains") in (None, trains(case))
     ]
     metafunc.parametrize("case", parameters(cases, f"{folder} has no case of kind {', '.join(marker.args)}"))
 

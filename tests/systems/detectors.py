@@ -12,29 +12,14 @@ from deta.cli import config_dir
 from deta.commands.build import make, plain, with_classes
 from deta.models import Detector
 from deta.models.releases import from_release, layout_of
-from deta.models.releases.layout import Release, head
-from deta.models.releases.parts import DEFORMABLE_DECODER, DEFORMABLE_ENCODER, LEVELS, PROPOSALS
 from tests.golden.detectors import NoBackbone
+from tests.systems.published import EFFICIENT_DETR
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
 
 SYSTEMS = {"hdetr": "h_detr", "deformable": "deformable_detr_two_stage"}
 """Our name of a system where it is another one."""
-EFFICIENT = Release(
-    "Efficient DETR, as another project has it",
-    (
-        *LEVELS,
-        *DEFORMABLE_ENCODER,
-        *DEFORMABLE_DECODER,
-        *PROPOSALS,
-        ("transformer.pos_trans.", "body.source.position_projection."),
-        ("transformer.pos_trans_norm.", "body.source.position_norm."),
-        *head("class_embed.#", "bbox_embed.#", "body.source.head"),
-        *head("transformer.decoder.class_embed.#", "transformer.decoder.bbox_embed.#", "body.source.head"),
-    ),
-)
-"""Not published, and its one head is stored for both stages."""
 
 
 def reference_detector(case: "ReferenceCase", *words: str) -> Detector:
@@ -46,7 +31,7 @@ def reference_detector(case: "ReferenceCase", *words: str) -> Detector:
     if case.config.get("mixed_selection") is False:
         state = {name: tensor for name, tensor in state.items() if name != "query_embed.weight"}  # it is not used
     if case.config["system"] == "efficient_detr":
-        weights = EFFICIENT.from_release(state, detector.state_dict())
+        weights = EFFICIENT_DETR.from_release(state, detector.state_dict())
     else:
         weights = from_release(state, detector)
     detector.load_state_dict(weights)
@@ -56,7 +41,7 @@ def reference_detector(case: "ReferenceCase", *words: str) -> Detector:
 def published_names(detector: Detector, case: "ReferenceCase", values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Values of the parameters under the names of the reference, each as often as it is named."""
     state = {name: values.get(name, torch.zeros_like(part)) for name, part in detector.state_dict().items()}
-    layout = EFFICIENT if case.config["system"] == "efficient_detr" else layout_of(state)
+    layout = EFFICIENT_DETR if case.config["system"] == "efficient_detr" else layout_of(state)
     return layout.to_release(state)
 
 
@@ -64,9 +49,11 @@ def composed(config: dict[str, Any], *words: str) -> DictConfig:
     """The configuration of a system in the size of a case."""
     system = SYSTEMS.get(config["system"], config["system"])
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", [f"system={system}", *_size(config), *_options(config), *words])
+        sizes = _size(config) if "nheads" in config else []
+        cfg = compose("train", [f"system={system}", *sizes, *_options(config), *words])
     cfg = cfg.copy()
-    cfg = OmegaConf.masked_copy(cfg, ["model", "criterion", "selection", "postprocess", "trainer"])
+    parts = [name for name in ("model", "criterion", "selection", "postprocess", "trainer") if name in cfg]
+    cfg = OmegaConf.masked_copy(cfg, parts)
     cfg["trainer"] = {"max_epochs": cfg["trainer"]["max_epochs"]}
     OmegaConf.resolve(cfg)
     return cfg

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 QUERY_SYSTEMS = (*FAMILY, "dn_deformable_detr_encoder_only")
 
 
-@pytest.mark.reference("model", systems=QUERY_SYSTEMS)
+@pytest.mark.reference("model", systems=QUERY_SYSTEMS, trains=False)
 def test_detections_equal_the_reference(case: "ReferenceCase") -> None:
-    if case.config.get("mode", "eval") != "eval":
-        pytest.skip("a training step: see the test of steps")
     detector = reference_detector(case)
     with torch.no_grad():
         output = forward(detector, case)

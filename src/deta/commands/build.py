@@ -43,6 +43,8 @@ from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.wording import counted
 
 Factory = Callable[..., Any]
+QUERY_PARTS = ("encoder", "source", "decoder")
+"""Parts of a body that ``conf/width`` speaks of."""
 
 _PARTS_BESIDE, _PARTS_FOR_WEIGHT = 10_000, 100
 """A stored model may register so many parts: it is built several times, and backbones of timm are tried before."""
@@ -95,7 +97,10 @@ def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
 
 
 def with_classes(config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
-    """The configuration of a detector with its number of categories, in every part of it that leaves it open."""
+    """The configuration of a detector with its number of categories, in every part of it that leaves it open.
+
+    What a width says of query parts is left out where the body has no such part: it has no ``_target_`` there.
+    """
     chosen = config.get("num_classes")
     number = num_classes if chosen is None else chosen
 
@@ -106,7 +111,12 @@ def with_classes(config: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
             }
         return [filled(value) for value in node] if isinstance(node, list | tuple) else node
 
-    return {**filled(config), "num_classes": number}
+    complete = {**filled(config), "num_classes": number}
+    body = complete.get("body")
+    if isinstance(body, dict):
+        left = [name for name in QUERY_PARTS if isinstance(body.get(name), dict) and "_target_" not in body[name]]
+        complete["body"] = {name: value for name, value in body.items() if name not in left}
+    return complete
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,42 @@
 from deta.losses.criterion import Criterion
 from deta.losses.diagnostics import cardinality_error, class_error
 from deta.losses.rules import Rule
-from deta.losses.terms import CrossEntropy, DeltaL1Loss, FocalLoss, GIoULoss, L1Loss, PairLoss, Sum, Term
+from deta.losses.terms import (
+    CenternessLoss,
+    CrossEntropy,
+    DeltaL1Loss,
+    DistributionFocalLoss,
+    FocalLoss,
+    GIoULoss,
+    IoULoss,
+    L1Loss,
+    MatchedClassLoss,
+    ObjectnessLoss,
+    PairLoss,
+    QualityFocalLoss,
+    Sum,
+    Term,
+    WeightedGIoULoss,
+)
 
 __all__ = [
+    "CenternessLoss",
     "Criterion",
     "CrossEntropy",
     "DeltaL1Loss",
+    "DistributionFocalLoss",
     "FocalLoss",
     "GIoULoss",
+    "IoULoss",
     "L1Loss",
+    "MatchedClassLoss",
+    "ObjectnessLoss",
     "PairLoss",
+    "QualityFocalLoss",
     "Rule",
     "Sum",
     "Term",
+    "WeightedGIoULoss",
     "cardinality_error",
     "class_error",
 ]

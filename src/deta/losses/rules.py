@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from deta.assign import Assigner
-from deta.losses.terms import CrossEntropy, Term
+from deta.losses.terms import CrossEntropy, Sum, Term
 from deta.structures import Matches, Targets
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
-NORMALIZERS = ("num_targets", "num_positives", "none")
+NORMALIZERS = ("num_targets", "num_positives", "num_positives_each", "images", "none")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Rule:
             gives an object several candidates by itself, and is offered it once.
         sees: ``classes``, or ``objects`` as one class.
         weight: Factor on all terms, at least 0.
-        normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects), ``num_positives``, or
-            ``none``, which leaves sums as they are.
+        normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects); ``num_positives``;
+            ``num_positives_each``, where an image counts at least 1; ``images``, after every image was divided by its
+            own positives, at least 1; or ``none``, which leaves sums as they are.
         is_global: Whether that divisor is the mean over all ranks, else that of the rank's own images, as in
             denoising (arXiv:2203.01305).
         per_object: ``mean`` divides all terms by the number of candidates that an object of the batch has on average,
@@ -59,7 +60,7 @@ class Rule:
     repeat: int = 1
     sees: Literal["classes", "objects"] = "classes"
     weight: float = 1.0
-    normalizer: Literal["num_targets", "num_positives", "none"] = "num_targets"
+    normalizer: Literal["num_targets", "num_positives", "num_positives_each", "images", "none"] = "num_targets"
     is_global: bool = True
     per_object: Literal["sum", "mean"] = "sum"
     ignore_coverage: float | None = 0.5
@@ -112,7 +113,20 @@ class Rule:
             return matches.num_pairs()
         if self.normalizer == "none":
             return torch.zeros_like(targets.num_objects())  # below the floor of 1
+        if self.normalizer == "images":
+            return torch.ones_like(targets.num_objects())
+        if self.normalizer == "num_positives_each":
+            return matches.num_pairs().clamp(min=1)
         return targets.num_objects() * self.times
+
+    def divided(self, measured: Sum, matches: Matches, targets: Targets) -> tuple[Tensor, Tensor]:
+        """``[B]`` value and share in the divisor of what a term has measured."""
+        value, divisor = measured.value, measured.divisor
+        if divisor is None:
+            divisor = self.divisor(matches, targets)
+            if self.normalizer == "images":
+                value = value / matches.num_pairs().clamp(min=1)
+        return self.value(value, matches, targets), divisor
 
     def value(self, of_images: Tensor, matches: Matches, targets: Targets) -> Tensor:
         """``[B]`` what a term has measured, by ``per_object``."""

@@ -145,10 +145,8 @@ class Stages:
             spread = self._spread(matches)
             for name, term in terms.items():
                 of_images = term(self.prediction, spread, self.targets)
-                has_own, divisor = of_images.divisor is not None, of_images.divisor
-                if divisor is None:
-                    divisor = rule.divisor(spread, self.targets)
-                value = rule.value(of_images.value, spread, self.targets)
+                has_own = of_images.divisor is not None
+                value, divisor = rule.divided(of_images, spread, self.targets)
                 sums, divisors = self._per_stage(value), self._per_stage(divisor)
                 for index, key in enumerate(self.keys):
                     entry = Measured(

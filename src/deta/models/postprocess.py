@@ -2,16 +2,18 @@
 
 from abc import ABC, abstractmethod
 from copy import copy
+from dataclasses import replace
 from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.ops import box_convert
 
 from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
 from deta.structures import Detections, Prediction, Score, SigmoidScore
-from deta.utils.checks import require_callable, require_int, require_number
+from deta.utils.checks import require_bool, require_callable, require_int, require_number
 
 
 class Postprocess(Protocol):
@@ -122,16 +124,89 @@ class NMS(ScoredSelection):
         """
         pairs = _best_pairs(prediction, original_sizes, self.pre_topk, self.score)
         keep = grouped_nms(pairs.boxes, pairs.scores, pairs.labels, self.iou_threshold)
-        # A stable sort moves what is kept to the front and leaves it best first.
-        first_kept = (~keep).byte().argsort(dim=1, stable=True)[:, : self.max_detections]
-        is_detection = keep.gather(1, first_kept)
-        boxes = take_rows(pairs.boxes, first_kept)
-        return Detections(
-            boxes=boxes * is_detection[..., None],
-            scores=pairs.scores.gather(1, first_kept) * is_detection,
-            labels=pairs.labels.gather(1, first_kept) * is_detection,
-            is_detection=is_detection,
-        )
+        return _kept(pairs, keep, self.max_detections)
+
+
+class PerLevelNMS(ScoredSelection):
+    """The best (candidate, class) pairs of every level above a score, after suppression inside each class.
+
+    Source: arXiv:1708.02002, sec. 4.1.
+
+    Args:
+        threshold: Pairs must rank above this score, 0..1.
+        pre_topk: Pairs of a level that enter suppression, at most.
+        iou_threshold: IoU above which the worse detection of a class goes, 0..1.
+        max_detections: Detections of an image; 100 for COCO, 300 for LVIS.
+        score: See ``ScoredSelection``.
+        rank: What decides on ``threshold`` and ``pre_topk``; None is ``score``.
+        drops_empty: Whether boxes that have no side left inside the image are left out, as in mmdetection.
+        clips: Whether boxes are limited to the image.
+        best_class: Whether a candidate gives its best class alone, as in YOLOX.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.05,
+        pre_topk: int = 1000,
+        iou_threshold: float = 0.5,
+        max_detections: int = 100,
+        score: Score | None = None,
+        rank: Score | None = None,
+        drops_empty: bool = True,
+        clips: bool = True,
+        best_class: bool = False,
+    ) -> None:
+        super().__init__(score)
+        self.threshold = require_number("threshold", threshold, low=0, high=1)
+        self.pre_topk = require_int("pre_topk", pre_topk, low=1)
+        self.iou_threshold = require_number("iou_threshold", iou_threshold, low=0, high=1)
+        self.max_detections = require_int("max_detections", max_detections, low=1)
+        self.rank = rank
+        self.drops_empty = require_bool("drops_empty", drops_empty)
+        self.clips = require_bool("clips", clips)
+        self.best_class = require_bool("best_class", best_class)
+
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
+        """Final detections.
+
+        Args:
+            prediction: On a grid; boxes are limited to the image.
+            original_sizes: ``[B, 2]`` ``(height, width)`` in pixels of the image file.
+
+        Returns:
+            ``max_detections`` places for every image at most, best first; fewer may be used.
+
+        Raises:
+            ValueError: The candidates lie on no grid.
+        """
+        grid = prediction.grid
+        if grid is None:
+            raise ValueError("postprocess=per_level needs candidates on a grid, such as those of a dense head")
+        prediction = prediction.detach()
+        table = self.score(prediction).sigmoid()  # [B, N, C]
+        ranks = table if self.rank is None else self.rank(prediction).sigmoid()
+        if self.best_class:
+            is_best = functional.one_hot(ranks.argmax(-1), ranks.shape[2]).bool()
+            ranks = ranks.masked_fill(~is_best, -1.0)
+        num_classes, start = table.shape[2], 0
+        chosen = []
+        for height, width, per_cell in grid:
+            size = height * width * per_cell
+            _, pairs = _top(ranks[:, start : start + size].flatten(1), self.pre_topk)  # [B, K]
+            chosen.append(pairs + start * num_classes)
+            start += size
+        pairs = torch.cat(chosen, dim=1)
+        is_candidate = ranks.flatten(1).gather(1, pairs) > self.threshold
+        scores, order = table.flatten(1).gather(1, pairs).masked_fill(~is_candidate, 0.0).sort(1, descending=True)
+        pairs, is_candidate = pairs.gather(1, order), is_candidate.gather(1, order)
+        found = _detections(prediction, original_sizes, pairs // num_classes, scores, pairs % num_classes)
+        limits = original_sizes.to(scores).flip(1).repeat(1, 2)[:, None]  # [B, 1, 4]
+        boxes = torch.minimum(found.boxes.clamp(min=0), limits) if self.clips else found.boxes
+        if self.drops_empty:
+            is_candidate = is_candidate & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+        keep = grouped_nms(boxes, scores, found.labels, self.iou_threshold, is_candidate) & is_candidate
+        return _kept(replace(found, boxes=boxes), keep, self.max_detections)
 
 
 class OnePerQuery(ScoredSelection):
@@ -159,6 +234,20 @@ class OnePerQuery(ScoredSelection):
         best, labels = self.score(prediction.detach()).sigmoid().max(-1)  # [B, Q]
         scores, query = _top(best, self.max_detections)  # [B, K]
         return _detections(prediction, original_sizes, query, scores, labels.gather(1, query))
+
+
+def _kept(pairs: Detections, keep: Tensor, most: int) -> Detections:
+    """The first ``most`` of those to keep, in their order."""
+    # A stable sort moves what is kept to the front and leaves it best first.
+    first_kept = (~keep).byte().argsort(dim=1, stable=True)[:, :most]
+    is_detection = keep.gather(1, first_kept)
+    boxes = take_rows(pairs.boxes, first_kept)
+    return Detections(
+        boxes=boxes * is_detection[..., None],
+        scores=pairs.scores.gather(1, first_kept) * is_detection,
+        labels=pairs.labels.gather(1, first_kept) * is_detection,
+        is_detection=is_detection,
+    )
 
 
 def _best_pairs(prediction: Prediction, original_sizes: Tensor, count: int, score: Score) -> Detections:

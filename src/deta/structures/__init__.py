@@ -7,7 +7,7 @@ from deta.structures.features import Features
 from deta.structures.losses import Losses, StageMatches
 from deta.structures.matches import BACKGROUND, IGNORED, ExtraPairs, Matches, MatchStatistics
 from deta.structures.prediction import DetectionOutput, Prediction, StageKey
-from deta.structures.score import Score, SigmoidScore, SoftmaxScore
+from deta.structures.score import QualityScore, Score, SigmoidScore, SoftmaxScore
 from deta.structures.targets import LARGE_AREA, SIZE_NAMES, SMALL_AREA, FederatedLabels, Targets
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "MatchStatistics",
     "Matches",
     "Prediction",
+    "QualityScore",
     "Score",
     "SigmoidScore",
     "SoftmaxScore",

@@ -95,6 +95,12 @@ class Prediction(TensorStruct):
         boxes = self.boxes * (frame if self.boxes.dim() == 3 else frame[:, None])  # [B, N, 4] or [B, N, C, 4]
         return replace(self, boxes=boxes, priors=self.priors * frame, frame=None)
 
+    def relative(self, frame: Tensor) -> Self:
+        """The same with ``boxes`` and ``priors``, which are in pixels, in units of the ``[B, 4]`` frame."""
+        unit = frame[:, None]  # [B, 1, 4]
+        boxes = self.boxes / (unit if self.boxes.dim() == 3 else unit[:, None])  # [B, N, 4] or [B, N, C, 4]
+        return replace(self, boxes=boxes, priors=self.priors / unit, frame=frame)
+
     def take(self, rows: Tensor) -> Self:
         """The candidates ``rows``, ``[B, M]`` int64 in every image; ``grid`` is dropped."""
         parts = {}
@@ -155,22 +161,27 @@ class DetectionOutput(TensorStruct):
     Attributes:
         stages: By stage, in the order in which the detector makes them.
         last: The stage that detects.
+        frame: ``[B, 4]`` pixels of the unit box where that stage is in pixels, see ``Prediction.frame``; else None.
     """
 
     stages: Mapping[StageKey, Prediction]
     last: StageKey
+    frame: Tensor | None = None
 
     @property
     def final(self) -> Prediction:
-        """The prediction that detects."""
-        return self.stages[self.last]
+        """The prediction that detects, relative to the unpadded image."""
+        return self._relative(self.stages[self.last])
 
     def of_role(self, role: str) -> Mapping[StageKey, Prediction]:
         """The stages of one role, in their order."""
         return {key: prediction for key, prediction in self.stages.items() if key.role == role}
 
     def assigned(self, key: StageKey) -> Prediction:
-        """What was assigned under ``key``: that stage, or the first of those that share the assignment."""
-        if key in self.stages:
-            return self.stages[key]
-        return next(part for stage, part in self.stages.items() if (stage.role, stage.copy) == (key.role, key.copy))
+        """What was assigned under ``key``, relative: that stage, or the first of those that share the assignment."""
+        group = (key.role, key.copy)
+        shared = (part for stage, part in self.stages.items() if (stage.role, stage.copy) == group)
+        return self._relative(self.stages[key] if key in self.stages else next(shared))
+
+    def _relative(self, prediction: Prediction) -> Prediction:
+        return prediction if self.frame is None else prediction.relative(self.frame)

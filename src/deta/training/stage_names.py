@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from deta.structures import StageKey
 
 _NAMES = {"first": "proposals"}
+_SINGLE = ("first", "dense")
+"""Roles of one stage, which has no layers."""
 
 
 def stage_name(key: StageKey) -> str:
@@ -39,7 +41,7 @@ def assignment_names(keys: Iterable[StageKey]) -> dict[str, tuple[StageKey, ...]
 
 
 def _assignment_name(key: StageKey, *, is_last: bool) -> str:
-    if key.role == "first" or not is_last:
+    if key.role in _SINGLE or not is_last:
         return stage_name(key)
     group = stage_name(StageKey(key.role))
     return group if group == "layers" else f"{group}/layers"

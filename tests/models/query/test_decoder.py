@@ -126,3 +126,48 @@ def _memory(pixels: Tensor, mask: Tensor) -> FeatureTokens:
 def _last(queries: Queries, made: list[PredictionHead]) -> Prediction:
     layers: tuple[Prediction, ...] = decoder()(queries, memory(), made)
     return layers[-1]
+
+
+def test_looking_forward_twice_trains_the_layer_before_and_none_before_that() -> None:
+    made = heads(3)
+    layers = decoder(refine="look_forward_twice")(start(), memory(), made)
+    layers[2].boxes.sum().backward()
+    trained = [any(parameter.grad is not None for parameter in head.box_deltas.parameters()) for head in made]
+    assert trained == [False, True, True]
+
+
+def test_looking_forward_twice_predicts_what_iterative_refinement_does() -> None:
+    twice, once = (
+        decoder(refine=refine)(start(), memory(), heads(3)) for refine in ("look_forward_twice", "iterative")
+    )
+    for first, second in zip(twice, once, strict=True):
+        torch.testing.assert_close(first.boxes, second.boxes)
+
+
+def test_with_a_norm_before_the_heads_the_box_that_goes_on_is_not_the_one_that_is_predicted() -> None:
+    model = decoder(refine="look_forward_twice", output_norm=True)
+    assert model.norm is not None
+    nn.init.constant_(model.norm.weight, 2.0)
+    layers = model(start(), memory(), heads(3))
+    assert not torch.allclose(layers[1].priors, layers[0].boxes.detach(), atol=1e-3)
+
+
+def test_positions_can_be_made_of_the_references() -> None:
+    model, queries = decoder(position="references", scale_position=True), start()
+    with_position, without = (
+        model(replace(queries, position=part), memory(), heads(3)) for part in (queries.position, None)
+    )
+    assert torch.equal(with_position[-1].boxes, without[-1].boxes)
+    with pytest.raises(ValueError, match=r"model.body.decoder.position=references needs boxes"):
+        model(start(reference_size=2), memory(), heads(3))
+    with pytest.raises(ValueError, match=r"position=queries needs queries with a position"):
+        decoder()(replace(queries, position=None), memory(), heads(3))
+
+
+def test_references_near_the_border_are_limited_as_a_system_says() -> None:
+    queries = replace(start(), references=torch.zeros(2, 6, 4))
+    made = heads(3)
+    for head in made:
+        nn.init.zeros_(head.box_deltas.last.weight)
+    boxes = decoder(logit_eps=1e-2)(queries, memory(), made)[0].boxes
+    torch.testing.assert_close(boxes, torch.full_like(boxes, 1e-2 / (1 + 1e-2)))

@@ -1,7 +1,31 @@
 """Loss terms: what a rule measures of its classes and of its boxes."""
 
 from deta.losses.terms.base import Sum, Term
-from deta.losses.terms.boxes import DeltaL1Loss, GIoULoss, L1Loss, PairLoss
+from deta.losses.terms.boxes import DeltaL1Loss, GIoULoss, IoULoss, L1Loss, PairLoss
 from deta.losses.terms.classes import CrossEntropy, FocalLoss
+from deta.losses.terms.quality import (
+    CenternessLoss,
+    DistributionFocalLoss,
+    MatchedClassLoss,
+    ObjectnessLoss,
+    QualityFocalLoss,
+    WeightedGIoULoss,
+)
 
-__all__ = ["CrossEntropy", "DeltaL1Loss", "FocalLoss", "GIoULoss", "L1Loss", "PairLoss", "Sum", "Term"]
+__all__ = [
+    "CenternessLoss",
+    "CrossEntropy",
+    "DeltaL1Loss",
+    "DistributionFocalLoss",
+    "FocalLoss",
+    "GIoULoss",
+    "IoULoss",
+    "L1Loss",
+    "MatchedClassLoss",
+    "ObjectnessLoss",
+    "PairLoss",
+    "QualityFocalLoss",
+    "Sum",
+    "Term",
+    "WeightedGIoULoss",
+]

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from deta.models.region import Region
 
-class Backbone(nn.Module):
+
+class Backbone(Region):
     """Base class of all backbones.
 
     Attributes:

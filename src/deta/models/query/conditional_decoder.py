@@ -8,6 +8,7 @@ from deta.models.position import reference_embedding
 from deta.models.query.decoder import REFINE, QueryDecoder
 from deta.models.query.feedforward import MLP, FeedForward, require_heads, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
+from deta.models.region import Region
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
 
@@ -95,7 +96,7 @@ class ConditionalDecoder(QueryDecoder):
         return output
 
 
-class ConditionalLayer(nn.Module):
+class ConditionalLayer(Region):
     """Self-attention, cross-attention, feed-forward, each with residual connection and a norm after it."""
 
     def __init__(

@@ -10,6 +10,7 @@ from deta.models.position import reference_embedding
 from deta.models.query.feedforward import MLP, FeedForward, require_heads, xavier_uniform_matrices
 from deta.models.query.heads import PredictionHead, boxes_around
 from deta.models.query.tokens import FeatureTokens, Queries
+from deta.models.region import Region
 from deta.ops.logit import inverse_sigmoid
 from deta.structures import Prediction
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
@@ -196,7 +197,7 @@ class Decoder(QueryDecoder):
         return output
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(Region):
     """Self-attention, cross-attention, feed-forward, each with residual connection and a norm after it."""
 
     def __init__(

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from deta.models.query.decoder import QueryDecoder
 from deta.models.query.feedforward import FeedForward, add_change, require_heads, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
+from deta.models.region import Region
 from deta.utils.checks import require_bool, require_int
 
 
@@ -62,7 +63,7 @@ class DenseDecoder(QueryDecoder):
         return output
 
 
-class DenseDecoderLayer(nn.Module):
+class DenseDecoderLayer(Region):
     """Self-attention, cross-attention, feed-forward, each with residual connection and a norm."""
 
     def __init__(self, hidden_dim: int, num_heads: int, ffn_dim: int, dropout: float, *, pre_norm: bool) -> None:

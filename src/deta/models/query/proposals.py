@@ -217,6 +217,8 @@ class EncoderProposals(QuerySource):
             assert learned is not None
             content = learned[: source.shape[1]].expand(len(source), -1, -1)  # [B, Q, D]
         elif self.kind == "tokens":
-            content = take_rows(memory.tokens, source)
+            assert first.may_match is not None
+            is_known = first.may_match.gather(1, source)[..., None]  # [B, Q, 1]
+            content = take_rows(memory.tokens, source).masked_fill(~is_known, 0.0)
         assert content is not None
         return Queries(content, position, references, source)

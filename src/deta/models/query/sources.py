@@ -220,7 +220,7 @@ class LearnedBoxes(QuerySource):
         require_int("num_patterns", num_patterns, low=0)
         self.kind = require_choice("content", content, ("zeros", "learned", "label"))
         if content == "label" and labels is None:
-            raise ValueError("model.body.source.content=label needs model.body.source.labels")
+            raise ValueError("model.body.source.content=label needs model.body.source.labels: add denoise to further=")
         self.labels = labels
         self.boxes = nn.Embedding(num_queries, 4)
         self.content = nn.Embedding(num_queries, self._content_width()) if content == "learned" else None

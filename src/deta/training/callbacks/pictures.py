@@ -14,7 +14,11 @@ from deta.training.module import DetectionModule
 from deta.training.stage_names import assignment_names
 from deta.utils.checks import require_int, require_number
 
-_TITLES = {"proposals": "first stage: assigned anchors", "layers": "decoder: assigned references"}
+_TITLES = {
+    "proposals": "first stage: assigned anchors",
+    "layers": "decoder: assigned references",
+    "dense": "assigned priors",
+}
 """The assignments that are drawn."""
 
 

@@ -1,0 +1,1 @@
+"""Dense bodies: every cell of every level predicts boxes around its priors."""

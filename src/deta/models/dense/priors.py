@@ -1,0 +1,95 @@
+"""Priors of dense detectors: boxes around the cells of every level."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from deta.structures import Features
+from deta.utils.checks import require_bool, require_choice, require_number
+
+
+class GridPriors(nn.Module):
+    """Boxes around a point of every cell, in pixels of the padded image.
+
+    Two publications place them differently: torchvision moves by the floor of image side over map side and rounds
+    corners (arXiv:1708.02002, its code), mmdetection moves by the stride and does not round.
+
+    Args:
+        sizes: Sides of square boxes in pixels, ascending, a list for every level; lists beyond the last level are left.
+        scales: The same in strides, one list for all levels; either this or ``sizes``.
+        ratios: Height to width; every ratio has boxes of every size, ratio by ratio.
+        step: From a cell to the next: ``stride`` of the level, or ``grid``: the floor of padded side over map side.
+        rounded: Whether corners of a box around 0 are rounded to whole pixels, halves to even.
+        offset: From the corner of a cell to the centre of its boxes, in steps, 0..1.
+
+    Raises:
+        ValueError: An argument lies outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[Sequence[float]] | None = None,
+        scales: Sequence[float] | None = None,
+        ratios: Sequence[float] = (1.0,),
+        step: str = "stride",
+        rounded: bool = False,
+        offset: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if (sizes is None) == (scales is None):
+            raise ValueError("model.body.priors needs either sizes, a list for every level, or scales in strides")
+        self.sizes = None if sizes is None else [_positive("sizes", of_level) for of_level in sizes]
+        self.scales = None if scales is None else _positive("scales", scales)
+        self.ratios = _positive("ratios", ratios)
+        self.step = require_choice("step", step, ("stride", "grid"))
+        self.rounded = require_bool("rounded", rounded)
+        self.offset = require_number("model.body.priors.offset", offset, low=0, high=1)
+        counts = {len(of_level) for of_level in self.sizes or [self.scales or []]}
+        if len(counts) > 1:
+            raise ValueError(f"model.body.priors.sizes must be equally many on every level, got {sorted(counts)}")
+        self.per_cell = len(self.ratios) * counts.pop()
+
+    def forward(self, features: Features) -> list[Tensor]:
+        """``[h * w * per_cell, 4]`` float32 ``cxcywh`` in pixels of every level: row by row, those of a cell together.
+
+        Raises:
+            ValueError: There are sizes for fewer levels.
+        """
+        if self.sizes is not None and len(self.sizes) < len(features.maps):
+            raise ValueError(
+                f"model.body.priors.sizes has {len(self.sizes)} levels, fewer than the {len(features.maps)} of the neck"
+            )
+        device, padded = features.image_sizes.device, features.padded()
+        levels = []
+        for level, ((height, width), stride) in enumerate(zip(features.spatial_shapes, features.strides, strict=True)):
+            steps = (padded[0] // height, padded[1] // width) if self.step == "grid" else (stride, stride)
+            rows, columns = (
+                (torch.arange(count, device=device, dtype=torch.float32) + self.offset) * step
+                for count, step in zip((height, width), steps, strict=True)
+            )
+            centres = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # [h, w, 2]
+            own = torch.stack(
+                [torch.stack([torch.full_like(rows[0], side) for side in box]) for box in self._boxes(level, stride)]
+            )  # [A, 4]
+            around = torch.cat((centres, torch.zeros_like(centres)), dim=-1)[:, :, None] + own  # [h, w, A, 4]
+            levels.append(around.flatten(0, 2))  # [h * w * A, 4]
+        return levels
+
+    def _boxes(self, level: int, stride: int) -> list[tuple[float, float, float, float]]:
+        """``cxcywh`` around 0 of a cell, known on the host."""
+        sizes = self.sizes[level] if self.sizes is not None else [stride * scale for scale in self.scales or ()]
+        boxes = []
+        for ratio in self.ratios:
+            for size in sizes:
+                half_width, half_height = size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2
+                if self.rounded:  # Python rounds halves to even, as PyTorch does
+                    half_width, half_height = float(round(half_width)), float(round(half_height))
+                boxes.append((0.0, 0.0, 2 * half_width, 2 * half_height))
+        return boxes
+
+
+def _positive(name: str, values: Sequence[float]) -> list[float]:
+    return [require_number(f"model.body.priors.{name}", value, low=1e-3) for value in values]
