@@ -1,6 +1,8 @@
 """Small scenes for assignment tests."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,6 +50,22 @@ def candidates(*images: Sequence[Box], num_classes: int = 8) -> Prediction:
     boxes = torch.tensor(images).view(len(images), -1, 4)
     logits = torch.zeros(*boxes.shape[:2], num_classes)
     return Prediction(logits=logits, boxes=boxes, priors=boxes, frame=frame(len(images)))
+
+
+def in_pixels(*boxes: Box, strides: Sequence[float] | None = None, **parts: Tensor) -> Prediction:
+    """Candidates of one image whose ``cxcywh`` boxes are in pixels, as those of ``objects`` are then.
+
+    Args:
+        boxes: Priors, which are also the predictions.
+        strides: Of every candidate; equal ones are one level.
+        parts: Of the prediction, in place of these.
+    """
+    prediction = candidates(boxes)
+    if strides is not None:
+        values = torch.tensor([list(strides)])
+        parts |= {"strides": values, "levels": values.unique(return_inverse=True)[1]}
+    changed: dict[str, Any] = {"frame": None, **parts}
+    return replace(prediction, **changed)
 
 
 def frame(num_images: int) -> Tensor:

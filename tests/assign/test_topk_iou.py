@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deta.assign import Matches, Prediction, TopKIoUAssigner
-from deta.assign import topk_iou as module
+from deta.assign import Matches, Prediction, TopKIoUAssigner, scene
 from deta.testing import check_assigner
 from tests.assign.scenes import Box, assigned, candidates, objects, random_scene
 
@@ -50,7 +49,7 @@ def test_an_object_has_no_candidate_that_does_not_overlap_it() -> None:
 def test_objects_in_parts_are_assigned_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     prediction, seen = random_scene(0)
     at_once = assigned(TopKIoUAssigner(k=5), prediction, seen)
-    monkeypatch.setattr(module, "_LARGEST_TABLE", 2 * prediction.logits.shape[0] * prediction.num_candidates)
+    monkeypatch.setattr(scene, "LARGEST_TABLE", 2 * prediction.logits.shape[0] * prediction.num_candidates)
     in_parts: Matches = assigned(TopKIoUAssigner(k=5), prediction, seen)
     assert torch.equal(in_parts.target, at_once.target)
 

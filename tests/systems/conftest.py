@@ -61,7 +61,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         case
         for case in read_systems(folder)
         if case.kind in marker.args
-        and (systems is None or case.config["system"] in systems)
+        and (systems is None or case.config.get("system") in systems)
         and marker.kwargs.get("trains") in (None, trains(case))
     ]
     metafunc.parametrize("case", parameters(cases, f"{folder} has no case of kind {', '.join(marker.args)}"))

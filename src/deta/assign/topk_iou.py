@@ -2,16 +2,13 @@
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from deta.assign.base import background
+from deta.assign.scene import corners, in_pixels, is_empty, parts
 from deta.ops.iou import pairwise_iou
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, Matches, Prediction, Targets
 from deta.utils.checks import require_int
-
-_LARGEST_TABLE = 2**26
-"""Pairs of a candidate and an object whose overlaps are held at once: 256 MiB of float32."""
 
 
 class TopKIoUAssigner:
@@ -37,9 +34,8 @@ class TopKIoUAssigner:
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
         """The object of the best rank for every candidate; ``contested`` are those that several objects have."""
         del draw
-        num_objects, num_candidates = targets.is_object.shape[1], prediction.num_candidates
-        target = background(prediction)
-        if 0 in (num_objects, num_candidates):
+        target, num_objects = background(prediction), targets.is_object.shape[1]
+        if is_empty(prediction, targets):
             return Matches(target)
         chosen, overlap = self.best(prediction, targets)
         is_pair = overlap > 0  # [B, T, k]
@@ -59,15 +55,13 @@ class TopKIoUAssigner:
         Returns:
             ``[B, T, k]`` candidates, best first, and their IoU: -1 for padding and candidates that cannot match.
         """
-        objects = box_convert(targets.boxes.float() * targets.frame()[:, None], "cxcywh", "xyxy")
-        priors = box_convert(prediction.in_pixels().priors.float(), "cxcywh", "xyxy")
-        can_match = prediction.can_match()[:, None]  # [B, 1, N]
-        size = max(1, _LARGEST_TABLE // can_match.numel())
+        prediction, targets = in_pixels(prediction, targets)
+        priors, can_match = corners(prediction.priors), prediction.can_match()
         k = min(self.k, prediction.num_candidates)
         values, indices = [], []
-        for some, is_object in zip(objects.split(size, dim=1), targets.is_object.split(size, dim=1), strict=True):
-            is_pair = is_object[..., None] & can_match  # [B, t, N]
-            top = pairwise_iou(some, priors).masked_fill(~is_pair, -1.0).topk(k, dim=2)
+        for part in parts(prediction, targets):
+            iou = pairwise_iou(part.corners, priors).masked_fill(~part.is_pair(can_match), -1.0)  # [B, t, N]
+            top = iou.topk(k, dim=2)
             values.append(top.values)
             indices.append(top.indices)
         return torch.cat(indices, dim=1), torch.cat(values, dim=1)

@@ -1,7 +1,7 @@
 """Choices that do not go together, found before data is read."""
 
-import inspect
 from collections.abc import Iterable, Sequence
+from inspect import signature
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -30,21 +30,45 @@ def require_effect(cfg: DictConfig, words: Iterable[str]) -> None:
             raise ValueError(f"{word.replace('rule/first', 'rule@first')} has no effect: {_RULES}.first is null")
 
 
-def require_further(cfg: DictConfig) -> None:
-    """Refuse further queries that a body has no place for, and queries made of objects where a source makes none.
+def require_agreement(cfg: DictConfig) -> None:
+    """Refuse parts of a model that cannot be had together, or with the rules.
 
     Raises:
-        ValueError: Such queries were chosen.
+        ValueError: There are such; the message names the keys of both.
     """
-    body = OmegaConf.select(cfg, "model.body")
-    if not isinstance(body, DictConfig):
+    body, source = (OmegaConf.select(cfg, f"model.{name}") for name in ("body", "body.source"))
+    if not (isinstance(body, DictConfig) and isinstance(source, DictConfig)):
         return
-    for key, node, name, what in (
-        ("model.body", body, "groups", "has no further queries (further=)"),
-        ("model.body.source", body.get("source"), "labels", "makes no queries of objects, which denoising needs"),
-    ):
-        if isinstance(node, DictConfig) and node.get(name) and not _takes(node, name):
-            raise ValueError(f"{key} ({node.get('_target_')}) {what}: choose another system, or another further=")
+    groups, labels = body.get("groups") or {}, source.get("labels")
+    if groups and not _takes(body, "groups"):
+        raise ValueError(
+            f"model.body.groups.{next(iter(groups))} (further=) makes more queries, which model.body "
+            f"({body.get('_target_')}) does not take: give further=[]"
+        )
+    if labels is not None and not _takes(source, "labels"):
+        raise ValueError(
+            f"model.body.groups.denoise (further=) makes queries of objects, for which model.body.source "
+            f"({source.get('_target_')}) has no labels: leave it out, or take queries@model.body.source=boxes"
+        )
+    if labels is not None and "denoise" not in groups:
+        raise ValueError(
+            "model.body.source.labels is for model.body.groups.denoise, which is not there: add denoise to further=, "
+            "or take the system that this one extends"
+        )
+    if OmegaConf.select(cfg, "model.body.head.scores") == "softmax" and OmegaConf.select(cfg, f"{_RULES}.first"):
+        raise ValueError(
+            "model.body.head.scores=softmax (classes=softmax) lets classes share a probability, which those of a first "
+            f"stage ({_RULES}.first) do not: give classes=sigmoid, or a detector of one stage"
+        )
+
+
+def _takes(node: DictConfig, name: str) -> bool:
+    """Whether what a node makes can be given an argument of that name."""
+    try:
+        parameters = signature(get_object(str(node.get("_target_")))).parameters
+    except (ImportError, TypeError, ValueError):  # making it tells why
+        return True
+    return name in parameters or any(each.kind == each.VAR_KEYWORD for each in parameters.values())
 
 
 def require_rules(criterion: Criterion, body: object) -> None:
@@ -64,15 +88,6 @@ def require_rules(criterion: Criterion, body: object) -> None:
         )
     for role in set(roles) - criterion.rules.keys():
         raise ValueError(f"{what} has {role}, but {_RULES} has rules for {_named(list(criterion.rules))} alone")
-
-
-def _takes(node: DictConfig, name: str) -> bool:
-    """Whether what a node makes has an argument of this name; what cannot be looked at may have it."""
-    try:
-        arguments = inspect.signature(get_object(str(node.get("_target_")))).parameters
-    except (ImportError, ValueError, TypeError):
-        return True  # said where it is made
-    return name in arguments or any(each.kind is each.VAR_KEYWORD for each in arguments.values())
 
 
 def _named(roles: Sequence[str]) -> str:

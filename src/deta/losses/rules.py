@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deta.assign import Assigner
-from deta.losses.terms import Sum, Term
+from deta.losses.terms import CrossEntropy, Sum, Term
 from deta.structures import Matches, Targets
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
@@ -45,7 +45,8 @@ class Rule:
         federated: Whether only classes that were looked for in an image count (LVIS), see ``penalised_classes``.
 
     Raises:
-        ValueError: A value lies outside its range, or a name stands in both kinds of terms.
+        ValueError: A value lies outside its range, a name stands in both kinds of terms, or classes count one by one in
+            an image, but share a probability.
     """
 
     assigner: Assigner
@@ -77,6 +78,11 @@ class Rule:
         if self.ignore_coverage is not None:
             require_number("ignore_coverage", self.ignore_coverage, low=0, high=1)
         require_bool("federated", self.federated)
+        if self.federated and any(isinstance(term, CrossEntropy) for term in self.class_terms.values()):
+            raise ValueError(
+                "criterion.rules.layers.federated=true leaves out classes that were not looked for, which those of "
+                "classes=softmax cannot: they share a probability. Set one of them otherwise"
+            )
         both = sorted(set(self.class_terms) & set(self.box_terms))
         if both:
             raise ValueError(f"class_terms and box_terms both have a term named {', '.join(both)}: rename one")

@@ -18,6 +18,7 @@ from deta.testing.scenes import (
     in_order_of_candidates,
     in_order_of_objects,
     not_finite,
+    on_one_grid,
     ordinary,
     permutation,
     scene,
@@ -31,7 +32,8 @@ def check_assigner(assigner: Assigner, *, needs: Sequence[str] = (), without: Co
 
     Args:
         assigner: The rule.
-        needs: Optional parts of ``Prediction`` without which it refuses, such as ``strides``.
+        needs: Optional parts of ``Prediction`` without which it refuses, such as ``strides``; with ``grid`` candidates
+            are the cells of one.
         without: Names of properties (functions of ``deta.testing.assigners``) that it does not promise, such as
             ``no_candidate_answers_for_two_objects``.
 
@@ -55,6 +57,8 @@ def check_assigner(assigner: Assigner, *, needs: Sequence[str] = (), without: Co
         half_precision_is_assigned_as_float32: [scene("many candidates", num_candidates=500)],
         a_compiled_rule_is_one_graph_and_answers_alike: [usual, empty],
     }
+    if "grid" in needs:
+        properties = {is_so: [on_one_grid(each) for each in cases] for is_so, cases in properties.items()}
     check(assigner, properties, name=name_of(assigner), without=without)
 
 

@@ -192,6 +192,16 @@ def random_boxes(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.cat((centre, size), dim=-1)
 
 
+def on_one_grid(each: Scene) -> Scene:
+    """The same, with candidates that are the cells of one grid."""
+    count = each.prediction.num_candidates
+    rows = 4 if count % 4 == 0 else 1
+    stride = 24.0  # six columns of an ordinary scene fill four thirds of the image, four rows all of it
+    levels = torch.zeros(each.prediction.logits.shape[:2], dtype=torch.int64)
+    parts: dict[str, Any] = {"levels": levels, "strides": levels + stride, "grid": ((rows, count // rows, 1),)}
+    return replace(each, prediction=replace(each.prediction, **parts))
+
+
 def with_other_padding(targets: Targets, boxes: Tensor) -> Targets:
     """The same objects with three more places, and ``boxes`` (``[B, N, 4]``) with odd labels in all padding."""
     wide: dict[str, Any] = {}

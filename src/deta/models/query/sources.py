@@ -20,12 +20,14 @@ class QuerySource(nn.Module):
     Attributes:
         hidden_dim: Channels of the queries.
         reference_size: 4 when references are boxes, 2 when they are points, 0 when there are none.
+        has_position: Whether its queries have a position, else the decoder makes it.
         has_first_stage: Whether it predicts boxes, of which queries are made.
         labels: Content of queries that are made of an object, for ``encode``; None where there can be no such queries.
     """
 
     hidden_dim: int
     reference_size: int
+    has_position: bool = True
     has_first_stage: bool = False
 
     def __init__(self) -> None:
@@ -201,6 +203,7 @@ class LearnedBoxes(QuerySource):
     """
 
     reference_size = 4
+    has_position = False
 
     def __init__(
         self,

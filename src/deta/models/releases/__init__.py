@@ -20,6 +20,7 @@ from deta.models.releases.fqdet import FQDET, FQDET_ENCODER
 from deta.models.releases.group_detr import GROUP_DETR
 from deta.models.releases.h_detr import H_DETR
 from deta.models.releases.layout import OURS, PUBLISHED, Release
+from deta.models.releases.yolox import YOLOX
 from deta.models.weights import load_strictly, read_state_dict
 
 __all__ = ["RELEASES", "Release", "from_release", "layout_of", "load_release", "published_layout", "to_release"]
@@ -47,6 +48,7 @@ RELEASES = (
     FCOS,
     ATSS,
     GFL,
+    YOLOX,
 )
 
 
