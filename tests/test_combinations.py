@@ -93,7 +93,7 @@ def covering(axes: Mapping[str, Sequence[str]], strength: int) -> list[Choice]:
     """Few choices that hold every combination of so many options."""
     options = [[(axis, value) for value in values] for axis, values in axes.items()]
     left = {frozenset(values) for part in combinations(options, strength) for values in product(*part)}
-    chosen = []
+    chosen: list[Choice] = []
     while left:
         choice = dict(sorted(min(left, key=sorted)))
         for axis, values in axes.items():

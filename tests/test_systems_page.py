@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from deta.cli import config_dir
-from deta.commands.combinations import require_further
+from deta.commands.combinations import require_agreement
 from deta.commands.naming import register_resolvers
 from tests.conftest import ROOT
 
@@ -139,7 +139,7 @@ def test_further_queries_join_a_system_as_the_table_says(system: str) -> None:
 
 def is_taken(cfg: DictConfig) -> bool:
     try:
-        require_further(cfg)
+        require_agreement(cfg)
     except ValueError:
         return False
     return True
