@@ -34,7 +34,7 @@ SYSTEMS = (
     "group_detr",
     "fqdet",
 )
-DENSE = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "yolox")
+DENSE = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "tood", "yolox")
 """Systems whose every cell predicts."""
 NO_DROPOUT = {
     system: () if system == "fqdet" else ("model.body.encoder.dropout=0", "model.body.decoder.dropout=0")

@@ -1,7 +1,7 @@
 """Dense detectors behind the backbone, their losses and their detections, against the references."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,14 +29,14 @@ from deta.models import DeltaCodec, Detector, DistanceCodec, DistributionCodec
 from deta.models.postprocess import PerLevelNMS
 from deta.models.releases import layout_of
 from deta.models.releases.yolox import YOLOX
-from deta.structures import DetectionOutput, Prediction, QualityScore, SigmoidScore, StageKey, Targets
+from deta.structures import DetectionOutput, Matches, Prediction, QualityScore, Score, SigmoidScore, StageKey, Targets
 from tests.golden.detectors import NoBackbone
 from tests.systems.detectors import composed
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
 
-SYSTEMS = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl")
+SYSTEMS = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "tood")
 
 
 @pytest.mark.reference("dense_model", systems=SYSTEMS)
@@ -55,7 +55,13 @@ def test_detections_equal_the_reference(case: "ReferenceCase") -> None:
         assert_close(feature, case.outputs[f"fpn_{level}"])
     (stage,) = output.stages.values()
     names = {"cls_logits": stage.logits, "bbox_pred": stage.code, "bbox_regression": stage.code}
-    if stage.quality is not None:
+    if config["system"] == "tood":
+        assert stage.strides is not None
+        names = {
+            "cls_scores": QualityScore(root=True)(stage).sigmoid(),
+            "bbox_pred": box_convert(stage.boxes, "cxcywh", "xyxy") / stage.strides[:, None],
+        }
+    elif stage.quality is not None:
         names |= dict.fromkeys(("centerness", "bbox_ctrness"), stage.quality[..., None])
     for name, found in names.items():
         if name in case.outputs:
@@ -166,7 +172,10 @@ def test_losses_equal_the_reference(case: "ReferenceCase") -> None:
     assigned = case.outputs.get("assigned", case.outputs.get("matched_idxs"))
     assert assigned is not None
     output = DetectionOutput({StageKey("dense"): replace(stage, given=assigned)}, StageKey("dense"))
-    losses = Criterion({"dense": rule(case.config)})(output, targets, Draw.of(0))
+    own = rule(case.config)
+    if "normalized_metrics" in case.outputs and own.normalizer == "quality":
+        own = replace(own, assigner=GivenQuality(case.outputs["normalized_metrics"]))
+    losses = Criterion({"dense": own})(output, targets, Draw.of(0))
     found = {name: term for (_, name), term in zip(losses.names, losses.terms() * losses.weights, strict=True)}
     for name, term in found.items():
         torch.testing.assert_close(term.detach(), case.outputs[f"loss/{name}"], rtol=1e-4, atol=1e-6)
@@ -174,6 +183,16 @@ def test_losses_equal_the_reference(case: "ReferenceCase") -> None:
     gradients = torch.autograd.grad(losses.total(), list(leaves.values()), allow_unused=True, materialize_grads=True)
     for name, gradient in zip(leaves, gradients, strict=True):
         torch.testing.assert_close(gradient, case.outputs[f"grad/{name}"], rtol=1e-4, atol=2e-5)
+
+
+@dataclass(frozen=True)
+class GivenQuality:
+    """The assignment of a case with its qualities."""
+
+    quality: Tensor
+
+    def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
+        return replace(GivenAssigner()(prediction, targets, draw), quality=self.quality)
 
 
 def dense_detector(case: "ReferenceCase") -> Detector:
@@ -210,6 +229,8 @@ def selection(config: Mapping[str, Any]) -> PerLevelNMS:
             "max_detections": config["detections_per_img"],
         }
         overlap = config["nms_thresh"]
+    if config["system"] == "tood":
+        return PerLevelNMS(**nms, iou_threshold=overlap, score=tood_score(config), clips=False)
     if config["system"] == "fcos":
         return PerLevelNMS(**nms, iou_threshold=overlap, score=QualityScore(root=True), drops_empty=False)
     if config["system"] == "atss":
@@ -236,6 +257,18 @@ def rule(config: Mapping[str, Any]) -> Rule:
             },
             "normalizer": "num_positives",
         }
+    elif system == "tood" and config["epoch"] < config["initial_epoch"]:
+        terms = {
+            "class_terms": {"loss_cls": FocalLoss()},
+            "box_terms": {"loss_bbox": WeightedGIoULoss()},
+            "normalizer": "num_positives",
+        }
+    elif system == "tood":
+        terms = {
+            "class_terms": {"loss_cls": QualityFocalLoss()},
+            "box_terms": {"loss_bbox": WeightedGIoULoss(by="quality")},
+            "normalizer": "quality",
+        }
     elif system == "atss":
         terms = {
             "class_terms": {"loss_cls": FocalLoss()},
@@ -255,7 +288,7 @@ def rule(config: Mapping[str, Any]) -> Rule:
 def given(case: "ReferenceCase") -> tuple[Prediction, dict[str, Tensor]]:
     """The one stage of a case, and its leaves under the names of the case."""
     config = case.config
-    names = ("cls_logits", "bbox_pred", "bbox_regression", "centerness", "bbox_ctrness")
+    names = ("cls_logits", "cls_scores", "bbox_pred", "bbox_regression", "centerness", "bbox_ctrness")
     leaves = {name: case.inputs[name].clone().requires_grad_() for name in names if name in case.inputs}
     quality = next((leaves[name] for name in ("centerness", "bbox_ctrness") if name in leaves), None)
     code = leaves["bbox_pred" if "bbox_pred" in leaves else "bbox_regression"]
@@ -264,9 +297,12 @@ def given(case: "ReferenceCase") -> tuple[Prediction, dict[str, Tensor]]:
     cells = [height * width for height, width in config["spatial_shapes"]]
     per_cell = len(priors) // sum(cells)
     strides = torch.cat([torch.full((per_cell * n,), 8.0 * 2**level) for level, n in enumerate(cells)])
-    boxes = codec(config)(code, priors, strides)
+    if config["system"] == "tood":  # probabilities, and corners in strides
+        boxes, logits = box_convert(code * strides[:, None], "xyxy", "cxcywh"), leaves["cls_scores"].logit()
+    else:
+        boxes, logits = codec(config)(code, priors, strides), leaves["cls_logits"]
     stage = Prediction(
-        leaves["cls_logits"],
+        logits,
         boxes,
         priors.expand_as(boxes),
         grid=tuple((height, width, per_cell) for height, width in config["spatial_shapes"]),
@@ -275,6 +311,11 @@ def given(case: "ReferenceCase") -> tuple[Prediction, dict[str, Tensor]]:
         code=code,
     )
     return stage, leaves
+
+
+def tood_score(config: Mapping[str, Any]) -> Score:
+    """Of a detector; cases without one give probabilities, whose logits ours are then."""
+    return SigmoidScore() if config["hidden_dim"] is None else QualityScore(root=True)
 
 
 def codec(config: Mapping[str, Any]) -> DeltaCodec | DistanceCodec | DistributionCodec:

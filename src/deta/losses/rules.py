@@ -12,7 +12,7 @@ from deta.losses.terms import CrossEntropy, Sum, Term
 from deta.structures import Matches, Targets
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
-NORMALIZERS = ("num_targets", "num_positives", "num_positives_each", "images", "none")
+NORMALIZERS = ("num_targets", "num_positives", "num_positives_each", "quality", "images", "none")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Rule:
         sees: ``classes``, or ``objects`` as one class.
         weight: Factor on all terms, at least 0.
         normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects); ``num_positives``;
-            ``num_positives_each``, where an image counts at least 1; ``images``, after every image was divided by its
+            ``num_positives_each``, where an image counts at least 1; ``quality``, the sum of that of all positives
+            (``Matches.quality``); ``images``, after every image was divided by its
             own positives, at least 1; or ``none``, which leaves sums as they are.
         is_global: Whether that divisor is the mean over all ranks, else that of the rank's own images, as in
             denoising (arXiv:2203.01305).
@@ -60,7 +61,9 @@ class Rule:
     repeat: int = 1
     sees: Literal["classes", "objects"] = "classes"
     weight: float = 1.0
-    normalizer: Literal["num_targets", "num_positives", "num_positives_each", "images", "none"] = "num_targets"
+    normalizer: Literal["num_targets", "num_positives", "num_positives_each", "quality", "images", "none"] = (
+        "num_targets"
+    )
     is_global: bool = True
     per_object: Literal["sum", "mean"] = "sum"
     ignore_coverage: float | None = 0.5
@@ -115,7 +118,9 @@ class Rule:
             return torch.zeros_like(targets.num_objects())  # below the floor of 1
         if self.normalizer == "images":
             return torch.ones_like(targets.num_objects())
-        if self.normalizer == "num_positives_each":
+        if self.normalizer == "quality" and matches.quality is not None:
+            return torch.where(matches.is_positive(), matches.quality, 0.0).sum(1)
+        if self.normalizer in ("num_positives_each", "quality"):
             return matches.num_pairs().clamp(min=1)
         return targets.num_objects() * self.times
 

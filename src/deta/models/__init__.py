@@ -6,6 +6,7 @@ from deta.models.backbones.swin import SwinBackbone
 from deta.models.backbones.timm import TimmBackbone
 from deta.models.backbones.torchvision import TorchvisionBackbone
 from deta.models.body import Body
+from deta.models.dense.aligned_head import AlignedHead
 from deta.models.dense.body import DenseBody
 from deta.models.dense.codecs import DeltaCodec, DistanceCodec, DistributionCodec
 from deta.models.dense.decoupled_head import DecoupledHead
@@ -36,6 +37,7 @@ from deta.models.query.tokens import FeatureTokens, Queries
 __all__ = [
     "FPN",
     "PAFPN",
+    "AlignedHead",
     "AnchorDecoder",
     "AnchorQueries",
     "Backbone",

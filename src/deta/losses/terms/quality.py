@@ -8,7 +8,7 @@ from torchvision.ops import box_convert
 from deta.losses.terms.base import Sum
 from deta.ops.iou import box_giou, box_iou
 from deta.ops.rows import take_rows
-from deta.structures import IGNORED, Matches, Prediction, Targets
+from deta.structures import IGNORED, Matches, Prediction, Score, SigmoidScore, Targets
 from deta.utils.checks import require_choice, require_int, require_number
 
 
@@ -115,7 +115,7 @@ class WeightedGIoULoss:
 
     Args:
         weight: Of this term, at least 0.
-        by: ``centerness`` or ``score``; neither carries a gradient.
+        by: ``centerness``, ``score`` or ``quality``, that of the assignment (arXiv:2108.07755); none has a gradient.
 
     Raises:
         ValueError: An argument lies outside its range.
@@ -123,7 +123,7 @@ class WeightedGIoULoss:
 
     def __init__(self, *, weight: float = 2.0, by: str = "centerness") -> None:
         self.weight = require_number("weight", weight, low=0)
-        self.by = require_choice("by", by, ("centerness", "score"))
+        self.by = require_choice("by", by, ("centerness", "score", "quality"))
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` weighted sums over positives, and the sums of their weights."""
@@ -137,7 +137,9 @@ class WeightedGIoULoss:
 
 def pair_weights(prediction: Prediction, matches: Matches, objects: Tensor, by: str) -> Tensor:
     """``[B, N]`` weights of positives, 0 elsewhere, without gradient; see ``WeightedGIoULoss``."""
-    if by == "score":
+    if by == "quality":
+        weights = torch.ones_like(matches.target, dtype=torch.float32) if matches.quality is None else matches.quality
+    elif by == "score":
         weights = prediction.logits.detach().float().sigmoid().amax(-1)
     else:
         weights = centerness(prediction.priors.float(), objects)
@@ -150,18 +152,20 @@ class QualityFocalLoss:
     Args:
         weight: Of this term, at least 0.
         focusing: Exponent of the distance from the target, at least 1.
+        score: What is compared with the target; None is the sigmoid of every output.
 
     Raises:
         ValueError: An argument lies outside its range.
     """
 
-    def __init__(self, *, weight: float = 1.0, focusing: float = 2.0) -> None:
+    def __init__(self, *, weight: float = 1.0, focusing: float = 2.0, score: Score | None = None) -> None:
         self.weight = require_number("weight", weight, low=0)
         self.focusing = require_number("focusing", focusing, low=1)
+        self.score = SigmoidScore() if score is None else score
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` sums over candidates and classes; the quality of the assignment goes before the IoU."""
-        logits, goal = prediction.logits.float(), quality_target(prediction, matches, targets)
+        logits, goal = self.score(prediction), quality_target(prediction, matches, targets)
         distance = (goal - logits.sigmoid()).abs() ** self.focusing
         loss = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none") * distance
         return Sum((loss * (matches.target != IGNORED)[..., None]).sum((1, 2)))

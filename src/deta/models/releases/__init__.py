@@ -10,7 +10,7 @@ from deta.models.detector import Detector
 from deta.models.releases.dab_deformable_detr import DAB_DEFORMABLE_DETR
 from deta.models.releases.dab_detr import DAB_DETR
 from deta.models.releases.deformable_detr import DEFORMABLE_TWO_STAGE, PLAIN, REFINE
-from deta.models.releases.dense import ATSS, FCOS, GFL, RETINANET
+from deta.models.releases.dense import ATSS, FCOS, GFL, RETINANET, TOOD
 from deta.models.releases.deta import DETA
 from deta.models.releases.detr import DETR
 from deta.models.releases.dino import DINO, DINO_SWIN
@@ -48,6 +48,7 @@ RELEASES = (
     FCOS,
     ATSS,
     GFL,
+    TOOD,
     YOLOX,
 )
 
