@@ -20,6 +20,7 @@ from tests.training.test_step import NUM_CLASSES, batch
 Choice = Mapping[str, str]
 
 RULES = ("iou", "release", "hungarian")
+PUBLISHED_RULES = ("topk_iou", "max_iou", "atss", "fcos", "simota", "tal", "one_per_object")
 LAYERS: Mapping[str, Sequence[str]] = {"rule@layers": (*RULES, "each")}
 ALL_OF_LAYERS: Mapping[str, Sequence[str]] = {
     **LAYERS,
@@ -92,7 +93,7 @@ def covering(axes: Mapping[str, Sequence[str]], strength: int) -> list[Choice]:
     """Few choices that hold every combination of so many options."""
     options = [[(axis, value) for value in values] for axis, values in axes.items()]
     left = {frozenset(values) for part in combinations(options, strength) for values in product(*part)}
-    chosen = []
+    chosen: list[Choice] = []
     while left:
         choice = dict(sorted(min(left, key=sorted)))
         for axis, values in axes.items():
@@ -133,6 +134,25 @@ def make_plain(cfg: DictConfig) -> DictConfig:
     model = OmegaConf.create({"model": OmegaConf.to_container(cfg.model, resolve=True)})
     chosen: DictConfig = model.model
     return chosen
+
+
+@pytest.mark.parametrize("rule", PUBLISHED_RULES)
+def test_every_published_rule_assigns_both_stages(rule: str) -> None:
+    train_a_step({"system": "deta", "rule": rule, "model.body.source.reference_size": "4"})
+
+
+def test_heat_maps_assign_a_first_stage_of_one_level_alone() -> None:
+    choice = {"system": "deta", "rule@first": "gaussian", "model.body.source.reference_size": "4"}
+    train_a_step({**choice, "model.neck.num_levels": "1"})
+    with pytest.raises(ValueError, match="GaussianAssigner needs candidates that are one grid"):
+        train_a_step(choice)
+
+
+@pytest.mark.parametrize("rule", ["atss", "fcos", "simota"])
+def test_a_rule_of_levels_or_strides_refuses_learned_queries(rule: str) -> None:
+    choice = {"system": "deformable_detr", "rule@layers": rule, "model.body.source.reference_size": "4"}
+    with pytest.raises(ValueError, match=r"Assigner needs Prediction\..*learned queries have none"):
+        train_a_step(choice)
 
 
 def name_of(choice: Choice) -> str:

@@ -68,6 +68,26 @@ def test_bytes_and_fractions_are_the_same_image() -> None:
     assert torch.equal(detector(pixels, is_padding).final.boxes, fractions.boxes)
 
 
+def test_queries_have_level_and_stride_of_the_positions_that_they_are_made_of() -> None:
+    output = tiny_detector(num_queries=20)(*images())
+    first, final = output.stages[StageKey("first")], output.final
+    assert first.levels is not None
+    assert first.strides is not None
+    assert first.grid == ((8, 12, 1), (4, 6, 1), (2, 3, 1), (1, 2, 1))
+    assert first.strides.unique().tolist() == [8.0, 16.0, 32.0, 64.0]
+    assert final.source is not None
+    assert final.levels is not None
+    assert final.strides is not None
+    assert torch.equal(final.levels, first.levels[final.source])
+    assert torch.equal(final.strides, 8.0 * 2**final.levels)
+
+
+def test_learned_queries_have_no_level_and_no_stride() -> None:
+    final = tiny_detector(learned=True)(*images()).final
+    assert final.levels is None
+    assert final.strides is None
+
+
 def test_selection_can_be_swapped_without_changing_a_weight() -> None:
     first, second = tiny_detector(), tiny_detector(selection=TopKPositions())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))

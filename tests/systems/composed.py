@@ -34,6 +34,8 @@ SYSTEMS = (
     "group_detr",
     "fqdet",
 )
+DENSE = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "yolox")
+"""Systems whose every cell predicts."""
 NO_DROPOUT = {
     system: () if system == "fqdet" else ("model.body.encoder.dropout=0", "model.body.decoder.dropout=0")
     for system in SYSTEMS
@@ -43,7 +45,11 @@ NO_DROPOUT = {
 
 def words_of(system: str) -> tuple[str, ...]:
     """The words that compose it tiny."""
-    return (f"system={system}", "size=shapes", "logger=file", *SMALL_MODEL)
+    words = [f"system={system}", "size=shapes", "logger=file"]
+    if system not in DENSE:
+        return (*words, *SMALL_MODEL)
+    small = [word for word in SMALL_MODEL if word.startswith(("model.backbone", "model.neck"))]
+    return (*words, *small, "model.body.hidden_dim=32", "model.body.head.num_convs=1")
 
 
 @cache
@@ -52,7 +58,8 @@ def composed(*words: str) -> dict[str, Any]:
     register_resolvers()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("train", [*words, "run_dir=none", "name=test"])
-    cfg = OmegaConf.masked_copy(cfg, ["model", "criterion", "selection", "postprocess", "trainer"])
+    parts = ["model", "criterion", "selection", "postprocess", "trainer"]
+    cfg = OmegaConf.masked_copy(cfg, [name for name in parts if name in cfg])
     cfg.trainer = {"max_epochs": cfg.trainer.max_epochs}
     found = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(found, dict)

@@ -11,6 +11,7 @@ from deta.models.query.encoder import QueryEncoder
 from deta.models.query.groups import QueryGroup, attention_mask, join
 from deta.models.query.heads import PredictionHead
 from deta.models.query.sources import QuerySource
+from deta.models.query.tokens import made_of
 from deta.ops.random import Draw
 from deta.structures import DetectionOutput, Features, Prediction, StageKey, Targets
 from deta.utils.checks import require_choice, require_int
@@ -105,7 +106,8 @@ class QueryBody(Body):
             stop = start + part.count
             for index, layer in enumerate(layers):
                 own = layer if len(parts) == 1 else layer.slice(start, stop)
-                whole = replace(own, frame=frame, source=part.source, given=part.given, exists=part.exists)
+                whole = replace(own, frame=frame, given=part.given, exists=part.exists)
+                whole = made_of(whole, part.source, first)
                 stages |= self._copies(role, index, whole)
             start = stop
         return DetectionOutput(stages, StageKey(MAIN, len(layers) - 1))

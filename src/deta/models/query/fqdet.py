@@ -13,6 +13,7 @@ from deta.models.query.body import FIRST, MAIN
 from deta.models.query.encoder import Encoder
 from deta.models.query.fqdet_source import AnchorQueries, PreActivated, in_padded
 from deta.models.query.heads import Float32Linear
+from deta.models.query.tokens import made_of
 from deta.models.region import Region
 from deta.ops.deltas import decode_deltas
 from deta.ops.random import Draw
@@ -87,7 +88,7 @@ class FQDetBody(Body):
         )
         logits, deltas = self.heads[0](content)
         boxes = decode_deltas(priors, deltas, LARGEST_LOG)
-        final = Prediction(logits, boxes, priors, features.frame(), code=deltas, source=queries.source)
+        final = made_of(Prediction(logits, boxes, priors, features.frame(), code=deltas), queries.source, first)
         last = StageKey(MAIN, self.decoder.num_layers - 1)
         return DetectionOutput({StageKey(FIRST): first, last: final}, last)
 

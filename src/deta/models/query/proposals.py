@@ -145,7 +145,9 @@ class EncoderProposals(QuerySource):
             self.head.boxes(features, anchors.logit()),
             anchors,
             may_match=is_valid,
+            grid=tuple((height, width, 1) for height, width in memory.spatial_shapes),
             levels=memory.levels(),
+            strides=memory.strides_of_tokens(),
         )
         selected = self._select(first, None, memory, min(self.count(draw), anchors.shape[1]))
         learned = None if self.content is None else self.content.weight

@@ -1,5 +1,6 @@
 """What the parts of a query body hand to each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 
 from deta.models.position import map_embedding, valid_ratio, valid_size
-from deta.structures import Features, TensorStruct
+from deta.ops.rows import take_rows
+from deta.structures import Features, Prediction, TensorStruct
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class FeatureTokens(TensorStruct):
         valid_sizes: ``[B, L, 2]`` float32 ``(width, height)`` of the unpadded part of each level, in cells.
         valid_ratios: ``[B, L, 2]`` float32, the same as fraction of the level.
         spatial_shapes: ``(height, width)`` of every level, finest first.
+        strides: Pixels from a cell to the next, of every level; known on the host.
     """
 
     tokens: Tensor
@@ -31,6 +34,7 @@ class FeatureTokens(TensorStruct):
     valid_sizes: Tensor
     valid_ratios: Tensor
     spatial_shapes: tuple[tuple[int, int], ...]
+    strides: tuple[int, ...]
 
     @classmethod
     def of(cls, features: Features, *, temperature: float = 10_000.0, is_centred: bool = True) -> Self:
@@ -47,6 +51,7 @@ class FeatureTokens(TensorStruct):
             valid_sizes=torch.stack([valid_size(mask) for mask in masks], dim=1),  # [B, L, 2]
             valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),  # [B, L, 2]
             spatial_shapes=features.spatial_shapes,
+            strides=features.strides,
         )
 
     def maps(self) -> tuple[Tensor, ...]:
@@ -60,9 +65,29 @@ class FeatureTokens(TensorStruct):
 
     def levels(self) -> Tensor:
         """``[S]`` int64 level of every token."""
-        device = self.tokens.device
-        sizes = enumerate(self.level_sizes())
-        return torch.cat([torch.full((size,), level, dtype=torch.int64, device=device) for level, size in sizes])
+        return self._spread(range(len(self.strides)), torch.int64)
+
+    def strides_of_tokens(self) -> Tensor:
+        """``[S]`` float32 stride of the level of every token."""
+        return self._spread(self.strides, torch.float32)
+
+    def _spread(self, values: Sequence[float], dtype: torch.dtype) -> Tensor:
+        parts = zip(values, self.level_sizes(), strict=True)
+        return torch.cat([torch.full((size,), value, dtype=dtype, device=self.tokens.device) for value, size in parts])
+
+
+def made_of(prediction: Prediction, source: Tensor | None, first: Prediction | None) -> Prediction:
+    """A prediction of queries that were made of the candidates ``source`` of a first stage, on their level and stride.
+
+    Args:
+        prediction: ``[B, Q, ...]``.
+        source: ``[B, Q]``, see ``Queries``; None changes nothing.
+        first: All candidates of the first stage.
+    """
+    if source is None or first is None or first.levels is None or first.strides is None:
+        return replace(prediction, source=source)
+    levels, strides = (take_rows(values.expand(len(source), -1), source) for values in (first.levels, first.strides))
+    return replace(prediction, source=source, levels=levels, strides=strides)
 
 
 @dataclass(frozen=True)
