@@ -18,13 +18,15 @@ from deta.assign import (
     GaussianAssigner,
     Matches,
     MaxIoUAssigner,
+    OnePerObjectAssigner,
     Prediction,
     SimOTAAssigner,
     Targets,
     TaskAlignedAssigner,
     assign,
 )
-from deta.structures import QualityScore
+from deta.ops.deltas import decode_deltas
+from deta.structures import QualityScore, SoftmaxScore
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
@@ -69,6 +71,28 @@ def test_labels_of_proposals_are_those_of_tsp(case: "ReferenceCase") -> None:
         found = _assigned(rule, _priors(proposals), _targets(boxes)).target[0]
         assert torch.equal((found >= 0).long(), label.long())
         assert torch.equal(found[found >= 0], owner[found >= 0])
+
+
+@pytest.mark.reference("criterion", systems=("tsp_rcnn",))
+def test_the_one_proposal_of_every_object_is_that_of_tsp(case: "ReferenceCase") -> None:
+    config, inputs = case.config, case.inputs
+    if config["use_detr_loss"]:
+        pytest.skip("another assignment")
+    # Without a cut all proposals are sampled, those of an image one after the other.
+    counts, sizes = inputs["num_proposals"].tolist(), inputs["sizes"].tolist()
+    priors = box_convert(case.outputs["sampled_boxes"], "xyxy", "cxcywh")
+    deltas = inputs["pred_deltas"].unflatten(1, (-1, 4)) / torch.tensor(config["bbox_weights"])  # [N, C, 4]
+    boxes = decode_deltas(priors[:, None].expand_as(deltas), deltas)
+    rule = OnePerObjectAssigner(iou=config["iou_threshold"], score=SoftmaxScore())
+    parts = zip(
+        *(values.split(counts) for values in (priors, boxes, inputs["pred_logits"], case.outputs["set_targets"])),
+        *(values.split(sizes) for values in (inputs["boxes_xyxy"], inputs["labels"])),
+        strict=True,
+    )
+    for own, predicted, logits, expected, objects, labels in parts:
+        found = _assigned(rule, Prediction(logits[None], predicted[None], own[None]), _targets(objects, labels))
+        classes = torch.cat((labels, torch.tensor([config["num_classes"]])))[found.target[0]]
+        assert torch.equal(classes, expected)
 
 
 @pytest.mark.reference("fcos_assigner")
