@@ -50,11 +50,6 @@ def require_agreement(cfg: DictConfig) -> None:
             f"model.body.groups.denoise (further=) makes queries of objects, for which model.body.source "
             f"({source.get('_target_')}) has no labels: leave it out, or take queries@model.body.source=boxes"
         )
-    if labels is not None and "denoise" not in groups:
-        raise ValueError(
-            "model.body.source.labels is for model.body.groups.denoise, which is not there: add denoise to further=, "
-            "or take the system that this one extends"
-        )
     if OmegaConf.select(cfg, "model.body.head.scores") == "softmax" and OmegaConf.select(cfg, f"{_RULES}.first"):
         raise ValueError(
             "model.body.head.scores=softmax (classes=softmax) lets classes share a probability, which those of a first "

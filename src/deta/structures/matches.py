@@ -43,9 +43,9 @@ class Matches(TensorStruct):
             neighbourhood; None follows from ``target``.
         extra: Further pairs, or None.
         notes: What only the rule knows of its choice, by name: ``[B, N]`` bool of candidates or ``[B]`` bool of images,
-            counted in the statistics. The shipped rules note ``rescued`` (positive by the closest-box rule alone),
-            ``contested`` (passed the rule for two or more objects) and ``cut`` (image where sampling turned positives
-            into background).
+            counted in the statistics. The shipped rules note ``rescued`` (positive by the closest-box or low-quality
+            rule alone), ``contested`` (passed the rule for two or more objects) and ``cut`` (image where sampling
+            turned positives into background).
     """
 
     target: Tensor

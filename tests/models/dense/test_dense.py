@@ -48,7 +48,9 @@ def body(**options: Any) -> DenseBody:  # noqa: ANN401 - passed on
 
 def test_boxes_start_at_their_priors_and_classes_at_one_percent() -> None:
     model = body(head=partial(DenseHead, num_convs=0))
-    for part in (model.head.class_logits, model.head.box_code):
+    head = model.head
+    assert isinstance(head, DenseHead)
+    for part in (head.class_logits, head.box_code):
         torch.nn.init.zeros_(part.weight)
     (stage,) = model(features()).stages.values()
     torch.testing.assert_close(stage.boxes, stage.priors)
@@ -164,6 +166,7 @@ def test_distances_beyond_the_last_bin_count_as_just_below_it() -> None:
     measured = DistributionFocalLoss(bins=5)(prediction, matches, targets)
     logs = torch.zeros(5).log_softmax(0)
     assert measured.value.isfinite().all()
+    assert measured.divisor is not None
     torch.testing.assert_close(
         measured.value / measured.divisor, -logs[:1]
     )  # a flat distribution costs the same anywhere
