@@ -32,6 +32,7 @@ from deta.models.query.proposals import DecreasingCount, EncoderProposals
 from deta.models.query.selection import Selection
 from deta.models.query.sources import LearnedBoxes, LearnedQueries, QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
+from deta.models.region import Region
 
 __all__ = [
     "FPN",
@@ -73,6 +74,7 @@ __all__ = [
     "QueryEncoder",
     "QueryGroup",
     "QuerySource",
+    "Region",
     "Selection",
     "SwinBackbone",
     "TimmBackbone",
