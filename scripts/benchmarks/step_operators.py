@@ -20,6 +20,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.timing import Row, markdown_table
+from deta.commands.build import make_detector, plain
 from deta.ops.random import Draw
 from deta.training.optim import parameter_groups
 from scripts.benchmarks.step_speed import NUM_CLASSES, Variant, configuration, make_batch
@@ -60,9 +61,9 @@ class Calls(TorchDispatchMode):
 
 def count(words: list[str], precision: str) -> dict[str, Counter[str]]:
     """Calls of the second step of a training, by phase and operator."""
-    cfg = configuration(Variant.parse(precision), [f"model.num_classes={NUM_CLASSES}", *words])
+    cfg = configuration(Variant.parse(precision), words)
     torch.manual_seed(0)
-    detector = instantiate(cfg.model, _convert_="all")
+    detector = make_detector(plain(cfg.model), NUM_CLASSES)
     criterion = instantiate(cfg.criterion, _convert_="all")
     factors = instantiate(cfg.optimizer.lr_factors, _convert_="all")
     groups = parameter_groups(detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=factors)
