@@ -40,6 +40,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.timing import Row, machine_facts, markdown_table, write_csv
 from deta.assign import Draw
 from deta.cli import config_dir
+from deta.commands.build import make_detector, plain
 from deta.structures import Batch
 from deta.training.optim import parameter_groups
 from deta.training.regions import compiled_step
@@ -108,7 +109,7 @@ def make_step(variant: Variant, batch: Batch, words: Sequence[str]) -> Run:
     """One optimizer step of a new model, on the device of ``batch``."""
     device, cfg = batch.images.device, configuration(variant, words)
     torch.manual_seed(0)
-    detector = instantiate(cfg.model, _convert_="all", num_classes=NUM_CLASSES).to(device)
+    detector = make_detector(plain(cfg.model), NUM_CLASSES).to(device)
     criterion = instantiate(cfg.criterion, _convert_="all")
     factors = instantiate(cfg.optimizer.lr_factors, _convert_="all")
     groups = parameter_groups(detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=factors)

@@ -35,6 +35,7 @@ from deta.models.query.proposals import DecreasingCount, EncoderProposals
 from deta.models.query.selection import Selection
 from deta.models.query.sources import LearnedBoxes, LearnedQueries, QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
+from deta.models.region import Region
 
 __all__ = [
     "FPN",
@@ -80,6 +81,7 @@ __all__ = [
     "QueryEncoder",
     "QueryGroup",
     "QuerySource",
+    "Region",
     "Selection",
     "SwinBackbone",
     "TimmBackbone",
