@@ -113,7 +113,7 @@ def test_heat_maps_assign_a_first_stage_of_one_level_alone() -> None:
 @pytest.mark.parametrize("rule", ["atss", "fcos", "simota"])
 def test_a_rule_of_levels_or_strides_refuses_learned_queries(rule: str) -> None:
     choice = {"system": "deformable_detr", "rule@layers": rule, "model.body.source.reference_size": "4"}
-    with pytest.raises(ValueError, match=r"Assigner needs Prediction\..*learned queries have none"):
+    with pytest.raises(ValueError, match=r"criterion.rules.layers \(\w+\) needs .* learned queries of model.body"):
         train_a_step(choice)
 
 
@@ -140,6 +140,7 @@ def test_every_combination_of_choices_trains(number: int) -> None:
         (["system=deformable_detr", "rule@first=iou"], ("rule@first=iou", "criterion.rules.first")),
         (["system=deta", "queries@model.body.source=learned"], ("criterion.rules.first", "model.body")),
         (["system=deta", "criterion.rules.first=null"], ("model.body", "criterion.rules")),
+        (["system=deformable_detr", "rule@layers=fcos"], ("criterion.rules.layers", "model.body")),
     ],
 )
 def test_choices_that_do_not_go_together_are_refused_by_both_keys(words: list[str], named: tuple[str, str]) -> None:
