@@ -14,7 +14,7 @@
 #
 #   tests      the tests marked gpu                       launches   every launch of the kernels' table, alone
 #   rates      of gathering and adding rows in memory     step       the whole training step in its variants
-#   operator   deformable attention beside its twin       compiled   the step as one graph of torch.compile
+#   operator   deformable attention beside its twin       compiled   the step compiled layer by layer
 #   resume     killed trainings go on bit by bit, with deterministic algorithms
 set -u
 cd "$(dirname "$0")/.."
@@ -60,7 +60,7 @@ else
     operator=(--shapes E1 D1 --dtypes float32 bfloat16 --rounds 3 --repeats 10)
     launches=(--rounds 3 --repeats 8)
     step=(--steps 6 --variants fp32 tf32 bf16 bf16+hungarian tf32+deterministic)
-    compiled=(--variants bf16+whole --batches 4 --steps 6)
+    compiled=(--variants bf16 bf16+compile --batches 4 2 --steps 6)
     resume=(trainer.accelerator=gpu trainer.devices=1)
     export CUBLAS_WORKSPACE_CONFIG=:4096:8 # what deterministic algorithms need
 fi

@@ -29,11 +29,13 @@ GROUP_FILES = sorted(
 MOUNTED = {
     "assigner": "assigner@criterion.rules.layers.assigner",
     "backbone": "backbone@model.backbone",
+    "class_term": "class_term@criterion.rules.layers.class_terms.class",
     "decoder": "decoder@model.body.decoder",
     "encoder": "encoder@model.body.encoder",
     "neck": "+neck@model.neck",
     "width": "width@model",
     "queries": "queries@model.body.source",
+    "role": "+role@criterion.rules.further",
     "score": "+score@postprocess.score",
 }
 """Groups that do not lie at the top of the configuration."""

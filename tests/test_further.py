@@ -1,6 +1,5 @@
 """Further queries of a training join a system by one word, under any rule."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,27 +13,24 @@ from deta.cli import config_dir
 from deta.commands.build import make_detector
 from deta.commands.naming import register_resolvers
 from deta.losses import Criterion
+from deta.models.postprocess import NMS, TopK
 from deta.ops.random import Draw
 from deta.structures import DetectionOutput, Losses
 from tests.assign.scenes import objects
 from tests.models.tiny import images
+from tests.systems.composed import SYSTEMS, build, words_of
 
 RULES = {"hungarian": HungarianAssigner, "iou": IoUAssigner, "release": ReleaseAssigner}
 ROLES = {"copies": "copies", "many": "many", "denoise": "denoise", "contrastive": "denoise"}
-
-
-@pytest.fixture(autouse=True)
-def config_folder() -> Iterator[None]:
-    register_resolvers()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        yield
 
 
 def composed(*words: str) -> dict[str, Any]:
     """What a training of a small two-stage system is made of."""
     system = ("size=shapes", "system=deformable_detr_two_stage", "model.num_classes=3")
     size = (*system, "model.body.source.num_queries=20")
-    cfg = compose("train", [*size, "run_dir=none", "name=test", *words])
+    register_resolvers()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", [*size, "run_dir=none", "name=test", *words])
     cfg = OmegaConf.masked_copy(cfg, ["model", "criterion", "selection", "postprocess"])
     found = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(found, dict)
@@ -55,6 +51,17 @@ def test_a_rule_takes_hold_of_copies_and_of_a_branch_and_leaves_noised_objects_t
     assert isinstance(rules["denoise"].assigner, GivenAssigner)
     assert rules["many"].rematch == rules["copies"].rematch == rules["layers"].rematch
     assert rules["many"].times == (6 if name == "hungarian" else 1)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "fqdet"])
+def test_a_rule_is_one_word_in_every_system(system: str, name: str) -> None:
+    further = () if system.startswith("dn") or system == "dino" else ("further=[copies,many]",)
+    _, criterion, postprocess = build(3, *words_of(system), f"rule={name}", *further)
+    for role, rule in criterion.rules.items():
+        assert isinstance(rule.assigner, GivenAssigner if role == "denoise" else RULES[name])
+        assert rule.times == (6 if (role, name) == ("many", "hungarian") else 1)
+    assert isinstance(postprocess, TopK if name == "hungarian" else NMS)
 
 
 def test_the_epsilon_of_the_loss_is_that_of_the_cost_and_of_every_branch() -> None:

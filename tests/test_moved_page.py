@@ -21,7 +21,13 @@ def rows(heading: str) -> dict[str, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("heading", "table"), [("Keys", former.KEYS), ("Modules of classes", former.MODULES), ("Weights", former.WEIGHTS)]
+    ("heading", "table"),
+    [
+        ("Keys", former.KEYS),
+        ("Modules of classes", former.MODULES),
+        ("Classes", former.CLASSES),
+        ("Weights", former.WEIGHTS),
+    ],
 )
 def test_a_table_of_the_page_is_that_of_the_code(heading: str, table: dict[str, str]) -> None:
     assert rows(heading) == {before: (now,) for before, now in table.items()}

@@ -2,9 +2,11 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from deta.models import LearnedBoxes
 from deta.runs.folders import find_runs
-from deta.testing import check_term
+from deta.testing import check_group, check_term
 from deta.tracking.metrics import read_metrics
 from tests.assign.scenes import assigned, random_scene
 from tests.commands.running import TINY_TRAINING, succeed
-from tests.own_package import PACKAGE, write_package
+from tests.own_package import PACKAGE, PAGE, write_package
 
 OWN = f"hydra.searchpath=[pkg://{PACKAGE}.conf]"
 AXIS = "assigner@criterion.rules.layers.assigner"
@@ -28,7 +31,7 @@ RULE = f"{PACKAGE}.NearestAssigner"
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the package, with its wheel installed in ``site``."""
     folder = tmp_path_factory.mktemp("project")
-    assert len(write_package(folder)) == 6
+    assert len(write_package(folder)) == 7
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (wheel,) = (folder / "dist").glob("*.whl")
@@ -60,6 +63,21 @@ def test_the_test_of_the_package_passes(project: Path) -> None:
 @pytest.mark.usefixtures("rule")
 def test_the_term_of_the_page_does_what_every_term_must() -> None:
     check_term(import_module(f"{PACKAGE}.terms").CentreLoss(weight=2.0))
+
+
+@pytest.mark.usefixtures("rule")
+def test_the_queries_of_the_page_do_what_every_group_must() -> None:
+    group = import_module(f"{PACKAGE}.queries").ShakenQueries
+    check_group(group, partial(LearnedBoxes, hidden_dim=16, num_queries=3, content="learned"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("rule")
+def test_the_queries_of_the_page_are_trained_under_their_role(tmp_path: Path) -> None:
+    (words,) = re.findall(r"\+model\.body\.groups\.shaken.*?(?=\n```)", PAGE.read_text(), re.DOTALL)
+    succeed("train", *TINY_TRAINING, *words.replace("\\\n", " ").split(), f"hydra.run.dir={tmp_path / 'run'}")
+    logged = {key for row in read_metrics(tmp_path / "run" / "metrics.jsonl") for key in row}
+    assert {"train/shaken/layer0/giou", "assign/shaken/layers/positives_per_object"} <= logged
 
 
 def test_the_rule_gives_every_object_its_nearest_boxes(rule: Any) -> None:  # noqa: ANN401 - of another package

@@ -1,16 +1,17 @@
 """Speed, memory and kernel launches of the whole training step, one variant after the other.
 
     python -m scripts.benchmarks.step_speed --output step.csv
-    python -m scripts.benchmarks.step_speed --variants tf32 bf16+whole --batches 4 --profile profile.txt
+    python -m scripts.benchmarks.step_speed --variants tf32 bf16+max --batches 4 --profile profile.txt
     python -m scripts.benchmarks.step_speed --peer mypackage.release:make_step
     python -m scripts.benchmarks.step_speed --device cpu --size 64 96 --batches 1 --steps 2 model.num_classes=3
 
 A variant is a precision, ``fp32`` (without TF32), ``tf32`` or ``bf16`` (autocast), and any of these after a ``+``:
-``compile`` (``torch.compile`` as it comes), ``whole`` (one graph, or an error), ``hungarian`` (one-to-one rules) and
-``deterministic`` (``torch.use_deterministic_algorithms``). Words after the options are those of ``deta train``. Weights
-and pixels are random, every image has seven objects; a step is forward, losses, backward, clipping and the optimizer,
-and the device is waited for after the last of them alone. All variants are timed before the first of them is traced,
-since a trace slows the launches of the process from there on; ``memory_gib`` is what a variant adds to the others.
+``compile`` (``compile=true``, layer by layer), ``layers`` (the same without the criterion), ``max`` (``compile=max``,
+one graph), ``hungarian`` (one-to-one rules) and ``deterministic`` (``torch.use_deterministic_algorithms``). Words after
+the options are those of ``deta train``. Weights and pixels are random, every image has seven objects; a step is
+forward, losses, backward, clipping and the optimizer, and the device is waited for after the last of them alone. All
+variants are timed before the first of them is traced, since a trace slows the launches of the process from there on;
+``memory_gib`` is what a variant adds to the others.
 
 A peer is a function of images ``[B, 3, H, W]`` uint8, padding ``[B, H, W]`` and ``Targets`` that returns a step of its
 own without arguments; it is measured under the precisions of the variants, which then only say whether TF32 is allowed.
@@ -41,11 +42,11 @@ from deta.assign import Draw
 from deta.cli import config_dir
 from deta.structures import Batch
 from deta.training.optim import parameter_groups
-from deta.training.step import step
+from deta.training.regions import compiled_step
 from scripts.benchmarks.training_step import random_targets
 
 PRECISIONS = ("fp32", "tf32", "bf16")
-EXTRAS = ("compile", "whole", "hungarian", "deterministic")
+EXTRAS = ("compile", "layers", "max", "hungarian", "deterministic")
 VARIANTS = ("fp32", "tf32", "bf16", "bf16+hungarian", "bf16+compile")
 NUM_CLASSES = 80
 NUM_OBJECTS = 7
@@ -112,9 +113,10 @@ def make_step(variant: Variant, batch: Batch, words: Sequence[str]) -> Run:
     factors = instantiate(cfg.optimizer.lr_factors, _convert_="all")
     groups = parameter_groups(detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=factors)
     optimizer = instantiate(cfg.optimizer.make, _convert_="all")(groups)
-    function = step
-    if variant.extras & {"compile", "whole"}:
-        function = torch.compile(step, fullgraph="whole" in variant.extras)
+    mode = "max" if "max" in variant.extras else bool(variant.extras & {"compile", "layers"})
+    function = compiled_step(
+        detector, mode, with_criterion="compile" in variant.extras, has_graphs=device.type == "cuda"
+    )
     numbers = count()
 
     def run() -> None:

@@ -30,7 +30,7 @@ def test_the_rule_does_what_every_rule_must(arguments: dict[str, Any]) -> None:
 
 
 def test_with_a_quality_the_rule_does_what_every_rule_must() -> None:
-    check_assigner(SimOTAAssigner(k=3, score=QualityScore(has_root=True)), needs=["strides", "quality"])
+    check_assigner(SimOTAAssigner(k=3, score=QualityScore(root=True)), needs=["strides", "quality"])
 
 
 def test_a_point_is_a_candidate_strictly_within_the_radius_of_a_centre() -> None:
@@ -85,7 +85,7 @@ def test_the_quality_of_a_box_counts_in_the_score() -> None:
     logits[..., 0] = 2.0
     prediction = points((50.0, 50.0), (51.0, 50.0), logits=logits)
     prediction = replace(prediction, quality=torch.tensor([[-4.0, 4.0]]))
-    rule = SimOTAAssigner(k=1, score=QualityScore(has_root=True))
+    rule = SimOTAAssigner(k=1, score=QualityScore(root=True))
     assert assigned(rule, prediction, objects([OBJECT])).target.tolist() == [[-1, 0]]
     with pytest.raises(ValueError, match="a score with quality needs a head with quality"):
         assigned(rule, replace(prediction, quality=None), objects([OBJECT]))

@@ -83,7 +83,8 @@ def test_a_rule_without_the_settings_of_the_default_grid_is_swept_over_its_own(t
     [
         (
             ["assigner=hungarian", "grid.tau=[0.5]"],
-            "grid.tau is no setting of deta.assign.HungarianAssigner: sweep class_weight, l1_weight, giou_weight by "
+            "grid.tau is no setting of deta.assign.HungarianAssigner: sweep class_weight, l1_weight, giou_weight, "
+            "scores, eps by "
             "+grid.<setting>=[...], which the YAML of the rule must name",
         ),
         (["grid.tau=0.5"], "grid.tau must be a list of values such as [0.5,0.7], or null, got 0.5"),

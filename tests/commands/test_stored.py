@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from hydra import compose, initialize_config_dir
 
-from deta.commands.build import trust_in
+from deta.commands.build import plain, trust_in, with_classes, without_pretrained
+from deta.commands.naming import register_resolvers
 from deta.commands.reach import require_near
 from deta.commands.stored import PLACES, build, needs_trust, section
 from deta.commands.trust import Trust, remember, remembered, require_names
 from deta.data import Compose
+from deta.models import Detector
 from deta.models.postprocess import NMS
+from deta.studies.conf import config_dir
 from deta.training.checkpoint import Checkpoint
 
 Node = Mapping[str, Any]
@@ -373,3 +378,22 @@ def test_a_part_that_a_file_does_not_have_is_named(tmp_path: Path) -> None:
     for config in ({}, {"data": None}, {"data": {"val_transfrom": 1}}):
         with pytest.raises(ValueError, match=r"last.ckpt does not say with which data.val_transform it was trained"):
             section(checkpoint_of(tmp_path, config), "data.val_transform")
+
+
+SYSTEMS = sorted(path.stem for path in (config_dir() / "system").glob("*.yaml"))
+FURTHER = ("system=dn_detr further=[denoise,many,copies]", "system=dino further=[contrastive]")
+
+
+@pytest.mark.parametrize("words", [*(f"system={name}" for name in SYSTEMS), *FURTHER, "model=fqdet_r50_encoder"])
+@pytest.mark.parametrize("size", ["coco", "shapes"])
+def test_a_detector_of_every_system_is_built_from_a_file_without_trust(words: str, size: str) -> None:
+    register_resolvers()
+    of_fqdet = ["system=fqdet"] if "fqdet" in words and "system" not in words else []
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", [*of_fqdet, *words.split(), f"size={size}", "run_dir=none", "name=test"])
+    content = {name: plain(cfg)[name] for name in ("model", "postprocess", "evaluator")}
+    assert needs_trust(content) == set()
+    with torch.device("meta"):
+        detector = build(with_classes(without_pretrained(content["model"]), 3), "model", NOBODY)
+    assert isinstance(detector, Detector)
+    assert callable(build(content["postprocess"], "postprocess", NOBODY))

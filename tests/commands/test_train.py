@@ -227,11 +227,13 @@ def test_gpu_recipe_options_work_on_a_cpu(tmp_path: Path) -> None:
     assert all(math.isfinite(loss) for loss in losses)
 
 
-def test_compile_reaches_the_step(tmp_path: Path) -> None:
-    nothing = ("compile=true", "trainer.max_steps=0", "trainer.limit_val_batches=0")
+@pytest.mark.parametrize(("word", "mode"), [("true", True), ("max", "max")])
+def test_compile_reaches_the_step(word: str, mode: bool | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    nothing = (f"compile={word}", "trainer.max_steps=0", "trainer.limit_val_batches=0")
     with mock.patch.object(DetectionModule, "compile_step") as compile_step:
         succeed("train", *TINY_TRAINING, *nothing, f"hydra.run.dir={tmp_path}")
-    compile_step.assert_called_once_with()
+    compile_step.assert_called_once_with(mode, with_criterion=False, has_graphs=False)
 
 
 MISTAKES = {
@@ -252,7 +254,7 @@ MISTAKES = {
     "trainer.precision=fp16": "deta: trainer.precision must be one of ",
     "trainer.log_every_n_steps=0": "deta: trainer.log_every_n_steps must be at least 1, got 0",
     "trainer.deterministic=maybe": "deta: trainer.deterministic must be true or false, got 'maybe'",
-    "compile=flase": "deta: compile must be true or false, got 'flase'",
+    "compile=flase": "deta: compile must be false, true (layer by layer) or max (detector and criterion as one graph)",
     "data.train_transform=null": "deta: data: data.train_transform must be something to call",
     "augment.val=null": "deta: data: data.val_transform must be something to call",
     "model.body.source.selection=null": "deta: model.body.source: selection must be something to call",

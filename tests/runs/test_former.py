@@ -1,11 +1,13 @@
 """What has moved is found by its former name, and what has not is left alone."""
 
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from deta.runs.former import (
     ADDED,
+    BETWEEN,
     CLASSES,
     KEYS,
     WEIGHTS,
@@ -176,11 +178,30 @@ def test_a_word_has_its_present_names_and_is_then_left_alone(word: str, expected
 
 
 @pytest.mark.parametrize(
-    "target", ["deta.models.selection.TopK", "deta.models.query.selection.TopK", *CLASSES.values()]
+    ("names", "first"),
+    [
+        (
+            ("deta.models.query.selection.TopK", "deta.models.query.selection.TopKPositions"),
+            "deta.models.selection.TopK",
+        ),
+        (
+            ("deta.models.query.sources.EncoderProposals", "deta.models.query.proposals.EncoderProposals"),
+            "deta.models.proposals.EncoderProposals",
+        ),
+    ],
 )
-def test_a_renamed_class_is_found_by_each_of_its_names_and_identifies_a_run_by_the_first(target: str) -> None:
-    assert present_target(target) == "deta.models.query.selection.TopKPositions"
-    assert first_target(target) == "deta.models.selection.TopK"
+def test_a_renamed_class_is_found_by_each_of_its_names_and_identifies_a_run_by_the_first(
+    names: tuple[str, ...], first: str
+) -> None:
+    for target in (first, *names):
+        assert present_target(target) == names[-1]
+        assert first_target(target) == first
+
+
+def test_every_renamed_class_exists_under_its_present_name() -> None:
+    for target in (*CLASSES.values(), *BETWEEN.values()):
+        module, _, name = target.rpartition(".")
+        assert hasattr(import_module(module), name)
 
 
 def test_a_class_of_the_same_name_elsewhere_keeps_it() -> None:

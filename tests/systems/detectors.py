@@ -86,9 +86,9 @@ def _options(config: dict[str, Any]) -> list[str]:
     if config.get("num_patterns"):
         words.append(f"model.body.source.num_patterns={config['num_patterns']}")
     if "scalar" in config:
-        words.append(f"model.body.groups.denoise.groups={config['scalar']}")
+        words += [f"model.body.groups.denoise.groups={config['scalar']}", "model.body.groups.denoise.max_slots=null"]
     if "dn_number" in config:
-        words.append(f"model.body.groups.denoise.number={config['dn_number']}")
+        words += [f"model.body.groups.denoise.number={config['dn_number']}", "model.body.groups.denoise.max_slots=null"]
     if "k_one2many" in config:
         words.append(f"criterion.rules.many.repeat={config['k_one2many']}")
     if config.get("num_queries_one2many"):

@@ -1,7 +1,7 @@
 """Files about the published models, and the detectors of ours that should equal them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import pytest
 import torch
 from _pytest.mark.structures import ParameterSet
 from hydra import compose, initialize_config_dir
-from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -24,19 +23,20 @@ from deta.models.releases.parts import TWO_STAGE
 from tests.reference_cases import skipped
 from tests.systems.conftest import systems_folder
 
-PLAIN = ("experiment=deformable_detr_r50_50ep", "model.body.decoder.refine=none")
-ONE_LEVEL = ("model.neck.num_levels=1", "model.backbone.return_nodes=[layer4]")
-WIDE = ("model.body.encoder.ffn_dim=2048", "model.body.decoder.ffn_dim=2048")
+DC5 = "model.backbone.dilated=true"
+PATTERNS = "model.body.source.num_patterns=3"
+SINGLE_SCALE = "model.neck.num_levels=1"
+WITHOUT_TRICKS = ("further=[]", "model.body.source.content=position", "model.body.decoder.refine=iterative")
 WORDS: Mapping[str, tuple[str, ...]] = {
     "dab_deformable_detr_r50": ("experiment=dab_deformable_detr_r50_50ep",),
     "dab_detr_r50": ("experiment=dab_detr_r50_50ep",),
-    "dab_detr_r50_3pat": ("experiment=dab_detr_r50_50ep", "model.body.source.num_patterns=3"),
-    "dab_detr_r50_dc5": ("experiment=dab_detr_r50_50ep",),
-    "deformable_r50": PLAIN,
+    "dab_detr_r50_3pat": ("experiment=dab_detr_r50_50ep", PATTERNS),
+    "dab_detr_r50_dc5": ("experiment=dab_detr_r50_50ep", DC5),
+    "deformable_r50": ("experiment=deformable_detr_r50_50ep",),
     "deformable_refine_r50": ("experiment=deformable_detr_refine_r50_50ep",),
-    "deformable_single_scale_dc5_r50": (*PLAIN, *ONE_LEVEL),
-    "deformable_single_scale_r50": (*PLAIN, *ONE_LEVEL),
-    "deformable_two_stage_r50": ("experiment=deformable_detr_r50_two_stage",),
+    "deformable_single_scale_dc5_r50": ("experiment=deformable_detr_r50_50ep", SINGLE_SCALE, DC5),
+    "deformable_single_scale_r50": ("experiment=deformable_detr_r50_50ep", SINGLE_SCALE),
+    "deformable_two_stage_r50": ("experiment=deformable_detr_two_stage_r50_50ep",),
     "detr_r50": ("experiment=detr_r50_500ep",),
     "detr_r50_dc5": ("experiment=detr_r50_dc5_500ep",),
     "dino_4scale_r50": ("experiment=dino_r50_12ep",),
@@ -44,15 +44,15 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "dn_deformable_detr_encoder_only_r50": ("experiment=dn_deformable_detr_encoder_only_r50_50ep",),
     "dn_deformable_detr_r50": ("experiment=dn_deformable_detr_r50_50ep",),
     "dn_detr_r50": ("experiment=dn_detr_r50_50ep",),
-    "dn_detr_r50_dc5": ("experiment=dn_detr_r50_50ep",),
-    "dn_detr_r50_dc5_3pat": ("experiment=dn_detr_r50_50ep", "model.body.source.num_patterns=3"),
+    "dn_detr_r50_dc5": ("experiment=dn_detr_r50_50ep", DC5),
+    "dn_detr_r50_dc5_3pat": ("experiment=dn_detr_r50_50ep", DC5, PATTERNS),
     "fqdet_r50_defenc": ("experiment=fqdet_r50_encoder_12ep", "num_classes=80"),
     "fqdet_r50_fpn": ("experiment=fqdet_r50_12ep", "num_classes=80"),
     "group_detr_r50": ("experiment=group_detr_r50_12ep",),
     "hdetr_r50": ("experiment=h_detr_r50_12ep",),
-    "hdetr_r50_deformable_baseline": ("experiment=deformable_detr_r50_two_stage", *WIDE),
+    "hdetr_r50_deformable_baseline": ("experiment=h_detr_r50_12ep", *WITHOUT_TRICKS),
 }
-"""What to give ``deta`` for the published model of a file; dilated convolutions change no names and no shapes."""
+"""What to give ``deta`` for the published model of a file."""
 EFFICIENT_DETR = Release(
     "Efficient DETR",
     (
@@ -76,10 +76,17 @@ SAME_TIES = {
 """Models without a file of their groups, and one that has the same parameters under several names."""
 
 
-def stems(kind: str) -> list[ParameterSet]:
-    """The models of which there is a file ``<stem>_<kind>.json``; one that is skipped where there are none."""
-    found = [stem for stem in WORDS if (systems_folder() / f"{stem}_{kind}.json").is_file()]
-    absent = f"no file of {kind} in {systems_folder()} (set DETA_SYSTEMS_DIR)"
+def stems(kind: str, where: Callable[[Path, str], object] | None = None) -> list[ParameterSet]:
+    """The models of which there is a file ``<stem>_<kind>.json``; one that is skipped where there are none.
+
+    Args:
+        kind: End of the file's name.
+        where: Given the folder and a stem, whether to take it; None takes all.
+    """
+    folder = systems_folder()
+    found = [stem for stem in WORDS if (folder / f"{stem}_{kind}.json").is_file()]
+    found = [stem for stem in found if where is None or where(folder, stem)]
+    absent = f"no file of {kind} in {folder} (set DETA_SYSTEMS_DIR)"
     return [pytest.param(stem, id=stem) for stem in found] or [skipped(absent)]
 
 
@@ -89,8 +96,15 @@ def read(folder: Path, stem: str, kind: str) -> dict[str, Any]:
     return content
 
 
-def ties(folder: Path, stem: str, names: Mapping[str, Any]) -> dict[str, str]:
-    """Further names of parameters, and the first one of each."""
+def recipe_of(folder: Path, stem: str) -> dict[str, Any]:
+    """What the file of a model's groups tells beside them; nothing in some."""
+    recipe: dict[str, Any] = read(folder, stem, "param_groups").get("recipe", {})
+    return recipe
+
+
+def ties(folder: Path, stem: str) -> dict[str, str]:
+    """Further names of parameters of a published state dict, and the first one of each."""
+    names = read(folder, stem, "state_dict_keys")
     tied = read(folder, SAME_TIES.get(stem, stem), "param_groups")["tied_keys"]
     return {copy: first for copy, first in tied.items() if copy in names and first in names}
 
@@ -99,7 +113,7 @@ def ties(folder: Path, stem: str, names: Mapping[str, Any]) -> dict[str, str]:
 def numbered(folder: Path, stem: str) -> Mapping[str, Tensor]:
     """A published state dict in which every parameter has a number of its own everywhere."""
     keys = read(folder, stem, "state_dict_keys")
-    aliases = ties(folder, stem, keys)
+    aliases = ties(folder, stem)
     numbers = {name: float(number) for number, name in enumerate(keys)}
     constants = {name: torch.tensor(values) for release in RELEASES for name, values in release.constants.items()}
     return {
@@ -109,13 +123,10 @@ def numbered(folder: Path, stem: str) -> Mapping[str, Tensor]:
 
 
 def composed(stem: str) -> DictConfig:
-    """The configuration of the published model; the test is skipped where its system does not exist."""
+    """The configuration of the published model."""
     words = (*WORDS[stem], "source=none", "target=none", "name=test", "run_dir=.")
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        try:
-            return compose("convert", list(words))
-        except MissingConfigException as error:
-            pytest.skip(f"{stem}: {error.missing_cfg_file} does not exist")
+        return compose("convert", list(words))
 
 
 def published_detector(cfg: DictConfig) -> Detector:

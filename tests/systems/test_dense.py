@@ -1,7 +1,7 @@
 """Dense detectors behind the backbone, their losses and their detections, against the references."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,9 @@ from deta.losses import (
     DistributionFocalLoss,
     FocalLoss,
     GIoULoss,
+    IoULoss,
+    MatchedClassLoss,
+    ObjectnessLoss,
     QualityFocalLoss,
     Rule,
     WeightedGIoULoss,
@@ -25,14 +28,15 @@ from deta.losses import (
 from deta.models import DeltaCodec, Detector, DistanceCodec, DistributionCodec
 from deta.models.postprocess import PerLevelNMS
 from deta.models.releases import layout_of
-from deta.structures import DetectionOutput, Prediction, QualityScore, SigmoidScore, StageKey, Targets
+from deta.models.releases.yolox import YOLOX
+from deta.structures import DetectionOutput, Matches, Prediction, QualityScore, Score, SigmoidScore, StageKey, Targets
 from tests.golden.detectors import NoBackbone
 from tests.systems.detectors import composed
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
 
-SYSTEMS = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl")
+SYSTEMS = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "tood")
 
 
 @pytest.mark.reference("dense_model", systems=SYSTEMS)
@@ -51,7 +55,13 @@ def test_detections_equal_the_reference(case: "ReferenceCase") -> None:
         assert_close(feature, case.outputs[f"fpn_{level}"])
     (stage,) = output.stages.values()
     names = {"cls_logits": stage.logits, "bbox_pred": stage.code, "bbox_regression": stage.code}
-    if stage.quality is not None:
+    if config["system"] == "tood":
+        assert stage.strides is not None
+        names = {
+            "cls_scores": QualityScore(root=True)(stage).sigmoid(),
+            "bbox_pred": box_convert(stage.boxes, "cxcywh", "xyxy") / stage.strides[:, None],
+        }
+    elif stage.quality is not None:
         names |= dict.fromkeys(("centerness", "bbox_ctrness"), stage.quality[..., None])
     for name, found in names.items():
         if name in case.outputs:
@@ -60,6 +70,91 @@ def test_detections_equal_the_reference(case: "ReferenceCase") -> None:
         if name in case.outputs:
             assert_close(box_convert(stage.priors[0], "cxcywh", "xyxy"), case.outputs[name])
     assert_detections(output, case, selection(config))
+
+
+@pytest.mark.reference("dense_model", systems=("yolox",))
+def test_detections_of_yolox_equal_the_reference(case: "ReferenceCase") -> None:
+    config = case.config
+    words = (
+        f"model.body.hidden_dim={round(256 * config['width'])}",
+        f"model.neck.num_blocks={round(3 * config['depth'])}",
+    )
+    model = with_classes(plain(composed(config, *words)["model"]), config["num_classes"])
+    detector: Detector = make({**model, "backbone": NoBackbone(tuple(config["channels"]))})
+    own = detector.state_dict()
+    counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
+    detector.load_state_dict(counters | YOLOX.from_release(case.state, own))
+    maps = [case.inputs[f"feature_{index}"] for index in range(len(config["channels"]))]
+    with torch.no_grad():
+        features = detector.eval().features(maps, torch.zeros(len(maps[0]), *config["padded_size"], dtype=torch.bool))
+        output = detector.body(features)
+    for level, feature in enumerate(features.maps):
+        assert_close(feature, case.outputs[f"pan_{level}"])
+    (stage,) = output.stages.values()
+    decoded = torch.cat((stage.boxes, stage.quality[..., None].sigmoid(), stage.logits.sigmoid()), dim=-1)
+    assert_close(decoded, case.outputs["decoded"], atol=1e-3)
+    assert_yolox(decoded, case)
+
+
+@pytest.mark.reference("postprocess", systems=("yolox",))
+def test_selected_detections_of_yolox_equal_the_reference(case: "ReferenceCase") -> None:
+    assert_yolox(case.inputs["decoded"], case)
+
+
+@pytest.mark.reference("dense_criterion", systems=("yolox",))
+def test_losses_of_yolox_equal_the_reference(case: "ReferenceCase") -> None:
+    config = case.config
+    leaves = {name: case.inputs[name].clone().requires_grad_() for name in ("reg", "obj_logit", "cls_logits")}
+    centres = [
+        torch.cartesian_prod(torch.arange(height) + 0.5, torch.arange(width) + 0.5).flip(1) * stride
+        for (height, width), stride in zip(config["spatial_shapes"], config["strides"], strict=True)
+    ]
+    counts = [len(of_level) for of_level in centres]
+    strides = torch.tensor(config["strides"], dtype=torch.float32).repeat_interleave(torch.tensor(counts))
+    priors = torch.cat((torch.cat(centres), strides[:, None].expand(-1, 2)), dim=1)
+    boxes = DeltaCodec(origin="corner", largest_log=100.0)(leaves["reg"], priors, strides)
+    stage = Prediction(
+        leaves["cls_logits"],
+        boxes,
+        priors.expand_as(boxes),
+        quality=leaves["obj_logit"][..., 0],
+        code=leaves["reg"],
+        given=case.outputs["assigned"],
+    )
+    terms: dict[str, Any] = {
+        "class_terms": {"loss_obj": ObjectnessLoss(), "loss_cls": MatchedClassLoss()},
+        "box_terms": {"loss_iou": IoULoss(weight=5.0, power=2.0)},
+        "normalizer": "num_positives",
+    }
+    if config["use_l1"]:
+        terms["box_terms"]["loss_l1"] = DeltaL1Loss(origin="corner")
+    criterion = Criterion({"dense": Rule(GivenAssigner(), **terms, ignore_coverage=None)})
+    losses = criterion(DetectionOutput({StageKey("dense"): stage}, StageKey("dense")), pixel_targets(case), Draw.of(0))
+    for (_, name), term in zip(losses.names, losses.terms() * losses.weights, strict=True):
+        torch.testing.assert_close(term.detach(), case.outputs[f"loss/{name}"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(losses.total().detach(), case.outputs["total"], rtol=1e-4, atol=1e-6)
+    gradients = torch.autograd.grad(losses.total(), list(leaves.values()))
+    for name, gradient in zip(leaves, gradients, strict=True):
+        torch.testing.assert_close(gradient, case.outputs[f"grad/{name}"], rtol=1e-4, atol=2e-5)
+
+
+def assert_yolox(decoded: Tensor, case: "ReferenceCase") -> None:
+    """Detections of decoded boxes with probabilities, in pixels."""
+    boxes, quality, classes = decoded.split((4, 1, decoded.shape[2] - 5), dim=-1)
+    grid = ((1, decoded.shape[1], 1),)
+    prediction = Prediction(classes.logit(), boxes, boxes, quality=quality[..., 0].logit(), grid=grid)
+    threshold, overlap = case.config["conf_thre"], case.config["nms_thre"]
+    options: dict[str, Any] = {"clips": False, "drops_empty": False, "best_class": True, "score": QualityScore()}
+    selection = PerLevelNMS(
+        threshold=threshold, iou_threshold=overlap, pre_topk=10_000, max_detections=10_000, **options
+    )
+    found = selection(prediction, torch.ones(len(boxes), 2))
+    for image in range(len(boxes)):
+        is_detection = found.is_detection[image]
+        assert_close(found.boxes[image][is_detection], case.outputs[f"boxes_{image}"], atol=1e-3)
+        expected = case.outputs[f"obj_{image}"] * case.outputs[f"cls_{image}"]
+        assert_close(found.scores[image][is_detection], expected)
+        assert torch.equal(found.labels[image][is_detection], case.outputs[f"labels_{image}"])
 
 
 @pytest.mark.reference("dense_postprocess", systems=SYSTEMS)
@@ -77,7 +172,10 @@ def test_losses_equal_the_reference(case: "ReferenceCase") -> None:
     assigned = case.outputs.get("assigned", case.outputs.get("matched_idxs"))
     assert assigned is not None
     output = DetectionOutput({StageKey("dense"): replace(stage, given=assigned)}, StageKey("dense"))
-    losses = Criterion({"dense": rule(case.config)})(output, targets, Draw.of(0))
+    own = rule(case.config)
+    if "normalized_metrics" in case.outputs and own.normalizer == "quality":
+        own = replace(own, assigner=GivenQuality(case.outputs["normalized_metrics"]))
+    losses = Criterion({"dense": own})(output, targets, Draw.of(0))
     found = {name: term for (_, name), term in zip(losses.names, losses.terms() * losses.weights, strict=True)}
     for name, term in found.items():
         torch.testing.assert_close(term.detach(), case.outputs[f"loss/{name}"], rtol=1e-4, atol=1e-6)
@@ -87,11 +185,21 @@ def test_losses_equal_the_reference(case: "ReferenceCase") -> None:
         torch.testing.assert_close(gradient, case.outputs[f"grad/{name}"], rtol=1e-4, atol=2e-5)
 
 
+@dataclass(frozen=True)
+class GivenQuality:
+    """The assignment of a case with its qualities."""
+
+    quality: Tensor
+
+    def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
+        return replace(GivenAssigner()(prediction, targets, draw), quality=self.quality)
+
+
 def dense_detector(case: "ReferenceCase") -> Detector:
     """The detector of a case with its weights, in evaluation mode."""
     config = case.config
     words = [
-        f"model.neck.hidden_dim={config['hidden_dim']}",
+        f"model.body.hidden_dim={config['hidden_dim']}",
         f"model.body.head.num_convs={config.get('num_convs', config.get('stacked_convs'))}",
     ]
     norm = config.get("norm") or (f"GN{config['num_groups']}" if "num_groups" in config else None)
@@ -121,8 +229,10 @@ def selection(config: Mapping[str, Any]) -> PerLevelNMS:
             "max_detections": config["detections_per_img"],
         }
         overlap = config["nms_thresh"]
+    if config["system"] == "tood":
+        return PerLevelNMS(**nms, iou_threshold=overlap, score=tood_score(config), clips=False)
     if config["system"] == "fcos":
-        return PerLevelNMS(**nms, iou_threshold=overlap, score=QualityScore(has_root=True), drops_empty=False)
+        return PerLevelNMS(**nms, iou_threshold=overlap, score=QualityScore(root=True), drops_empty=False)
     if config["system"] == "atss":
         return PerLevelNMS(**nms, iou_threshold=overlap, score=QualityScore(), rank=SigmoidScore())
     return PerLevelNMS(**nms, iou_threshold=overlap, drops_empty=post is not None)
@@ -147,6 +257,18 @@ def rule(config: Mapping[str, Any]) -> Rule:
             },
             "normalizer": "num_positives",
         }
+    elif system == "tood" and config["epoch"] < config["initial_epoch"]:
+        terms = {
+            "class_terms": {"loss_cls": FocalLoss()},
+            "box_terms": {"loss_bbox": WeightedGIoULoss()},
+            "normalizer": "num_positives",
+        }
+    elif system == "tood":
+        terms = {
+            "class_terms": {"loss_cls": QualityFocalLoss()},
+            "box_terms": {"loss_bbox": WeightedGIoULoss(by="quality")},
+            "normalizer": "quality",
+        }
     elif system == "atss":
         terms = {
             "class_terms": {"loss_cls": FocalLoss()},
@@ -166,7 +288,7 @@ def rule(config: Mapping[str, Any]) -> Rule:
 def given(case: "ReferenceCase") -> tuple[Prediction, dict[str, Tensor]]:
     """The one stage of a case, and its leaves under the names of the case."""
     config = case.config
-    names = ("cls_logits", "bbox_pred", "bbox_regression", "centerness", "bbox_ctrness")
+    names = ("cls_logits", "cls_scores", "bbox_pred", "bbox_regression", "centerness", "bbox_ctrness")
     leaves = {name: case.inputs[name].clone().requires_grad_() for name in names if name in case.inputs}
     quality = next((leaves[name] for name in ("centerness", "bbox_ctrness") if name in leaves), None)
     code = leaves["bbox_pred" if "bbox_pred" in leaves else "bbox_regression"]
@@ -175,9 +297,12 @@ def given(case: "ReferenceCase") -> tuple[Prediction, dict[str, Tensor]]:
     cells = [height * width for height, width in config["spatial_shapes"]]
     per_cell = len(priors) // sum(cells)
     strides = torch.cat([torch.full((per_cell * n,), 8.0 * 2**level) for level, n in enumerate(cells)])
-    boxes = codec(config)(code, priors, strides)
+    if config["system"] == "tood":  # probabilities, and corners in strides
+        boxes, logits = box_convert(code * strides[:, None], "xyxy", "cxcywh"), leaves["cls_scores"].logit()
+    else:
+        boxes, logits = codec(config)(code, priors, strides), leaves["cls_logits"]
     stage = Prediction(
-        leaves["cls_logits"],
+        logits,
         boxes,
         priors.expand_as(boxes),
         grid=tuple((height, width, per_cell) for height, width in config["spatial_shapes"]),
@@ -188,6 +313,11 @@ def given(case: "ReferenceCase") -> tuple[Prediction, dict[str, Tensor]]:
     return stage, leaves
 
 
+def tood_score(config: Mapping[str, Any]) -> Score:
+    """Of a detector; cases without one give probabilities, whose logits ours are then."""
+    return SigmoidScore() if config["hidden_dim"] is None else QualityScore(root=True)
+
+
 def codec(config: Mapping[str, Any]) -> DeltaCodec | DistanceCodec | DistributionCodec:
     """The one of a system."""
     if config["system"] == "fcos":
@@ -195,7 +325,7 @@ def codec(config: Mapping[str, Any]) -> DeltaCodec | DistanceCodec | Distributio
     if config["system"] == "gfl":
         return DistributionCodec(bins=config["reg_max"] + 1)
     stds = config.get("bbox_coder_stds")
-    return DeltaCodec() if stds is None else DeltaCodec(weights=[1 / std for std in stds], both=True)
+    return DeltaCodec() if stds is None else DeltaCodec(factors=[1 / std for std in stds], both=True)
 
 
 def pixel_targets(case: "ReferenceCase") -> Targets:

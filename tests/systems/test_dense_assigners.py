@@ -154,7 +154,7 @@ def test_simota_is_that_of_yolox(case: "ReferenceCase") -> None:
         outside_cost=config["outside_cost"],
         iou_weight=config["iou_cost_weight"],
         k=config["candidate_topk"],
-        score=QualityScore(has_root=True),
+        score=QualityScore(root=True),
     )
     found = _assigned(rule, prediction, _objects(case)).target[0]
     assert torch.equal(found, case.outputs["assigned"])
@@ -245,7 +245,7 @@ def _simota(config: dict[str, Any], *, or_inside: bool) -> SimOTAAssigner:
         outside_cost=config["outside"],
         iou_weight=config["iou_weight"],
         k=config["candidate_topk"],
-        score=QualityScore(has_root=True),
+        score=QualityScore(root=True),
     )
 
 

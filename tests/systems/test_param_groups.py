@@ -1,15 +1,19 @@
 """Learning rate, weight decay and frozen parameters of the published recipes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
 from deta.commands.build import make, plain
 from deta.models.releases import layout_of
 from deta.training.optim import PARAMETER_NAMES, parameter_groups
-from tests.systems.published import composed, published_detector, read, stems
+from tests.systems.published import composed, published_detector, read, recipe_of, stems
+
+PATTERNS = "--num_patterns"
 
 
 def published_names(own: dict[str, torch.Tensor], aliases: dict[str, str]) -> dict[str, str]:
@@ -23,6 +27,8 @@ def published_names(own: dict[str, torch.Tensor], aliases: dict[str, str]) -> di
     ours = list(own)
     names: dict[str, str] = {}
     for published, number in layout.to_release(numbers).items():
+        if published in layout.constants:
+            continue
         names.setdefault(ours[int(number)], aliases.get(published, published))
     return {name: names[joined.get(name, name)] for name in own}
 
@@ -49,11 +55,9 @@ def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path
     assert frozen == expected.keys() - trained.keys()
 
 
-@pytest.mark.parametrize("stem", stems("param_groups"))
+@pytest.mark.parametrize("stem", stems("param_groups", where=recipe_of))
 def test_the_schedule_and_clipping_are_those_of_the_recipe(stem: str, systems_dir: Path) -> None:
-    recipe = read(systems_dir, stem, "param_groups").get("recipe")
-    if recipe is None:
-        pytest.skip(f"the file of {stem} tells no recipe")
+    recipe = recipe_of(systems_dir, stem)
     cfg = composed(stem)
     assert cfg.trainer.gradient_clip_val == recipe["clip_max_norm"]
     optimizer = make(cfg.optimizer.make)([nn.Parameter(torch.zeros(1))])
@@ -61,3 +65,42 @@ def test_the_schedule_and_clipping_are_those_of_the_recipe(stem: str, systems_di
     if "epochs" in recipe:
         assert cfg.trainer.max_epochs == recipe["epochs"]
         assert list(cfg.schedule.make.milestones) == [recipe["lr_drop"]]
+
+
+def said(cfg: DictConfig) -> dict[str, Any]:
+    """What a configuration says of all that a recipe may tell."""
+    body, rules = cfg.model.body, cfg.criterion.rules
+    denoise = body.get("groups", {}).get("denoise", {})
+    return {
+        "num_queries": body.source.num_queries,
+        "dim_feedforward": body.encoder.ffn_dim if body.encoder.ffn_dim == body.decoder.ffn_dim else None,
+        "dropout": body.encoder.dropout if body.encoder.get("dropout") == body.decoder.get("dropout") else None,
+        "scalar": denoise.get("groups"),
+        "label_noise_scale": denoise.get("label_noise"),
+        "box_noise_scale": denoise.get("box_noise"),
+        "dilation_layer4": cfg.model.backbone.dilated,
+        "num_patterns": body.source.get("num_patterns", 0),
+        "weights": {
+            f"{begin}loss_{name}": rules[role][terms][term].weight
+            for begin, role in (("", "layers"), ("tgt_", "denoise"))
+            if role in rules
+            for name, terms, term in (
+                ("ce", "class_terms", "class"),
+                ("bbox", "box_terms", "l1"),
+                ("giou", "box_terms", "giou"),
+            )
+        },
+    }
+
+
+@pytest.mark.parametrize("stem", stems("param_groups", where=recipe_of))
+def test_sizes_noise_and_weights_are_those_of_the_recipe(stem: str, systems_dir: Path) -> None:
+    recipe = recipe_of(systems_dir, stem)
+    found = said(composed(stem))
+    arguments = recipe.get("arguments", [])
+    patterns = {"num_patterns": int(arguments[arguments.index(PATTERNS) + 1])} if PATTERNS in arguments else {}
+    told = {"dilation_layer4": "--dilation" in arguments, **patterns, **recipe}
+    assert {name: found[name] for name in told if name in found} == {name: told[name] for name in told if name in found}
+    layers = {name: weight for name, weight in recipe.get("weight_dict", {}).items() if name[-1].isalpha()}
+    layers = {name: weight for name, weight in layers.items() if not name.endswith("_enc")}  # which have no loss
+    assert layers in ({}, found["weights"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deta.models import FeatureTokens, LearnedQueries, Queries, QueryGroup, QuerySource
 from deta.ops.random import Draw
@@ -50,13 +50,18 @@ class Noised(QueryGroup):
         return queries if self.change is None else self.change(queries, targets)
 
 
+def references_of(queries: Queries) -> Tensor:
+    assert queries.references is not None
+    return queries.references
+
+
 def reads_padding(queries: Queries, targets: Targets) -> Queries:
-    return replace(queries, references=0.5 * (queries.references + targets.boxes.mean(1, keepdim=True)))
+    return replace(queries, references=0.5 * (references_of(queries) + targets.boxes.mean(1, keepdim=True)))
 
 
 def is_as_wide_as_the_padding(queries: Queries, targets: Targets) -> Queries:
     missing = targets.boxes.shape[1] - queries.content.shape[1]
-    content, position = (nn.functional.pad(part, (0, 0, 0, missing)) for part in (queries.content, queries.position))
+    content, position = (nn.functional.pad(part, (0, 0, 0, missing)) for part in (queries.content, queries.content))
     return Queries(content, position, targets.boxes.clamp(0, 1))
 
 
@@ -65,19 +70,19 @@ def is_made_for_padding(queries: Queries, targets: Targets) -> Queries:
 
 
 def looks_at_the_whole_batch(queries: Queries, targets: Targets) -> Queries:
-    return replace(queries, references=queries.references * targets.num_objects().sum().sigmoid())
+    return replace(queries, references=references_of(queries) * targets.num_objects().sum().sigmoid())
 
 
 def draws_by_itself(queries: Queries, targets: Targets) -> Queries:
-    return replace(queries, references=torch.rand_like(queries.references))
+    return replace(queries, references=torch.rand_like(references_of(queries)))
 
 
 def trains_half_of_it(queries: Queries, targets: Targets) -> Queries:
-    return replace(queries, content=queries.content.detach(), position=queries.position.detach())
+    return replace(queries, content=queries.content.detach(), position=None)
 
 
 def cannot_do_without_objects(queries: Queries, targets: Targets) -> Queries:
-    return replace(queries, references=queries.references - queries.references.amin(1, keepdim=True))
+    return replace(queries, references=references_of(queries) - references_of(queries).amin(1, keepdim=True))
 
 
 FAULTS: dict[Callable[[Queries, Targets], Queries], str] = {

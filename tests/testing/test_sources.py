@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from deta.models import EncoderProposals, FeatureTokens, Queries, QuerySource
 from deta.models.query.selection import TopKPositions
+from deta.ops.random import Draw
 from deta.structures import Prediction
 from deta.testing import check_source
 
@@ -22,8 +23,8 @@ class Changed(EncoderProposals):
         super().__init__(hidden_dim=WIDTH, num_queries=20, selection=TopKPositions())
         self.change = change
 
-    def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction]:
-        queries, first = super().forward(memory)
+    def forward(self, memory: FeatureTokens, draw: Draw | None = None) -> tuple[Queries, Prediction]:
+        queries, first = super().forward(memory, draw)
         return (queries, first) if self.change is None else self.change(memory, queries, first)
 
 
@@ -40,6 +41,7 @@ def draws_by_itself(memory: FeatureTokens, queries: Queries, first: Prediction) 
 
 
 def leaves_the_image(memory: FeatureTokens, queries: Queries, first: Prediction) -> tuple[Queries, Prediction]:
+    assert queries.references is not None
     return replace(queries, references=2 * queries.references), first
 
 
@@ -113,8 +115,8 @@ def test_a_source_that_is_more_than_its_weights_is_found() -> None:
             super().__init__()
             self.offset = torch.rand(1)
 
-        def forward(self, memory: FeatureTokens) -> tuple[Queries, Prediction]:
-            queries, first = super().forward(memory)
+        def forward(self, memory: FeatureTokens, draw: Draw | None = None) -> tuple[Queries, Prediction]:
+            queries, first = super().forward(memory, draw)
             return replace(queries, content=queries.content + self.offset), first
 
     with pytest.raises(AssertionError, match="weights are all that a source is"):

@@ -1,5 +1,6 @@
 """A missing compiler is found before anything else."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from torch._inductor import config
 from torch._inductor.cpp_builder import cpp_compiler_search
 
-from deta.training.compilation import require_compilers
+from deta.training.compilation import keep_compiled_code, require_compilers
 
 patch: Callable[..., AbstractContextManager[None]] = config.patch
 
@@ -44,3 +45,20 @@ def test_a_gpu_needs_a_c_compiler_too(monkeypatch: pytest.MonkeyPatch, tmp_path:
         require_compilers("cpu")
         with pytest.raises(ValueError, match="needs a C compiler: install gcc, set CC"):
             require_compilers("cuda")
+
+
+def test_compiled_code_is_kept_below_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that what is set here goes again
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    keep_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "deta" / "compiled")
+    assert (tmp_path / "deta" / "compiled").is_dir()
+
+
+def test_a_folder_that_the_user_chose_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/elsewhere")
+    keep_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/elsewhere"
+    assert not list(tmp_path.iterdir())

@@ -114,6 +114,9 @@ def train(
     data = shapes(cache, num_train=2 * STEPS_PER_EPOCH, num_val=3, num_workers=num_workers)
     schedule = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
     module = detection_module(data, scheduler=schedule, seed=options.pop("seed", 0))
+    if options.pop("is_compiled", False):
+        torch.compiler.reset()  # another process knows nothing of the sizes that came before
+        module.compile_step(True)
     checkpoints = folder / "checkpoints"
     best = BestCheckpoint(
         dirpath=checkpoints, filename="best", monitor="val/loss", save_on_train_epoch_end=False,
@@ -171,6 +174,19 @@ def test_death_at_some_hooks(
 ) -> None:
     for strike_at in range(3, whole[2], 13):
         strike(cache, tmp_path / str(strike_at), whole, kind(strike_at))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of a compiler that is new
+def test_a_compiled_training_goes_on_exactly(cache: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"is_compiled": True, "max_epochs": 2}
+    expected = train(cache, tmp_path / "whole", **options)
+    preemption.forget()
+    with pytest.raises(Death):
+        train(cache, tmp_path / "dies", Reaper(9), **options)
+    actual = train(cache, tmp_path / "dies", **options)
+    assert_exact(tmp_path / "whole", expected, tmp_path / "dies", actual)
+    torch.compiler.reset()
 
 
 @pytest.mark.slow

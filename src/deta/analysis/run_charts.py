@@ -36,7 +36,7 @@ _QUANTITIES = {
     "unmatched_share": "objects without a positive (share)",
     "mean_iou": "IoU of positives (mean)",
 }
-_STAGE_TITLES = {"proposals": "first stage (proposals)", "layers": "second stage (decoder)"}
+_STAGE_TITLES = {"proposals": "first stage (proposals)", "layers": "second stage (decoder)", "dense": "dense stage"}
 _STAGE_KEY = re.compile(r"assign/(.+)/[^/]+")
 _SMOOTH_FROM = 60
 """Points from which a curve is drawn smoothed, over its raw values."""

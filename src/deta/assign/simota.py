@@ -48,7 +48,7 @@ class SimOTAAssigner:
         outside_cost: See above, at least 0.
         iou_weight: See above, at least 0.
         k: Highest IoU of an object that are summed, at least 1; it has at least 1 and at most so many candidates.
-        score: How outputs become scores; None is their sigmoid. In YOLOX it is ``QualityScore(has_root=True)``.
+        score: How outputs become scores; None is their sigmoid. In YOLOX it is ``QualityScore(root=True)``.
 
     Raises:
         ValueError: An argument lies outside its range; when called, candidates without stride.

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.lr_scheduler import MultiStepLR
 
-from deta.commands.combinations import require_effect, require_rules
+from deta.commands.combinations import require_agreement, require_effect, require_rules
 from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
 from deta.commands.words import given_words
@@ -138,6 +138,7 @@ class Recipe:
 
 def make_recipe(cfg: DictConfig) -> Recipe:
     """Make what needs no data, in a moment, and try the detector without content: wrong values are found here."""
+    require_agreement(cfg)
     criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
     require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
     optimizer = make_part(cfg, "optimizer.make", Callable)

@@ -1,7 +1,9 @@
 """Choices that do not go together, found before data is read."""
 
 from collections.abc import Iterable, Sequence
+from inspect import signature
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from deta.losses import Criterion
@@ -26,6 +28,42 @@ def require_effect(cfg: DictConfig, words: Iterable[str]) -> None:
             raise ValueError(f"{word} has no effect: model.body.source ({what}) selects from no first stage")
         if not has_first and key == "rule/first":
             raise ValueError(f"{word.replace('rule/first', 'rule@first')} has no effect: {_RULES}.first is null")
+
+
+def require_agreement(cfg: DictConfig) -> None:
+    """Refuse parts of a model that cannot be had together, or with the rules.
+
+    Raises:
+        ValueError: There are such; the message names the keys of both.
+    """
+    body, source = (OmegaConf.select(cfg, f"model.{name}") for name in ("body", "body.source"))
+    if not (isinstance(body, DictConfig) and isinstance(source, DictConfig)):
+        return
+    groups, labels = body.get("groups") or {}, source.get("labels")
+    if groups and not _takes(body, "groups"):
+        raise ValueError(
+            f"model.body.groups.{next(iter(groups))} (further=) makes more queries, which model.body "
+            f"({body.get('_target_')}) does not take: give further=[]"
+        )
+    if labels is not None and not _takes(source, "labels"):
+        raise ValueError(
+            f"model.body.groups.denoise (further=) makes queries of objects, for which model.body.source "
+            f"({source.get('_target_')}) has no labels: leave it out, or take queries@model.body.source=boxes"
+        )
+    if OmegaConf.select(cfg, "model.body.head.scores") == "softmax" and OmegaConf.select(cfg, f"{_RULES}.first"):
+        raise ValueError(
+            "model.body.head.scores=softmax (classes=softmax) lets classes share a probability, which those of a first "
+            f"stage ({_RULES}.first) do not: give classes=sigmoid, or a detector of one stage"
+        )
+
+
+def _takes(node: DictConfig, name: str) -> bool:
+    """Whether what a node makes can be given an argument of that name."""
+    try:
+        parameters = signature(get_object(str(node.get("_target_")))).parameters
+    except (ImportError, TypeError, ValueError):  # making it tells why
+        return True
+    return name in parameters or any(each.kind == each.VAR_KEYWORD for each in parameters.values())
 
 
 def require_rules(criterion: Criterion, body: object) -> None:

@@ -33,6 +33,7 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
     defaults = loader.compute_defaults_list(name, list(words), RunMode.MULTIRUN).defaults
     roots = [Path(source.path) for source in cfg.hydra.runtime.config_sources if source.schema == "file"]
     comments: dict[str, str] = {}
+    choices = _plain(cfg.hydra.runtime.choices)
     head = ""
     for default in defaults:
         path = next((path for root in roots if (path := root / f"{default.config_path}.yaml").is_file()), None)
@@ -40,9 +41,11 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
             text = path.read_text(encoding="utf-8")
             comments |= _comments(text, (default.package or "").replace("_global_", ""))
             head = _head(text) if default.config_path == name else head
+            choices |= _lists(text)
+    choices |= {key: value for key, _, value in (word.partition("=") for word in words) if key in choices}
     groups = [
         f"{_aligned(f'  {group}={_text(choice)}')}{', '.join(sorted(_choices(loader, group, roots, name)))}"
-        for group, choice in sorted(_plain(cfg.hydra.runtime.choices).items())
+        for group, choice in sorted(choices.items())
         if not group.startswith("hydra/")
     ]
     keys = [_line(key, value, comments.get(key, "")) for key, value in values_as_written(cfg)]
@@ -59,6 +62,19 @@ def _choices(loader: ConfigLoader, group: str, roots: Sequence[Path], command: s
         purpose = None if path is None else _PURPOSE.match(path.read_text(encoding="utf-8"))
         if purpose is None or purpose[1] == own:
             yield name
+
+
+def _lists(text: str) -> dict[str, str]:
+    """Groups of which a file chooses any number, and what it chooses: Hydra does not record them as choices."""
+    content = yaml.safe_load(text)
+    entries = content.get("defaults", []) if isinstance(content, dict) else []
+    return {
+        str(group).removeprefix("override ").lstrip("/"): f"[{','.join(names)}]"
+        for entry in entries
+        if isinstance(entry, dict)
+        for group, names in entry.items()
+        if isinstance(names, list)
+    }
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

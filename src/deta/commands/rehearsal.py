@@ -7,7 +7,8 @@ from deta.commands.evaluations import make_selections
 from deta.commands.train import make_callbacks
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
-from deta.utils.checks import require_bool, require_int
+from deta.training.regions import require_compile
+from deta.utils.checks import require_int
 
 
 def rehearse(cfg: DictConfig) -> None:
@@ -19,7 +20,7 @@ def rehearse(cfg: DictConfig) -> None:
         ValueError: A value is wrong; Hydra wraps what a constructor raises.
     """
     require_int("seed", cfg.seed, low=0, high=2**32 - 1)
-    require_bool("compile", cfg.compile)
+    require_compile(cfg.compile)
     check_trainer_options(plain(cfg.trainer))
     make_callbacks(cfg)
     make_selections(cfg)

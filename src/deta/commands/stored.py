@@ -19,7 +19,13 @@ from deta.training.checkpoint import Checkpoint
 
 TARGET, PARTIAL = "_target_", "_partial_"
 PLACES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "model": ("model", ("model", "backbone", "queries", "selection")),
+    "model": (
+        "model",
+        (
+            *("model", "backbone", "neck", "encoder", "queries", "selection", "decoder", "further"),
+            *("priors", "codec", "dense_head"),
+        ),
+    ),
     "data": ("data", ("augment",)),
     "data.val_transform": ("augment", ("augment",)),
     "postprocess": ("postprocess", ("score",)),

@@ -42,7 +42,8 @@ from deta.training.processes import (
     tell_threads,
 )
 from deta.training.ranks import ElsewhereError, mark_rank_failed, root_cause
-from deta.utils.checks import require_bool, require_int, require_number
+from deta.training.regions import require_compile
+from deta.utils.checks import require_int, require_number
 from deta.utils.cpus import cpu_times
 from deta.utils.wording import counted
 
@@ -123,9 +124,9 @@ def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None
 
 def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
     start = cpu_times()
-    is_compiled = require_bool("compile", cfg.compile)
-    if is_compiled:
-        _require_compilers(trainer)
+    compiled = require_compile(cfg.compile)
+    if compiled:
+        _prepare_compilation(trainer)
     selections = make_selections(cfg)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
     module = make_module(cfg, datamodule)
@@ -136,8 +137,11 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
         _require_own_weights(cfg)
     elif cfg.weights is not None:
         start_from(module.detector, read_weights(cfg.weights, module.detector))
-    if is_compiled:
-        module.compile_step()
+    if compiled:
+        has_gpu = trainer.strategy.root_device.type == "cuda"
+        module.compile_step(
+            compiled, with_criterion=has_gpu, has_graphs=has_gpu and trainer.accumulate_grad_batches == 1
+        )
     with finishing(trainer.loggers):
         try:
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
@@ -178,10 +182,12 @@ def _require_own_weights(cfg: DictConfig) -> None:
         )
 
 
-def _require_compilers(trainer: pl.Trainer) -> None:
-    from deta.training.compilation import require_compilers  # which imports the compiler: seconds that few runs need
+def _prepare_compilation(trainer: pl.Trainer) -> None:
+    # It imports the compiler: seconds that few runs need.
+    from deta.training.compilation import keep_compiled_code, require_compilers
 
     require_compilers(trainer.strategy.root_device.type)
+    keep_compiled_code()
 
 
 def _require_no_signal() -> None:

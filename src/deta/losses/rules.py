@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from deta.assign import Assigner
-from deta.losses.terms import Sum, Term
+from deta.losses.terms import CrossEntropy, Sum, Term
 from deta.structures import Matches, Targets
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
-NORMALIZERS = ("num_targets", "num_positives", "num_positives_each", "images", "none")
+NORMALIZERS = ("num_targets", "num_positives", "num_positives_each", "quality", "images", "none")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Rule:
         sees: ``classes``, or ``objects`` as one class.
         weight: Factor on all terms, at least 0.
         normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects); ``num_positives``;
-            ``num_positives_each``, where an image counts at least 1; ``images``, after every image was divided by its
+            ``num_positives_each``, where an image counts at least 1; ``quality``, the sum of that of all positives
+            (``Matches.quality``); ``images``, after every image was divided by its
             own positives, at least 1; or ``none``, which leaves sums as they are.
         is_global: Whether that divisor is the mean over all ranks, else that of the rank's own images, as in
             denoising (arXiv:2203.01305).
@@ -45,7 +46,8 @@ class Rule:
         federated: Whether only classes that were looked for in an image count (LVIS), see ``penalised_classes``.
 
     Raises:
-        ValueError: A value lies outside its range, or a name stands in both kinds of terms.
+        ValueError: A value lies outside its range, a name stands in both kinds of terms, or classes count one by one in
+            an image, but share a probability.
     """
 
     assigner: Assigner
@@ -59,7 +61,9 @@ class Rule:
     repeat: int = 1
     sees: Literal["classes", "objects"] = "classes"
     weight: float = 1.0
-    normalizer: Literal["num_targets", "num_positives", "num_positives_each", "images", "none"] = "num_targets"
+    normalizer: Literal["num_targets", "num_positives", "num_positives_each", "quality", "images", "none"] = (
+        "num_targets"
+    )
     is_global: bool = True
     per_object: Literal["sum", "mean"] = "sum"
     ignore_coverage: float | None = 0.5
@@ -77,6 +81,11 @@ class Rule:
         if self.ignore_coverage is not None:
             require_number("ignore_coverage", self.ignore_coverage, low=0, high=1)
         require_bool("federated", self.federated)
+        if self.federated and any(isinstance(term, CrossEntropy) for term in self.class_terms.values()):
+            raise ValueError(
+                "criterion.rules.layers.federated=true leaves out classes that were not looked for, which those of "
+                "classes=softmax cannot: they share a probability. Set one of them otherwise"
+            )
         both = sorted(set(self.class_terms) & set(self.box_terms))
         if both:
             raise ValueError(f"class_terms and box_terms both have a term named {', '.join(both)}: rename one")
@@ -109,7 +118,9 @@ class Rule:
             return torch.zeros_like(targets.num_objects())  # below the floor of 1
         if self.normalizer == "images":
             return torch.ones_like(targets.num_objects())
-        if self.normalizer == "num_positives_each":
+        if self.normalizer == "quality" and matches.quality is not None:
+            return torch.where(matches.is_positive(), matches.quality, 0.0).sum(1)
+        if self.normalizer in ("num_positives_each", "quality"):
             return matches.num_pairs().clamp(min=1)
         return targets.num_objects() * self.times
 

@@ -6,14 +6,17 @@ from deta.models.backbones.swin import SwinBackbone
 from deta.models.backbones.timm import TimmBackbone
 from deta.models.backbones.torchvision import TorchvisionBackbone
 from deta.models.body import Body
+from deta.models.dense.aligned_head import AlignedHead
 from deta.models.dense.body import DenseBody
 from deta.models.dense.codecs import DeltaCodec, DistanceCodec, DistributionCodec
+from deta.models.dense.decoupled_head import DecoupledHead
 from deta.models.dense.head import DenseHead
 from deta.models.dense.priors import GridPriors
 from deta.models.detector import Detector
 from deta.models.input import InputConvention
 from deta.models.necks.fpn import FPN
 from deta.models.necks.levels import Neck
+from deta.models.necks.pafpn import PAFPN
 from deta.models.query.body import QueryBody
 from deta.models.query.conditional_decoder import ConditionalDecoder
 from deta.models.query.decoder import Decoder, QueryDecoder
@@ -33,6 +36,8 @@ from deta.models.query.tokens import FeatureTokens, Queries
 
 __all__ = [
     "FPN",
+    "PAFPN",
+    "AlignedHead",
     "AnchorDecoder",
     "AnchorQueries",
     "Backbone",
@@ -41,6 +46,7 @@ __all__ = [
     "ContrastiveDenoisingQueries",
     "ConvBackbone",
     "Decoder",
+    "DecoupledHead",
     "DecreasingCount",
     "DeltaCodec",
     "DenoisingQueries",

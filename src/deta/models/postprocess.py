@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.ops import box_convert
 
 from deta.ops.nms import grouped_nms
@@ -139,6 +140,8 @@ class PerLevelNMS(ScoredSelection):
         score: See ``ScoredSelection``.
         rank: What decides on ``threshold`` and ``pre_topk``; None is ``score``.
         drops_empty: Whether boxes that have no side left inside the image are left out, as in mmdetection.
+        clips: Whether boxes are limited to the image.
+        best_class: Whether a candidate gives its best class alone, as in YOLOX.
     """
 
     def __init__(
@@ -151,6 +154,8 @@ class PerLevelNMS(ScoredSelection):
         score: Score | None = None,
         rank: Score | None = None,
         drops_empty: bool = True,
+        clips: bool = True,
+        best_class: bool = False,
     ) -> None:
         super().__init__(score)
         self.threshold = require_number("threshold", threshold, low=0, high=1)
@@ -159,6 +164,8 @@ class PerLevelNMS(ScoredSelection):
         self.max_detections = require_int("max_detections", max_detections, low=1)
         self.rank = rank
         self.drops_empty = require_bool("drops_empty", drops_empty)
+        self.clips = require_bool("clips", clips)
+        self.best_class = require_bool("best_class", best_class)
 
     def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
         """Final detections.
@@ -179,6 +186,9 @@ class PerLevelNMS(ScoredSelection):
         prediction = prediction.detach()
         table = self.score(prediction).sigmoid()  # [B, N, C]
         ranks = table if self.rank is None else self.rank(prediction).sigmoid()
+        if self.best_class:
+            is_best = functional.one_hot(ranks.argmax(-1), ranks.shape[2]).bool()
+            ranks = ranks.masked_fill(~is_best, -1.0)
         num_classes, start = table.shape[2], 0
         chosen = []
         for height, width, per_cell in grid:
@@ -192,7 +202,7 @@ class PerLevelNMS(ScoredSelection):
         pairs, is_candidate = pairs.gather(1, order), is_candidate.gather(1, order)
         found = _detections(prediction, original_sizes, pairs // num_classes, scores, pairs % num_classes)
         limits = original_sizes.to(scores).flip(1).repeat(1, 2)[:, None]  # [B, 1, 4]
-        boxes = torch.minimum(found.boxes.clamp(min=0), limits)
+        boxes = torch.minimum(found.boxes.clamp(min=0), limits) if self.clips else found.boxes
         if self.drops_empty:
             is_candidate = is_candidate & (boxes[..., 2:] > boxes[..., :2]).all(-1)
         keep = grouped_nms(boxes, scores, found.labels, self.iou_threshold, is_candidate) & is_candidate

@@ -93,6 +93,7 @@ NEW: Mapping[str, object] = {
         "starts_at_reference": True,
     },
     "model.body.start_small": None,
+    f"{_LAYERS}.on": None,
     f"{_LAYERS}.box_terms.giou.eps": 0.0,
     "criterion.rules.first.box_terms.giou.eps": 0.0,
     f"{_LAYERS}.assigner.eps": 0.0,

@@ -171,15 +171,17 @@ class DetectionOutput(TensorStruct):
     @property
     def final(self) -> Prediction:
         """The prediction that detects, relative to the unpadded image."""
-        prediction = self.stages[self.last]
-        return prediction if self.frame is None else prediction.relative(self.frame)
+        return self._relative(self.stages[self.last])
 
     def of_role(self, role: str) -> Mapping[StageKey, Prediction]:
         """The stages of one role, in their order."""
         return {key: prediction for key, prediction in self.stages.items() if key.role == role}
 
     def assigned(self, key: StageKey) -> Prediction:
-        """What was assigned under ``key``: that stage, or the first of those that share the assignment."""
-        if key in self.stages:
-            return self.stages[key]
-        return next(part for stage, part in self.stages.items() if (stage.role, stage.copy) == (key.role, key.copy))
+        """What was assigned under ``key``, relative: that stage, or the first of those that share the assignment."""
+        group = (key.role, key.copy)
+        shared = (part for stage, part in self.stages.items() if (stage.role, stage.copy) == group)
+        return self._relative(self.stages[key] if key in self.stages else next(shared))
+
+    def _relative(self, prediction: Prediction) -> Prediction:
+        return prediction if self.frame is None else prediction.relative(self.frame)

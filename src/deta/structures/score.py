@@ -38,31 +38,6 @@ class SigmoidScore:
 
 
 @dataclass(frozen=True)
-class QualityScore:
-    """The sigmoid of every output times that of the quality. Source: arXiv:1904.01355, sec. 3.2.
-
-    Attributes:
-        has_root: Whether the score is the square root of the product.
-    """
-
-    has_root: bool = False
-
-    def __call__(self, prediction: Prediction) -> Tensor:
-        """``[B, N, C]``.
-
-        Raises:
-            ValueError: The prediction has no quality.
-        """
-        if prediction.quality is None:
-            raise ValueError("a score with quality needs a head with quality: set model.body.head.quality=true")
-        parts = (prediction.logits.float(), prediction.quality.float()[..., None])
-        log_score = sum((functional.logsigmoid(part) for part in parts), start=torch.zeros_like(parts[0]))
-        if self.has_root:
-            log_score = log_score / 2
-        return log_score - torch.log(-torch.expm1(log_score))
-
-
-@dataclass(frozen=True)
 class SoftmaxScore:
     """Probabilities of all outputs together, of which the last, "no object", is left out. Source: arXiv:2005.12872."""
 
@@ -71,3 +46,35 @@ class SoftmaxScore:
         log_probability = prediction.logits.float().log_softmax(-1)[..., :-1]
         # log1p and expm1 keep the digits of probabilities near 0 and near 1.
         return log_probability - torch.log(-torch.expm1(log_probability))
+
+
+@dataclass(frozen=True)
+class QualityScore:
+    """The sigmoid of every output times that of ``Prediction.quality``.
+
+    Source: arXiv:2006.09214 (FCOS), sec. 3.3, with the root; arXiv:2107.08430 (YOLOX) detects without, and assigns
+    with it.
+
+    Attributes:
+        root: Whether the square root of the product is the score.
+    """
+
+    root: bool = False
+
+    def __call__(self, prediction: Prediction) -> Tensor:
+        """``[B, N, C]``.
+
+        Raises:
+            ValueError: The detector predicts no quality.
+        """
+        if prediction.quality is None:
+            raise ValueError(
+                "QualityScore needs Prediction.quality, which this detector does not predict: take SigmoidScore"
+            )
+        log_score = (
+            functional.logsigmoid(prediction.logits.float())
+            + functional.logsigmoid(prediction.quality.float())[..., None]
+        )
+        log_score = log_score / 2 if self.root else log_score
+        # log1p and expm1 keep the digits of scores near 0 and near 1.
+        return log_score - torch.log(-torch.expm1(log_score))

@@ -30,6 +30,7 @@ from deta.training.continuation import (
     tell_other_draws,
 )
 from deta.training.optim import parameter_groups
+from deta.training.regions import compiled_step
 from deta.training.stage_names import term_name
 from deta.training.step import Step, StepResult, step
 from deta.training.validation_loss import ValidationLoss
@@ -107,9 +108,9 @@ class DetectionModule(pl.LightningModule):
         names: Sequence[str] = self._metadata["category_names"]
         return names
 
-    def compile_step(self) -> None:
-        """Let ``torch.compile`` build the detector and the criterion together, backward pass included."""
-        self._step = torch.compile(step)
+    def compile_step(self, mode: bool | str, **options: bool) -> None:
+        """Let ``torch.compile`` make code of the step; see ``compiled_step``."""
+        self._step = compiled_step(self.detector, mode, **options)
 
     def forward(self, batch: Batch) -> DetectionOutput:
         """Predictions of every stage for a batch."""

@@ -43,6 +43,7 @@ def heads(count: int) -> list[PredictionHead]:
 def test_every_layer_starts_from_the_boxes_of_the_one_before() -> None:
     queries = start()
     layers = decoder()(queries, memory(), heads(3))
+    assert queries.references is not None
     assert torch.equal(layers[0].priors, queries.references)
     for before, after in itertools.pairwise(layers):
         assert torch.equal(after.priors, before.boxes)
@@ -63,6 +64,7 @@ def test_without_refinement_every_layer_starts_from_the_first_references() -> No
     nn.init.zeros_(head.box_deltas.last.weight)
     nn.init.constant_(head.box_deltas.last.bias, 0.5)  # whatever the content, half a logit away
     layers = decoder(refine="none")(queries, memory(), [head] * 3)
+    assert queries.references is not None
     expected = (queries.references.logit() + 0.5).sigmoid()
     for layer in layers:
         torch.testing.assert_close(layer.boxes[..., :2], expected)

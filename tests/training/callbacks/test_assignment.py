@@ -6,13 +6,17 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from deta.assign import HungarianAssigner, IoUAssigner
+from deta.assign import GivenAssigner, HungarianAssigner, IoUAssigner
+from deta.data.shapes_drawing import SHAPES
+from deta.losses import Criterion, FocalLoss, L1Loss, Rule
+from deta.models import DenoisingQueries, LabelEmbedding
 from deta.structures import SIZE_NAMES, Batch, Matches, MatchStatistics, StageKey, Targets
 from deta.tracking.metrics import read_metrics
 from deta.training.callbacks import AssignmentStatistics
 from deta.training.callbacks.assignment import summary
 from deta.training.module import DetectionModule
 from tests.losses.criteria import QueryCriterion
+from tests.models.tiny import HIDDEN_DIM, query_body, tiny_detector
 from tests.training.tiny import detection_module, logged, make_trainer, shapes
 
 Step = tuple[Targets, dict[StageKey, Matches]]
@@ -158,3 +162,23 @@ def test_figures_without_anything_behind_them_are_left_out() -> None:
         "ignored_per_image",
         "cut_images_share",
     }
+
+
+@pytest.mark.parametrize("max_slots", [None, 1])
+def test_objects_without_a_denoising_query_are_told_of_once(
+    max_slots: int | None, cache: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    data = shapes(cache)
+    given = QueryCriterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(gamma=None))
+    denoise = Rule(GivenAssigner(), box_terms={"l1": L1Loss()}, class_terms={"class": FocalLoss()})
+    criterion = Criterion({**given.rules, "denoise": denoise})
+    detector = tiny_detector(num_classes=len(SHAPES))
+    body = query_body(detector)
+    body.source.labels = LabelEmbedding(num_classes=len(SHAPES), hidden_dim=HIDDEN_DIM)
+    body.groups["denoise"] = DenoisingQueries(source=body.source, max_slots=max_slots)
+    trainer = make_trainer(tmp_path, callbacks=[AssignmentStatistics()], max_epochs=2, limit_val_batches=0)
+    trainer.fit(detection_module(data, criterion=criterion, detector=detector), datamodule=data)
+    told = [str(warning.message) for warning in recwarn if "max_slots" in str(warning.message)]
+    assert len(told) == (0 if max_slots is None else 1)
+    shares = logged(tmp_path, "assign/denoise/layers/unmatched_share")
+    assert all((share > 0) == (max_slots == 1) for share in shares)

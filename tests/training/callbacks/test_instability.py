@@ -45,7 +45,8 @@ class Recorder(pl.Callback):
         assert last.losses is not None
         for index, identity in enumerate(batch.image_ids.tolist()):
             seen = self.validations[-1].setdefault(identity, {})
-            for name, key in assignment_names(last.losses.matches).items():
+            for name, keys in assignment_names(last.losses.matches).items():
+                key = keys[0]
                 owners = last.losses.matches[key].classes.target[index].clamp(min=-1).tolist()
                 source = last.output.final.source
                 if key.role != "first" and source is not None:

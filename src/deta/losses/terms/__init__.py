@@ -1,9 +1,16 @@
 """Loss terms: what a rule measures of its classes and of its boxes."""
 
 from deta.losses.terms.base import Sum, Term
-from deta.losses.terms.boxes import DeltaL1Loss, GIoULoss, L1Loss, PairLoss
+from deta.losses.terms.boxes import DeltaL1Loss, GIoULoss, IoULoss, L1Loss, PairLoss
 from deta.losses.terms.classes import CrossEntropy, FocalLoss
-from deta.losses.terms.quality import CenternessLoss, DistributionFocalLoss, QualityFocalLoss, WeightedGIoULoss
+from deta.losses.terms.quality import (
+    CenternessLoss,
+    DistributionFocalLoss,
+    MatchedClassLoss,
+    ObjectnessLoss,
+    QualityFocalLoss,
+    WeightedGIoULoss,
+)
 
 __all__ = [
     "CenternessLoss",
@@ -12,7 +19,10 @@ __all__ = [
     "DistributionFocalLoss",
     "FocalLoss",
     "GIoULoss",
+    "IoULoss",
     "L1Loss",
+    "MatchedClassLoss",
+    "ObjectnessLoss",
     "PairLoss",
     "QualityFocalLoss",
     "Sum",

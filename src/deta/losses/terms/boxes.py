@@ -8,10 +8,10 @@ from torchvision.ops import box_convert
 
 from deta.losses.terms.base import Sum
 from deta.ops.deltas import encode_deltas
-from deta.ops.iou import box_giou
+from deta.ops.iou import box_giou, box_iou
 from deta.ops.rows import take_rows
 from deta.structures import Matches, Prediction, Targets
-from deta.utils.checks import require_number
+from deta.utils.checks import require_choice, require_number
 
 
 class PairLoss(ABC):
@@ -63,12 +63,17 @@ class L1Loss(PairLoss):
 class DeltaL1Loss(PairLoss):
     """Sum of the distances of deltas: of the box as it is coded relative to its prior. Source: arXiv:2210.02318.
 
+    Args:
+        weight: Of this term, at least 0.
+        origin: Of the shift: the ``centre`` of the prior or its ``corner``, as in the codec.
+
     Raises:
         ValueError: A prediction has no ``code``.
     """
 
-    def __init__(self, *, weight: float = 1.0) -> None:
+    def __init__(self, *, weight: float = 1.0, origin: str = "centre") -> None:
         super().__init__(weight=weight)
+        self.origin = require_choice("origin", origin, ("centre", "corner"))
 
     def rows(self, prediction: Prediction, labels: Tensor) -> Tensor:
         """``[B, N, 8]`` deltas, and the priors that they are relative to."""
@@ -80,8 +85,28 @@ class DeltaL1Loss(PairLoss):
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
         """``[B, N]``, at least 0: in sides of the priors, and of logarithms."""
         deltas, priors = boxes.split(4, dim=-1)
+        if self.origin == "corner":
+            priors = torch.cat((priors[..., :2] - priors[..., 2:] / 2, priors[..., 2:]), dim=-1)
         distance: Tensor = (deltas - encode_deltas(priors, objects)).abs().sum(-1)
         return distance
+
+
+class IoULoss(PairLoss):
+    """One minus a power of the IoU. Source: arXiv:1608.01471; the square is of arXiv:2107.08430 (YOLOX), release.
+
+    Args:
+        weight: Of this term, at least 0.
+        power: Of the IoU, at least 1.
+    """
+
+    def __init__(self, *, weight: float = 1.0, power: float = 1.0) -> None:
+        super().__init__(weight=weight)
+        self.power = require_number("power", power, low=1)
+
+    def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
+        """``[B, N]`` in 0..1."""
+        iou = box_iou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
+        return 1 - iou**self.power
 
 
 class GIoULoss(PairLoss):

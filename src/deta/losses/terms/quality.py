@@ -8,7 +8,7 @@ from torchvision.ops import box_convert
 from deta.losses.terms.base import Sum
 from deta.ops.iou import box_giou, box_iou
 from deta.ops.rows import take_rows
-from deta.structures import IGNORED, Matches, Prediction, Targets
+from deta.structures import IGNORED, Matches, Prediction, Score, SigmoidScore, Targets
 from deta.utils.checks import require_choice, require_int, require_number
 
 
@@ -55,6 +55,58 @@ class CenternessLoss:
         return Sum(torch.where(matches.is_positive(), loss, 0.0).sum(1))
 
 
+class ObjectnessLoss:
+    """Cross-entropy of the quality of every candidate with whether it answers for an object.
+
+    Source: arXiv:1804.02767, sec. 2.1; arXiv:2107.08430 (YOLOX).
+
+    Args:
+        weight: Of this term, at least 0.
+
+    Raises:
+        ValueError: The weight is negative.
+    """
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        self.weight = require_number("weight", weight, low=0)
+
+    def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
+        """``[B]`` sums over candidates.
+
+        Raises:
+            ValueError: The prediction has no quality.
+        """
+        del targets
+        if prediction.quality is None:
+            raise ValueError("ObjectnessLoss needs a head with quality, such as deta.models.DecoupledHead")
+        goal = matches.is_positive().float()
+        loss = functional.binary_cross_entropy_with_logits(prediction.quality.float(), goal, reduction="none")
+        return Sum((loss * (matches.target != IGNORED)).sum(1))
+
+
+class MatchedClassLoss:
+    """Cross-entropy of the classes of positives alone, whose target is the IoU of their box.
+
+    Source: arXiv:2107.08430 (YOLOX), release.
+
+    Args:
+        weight: Of this term, at least 0.
+
+    Raises:
+        ValueError: The weight is negative.
+    """
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        self.weight = require_number("weight", weight, low=0)
+
+    def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
+        """``[B]`` sums over positives and classes."""
+        goal = quality_target(prediction, matches, targets)
+        logits = prediction.logits.float()
+        loss = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none").sum(-1)  # [B, N]
+        return Sum(torch.where(matches.is_positive(), loss, 0.0).sum(1))
+
+
 class WeightedGIoULoss:
     """One minus the generalised IoU of every positive, weighted, and divided by the sum of the weights.
 
@@ -63,7 +115,7 @@ class WeightedGIoULoss:
 
     Args:
         weight: Of this term, at least 0.
-        by: ``centerness`` or ``score``; neither carries a gradient.
+        by: ``centerness``, ``score`` or ``quality``, that of the assignment (arXiv:2108.07755); none has a gradient.
 
     Raises:
         ValueError: An argument lies outside its range.
@@ -71,7 +123,7 @@ class WeightedGIoULoss:
 
     def __init__(self, *, weight: float = 2.0, by: str = "centerness") -> None:
         self.weight = require_number("weight", weight, low=0)
-        self.by = require_choice("by", by, ("centerness", "score"))
+        self.by = require_choice("by", by, ("centerness", "score", "quality"))
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` weighted sums over positives, and the sums of their weights."""
@@ -85,7 +137,9 @@ class WeightedGIoULoss:
 
 def pair_weights(prediction: Prediction, matches: Matches, objects: Tensor, by: str) -> Tensor:
     """``[B, N]`` weights of positives, 0 elsewhere, without gradient; see ``WeightedGIoULoss``."""
-    if by == "score":
+    if by == "quality":
+        weights = torch.ones_like(matches.target, dtype=torch.float32) if matches.quality is None else matches.quality
+    elif by == "score":
         weights = prediction.logits.detach().float().sigmoid().amax(-1)
     else:
         weights = centerness(prediction.priors.float(), objects)
@@ -98,32 +152,35 @@ class QualityFocalLoss:
     Args:
         weight: Of this term, at least 0.
         focusing: Exponent of the distance from the target, at least 1.
+        score: What is compared with the target; None is the sigmoid of every output.
 
     Raises:
         ValueError: An argument lies outside its range.
     """
 
-    def __init__(self, *, weight: float = 1.0, focusing: float = 2.0) -> None:
+    def __init__(self, *, weight: float = 1.0, focusing: float = 2.0, score: Score | None = None) -> None:
         self.weight = require_number("weight", weight, low=0)
         self.focusing = require_number("focusing", focusing, low=1)
+        self.score = SigmoidScore() if score is None else score
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` sums over candidates and classes; the quality of the assignment goes before the IoU."""
-        logits, is_positive = prediction.logits.float(), matches.is_positive()
-        labels = torch.where(is_positive, take_rows(targets.labels, matches.target), -1)  # [B, N]
-        one_hot = labels[..., None] == torch.arange(logits.shape[2], device=logits.device)  # [B, N, C]
-        goal = one_hot * self._quality(prediction, matches, targets)[..., None]
+        logits, goal = self.score(prediction), quality_target(prediction, matches, targets)
         distance = (goal - logits.sigmoid()).abs() ** self.focusing
         loss = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none") * distance
         return Sum((loss * (matches.target != IGNORED)[..., None]).sum((1, 2)))
 
-    def _quality(self, prediction: Prediction, matches: Matches, targets: Targets) -> Tensor:
-        if matches.quality is not None:
-            return matches.quality
-        labels, objects = (take_rows(part, matches.target) for part in (targets.labels, targets.boxes))
-        boxes = prediction.boxes_of(labels).detach().float()
-        iou = box_iou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
-        return torch.where(matches.is_positive(), iou, 0.0)
+
+def quality_target(prediction: Prediction, matches: Matches, targets: Targets) -> Tensor:
+    """``[B, N, C]``: the quality of a positive, or without one the IoU of its detached box, at its class; else 0."""
+    labels, objects = (take_rows(part, matches.target) for part in (targets.labels, targets.boxes))
+    quality = matches.quality
+    if quality is None:
+        boxes = box_convert(prediction.boxes_of(labels).detach().float(), "cxcywh", "xyxy")
+        quality = box_iou(boxes, box_convert(objects, "cxcywh", "xyxy"))
+    classes = torch.arange(prediction.logits.shape[2], device=labels.device)
+    is_own = (labels[..., None] == classes) & matches.is_positive()[..., None]  # [B, N, C]
+    return torch.where(is_own, quality[..., None], 0.0)
 
 
 class DistributionFocalLoss:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from deta.models.region import Region
 
-class Backbone(nn.Module):
+
+class Backbone(Region):
     """Base class of all backbones.
 
     Attributes:
@@ -34,6 +36,35 @@ class Backbone(nn.Module):
         return math.ceil(max(side, self.min_side) / self.multiple) * self.multiple
 
 
+class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no types
+    """A batch norm as in evaluation, whose scale and shift are computed when its state is loaded, not in every step."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, num_features: int, *, eps: float) -> None:
+        super().__init__(num_features, eps=eps)
+        self.register_buffer("scale", torch.empty(num_features, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.empty(num_features, 1, 1), persistent=False)
+        self.register_load_state_dict_post_hook(_fold_loaded)
+        self.fold()
+
+    def fold(self) -> None:
+        """Compute scale and shift of the state."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        self.scale = scale[:, None, None]  # [C, 1, 1]
+        self.shift = (self.bias - self.running_mean * scale)[:, None, None]  # [C, 1, 1]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``[B, C, h, w]`` to the same shape and type."""
+        return torch.addcmul(self.shift, maps, self.scale).to(maps.dtype)
+
+
+def _fold_loaded(norm: nn.Module, _: object) -> None:
+    assert isinstance(norm, FrozenNorm)
+    norm.fold()
+
+
 def freeze_parameters(network: nn.Module, prefixes: Sequence[str]) -> None:
     """Stop the training of every parameter whose name starts with one of ``prefixes``.
 
@@ -53,7 +84,7 @@ def freeze_batch_norms(network: nn.Module) -> None:
     """Replace every batch norm of ``network`` by the fixed scale and shift that it has in evaluation."""
     for name, child in network.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps)
+            frozen = FrozenNorm(child.num_features, eps=child.eps)
             state = child.state_dict()
             state.setdefault("weight", torch.ones(child.num_features))
             state.setdefault("bias", torch.zeros(child.num_features))

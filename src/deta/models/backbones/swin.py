@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from deta.models.backbones.backbone import Backbone, freeze_parameters
+from deta.models.region import Region
 from deta.models.weights import load_strictly, read_state_dict
 from deta.utils.checks import require_bool, require_int, require_number
 
@@ -157,7 +158,7 @@ class Stage(nn.Module):
         return cells, cells if self.downsample is None else self.downsample(cells)
 
 
-class Block(nn.Module):
+class Block(Region):
     """Attention inside windows, then a perceptron, each with a norm before it and a residual connection."""
 
     def __init__(self, dim: int, num_heads: int, window: int, shift: int, drop_rate: float) -> None:

@@ -100,7 +100,7 @@ def _takes(body: nn.Module, side: int) -> bool:
 
 def _shapes(body: nn.Module, side: int) -> list[torch.Size]:
     """Shapes of the maps of one square image, found without computing them."""
-    state = {name: tensor.to("meta") for name, tensor in body.state_dict().items()}
+    state = {name: tensor.to("meta") for name, tensor in (*body.named_parameters(), *body.named_buffers())}
     image = torch.empty(1, 3, side, side, device="meta")
     was_training = body.training
     body.eval()

@@ -27,13 +27,12 @@ class DenseBody(Body):
         channels: Of every level of the neck, all equal.
         priors: Boxes around cells.
         codec: From codes to boxes.
-        head: Makes the head when called with ``channels``, ``num_classes``, ``per_cell``, ``code_size`` and
-            ``num_levels``.
+        hidden_dim: Channels of the head.
+        head: Makes the head when called with ``channels``, ``num_classes``, ``per_cell``, ``code_size``, ``hidden_dim``
+            and ``num_levels``.
         own_multiple: Cells beyond an image whose sides are padded to a multiple of this may not match
             (``Rule.unmatched``), 32 in mmdetection; None lets all cells of the batch match, as in torchvision.
 
-    Raises:
-        ValueError: Levels have different widths.
     """
 
     roles = (DENSE,)
@@ -45,20 +44,20 @@ class DenseBody(Body):
         channels: Sequence[int],
         priors: GridPriors,
         codec: Codec,
+        hidden_dim: int = 256,
         head: Callable[..., nn.Module] = DenseHead,
         own_multiple: int | None = None,
     ) -> None:
         super().__init__()
-        if len(set(channels)) != 1:
-            raise ValueError(f"model.body has one head: levels of the neck must be equally wide, got {list(channels)}")
         require_callable("model.body.codec", codec)
         self.priors, self.codec = priors, codec
         self.own_multiple = None if own_multiple is None else require_int("own_multiple", own_multiple, low=1)
         self.head = head(
-            channels=channels[0],
+            channels=tuple(channels),
             num_classes=num_classes,
             per_cell=priors.per_cell,
             code_size=codec.size,
+            hidden_dim=hidden_dim,
             num_levels=len(channels),
         )
 

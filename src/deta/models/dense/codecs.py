@@ -38,9 +38,10 @@ class DeltaCodec:
     """Shift of the centre and logarithm of the change of the sides, of a prior. Source: arXiv:1506.01497, eq. 2.
 
     Args:
-        weights: Factors on the four numbers of a code; 10, 10, 5, 5 in Faster R-CNN, 1 in RetinaNet.
+        factors: On the four numbers of a code; 10, 10, 5, 5 in Faster R-CNN, 1 in RetinaNet.
         largest_log: Logarithms count as at most this.
         both: Whether they also count as at least minus that.
+        origin: Of the shift: the ``centre`` of the prior, or its ``corner`` as in YOLOX (arXiv:1804.02767, sec. 2.1).
     """
 
     size = 4
@@ -48,23 +49,27 @@ class DeltaCodec:
     def __init__(
         self,
         *,
-        weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+        factors: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
         largest_log: float = LARGEST_LOG,
         both: bool = False,
+        origin: str = "centre",
     ) -> None:
-        self.weights = tuple(require_number("codec.weights", weight, low=1e-3) for weight in weights)
-        if len(self.weights) != 4:
-            raise ValueError(f"model.body.codec.weights must be four numbers, got {list(weights)}")
+        self.factors = tuple(require_number("codec.factors", factor, low=1e-3) for factor in factors)
+        if len(self.factors) != 4:
+            raise ValueError(f"model.body.codec.factors must be four numbers, got {list(factors)}")
         self.largest_log = require_number("codec.largest_log", largest_log, low=0)
         self.both = require_bool("codec.both", both)
+        self.origin = require_choice("codec.origin", origin, ("centre", "corner"))
 
     def __call__(self, code: Tensor, priors: Tensor, strides: Tensor) -> Tensor:
         """``[B, N, 4]``."""
         del strides
-        deltas = torch.stack([code[..., k] / weight for k, weight in enumerate(self.weights)], dim=-1)  # [B, N, 4]
+        deltas = torch.stack([code[..., k] / factor for k, factor in enumerate(self.factors)], dim=-1)  # [B, N, 4]
         if self.both:
             limited = deltas[..., 2:].clamp(-self.largest_log, self.largest_log)
             deltas = torch.cat((deltas[..., :2], limited), dim=-1)
+        if self.origin == "corner":
+            priors = torch.cat((priors[:, :2] - priors[:, 2:] / 2, priors[:, 2:]), dim=-1)  # [N, 4]
         return decode_deltas(priors.expand_as(deltas), deltas, self.largest_log)
 
 

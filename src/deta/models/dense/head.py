@@ -15,10 +15,11 @@ class DenseHead(nn.Module):
     Source: arXiv:1708.02002, sec. 4 (RetinaNet); arXiv:1904.01355, sec. 3.1 (FCOS: group norms, quality).
 
     Args:
-        channels: Of every level.
+        channels: Of every level, all equal.
         num_classes: Categories.
         per_cell: Candidates of a cell.
         code_size: Numbers that a box is coded as.
+        hidden_dim: Channels of the towers, those of every level.
         num_convs: Convolutions of a tower.
         num_groups: Of the group norm behind each; None is no norm.
         bias: Whether convolutions of towers have one.
@@ -31,10 +32,11 @@ class DenseHead(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
+        channels: Sequence[int],
         num_classes: int,
         per_cell: int,
         code_size: int,
+        hidden_dim: int,
         num_levels: int,
         num_convs: int = 4,
         num_groups: int | None = None,
@@ -44,17 +46,22 @@ class DenseHead(nn.Module):
         positive_code: bool = False,
     ) -> None:
         super().__init__()
+        width = require_int("model.body.hidden_dim", hidden_dim, low=1)
+        if set(channels) != {width}:
+            raise ValueError(
+                f"model.neck must make all levels {width} channels wide, as model.body.hidden_dim says, got {channels}"
+            )
         require_int("model.body.head.num_convs", num_convs, low=0)
         require_bool("model.body.head.bias", bias)
-        if num_groups is not None and channels % require_int("model.body.head.num_groups", num_groups, low=1):
-            raise ValueError(f"model.body.head.num_groups {num_groups} must divide the {channels} channels of the neck")
+        if num_groups is not None and width % require_int("model.body.head.num_groups", num_groups, low=1):
+            raise ValueError(f"model.body.head.num_groups {num_groups} must divide the {width} channels of the neck")
         self.num_classes, self.code_size = num_classes, code_size
-        towers = [_tower(channels, num_convs, num_groups, bias=bias) for _ in range(2)]
+        towers = [_tower(width, num_convs, num_groups, bias=bias) for _ in range(2)]
         self.class_tower, self.box_tower = towers
-        self.class_logits = nn.Conv2d(channels, per_cell * num_classes, 3, padding=1)
-        self.box_code = nn.Conv2d(channels, per_cell * code_size, 3, padding=1)
+        self.class_logits = nn.Conv2d(width, per_cell * num_classes, 3, padding=1)
+        self.box_code = nn.Conv2d(width, per_cell * code_size, 3, padding=1)
         self.quality = (
-            nn.Conv2d(channels, per_cell, 3, padding=1) if require_bool("model.body.head.quality", quality) else None
+            nn.Conv2d(width, per_cell, 3, padding=1) if require_bool("model.body.head.quality", quality) else None
         )
         require_bool("model.body.head.level_scale", level_scale)
         self.positive_code = require_bool("model.body.head.positive_code", positive_code)
@@ -74,12 +81,12 @@ class DenseHead(nn.Module):
         for level, feature in enumerate(maps):
             of_classes, of_boxes = self.class_tower(feature), self.box_tower(feature)
             with torch.autocast(feature.device.type, enabled=False):  # half-precision logits tie
-                logits.append(_rows(self.class_logits(of_classes.float()), self.num_classes))
-                code = _rows(self.box_code(of_boxes.float()), self.code_size)
+                logits.append(rows_of(self.class_logits(of_classes.float()), self.num_classes))
+                code = rows_of(self.box_code(of_boxes.float()), self.code_size)
                 code = code if self.level_scale is None else code * self.level_scale[level]
                 codes.append(code.relu() if self.positive_code else code)
                 if self.quality is not None:
-                    qualities.append(_rows(self.quality(of_boxes.float()), 1)[..., 0])
+                    qualities.append(rows_of(self.quality(of_boxes.float()), 1)[..., 0])
         return torch.cat(logits, 1), torch.cat(codes, 1), torch.cat(qualities, 1) if qualities else None
 
 
@@ -92,6 +99,7 @@ def _tower(channels: int, num_convs: int, num_groups: int | None, *, bias: bool)
     return nn.Sequential(*layers)
 
 
-def _rows(output: Tensor, size: int) -> Tensor:
+def rows_of(output: Tensor, size: int) -> Tensor:
+    """``[B, h * w * A, size]`` of a map ``[B, A * size, h, w]``: row by row, the A of a cell together."""
     num_images, _, height, width = output.shape
     return output.view(num_images, -1, size, height, width).permute(0, 3, 4, 1, 2).reshape(num_images, -1, size)

@@ -11,17 +11,18 @@ from deta.utils.checks import require_bool, require_choice, require_number
 
 
 class GridPriors(nn.Module):
-    """Boxes at the corner of every cell, in pixels of the padded image.
+    """Boxes around a point of every cell, in pixels of the padded image.
 
     Two publications place them differently: torchvision moves by the floor of image side over map side and rounds
     corners (arXiv:1708.02002, its code), mmdetection moves by the stride and does not round.
 
     Args:
-        sizes: Sides of square boxes in pixels, ascending, a list for every level.
+        sizes: Sides of square boxes in pixels, ascending, a list for every level; lists beyond the last level are left.
         scales: The same in strides, one list for all levels; either this or ``sizes``.
         ratios: Height to width; every ratio has boxes of every size, ratio by ratio.
         step: From a cell to the next: ``stride`` of the level, or ``grid``: the floor of padded side over map side.
         rounded: Whether corners of a box around 0 are rounded to whole pixels, halves to even.
+        offset: From the corner of a cell to the centre of its boxes, in steps, 0..1.
 
     Raises:
         ValueError: An argument lies outside its range.
@@ -35,6 +36,7 @@ class GridPriors(nn.Module):
         ratios: Sequence[float] = (1.0,),
         step: str = "stride",
         rounded: bool = False,
+        offset: float = 0.0,
     ) -> None:
         super().__init__()
         if (sizes is None) == (scales is None):
@@ -44,6 +46,7 @@ class GridPriors(nn.Module):
         self.ratios = _positive("ratios", ratios)
         self.step = require_choice("step", step, ("stride", "grid"))
         self.rounded = require_bool("rounded", rounded)
+        self.offset = require_number("model.body.priors.offset", offset, low=0, high=1)
         counts = {len(of_level) for of_level in self.sizes or [self.scales or []]}
         if len(counts) > 1:
             raise ValueError(f"model.body.priors.sizes must be equally many on every level, got {sorted(counts)}")
@@ -53,18 +56,18 @@ class GridPriors(nn.Module):
         """``[h * w * per_cell, 4]`` float32 ``cxcywh`` in pixels of every level: row by row, those of a cell together.
 
         Raises:
-            ValueError: There are sizes for another number of levels.
+            ValueError: There are sizes for fewer levels.
         """
-        if self.sizes is not None and len(self.sizes) != len(features.maps):
+        if self.sizes is not None and len(self.sizes) < len(features.maps):
             raise ValueError(
-                f"model.body.priors.sizes has {len(self.sizes)} levels, the neck gives {len(features.maps)}"
+                f"model.body.priors.sizes has {len(self.sizes)} levels, fewer than the {len(features.maps)} of the neck"
             )
         device, padded = features.image_sizes.device, features.padded()
         levels = []
         for level, ((height, width), stride) in enumerate(zip(features.spatial_shapes, features.strides, strict=True)):
             steps = (padded[0] // height, padded[1] // width) if self.step == "grid" else (stride, stride)
             rows, columns = (
-                torch.arange(count, device=device, dtype=torch.float32) * step
+                (torch.arange(count, device=device, dtype=torch.float32) + self.offset) * step
                 for count, step in zip((height, width), steps, strict=True)
             )
             centres = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # [h, w, 2]

@@ -41,7 +41,8 @@ class QueryBody(Body):
         start_small: Whether boxes of the first head start small; None: where references are points.
 
     Raises:
-        ValueError: The parts do not agree in channels or levels, or a group has the role of another stage.
+        ValueError: The parts do not agree in channels or levels, the decoder cannot take the queries of the source, or
+            a group has the role of another stage.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class QueryBody(Body):
         super().__init__()
         self.hidden_dim = require_int("model.body.hidden_dim", hidden_dim, low=1)
         _require_agreement(hidden_dim, channels, encoder, source, decoder)
+        _require_references(source, decoder)
         self.encoder = encoder
         self.source = source
         self.decoder = decoder
@@ -161,3 +163,20 @@ def _require_agreement(
     for name, levels in (("encoder", encoder.num_levels), ("decoder", decoder.num_levels)):
         if levels != len(channels):
             raise ValueError(f"{name}.num_levels must equal neck.num_levels {len(channels)}, got {levels}")
+
+
+_REFERENCES = {0: "no references", 2: "points as references", 4: "boxes as references"}
+
+
+def _require_references(source: QuerySource, decoder: QueryDecoder) -> None:
+    if source.reference_size not in decoder.reference_sizes:
+        taken = " or ".join(_REFERENCES[size] for size in decoder.reference_sizes)
+        raise ValueError(
+            f"model.body.decoder ({type(decoder).__name__}, as it is set) takes {taken}, and model.body.source "
+            f"({type(source).__name__}) gives {_REFERENCES[source.reference_size]}"
+        )
+    if not (decoder.makes_position or source.has_position):
+        raise ValueError(
+            f"model.body.decoder.position=queries needs a position, which queries of model.body.source "
+            f"({type(source).__name__}) lack: set position=references"
+        )

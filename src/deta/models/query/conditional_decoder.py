@@ -8,6 +8,7 @@ from deta.models.position import reference_embedding
 from deta.models.query.decoder import REFINE, QueryDecoder
 from deta.models.query.feedforward import MLP, FeedForward, require_heads, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
+from deta.models.region import Region
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
 
@@ -52,7 +53,8 @@ class ConditionalDecoder(QueryDecoder):
         self.num_layers = require_int("num_layers", num_layers, low=1)
         require_heads(hidden_dim, num_heads)
         self.refine = require_choice("refine", refine, REFINE)
-        require_choice("position", position, ("queries", "references"))
+        self.makes_position = require_choice("position", position, ("queries", "references")) == "references"
+        self.reference_sizes = (4,) if self.makes_position or modulate else (2, 4)
         self.logit_eps = require_number("logit_eps", logit_eps, low=0, high=0.5)
         self.layers = nn.ModuleList(
             ConditionalLayer(
@@ -63,7 +65,7 @@ class ConditionalDecoder(QueryDecoder):
         self.norm = nn.LayerNorm(hidden_dim)
         self.position_scale = MLP(hidden_dim, hidden_dim, hidden_dim)
         # Four coordinates of half the channels each go in.
-        self.position_head = MLP(2 * hidden_dim, hidden_dim, hidden_dim) if position == "references" else None
+        self.position_head = MLP(2 * hidden_dim, hidden_dim, hidden_dim) if self.makes_position else None
         self.modulation = MLP(hidden_dim, hidden_dim, 2) if require_bool("modulate", modulate) else None
         xavier_uniform_matrices(self)
 
@@ -76,20 +78,12 @@ class ConditionalDecoder(QueryDecoder):
         memory: FeatureTokens,
         is_blocked: Tensor | None,
     ) -> Tensor:
-        """See ``QueryDecoder``.
-
-        Raises:
-            ValueError: The queries lack references, boxes where those are needed, or a position.
-        """
-        needs_boxes = self.position_head is not None or self.modulation is not None
-        if references is None or (needs_boxes and references.shape[-1] != 4):
-            kind = "boxes" if needs_boxes else "points or boxes"
-            raise ValueError(f"model.body.decoder needs {kind} as references, which model.body.source does not give")
+        """See ``QueryDecoder``."""
+        assert references is not None
         embedding = reference_embedding(references, self.hidden_dim // 2).to(content.dtype)  # [B, Q, D or 2 D]
         if self.position_head is not None:
             position = self.position_head(embedding)
-        if position is None:
-            raise ValueError("model.body.decoder.position=queries needs queries with a position, which they lack")
+        assert position is not None
         place = embedding[..., : self.hidden_dim]  # [B, Q, D], of y and of x
         if index > 0:
             place = place * self.position_scale(content)
@@ -102,7 +96,7 @@ class ConditionalDecoder(QueryDecoder):
         return output
 
 
-class ConditionalLayer(nn.Module):
+class ConditionalLayer(Region):
     """Self-attention, cross-attention, feed-forward, each with residual connection and a norm after it."""
 
     def __init__(

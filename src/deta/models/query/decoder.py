@@ -10,6 +10,7 @@ from deta.models.position import reference_embedding
 from deta.models.query.feedforward import MLP, FeedForward, require_heads, xavier_uniform_matrices
 from deta.models.query.heads import PredictionHead, boxes_around
 from deta.models.query.tokens import FeatureTokens, Queries
+from deta.models.region import Region
 from deta.ops.logit import inverse_sigmoid
 from deta.structures import Prediction
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
@@ -29,6 +30,8 @@ class QueryDecoder(nn.Module):
             while the next layer starts from detached boxes (arXiv:2203.03605, sec. 3.5). ``none``: every layer starts
             from the first references, if there are any.
         logit_eps: Smallest probability of a reference, see ``inverse_sigmoid``.
+        reference_sizes: Which references it takes, see ``QuerySource.reference_size``.
+        makes_position: Whether it makes positions of references, else the queries have them.
         norm: Before the heads alone: layers hand on what is not normalised, and boxes that go on are made of it.
     """
 
@@ -37,6 +40,8 @@ class QueryDecoder(nn.Module):
     num_layers: int
     refine: str
     logit_eps: float = 1e-5
+    reference_sizes: tuple[int, ...] = (2, 4)
+    makes_position: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,8 +77,9 @@ class QueryDecoder(nn.Module):
             boxes = boxes_around(deltas, self._logits(moved if looks_twice else references))
             # A point has no overlap with anything: in its place stands the box predicted from it.
             has_boxes = references is not None and references.shape[-1] == 4
-            priors = references.detach() if references is not None and has_boxes else boxes.detach()
-            predictions.append(Prediction(head.logits(output), boxes, priors))
+            priors = references if references is not None and has_boxes else boxes
+            # A copy: compiled steps mistake slices of a tensor for those of its detached twin where both are returned.
+            predictions.append(Prediction(head.logits(output), boxes, priors.detach().clone()))
             if self.refine == "iterative":
                 references = boxes.detach()
             elif looks_twice and index + 1 < len(heads):
@@ -153,13 +159,14 @@ class Decoder(QueryDecoder):
         self.num_layers = require_int("num_layers", num_layers, low=1)
         require_heads(hidden_dim, num_heads)
         self.refine = require_choice("refine", refine, REFINE)
-        self.position = require_choice("position", position, ("queries", "references"))
+        self.makes_position = require_choice("position", position, ("queries", "references")) == "references"
+        self.reference_sizes = (4,) if self.makes_position else (2, 4)
         self.logit_eps = require_number("logit_eps", logit_eps, low=0, high=0.5)
         self.layers = nn.ModuleList(
             DecoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout) for _ in range(num_layers)
         )
         # Four coordinates of half the channels each go in.
-        self.position_head = MLP(2 * hidden_dim, hidden_dim, hidden_dim) if position == "references" else None
+        self.position_head = MLP(2 * hidden_dim, hidden_dim, hidden_dim) if self.makes_position else None
         require_bool("scale_position", scale_position)
         self.position_scale = MLP(hidden_dim, hidden_dim, hidden_dim) if scale_position else None
         xavier_uniform_matrices(*(part for part in (self.position_head, self.position_scale) if part is not None))
@@ -174,31 +181,23 @@ class Decoder(QueryDecoder):
         memory: FeatureTokens,
         is_blocked: Tensor | None,
     ) -> Tensor:
-        """See ``QueryDecoder``: queries look at points around their references.
-
-        Raises:
-            ValueError: The queries have no references, or no position where it is not made of boxes.
-        """
-        if references is None:
-            raise ValueError("model.body.decoder attends to points around references, which model.body.source lacks")
+        """See ``QueryDecoder``: queries look at points around their references."""
+        assert references is not None
         ratios = memory.valid_ratios
         scale = ratios if references.shape[-1] == 2 else torch.cat((ratios, ratios), dim=-1)
         placed = references[:, :, None] * scale[:, None]  # [B, Q, L, 2 or 4]
         if self.position_head is not None:
-            if references.shape[-1] != 4:
-                raise ValueError("model.body.decoder.position=references needs boxes as references, got points")
             # As published, the position is that on the finest level, padding included.
             embedding = reference_embedding(placed[:, :, 0], self.hidden_dim // 2)
             position = self.position_head(embedding.to(content.dtype))
-        if position is None:
-            raise ValueError("model.body.decoder.position=queries needs queries with a position, which they lack")
+        assert position is not None
         if self.position_scale is not None and index > 0:
             position = position * self.position_scale(content)
         output: Tensor = self.layers[index](content, position, placed, memory, is_blocked)
         return output
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(Region):
     """Self-attention, cross-attention, feed-forward, each with residual connection and a norm after it."""
 
     def __init__(

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from deta.models.query.decoder import QueryDecoder
 from deta.models.query.feedforward import FeedForward, add_change, require_heads, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
+from deta.models.region import Region
 from deta.utils.checks import require_bool, require_int
 
 
@@ -24,6 +25,7 @@ class DenseDecoder(QueryDecoder):
 
     num_levels = 1
     refine = "none"
+    reference_sizes = (0,)
 
     def __init__(
         self,
@@ -55,18 +57,13 @@ class DenseDecoder(QueryDecoder):
         memory: FeatureTokens,
         is_blocked: Tensor | None,
     ) -> Tensor:
-        """See ``QueryDecoder``.
-
-        Raises:
-            ValueError: The queries have no position, or have references, which this decoder does not move.
-        """
-        if position is None or references is not None:
-            raise ValueError("model.body.decoder takes queries with a position and without references")
+        """See ``QueryDecoder``."""
+        assert position is not None
         output: Tensor = self.layers[index](content, position, memory, is_blocked)
         return output
 
 
-class DenseDecoderLayer(nn.Module):
+class DenseDecoderLayer(Region):
     """Self-attention, cross-attention, feed-forward, each with residual connection and a norm."""
 
     def __init__(self, hidden_dim: int, num_heads: int, ffn_dim: int, dropout: float, *, pre_norm: bool) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from deta.models.query.encoder import QueryEncoder
 from deta.models.query.feedforward import MLP, FeedForward, add_change, require_heads, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
+from deta.models.region import Region
 from deta.structures import Features
 from deta.utils.checks import require_bool, require_int, require_number
 
@@ -67,7 +68,7 @@ class DenseEncoder(QueryEncoder):
         return replace(memory, tokens=tokens if self.norm is None else self.norm(tokens))
 
 
-class DenseEncoderLayer(nn.Module):
+class DenseEncoderLayer(Region):
     """Self-attention, then feed-forward, each with residual connection and a norm."""
 
     def __init__(

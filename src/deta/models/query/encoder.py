@@ -9,6 +9,7 @@ from deta.models.attention.deformable import DeformableAttention
 from deta.models.position import encoder_references
 from deta.models.query.feedforward import FeedForward, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
+from deta.models.region import Region
 from deta.structures import Features
 from deta.utils.checks import require_bool, require_int, require_number
 
@@ -89,7 +90,7 @@ class Encoder(QueryEncoder):
         return torch.cat([position + self.level_embed[level] for level, position in enumerate(levels)], dim=1)
 
 
-class EncoderLayer(nn.Module):
+class EncoderLayer(Region):
     """Deformable self-attention, then feed-forward, each with residual connection and a norm after it."""
 
     def __init__(

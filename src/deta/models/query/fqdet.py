@@ -14,6 +14,7 @@ from deta.models.query.encoder import Encoder
 from deta.models.query.fqdet_source import AnchorQueries, PreActivated, in_padded
 from deta.models.query.heads import Float32Linear
 from deta.models.query.tokens import made_of
+from deta.models.region import Region
 from deta.ops.deltas import decode_deltas
 from deta.ops.random import Draw
 from deta.structures import DetectionOutput, Features, Prediction, StageKey, Targets
@@ -148,7 +149,7 @@ class AnchorDecoder(nn.Module):
         return content
 
 
-class AnchorDecoderLayer(nn.Module):
+class AnchorDecoderLayer(Region):
     """Cross-attention, self-attention and feed-forward, each with a norm before it and a residual connection."""
 
     def __init__(self, hidden_dim: int, num_levels: int, num_heads: int, num_points: int, ffn_dim: int) -> None:

@@ -98,7 +98,7 @@ class EncoderProposals(QuerySource):
         self.anchor_scale = require_number("anchor_scale", anchor_scale, low=0, high=1)
         self.anchor_growth = require_number("anchor_growth", anchor_growth, low=0)
         self.kind = require_choice("content", content, CONTENTS)
-        self.position = require_choice("position", position, ("boxes", "none"))
+        self.has_position = require_choice("position", position, ("boxes", "none")) == "boxes"
         require_callable("selection", selection)
         self.selection = selection
         self._make_projections()
@@ -113,9 +113,9 @@ class EncoderProposals(QuerySource):
         width = self.hidden_dim
         self.memory_projection = nn.Linear(width, width)
         self.memory_norm = nn.LayerNorm(width)
-        if self.position == "none" and self.kind in ("features", "position"):
+        if not self.has_position and self.kind in ("features", "position"):
             raise ValueError(f"model.body.source.content={self.kind} is made of the position: set position=boxes")
-        if self.position == "boxes":
+        if self.has_position:
             # As published: content and position come of one projection, also where content is made otherwise.
             outputs = width if self.kind == "tokens" else 2 * width
             self.position_projection = nn.Linear(2 * width, outputs)
@@ -189,7 +189,7 @@ class EncoderProposals(QuerySource):
 
     def position_of(self, references: Tensor) -> Tensor | None:
         """``[B, Q, D]`` of the boxes, where the decoder does not make it."""
-        return None if self.position == "none" else self._projected(references)[0]
+        return self._projected(references)[0] if self.has_position else None
 
     def _projected(self, references: Tensor) -> tuple[Tensor, Tensor | None]:
         """Position and, where the projection is wide enough for both, content."""
@@ -212,7 +212,7 @@ class EncoderProposals(QuerySource):
         self, features: Tensor, memory: FeatureTokens, first: Prediction, source: Tensor, learned: Tensor | None
     ) -> Queries:
         references = take_rows(first.boxes, source).detach()  # [B, Q, 4]
-        position, content = (None, None) if self.position == "none" else self._projected(references)
+        position, content = self._projected(references) if self.has_position else (None, None)
         if self.kind == "features":
             content = content + self.content_norm(self.content_projection(features.detach()))
         elif self.kind == "learned":

@@ -20,12 +20,14 @@ class QuerySource(nn.Module):
     Attributes:
         hidden_dim: Channels of the queries.
         reference_size: 4 when references are boxes, 2 when they are points, 0 when there are none.
+        has_position: Whether its queries have a position, else the decoder makes it.
         has_first_stage: Whether it predicts boxes, of which queries are made.
         labels: Content of queries that are made of an object, for ``encode``; None where there can be no such queries.
     """
 
     hidden_dim: int
     reference_size: int
+    has_position: bool = True
     has_first_stage: bool = False
 
     def __init__(self) -> None:
@@ -201,6 +203,7 @@ class LearnedBoxes(QuerySource):
     """
 
     reference_size = 4
+    has_position = False
 
     def __init__(
         self,
@@ -217,7 +220,7 @@ class LearnedBoxes(QuerySource):
         require_int("num_patterns", num_patterns, low=0)
         self.kind = require_choice("content", content, ("zeros", "learned", "label"))
         if content == "label" and labels is None:
-            raise ValueError("model.body.source.content=label needs model.body.source.labels")
+            raise ValueError("model.body.source.content=label needs model.body.source.labels: add denoise to further=")
         self.labels = labels
         self.boxes = nn.Embedding(num_queries, 4)
         self.content = nn.Embedding(num_queries, self._content_width()) if content == "learned" else None

@@ -10,7 +10,7 @@ from deta.models.detector import Detector
 from deta.models.releases.dab_deformable_detr import DAB_DEFORMABLE_DETR
 from deta.models.releases.dab_detr import DAB_DETR
 from deta.models.releases.deformable_detr import DEFORMABLE_TWO_STAGE, PLAIN, REFINE
-from deta.models.releases.dense import ATSS, FCOS, GFL, RETINANET
+from deta.models.releases.dense import ATSS, FCOS, GFL, RETINANET, TOOD
 from deta.models.releases.deta import DETA
 from deta.models.releases.detr import DETR
 from deta.models.releases.dino import DINO, DINO_SWIN
@@ -20,6 +20,7 @@ from deta.models.releases.fqdet import FQDET, FQDET_ENCODER
 from deta.models.releases.group_detr import GROUP_DETR
 from deta.models.releases.h_detr import H_DETR
 from deta.models.releases.layout import OURS, PUBLISHED, Release
+from deta.models.releases.yolox import YOLOX
 from deta.models.weights import load_strictly, read_state_dict
 
 __all__ = ["RELEASES", "Release", "from_release", "layout_of", "load_release", "published_layout", "to_release"]
@@ -47,6 +48,8 @@ RELEASES = (
     FCOS,
     ATSS,
     GFL,
+    TOOD,
+    YOLOX,
 )
 
 

@@ -38,14 +38,19 @@ FCOS = Release(
 )
 
 
+_FPN: tuple[Pair, ...] = (
+    ("neck.lateral_convs.#.conv.", "neck.laterals.#."),
+    ("neck.fpn_convs.3.conv.", "neck.extras.0."),
+    ("neck.fpn_convs.4.conv.", "neck.extras.1."),
+    ("neck.fpn_convs.#.conv.", "neck.outputs.#."),
+)
+
+
 def _mmdetection(name: str, head: str, *others: Pair) -> Release:
     return Release(
         f"{name} of mmdetection",
         (
-            ("neck.lateral_convs.#.conv.", "neck.laterals.#."),
-            ("neck.fpn_convs.3.conv.", "neck.extras.0."),
-            ("neck.fpn_convs.4.conv.", "neck.extras.1."),
-            ("neck.fpn_convs.#.conv.", "neck.outputs.#."),
+            *_FPN,
             ("bbox_head.cls_convs.#.conv.", "body.head.class_tower.#.0."),
             ("bbox_head.cls_convs.#.gn.", "body.head.class_tower.#.1."),
             ("bbox_head.reg_convs.#.conv.", "body.head.box_tower.#.0."),
@@ -60,5 +65,28 @@ def _mmdetection(name: str, head: str, *others: Pair) -> Release:
     )
 
 
+TOOD = Release(
+    "TOOD of mmdetection",
+    (
+        *_FPN,
+        ("bbox_head.inter_convs.#.conv.", "body.head.tower.#.0."),
+        ("bbox_head.inter_convs.#.gn.", "body.head.tower.#.1."),
+        *(
+            pair
+            for published, ours in (("cls", "class"), ("reg", "box"))
+            for pair in (
+                (f"bbox_head.{published}_decomp.layer_attention.#.", f"body.head.{ours}_layers.attention.#."),
+                (f"bbox_head.{published}_decomp.reduction_conv.conv.", f"body.head.{ours}_layers.reduction."),
+                (f"bbox_head.{published}_decomp.reduction_conv.gn.", f"body.head.{ours}_layers.norm."),
+            )
+        ),
+        ("bbox_head.tood_cls.", "body.head.class_logits."),
+        ("bbox_head.tood_reg.", "body.head.box_code."),
+        ("bbox_head.cls_prob_module.#.", "body.head.quality.#."),
+        ("bbox_head.reg_offset_module.#.", "body.head.offsets.#."),
+        ("bbox_head.scales.#.scale", "body.head.level_scale.#"),
+    ),
+    optional=(("backbone.", "backbone.body."),),
+)
 ATSS = _mmdetection("ATSS", "atss", ("bbox_head.atss_centerness.", "body.head.quality."))
 GFL = _mmdetection("GFL", "gfl")

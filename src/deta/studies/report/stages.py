@@ -5,7 +5,11 @@ from collections.abc import Sequence
 
 from deta.studies.report.trainings import Training
 
-_TITLES = {"proposals": "first stage (proposals)", "layers": "second stage (last decoder layer)"}
+_TITLES = {
+    "proposals": "first stage (proposals)",
+    "layers": "second stage (last decoder layer)",
+    "dense": "dense stage",
+}
 _LAYER = re.compile(r"layer(\d+)")
 
 

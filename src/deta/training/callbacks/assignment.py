@@ -6,8 +6,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from deta.assign import GivenAssigner
 from deta.structures import SIZE_NAMES, Batch, MatchStatistics
 from deta.training.module import DetectionModule
 from deta.training.ranks import gather
@@ -20,11 +22,14 @@ class AssignmentStatistics(pl.Callback):
     """Sums the statistics of every assignment over an epoch and all ranks.
 
     Logged as ``assign/proposals/...`` for the first stage, ``assign/layers/...`` for the last decoder layer and, where
-    every layer is assigned anew, ``assign/layer<i>/...`` for the others; see ``summary`` for the names.
+    every layer is assigned anew, ``assign/layer<i>/...`` for the others; see ``summary`` for the names. Copies of a
+    group of queries count together: each of them is an assignment of all objects. Objects for which a group of
+    denoising queries had no room are unmatched there, of which a warning tells once.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, MatchStatistics] = {}
+        self._has_told = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start counting anew."""
@@ -43,9 +48,9 @@ class AssignmentStatistics(pl.Callback):
         assert pl_module.last is not None
         assert pl_module.last.losses is not None
         matches = pl_module.last.losses.matches
-        for name, key in assignment_names(matches).items():
-            stats = matches[key].statistics
-            self._sums[name] = self._sums[name] + stats if name in self._sums else stats
+        for name, keys in assignment_names(matches).items():
+            for stats in (matches[key].statistics for key in keys):
+                self._sums[name] = self._sums[name] + stats if name in self._sums else stats
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -66,9 +71,23 @@ class AssignmentStatistics(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sum over ranks and log."""
+        assert isinstance(pl_module, DetectionModule)
         for stage, stats in self._sums.items():
             total = _sum_over_ranks(stats, trainer)
+            self._tell_of_dropped(stage, total, pl_module)
             pl_module.log_dict({f"assign/{stage}/{name}": value for name, value in summary(total).items()})
+
+    def _tell_of_dropped(self, stage: str, total: MatchStatistics, module: DetectionModule) -> None:
+        role = stage.partition("/")[0]
+        rule = None if module.criterion is None else module.criterion.rules.get(role)
+        dropped, objects = (int(count.sum()) for count in (total.num_unmatched, total.num_objects))
+        if self._has_told or rule is None or not isinstance(rule.assigner, GivenAssigner) or dropped == 0:
+            return
+        self._has_told = True
+        rank_zero_warn(
+            f"{dropped} of {objects} objects had no query of model.body.groups.{role} in this epoch, since images have "
+            f"more than model.body.groups.{role}.max_slots has room for"
+        )
 
 
 def summary(stats: MatchStatistics) -> Mapping[str, float]:

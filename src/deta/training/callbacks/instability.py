@@ -84,6 +84,8 @@ class AssignmentInstability(pl.Callback):
     position and its object has not changed, and a position that is no longer selected answers for nothing. With it
     the score of the decoder includes changes of the selection. The first stage is compared by position, too.
 
+    Of the copies of a group, which are assigned each for itself, the first is compared.
+
     Images whose padded size changed, because a run is continued with another evaluation batch size or number of
     ranks, have other positions and are left out until the next validation.
 
@@ -165,7 +167,7 @@ def _assigned(module: DetectionModule, batch: Batch) -> list[dict[str, _Assigned
     images: list[dict[str, _Assigned]] = [{} for _ in range(len(batch))]
     num_objects = batch.targets.is_object.sum(1).tolist()
     made = module.last.losses.matches
-    for name, key in assignment_names(made).items():
+    for name, (key, *_) in assignment_names(made).items():
         matches = made[key].classes
         numbers, num_candidates = _numbers(module.last.output, key, matches.target.shape[1])
         image, candidate, owner = matches.pairs().unbind(1)

@@ -14,7 +14,11 @@ from deta.training.module import DetectionModule
 from deta.training.stage_names import assignment_names
 from deta.utils.checks import require_int, require_number
 
-_TITLES = {"proposals": "first stage: assigned anchors", "layers": "decoder: assigned references"}
+_TITLES = {
+    "proposals": "first stage: assigned anchors",
+    "layers": "decoder: assigned references",
+    "dense": "assigned priors",
+}
 """The assignments that are drawn."""
 
 
@@ -79,8 +83,8 @@ class PredictionPictures(pl.Callback):
             panels = [
                 draw_assigned(
                     batch,
-                    last.output.assigned(keys[name]),
-                    made[keys[name]].classes,
+                    last.output.assigned(keys[name][0]),
+                    made[keys[name][0]].classes,
                     index,
                     names=module.class_names,
                     title=title,

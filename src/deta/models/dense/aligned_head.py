@@ -1,0 +1,151 @@
+"""The head of TOOD, whose classes and boxes come of one tower and are aligned with each other."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+from deta.models.dense.head import rows_of
+from deta.utils.checks import require_int
+
+REDUCTION = 8
+"""Channels of the attention over layers are those of the tower divided by this times the convolutions (release)."""
+
+
+class AlignedHead(nn.Module):
+    """One tower whose layers are weighed apart for classes and for boxes; corners of boxes are looked up beside a cell.
+
+    Classes have a quality that the score is a product with; codes are distances in strides, for
+    ``DistanceCodec(unit="stride")`` on priors at the corners of cells.
+    Source: arXiv:2108.07755 (TOOD), sec. 3.1, and its release.
+
+    Args:
+        channels: Of every level, all equal.
+        num_classes: Categories.
+        per_cell: Candidates of a cell, 1.
+        code_size: Numbers that a box is coded as, 4.
+        hidden_dim: Channels of the tower, those of every level, a multiple of 4.
+        num_levels: Levels.
+        num_convs: Convolutions of the tower.
+        num_groups: Of the group norms.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int],
+        num_classes: int,
+        per_cell: int,
+        code_size: int,
+        hidden_dim: int,
+        num_levels: int,
+        num_convs: int = 6,
+        num_groups: int = 32,
+    ) -> None:
+        super().__init__()
+        require_int("model.body.head.num_convs", num_convs, low=1)
+        if (per_cell, code_size) != (1, 4):
+            raise ValueError("model.body.head AlignedHead needs one prior for a cell and a codec of four distances")
+        if set(channels) != {hidden_dim} or hidden_dim % require_int("num_groups", num_groups, low=1):
+            raise ValueError(
+                f"model.neck must make all levels model.body.hidden_dim {hidden_dim} channels wide, a multiple of "
+                f"model.body.head.num_groups {num_groups}, got {channels}"
+            )
+        self.num_classes = num_classes
+        every = num_convs * hidden_dim
+        self.tower = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, bias=False),
+                nn.GroupNorm(num_groups, hidden_dim),
+                nn.ReLU(),
+            )
+            for _ in range(num_convs)
+        )
+        self.class_layers = LayerAttention(hidden_dim, num_convs, num_groups)
+        self.box_layers = LayerAttention(hidden_dim, num_convs, num_groups)
+        self.class_logits = nn.Conv2d(hidden_dim, num_classes, 3, padding=1)
+        self.box_code = nn.Conv2d(hidden_dim, 4, 3, padding=1)
+        self.quality = _narrow(every, hidden_dim // 4, 1)
+        self.offsets = _narrow(every, hidden_dim // 4, 8)
+        self.level_scale = nn.ParameterList([nn.Parameter(torch.ones(())) for _ in range(num_levels)])
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.normal_(part.weight, std=0.01)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
+        for part in (self.class_logits, self.quality[-1]):
+            assert isinstance(part, nn.Conv2d)
+            assert part.bias is not None
+            nn.init.constant_(part.bias, -math.log(99))  # a probability of 0.01
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits ``[B, N, C]``, codes ``[B, N, 4]`` and quality ``[B, N]``, float32, level by level."""
+        logits, codes, qualities = [], [], []
+        for level, feature in enumerate(maps):
+            layers = []
+            for convolution in self.tower:
+                feature = convolution(feature)
+                layers.append(feature)
+            every = torch.cat(layers, dim=1)
+            mean = every.mean((2, 3), keepdim=True)
+            of_classes, of_boxes = self.class_layers(every, mean), self.box_layers(every, mean)
+            with torch.autocast(feature.device.type, enabled=False):  # half-precision logits tie
+                logits.append(rows_of(self.class_logits(of_classes.float()), self.num_classes))
+                qualities.append(rows_of(self.quality(every.float()), 1)[..., 0])
+                distances = self.box_code(of_boxes.float()).exp() * self.level_scale[level]
+                codes.append(rows_of(_aligned(distances, self.offsets(every.float())), 4))
+        return torch.cat(logits, 1), torch.cat(codes, 1), torch.cat(qualities, 1)
+
+
+class LayerAttention(nn.Module):
+    """A 1x1 convolution of all layers of a tower, each weighed by the mean of all over the whole map.
+
+    Args:
+        hidden_dim: Channels of every layer.
+        num_layers: Layers.
+        num_groups: Of the group norm behind it.
+    """
+
+    def __init__(self, hidden_dim: int, num_layers: int, num_groups: int) -> None:
+        super().__init__()
+        every = hidden_dim * num_layers
+        self.num_layers = num_layers
+        narrow = max(1, every // (num_layers * REDUCTION))
+        self.attention = nn.Sequential(nn.Conv2d(every, narrow, 1), nn.ReLU(), nn.Conv2d(narrow, num_layers, 1))
+        self.reduction = nn.Conv2d(every, hidden_dim, 1, bias=False)
+        self.norm = nn.GroupNorm(num_groups, hidden_dim)
+
+    def forward(self, every: Tensor, mean: Tensor) -> Tensor:
+        """``[B, D, h, w]`` of the layers ``[B, L * D, h, w]`` and their ``[B, L * D, 1, 1]`` mean."""
+        weights = self.attention(mean).sigmoid()  # [B, L, 1, 1]
+        weighed = every * weights.repeat_interleave(every.shape[1] // self.num_layers, dim=1)
+        output: Tensor = self.norm(self.reduction(weighed)).relu()
+        return output
+
+
+def _narrow(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 3, padding=1))
+
+
+def _aligned(distances: Tensor, offsets: Tensor) -> Tensor:
+    """``[B, 4, h, w]`` distances whose corners are those of boxes beside the cell.
+
+    Args:
+        distances: ``[B, 4, h, w]`` left, top, right, bottom, in cells.
+        offsets: ``[B, 8, h, w]``: where to look for each of them, ``(dy, dx)`` in cells; outside of the map is 0.
+    """
+    height, width = distances.shape[-2:]
+    rows, columns = (torch.arange(count, device=distances.device, dtype=distances.dtype) for count in (height, width))
+    places = torch.stack(torch.meshgrid(columns, rows, indexing="xy")).repeat(2, 1, 1)  # [4, h, w]
+    corners = places + _outwards(distances)
+    # Every coordinate is a channel and a group of its own.
+    moved = deform_conv2d(corners, offsets, torch.ones(4, 1, 1, 1, device=corners.device, dtype=corners.dtype))
+    is_turned = (moved[:, :2] > moved[:, 2:]).any(1, keepdim=True)
+    return _outwards(torch.where(is_turned, corners, moved) - places)
+
+
+def _outwards(distances: Tensor) -> Tensor:
+    """Left and top against the axes."""
+    return torch.cat((-distances[:, :2], distances[:, 2:]), dim=1)
