@@ -138,11 +138,11 @@ def make_plain(cfg: DictConfig) -> DictConfig:
 
 @pytest.mark.parametrize("rule", PUBLISHED_RULES)
 def test_every_published_rule_assigns_both_stages(rule: str) -> None:
-    train_a_step({"system": "deta", "rule": rule, "model.body.source.reference_size": "4"})
+    train_a_step({"system": "deta", "rule": rule})
 
 
 def test_heat_maps_assign_a_first_stage_of_one_level_alone() -> None:
-    choice = {"system": "deta", "rule@first": "gaussian", "model.body.source.reference_size": "4"}
+    choice = {"system": "deta", "rule@first": "gaussian"}
     train_a_step({**choice, "model.neck.num_levels": "1"})
     with pytest.raises(ValueError, match="GaussianAssigner needs candidates that are one grid"):
         train_a_step(choice)
@@ -150,7 +150,7 @@ def test_heat_maps_assign_a_first_stage_of_one_level_alone() -> None:
 
 @pytest.mark.parametrize("rule", ["atss", "fcos", "simota"])
 def test_a_rule_of_levels_or_strides_refuses_learned_queries(rule: str) -> None:
-    choice = {"system": "deformable_detr", "rule@layers": rule, "model.body.source.reference_size": "4"}
+    choice = {"system": "deformable_detr", "rule@layers": rule}
     with pytest.raises(ValueError, match=r"criterion.rules.layers \(\w+\) needs .* learned queries of model.body"):
         train_a_step(choice)
 
