@@ -34,7 +34,7 @@ SYSTEMS = (
     "group_detr",
     "fqdet",
 )
-DENSE = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "tood", "yolox")
+DENSE = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "tood", "yolox", "centernet")
 """Systems whose every cell predicts."""
 NO_DROPOUT = {
     system: () if system == "fqdet" else ("model.body.encoder.dropout=0", "model.body.decoder.dropout=0")
@@ -49,7 +49,9 @@ def words_of(system: str) -> tuple[str, ...]:
     if system not in DENSE:
         return (*words, *SMALL_MODEL)
     small = [word for word in SMALL_MODEL if word.startswith(("model.backbone", "model.neck"))]
-    return (*words, *small, "model.body.hidden_dim=32", "model.body.head.num_convs=1")
+    if system != "centernet":
+        small.append("model.body.head.num_convs=1")
+    return (*words, *small, "model.body.hidden_dim=32")
 
 
 @cache

@@ -10,7 +10,7 @@ KINDS = {
     *("assignment_rules", "atss_assigner", "fcos_assigner", "gaussian_targets", "max_iou_assigner", "simota_assigner"),
     *("tal_assigner", "two_stage_assigner"),
 }
-LATER = ("tsp_rcnn", "centernet", "faster_rcnn", "faster_rcnn_v2", "common")
+LATER = ("tsp_rcnn", "faster_rcnn", "faster_rcnn_v2", "common")
 """Systems that are not there yet."""
 LATER_KINDS = {"rpn_select", "rpn_loss", "roi_loss", "roi_postprocess"}
 

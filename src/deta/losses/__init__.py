@@ -5,11 +5,13 @@ from deta.losses.diagnostics import cardinality_error, class_error
 from deta.losses.rules import Rule
 from deta.losses.terms import (
     CenternessLoss,
+    CentreL1Loss,
     CrossEntropy,
     DeltaL1Loss,
     DistributionFocalLoss,
     FocalLoss,
     GIoULoss,
+    HeatMapLoss,
     IoULoss,
     L1Loss,
     MatchedClassLoss,
@@ -23,12 +25,14 @@ from deta.losses.terms import (
 
 __all__ = [
     "CenternessLoss",
+    "CentreL1Loss",
     "Criterion",
     "CrossEntropy",
     "DeltaL1Loss",
     "DistributionFocalLoss",
     "FocalLoss",
     "GIoULoss",
+    "HeatMapLoss",
     "IoULoss",
     "L1Loss",
     "MatchedClassLoss",

@@ -8,12 +8,14 @@ from deta.models.backbones.torchvision import TorchvisionBackbone
 from deta.models.body import Body
 from deta.models.dense.aligned_head import AlignedHead
 from deta.models.dense.body import DenseBody
-from deta.models.dense.codecs import DeltaCodec, DistanceCodec, DistributionCodec
+from deta.models.dense.centre_head import CentreHead
+from deta.models.dense.codecs import CentreCodec, DeltaCodec, DistanceCodec, DistributionCodec
 from deta.models.dense.decoupled_head import DecoupledHead
 from deta.models.dense.head import DenseHead
 from deta.models.dense.priors import GridPriors
 from deta.models.detector import Detector
 from deta.models.input import InputConvention
+from deta.models.necks.deconv import DeconvNeck
 from deta.models.necks.fpn import FPN
 from deta.models.necks.levels import Neck
 from deta.models.necks.pafpn import PAFPN
@@ -42,10 +44,13 @@ __all__ = [
     "AnchorQueries",
     "Backbone",
     "Body",
+    "CentreCodec",
+    "CentreHead",
     "ConditionalDecoder",
     "ContrastiveDenoisingQueries",
     "ConvBackbone",
     "Decoder",
+    "DeconvNeck",
     "DecoupledHead",
     "DecreasingCount",
     "DeltaCodec",

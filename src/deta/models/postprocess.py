@@ -209,6 +209,52 @@ class PerLevelNMS(ScoredSelection):
         return _kept(replace(found, boxes=boxes), keep, self.max_detections)
 
 
+class Peaks(ScoredSelection):
+    """The best pairs of a cell and a class whose score is the highest around; nothing is suppressed.
+
+    Source: arXiv:1904.07850 (CenterNet), sec. 4. A plateau of equal scores keeps all of its cells.
+
+    Args:
+        kernel: Side of the square of cells that are looked at, odd.
+        max_detections: Detections of an image; 100 for COCO, 300 for LVIS.
+        score: See ``ScoredSelection``.
+    """
+
+    def __init__(self, *, kernel: int = 3, max_detections: int = 100, score: Score | None = None) -> None:
+        super().__init__(score)
+        self.kernel = require_int("kernel", kernel, low=1)
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, so that a cell lies in the middle, got {kernel}")
+        self.max_detections = require_int("max_detections", max_detections, low=1)
+
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
+        """Final detections.
+
+        Args:
+            prediction: On one grid.
+            original_sizes: ``[B, 2]`` ``(height, width)`` in pixels of the image file.
+
+        Returns:
+            ``min(max_detections, N * C)`` detections of every image, best first; cells that are no peak score 0.
+
+        Raises:
+            ValueError: The candidates are not one grid with one of them in a cell.
+        """
+        grid = prediction.grid
+        if grid is None or len(grid) != 1 or grid[0][2] != 1:
+            raise ValueError("postprocess=peaks needs candidates that are one grid, such as those of system=centernet")
+        prediction = prediction.detach()
+        table = self.score(prediction).sigmoid()  # [B, N, C]
+        height, width, _ = grid[0]
+        maps = table.transpose(1, 2).unflatten(2, (height, width))  # [B, C, h, w]
+        highest = functional.max_pool2d(maps, self.kernel, stride=1, padding=self.kernel // 2)
+        peaks = torch.where(maps == highest, maps, 0.0).flatten(2).transpose(1, 2)  # [B, N, C]
+        scores, pairs = _top(peaks.flatten(1), self.max_detections)  # [B, K]
+        num_classes = table.shape[2]
+        found = _detections(prediction, original_sizes, pairs // num_classes, scores, pairs % num_classes)
+        return _kept(found, scores > 0, self.max_detections)
+
+
 class OnePerQuery(ScoredSelection):
     """The best class of every query. Source: arXiv:2005.12872. Differs: best first, where the release keeps the order.
 

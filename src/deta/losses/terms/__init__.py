@@ -3,6 +3,7 @@
 from deta.losses.terms.base import Sum, Term
 from deta.losses.terms.boxes import DeltaL1Loss, GIoULoss, IoULoss, L1Loss, PairLoss
 from deta.losses.terms.classes import CrossEntropy, FocalLoss
+from deta.losses.terms.heat_map import CentreL1Loss, HeatMapLoss
 from deta.losses.terms.quality import (
     CenternessLoss,
     DistributionFocalLoss,
@@ -14,11 +15,13 @@ from deta.losses.terms.quality import (
 
 __all__ = [
     "CenternessLoss",
+    "CentreL1Loss",
     "CrossEntropy",
     "DeltaL1Loss",
     "DistributionFocalLoss",
     "FocalLoss",
     "GIoULoss",
+    "HeatMapLoss",
     "IoULoss",
     "L1Loss",
     "MatchedClassLoss",

@@ -91,6 +91,17 @@ class DistanceCodec:
         return _around(priors, code * unit[:, None])
 
 
+class CentreCodec:
+    """Centre from the corner of the cell and sides, both in strides. Source: arXiv:1904.07850 (CenterNet), sec. 3."""
+
+    size = 4
+
+    def __call__(self, code: Tensor, priors: Tensor, strides: Tensor) -> Tensor:
+        """``[B, N, 4]``; priors lie at the corners of cells."""
+        pixels = code * strides[:, None]
+        return torch.cat((priors[:, :2] + pixels[..., :2], pixels[..., 2:]), dim=-1)
+
+
 class DistributionCodec:
     """The same distances, in strides, as the mean of a distribution over whole numbers. Source: arXiv:2006.04388.
 

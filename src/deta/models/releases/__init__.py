@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from deta.models.detector import Detector
+from deta.models.releases.centernet import CENTERNET
 from deta.models.releases.dab_deformable_detr import DAB_DEFORMABLE_DETR
 from deta.models.releases.dab_detr import DAB_DETR
 from deta.models.releases.deformable_detr import DEFORMABLE_TWO_STAGE, PLAIN, REFINE
@@ -50,6 +51,7 @@ RELEASES = (
     GFL,
     TOOD,
     YOLOX,
+    CENTERNET,
 )
 
 
