@@ -138,11 +138,11 @@ def make_plain(cfg: DictConfig) -> DictConfig:
 
 @pytest.mark.parametrize("rule", PUBLISHED_RULES)
 def test_every_published_rule_assigns_both_stages(rule: str) -> None:
-    train_a_step({"system": "deta", "rule": rule, "model.body.source.reference_size": "4"})
+    train_a_step({"system": "deta", "rule": rule})
 
 
 def test_heat_maps_assign_a_first_stage_of_one_level_alone() -> None:
-    choice = {"system": "deta", "rule@first": "gaussian", "model.body.source.reference_size": "4"}
+    choice = {"system": "deta", "rule@first": "gaussian"}
     train_a_step({**choice, "model.neck.num_levels": "1"})
     with pytest.raises(ValueError, match="GaussianAssigner needs candidates that are one grid"):
         train_a_step(choice)
@@ -150,8 +150,8 @@ def test_heat_maps_assign_a_first_stage_of_one_level_alone() -> None:
 
 @pytest.mark.parametrize("rule", ["atss", "fcos", "simota"])
 def test_a_rule_of_levels_or_strides_refuses_learned_queries(rule: str) -> None:
-    choice = {"system": "deformable_detr", "rule@layers": rule, "model.body.source.reference_size": "4"}
-    with pytest.raises(ValueError, match=r"Assigner needs Prediction\..*learned queries have none"):
+    choice = {"system": "deformable_detr", "rule@layers": rule}
+    with pytest.raises(ValueError, match=r"criterion.rules.layers \(\w+\) needs .* learned queries of model.body"):
         train_a_step(choice)
 
 
@@ -178,6 +178,7 @@ def test_every_three_choices_train(number: int) -> None:
         (["system=deformable_detr", "rule@first=iou"], ("rule@first=iou", "criterion.rules.first")),
         (["system=deta", "queries@model.body.source=learned"], ("criterion.rules.first", "model.body")),
         (["system=deta", "criterion.rules.first=null"], ("model.body", "criterion.rules")),
+        (["system=deformable_detr", "rule@layers=fcos"], ("criterion.rules.layers", "model.body")),
         (["system=detr", "further=[denoise]"], ("model.body.groups.denoise", "model.body.source")),
         (["system=group_detr", "further=[contrastive]"], ("model.body.groups.denoise", "model.body.source")),
         (["system=dn_detr", "further=[many]"], ("content=label", "model.body.source.labels")),

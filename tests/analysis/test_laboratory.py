@@ -9,7 +9,7 @@ import torch
 
 from deta.analysis.laboratory import AnchorGrid, Laboratory
 from deta.analysis.laboratory_charts import laboratory_figure
-from deta.assign import Assigner, HungarianAssigner, IoUAssigner, ReleaseAssigner
+from deta.assign import Assigner, FCOSAssigner, HungarianAssigner, IoUAssigner, ReleaseAssigner
 from deta.data import CocoAnnotations, read_coco
 from tests.data.folders import annotation, document, image, write_json
 
@@ -42,9 +42,12 @@ def rows(data: CocoAnnotations, assigner: Assigner, **options: Any) -> dict[str,
 
 
 def test_anchors_lie_in_the_cells_of_every_level() -> None:
-    anchors, is_valid = AnchorGrid(strides=[32, 64], scale=0.1)((128, 70))
+    prediction = AnchorGrid(strides=[32, 64], scale=0.1)((128, 70))
+    anchors = prediction.priors
     assert anchors.shape == (1, 4 * 3 + 2 * 2, 4)
-    assert is_valid.all()
+    assert prediction.can_match().all()
+    assert prediction.strides is not None
+    assert prediction.strides.tolist() == [32.0] * 12 + [64.0] * 4
     torch.testing.assert_close(anchors[0, 0], torch.tensor([1 / 6, 1 / 8, 0.1, 0.1]))
     torch.testing.assert_close(anchors[0, 12], torch.tensor([1 / 4, 1 / 4, 0.2, 0.2]))
 
@@ -86,6 +89,16 @@ def test_the_release_gives_a_box_to_two_objects_and_both_pairs_count(tmp_path: P
 def test_a_rule_that_asks_for_predictions_gives_every_object_one(tmp_path: Path) -> None:
     found = rows(annotations(tmp_path, [FIRST, SECOND], [FIRST]), HungarianAssigner())["all"]
     assert (found["positives"], found["mean_iou"]) == (3, pytest.approx(1))
+
+
+def test_a_rule_of_levels_and_strides_counts_in_pixels_of_the_network(tmp_path: Path) -> None:
+    # The centre of the object is 3 pixels from that of an anchor, of which the network makes 6.
+    data = annotations(tmp_path, [[8, 5, 40, 40]])
+    for radius, positives in ((0.05, 0), (0.07, 1)):
+        laboratory = Laboratory(
+            data, {(100, 100): (200, 200)}, AnchorGrid(strides=[100], scale=0.4), [FCOSAssigner(radius=radius)]
+        )
+        assert laboratory.run()[0].rows()[-1]["positives"] == positives
 
 
 def test_crowds_and_empty_images_hold_no_objects(tmp_path: Path) -> None:

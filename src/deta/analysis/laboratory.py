@@ -103,8 +103,8 @@ class AnchorGrid:
         self._scale = require_number("anchors.scale", scale, low=0, high=1)
         self._growth = require_number("anchors.growth", growth, low=0)
 
-    def __call__(self, size: Size) -> tuple[Tensor, Tensor]:
-        """``[1, S, 4]`` ``cxcywh`` anchors in 0..1 and ``[1, S]`` which may be used."""
+    def __call__(self, size: Size) -> Prediction:
+        """The anchors as the boxes that one image of this size has in the first stage, with equal scores."""
         shapes = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in self._strides)
         levels = Features(
             maps=tuple(torch.zeros(1, 0, *shape) for shape in shapes),
@@ -112,7 +112,18 @@ class AnchorGrid:
             strides=self._strides,
             image_sizes=torch.tensor([size], dtype=torch.float32),
         )
-        return encoder_anchors(FeatureTokens.of(levels), self._scale, self._growth)
+        memory = FeatureTokens.of(levels)
+        anchors, is_valid = encoder_anchors(memory, self._scale, self._growth)
+        return Prediction(
+            logits=anchors.new_zeros(*anchors.shape[:2], 1),
+            boxes=anchors,
+            priors=anchors,
+            frame=levels.frame(),
+            may_match=is_valid,
+            grid=tuple((height, width, 1) for height, width in shapes),
+            levels=memory.levels(),
+            strides=memory.strides_of_tokens(),
+        )
 
 
 @dataclass(frozen=True)
@@ -155,16 +166,13 @@ class Laboratory:
 
     def assign(self, indices: Sequence[int]) -> list[Outcome]:
         """Assign these images by every rule, in this process."""
-        made: dict[Size, tuple[Tensor, Tensor]] = {}
+        made: dict[Size, Prediction] = {}
         totals = [_nothing() for _ in self.assigners]
         for index in indices:
             size = self.input_sizes[self.annotations.size(index)]
             if size not in made:
                 made[size] = self.anchors(size)
-            references, is_valid = made[size]
-            logits = references.new_zeros(*references.shape[:2], 1)
-            targets = _targets(self.annotations, index)
-            prediction = Prediction(logits, references, references, targets.frame(), may_match=is_valid)
+            prediction, targets = made[size], _targets(self.annotations, index, size)
             for k, assigner in enumerate(self.assigners):
                 matches = assign(assigner, prediction, targets, Draw.of(self.seed, index))
                 shared = _shared(matches, prediction, targets, self._limit(assigner))
@@ -180,8 +188,8 @@ def _assign_share(laboratory: Laboratory, indices: Sequence[int]) -> list[Outcom
     return laboratory.assign(indices)
 
 
-def _targets(annotations: CocoAnnotations, index: int) -> Targets:
-    """The objects of one image, all of class 0 as the first stage sees them."""
+def _targets(annotations: CocoAnnotations, index: int, size: Size) -> Targets:
+    """The objects of one image, all of class 0 as the first stage sees them; ``size`` is what the network sees."""
     rows = annotations.rows(index)
     height, width = annotations.size(index)
     is_crowd = torch.from_numpy(annotations.is_crowd[rows])
@@ -196,7 +204,7 @@ def _targets(annotations: CocoAnnotations, index: int) -> Targets:
         areas=areas[~is_crowd][None],
         ignore_boxes=crowds[None],
         is_ignore=torch.ones(1, len(crowds), dtype=torch.bool),
-        sizes=torch.tensor([[height, width]], dtype=torch.float32),
+        sizes=torch.tensor([size], dtype=torch.float32),
         most_objects=len(objects),
     )
 

@@ -31,6 +31,8 @@ class ATSSAssigner:
         ValueError: ``k`` is below 1; when called, candidates without level.
     """
 
+    needs = ("levels",)
+
     def __init__(self, *, k: int = 9) -> None:
         self.k = require_int("k", k, low=1)
 
@@ -38,7 +40,7 @@ class ATSSAssigner:
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
         """The best overlap of those above the threshold; ``contested`` are positive for several objects."""
         del draw
-        require_parts(self, prediction, "levels")
+        require_parts(self, prediction)
         if is_empty(prediction, targets):
             return Matches(background(prediction))
         prediction, targets = in_pixels(prediction, targets)

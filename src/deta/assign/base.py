@@ -37,7 +37,8 @@ class Assigner(Protocol):
     """Decides which candidate answers for which object. Rules from other packages implement this.
 
     A rule that gives an object at most one candidate may say so by an attribute ``is_one_to_one = True``:
-    ``Rule.repeat`` is for such rules alone.
+    ``Rule.repeat`` is for such rules alone. One that refuses candidates without some part of ``Prediction`` may name
+    it, as ``needs = ("levels", "strides")``: a training of queries that have none is refused before it starts.
     """
 
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches | Problem:

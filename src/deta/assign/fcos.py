@@ -32,6 +32,8 @@ class FCOSAssigner:
         ValueError: An argument lies outside its range; when called, candidates without level or stride.
     """
 
+    needs = ("levels", "strides")
+
     def __init__(
         self,
         *,
@@ -49,7 +51,7 @@ class FCOSAssigner:
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
         """The smallest object of every point; ``contested`` are those that fit several."""
         del draw
-        require_parts(self, prediction, "levels", "strides")
+        require_parts(self, prediction)
         if is_empty(prediction, targets):
             return Matches(background(prediction))
         prediction, targets = in_pixels(prediction, targets)

@@ -30,6 +30,8 @@ class GaussianAssigner:
         ValueError: An argument lies outside its range; when called, candidates that are not one grid.
     """
 
+    needs = ("strides",)
+
     def __init__(self, *, radius: str = "mmdet", min_overlap: float | None = None) -> None:
         self.radius = require_choice("radius", radius, tuple(RADII))
         self.min_overlap = require_number(
@@ -40,7 +42,7 @@ class GaussianAssigner:
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
         """Cells and maps; ``contested`` are cells of several objects."""
         del draw
-        require_parts(self, prediction, "strides")
+        require_parts(self, prediction)
         height, width = self._grid(prediction)
         target, (num_images, _, num_classes) = background(prediction), prediction.logits.shape
         heat = torch.zeros(num_images, num_classes, height * width, device=target.device)

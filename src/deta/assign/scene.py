@@ -1,7 +1,7 @@
 """Objects and candidates in pixels, a bounded number of objects at a time."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 from torchvision.ops import box_convert
@@ -96,13 +96,22 @@ def own_boxes(prediction: Prediction, labels: Tensor) -> Tensor:
     return boxes.gather(2, index).transpose(1, 2)  # [B, t, N, 4]
 
 
-def require_parts(rule: object, prediction: Prediction, *names: str) -> None:
-    """Require parts of ``Prediction`` without which a rule can say nothing.
+class NeedsParts(Protocol):
+    """A rule that can say nothing without some parts of ``Prediction``."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+
+def require_parts(rule: NeedsParts, prediction: Prediction) -> None:
+    """Require those parts.
 
     Raises:
         ValueError: The candidates do not have one.
     """
-    absent = [f"Prediction.{name}" for name in names if getattr(prediction, name) is None]
+    absent = [f"Prediction.{name}" for name in rule.needs if getattr(prediction, name) is None]
     if absent:
         raise ValueError(
             f"{type(rule).__name__} needs {' and '.join(absent)}: positions of a first stage have them, and levels and "

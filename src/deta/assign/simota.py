@@ -54,6 +54,8 @@ class SimOTAAssigner:
         ValueError: An argument lies outside its range; when called, candidates without stride.
     """
 
+    needs = ("strides",)
+
     def __init__(
         self,
         *,
@@ -76,7 +78,7 @@ class SimOTAAssigner:
     def __call__(self, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
         """The cheapest candidates; ``contested`` are those that several objects have."""
         del draw
-        require_parts(self, prediction, "strides")
+        require_parts(self, prediction)
         if is_empty(prediction, targets):
             return Matches(background(prediction))
         prediction, targets = in_pixels(prediction, targets)

@@ -70,9 +70,9 @@ def require_rules(criterion: Criterion, body: object) -> None:
     """Compare the rules of a criterion with the stages of a detector, which must be the same.
 
     Raises:
-        ValueError: A rule has no stage, or a stage no rule.
+        ValueError: A rule has no stage, or a stage no rule; or a rule needs a place of candidates that have none.
     """
-    roles = body.roles if isinstance(body, Body) else None
+    roles, placed = (body.roles, body.placed) if isinstance(body, Body) else (None, None)
     if roles is None:
         return
     what = f"model.body ({type(body).__name__})"
@@ -83,6 +83,14 @@ def require_rules(criterion: Criterion, body: object) -> None:
         )
     for role in set(roles) - criterion.rules.keys():
         raise ValueError(f"{what} has {role}, but {_RULES} has rules for {_named(list(criterion.rules))} alone")
+    for role, rule in criterion.rules.items():
+        for assigner in (rule.assigner, rule.box_assigner):
+            needs = set(getattr(assigner, "needs", ())) & {"levels", "strides"}
+            if needs and placed is not None and (rule.on or role) not in placed:
+                raise ValueError(
+                    f"{_RULES}.{role} ({type(assigner).__name__}) needs {_named(sorted(needs))} of candidates, which "
+                    f"learned queries of {what} do not have: choose another rule, or a model with a first stage"
+                )
 
 
 def _named(roles: Sequence[str]) -> str:

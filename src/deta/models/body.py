@@ -14,9 +14,11 @@ class Body(nn.Module):
     Attributes:
         roles: Of all stages that it has in training, for each of which a criterion has a rule; None where only an
             output tells.
+        placed: Those whose candidates have a level and a stride; None where only an output tells.
     """
 
     roles: tuple[str, ...] | None = None
+    placed: tuple[str, ...] | None = None
 
     def forward(self, features: Features, targets: Targets | None = None, draw: Draw | None = None) -> DetectionOutput:
         """Detect objects.

@@ -76,6 +76,7 @@ class QueryBody(Body):
             }
         )
         self.roles = (*((FIRST,) if source.has_first_stage else ()), MAIN, *self.groups)
+        self.placed = self.roles if source.has_first_stage else ()
         self.layout = _layout(heads, decoder, source)
         count = {"per_layer": decoder.num_layers, "shared": 1, "with_first_stage": 0}[self.layout]
         make = PredictionHead if head is None else head
