@@ -80,7 +80,7 @@ def states(folder: Path) -> list[RunState]:
 
 def test_every_question_comes_in_every_size() -> None:
     asked = {"assignment", "tau1", "tau2", "gamma", "balance", "closest_box", "proposals", "rematch", "normalizer"}
-    assert asked == set(QUESTIONS)
+    assert asked | {"systems", "leading_systems", "rules"} == set(QUESTIONS)
     assert set(SIZES) == {"coco", "shapes", "bccd"}
     named = succeed("study", "study=tau2_shapes", "--cfg", "job").out
     assert succeed("study", "study=tau2", "size=shapes", "--cfg", "job").out == named
