@@ -87,7 +87,7 @@ def test_the_quality_of_a_box_counts_in_the_score() -> None:
     prediction = replace(prediction, quality=torch.tensor([[-4.0, 4.0]]))
     rule = SimOTAAssigner(k=1, score=QualityScore(root=True))
     assert assigned(rule, prediction, objects([OBJECT])).target.tolist() == [[-1, 0]]
-    with pytest.raises(ValueError, match="a score with quality needs a head with quality"):
+    with pytest.raises(ValueError, match=r"QualityScore needs Prediction\.quality"):
         assigned(rule, replace(prediction, quality=None), objects([OBJECT]))
 
 

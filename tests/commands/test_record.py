@@ -53,7 +53,7 @@ def test_a_start_that_fails_leaves_no_trace(own_run: Path) -> None:
     more = (f"ckpt={own_run}", "trainer.max_epochs=2")
     assert "tau must be in [0, 1], got 1.5" in fail("train", *more, "criterion.rules.layers.assigner.tau=1.5")
     message = fail("train", *more, "model.body.hidden_dim=64", "model.body.decoder.num_layers=3")
-    assert "deta: model.body.hidden_dim 32 -> 64, model.body.decoder.num_layers 2 -> 3. Settings" in message
+    assert "deta: model.body.decoder.num_layers 2 -> 3, model.body.hidden_dim 32 -> 64. Settings" in message
     assert "of the model cannot change in a continued run: restore them" in message
     with mock.patch.object(Criterion, "__call__", side_effect=ValueError("no memory")):
         assert "no memory" in fail("train", *more, "data.batch_size=2")

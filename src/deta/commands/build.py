@@ -92,7 +92,7 @@ def make_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
         part, _, name = former.partition(".")
         if part == "model" and name in config and is_owned({part: config}, part):
             raise ValueError(f"{former} is {present} by now: write it so in the configuration of yours that sets it")
-    detector: nn.Module = make(with_classes(config, num_classes))
+    detector: nn.Module = make({"model": with_classes(config, num_classes)})["model"]  # messages name its keys so
     return detector
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from deta.models import ConditionalDecoder, DenseDecoder, DenseEncoder
+from deta.models import ConditionalDecoder, DenseDecoder, DenseEncoder, LearnedQueries, QueryBody
 from deta.models.query.heads import PredictionHead
 from deta.models.query.tokens import FeatureTokens, Queries
 from deta.structures import Features
@@ -103,10 +103,22 @@ def test_priors_are_boxes_without_gradient(kind: str) -> None:
         assert not layer.priors.requires_grad
 
 
-def test_references_that_a_decoder_cannot_use_are_refused() -> None:
-    with pytest.raises(ValueError, match="without references"):
-        decoder("dense")(start(2), encoded("dense"), [head()] * 2)
-    with pytest.raises(ValueError, match="needs points or boxes as references"):
-        decoder("conditional")(start(0), encoded("conditional"), [head()] * 2)
-    with pytest.raises(ValueError, match="needs boxes as references"):
-        decoder("modulated")(start(2), encoded("modulated"), [head()] * 2)
+@pytest.mark.parametrize(
+    ("kind", "size", "named"),
+    [
+        ("dense", 2, "takes no references, and"),
+        ("conditional", 0, "takes points as references or boxes as references, and"),
+        ("modulated", 2, "takes boxes as references, and"),
+    ],
+)
+def test_a_source_whose_references_a_decoder_cannot_use_is_refused(kind: str, size: int, named: str) -> None:
+    source = LearnedQueries(hidden_dim=HIDDEN_DIM, reference_size=size, content="zeros")
+    with pytest.raises(ValueError, match=rf"model.body.decoder .* {named}"):
+        QueryBody(
+            num_classes=2,
+            channels=(HIDDEN_DIM,),
+            hidden_dim=HIDDEN_DIM,
+            encoder=encoder(),
+            source=source,
+            decoder=decoder(kind),
+        )
