@@ -14,7 +14,7 @@ from deta.structures import FederatedLabels
 from deta.testing import check_system
 from deta.testing.systems import Task, task
 from deta.training.step import StepResult, step
-from tests.systems.composed import DENSE, NO_DROPOUT, SYSTEMS, Built, build, words_of
+from tests.systems.composed import NO_DROPOUT, SYSTEMS, Built, build, words_of
 from tests.training.test_step import run
 
 COMPILED = "a_compiled_step_is_one_graph_and_gives_the_same"
@@ -50,13 +50,8 @@ def test_a_system_does_what_every_system_must(system: str) -> None:
     check_system(lambda num_classes: build(num_classes, *words_of(system), *NO_DROPOUT[system]), without=[COMPILED])
 
 
-@pytest.mark.parametrize("system", DENSE)
-def test_a_dense_system_does_what_every_system_must(system: str) -> None:
-    check_system(lambda num_classes: build(num_classes, *words_of(system)), without=[COMPILED])
-
-
 @pytest.mark.parametrize("case", HARD, ids=str)
-@pytest.mark.parametrize("system", [*SYSTEMS, *DENSE])
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_hard_batches_train_every_system(system: str, case: Task) -> None:
     built = made(system, case.num_classes)
     result = trained(case, built)
@@ -68,7 +63,7 @@ def test_hard_batches_train_every_system(system: str, case: Task) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("system", [*SYSTEMS, *DENSE])
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_half_precision_gives_finite_losses_and_matches_what_is_float32(system: str, dtype: torch.dtype) -> None:
     with torch.autocast("cpu", dtype=dtype):
         result = trained(task("objects"), made(system, 6))
