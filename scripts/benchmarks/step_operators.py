@@ -34,7 +34,7 @@ class Calls(TorchDispatchMode):
     """Counts calls by the phase that is set."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
         self.by_phase: dict[str, Counter[str]] = {phase: Counter() for phase in PHASES}
         self.phase = "rest of the detector"
 

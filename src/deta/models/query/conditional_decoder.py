@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from deta.models.attention.conditional import ConditionalCrossAttention, ConditionalSelfAttention
 from deta.models.position import reference_embedding
-from deta.models.query.decoder import REFINE, QueryDecoder
-from deta.models.query.feedforward import MLP, FeedForward, require_heads, xavier_uniform_matrices
+from deta.models.query.decoder import QueryDecoder
+from deta.models.query.feedforward import MLP, FeedForward, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
 from deta.models.region import Region
-from deta.utils.checks import require_bool, require_choice, require_int, require_number
+from deta.utils.checks import require_bool
 
 
 class ConditionalDecoder(QueryDecoder):
@@ -47,15 +47,16 @@ class ConditionalDecoder(QueryDecoder):
         modulate: bool = False,
         logit_eps: float = 1e-5,
     ) -> None:
-        super().__init__()
-        self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
-        self.num_levels = require_int("num_levels", num_levels, low=1)
-        self.num_layers = require_int("num_layers", num_layers, low=1)
-        require_heads(hidden_dim, num_heads)
-        self.refine = require_choice("refine", refine, REFINE)
-        self.makes_position = require_choice("position", position, ("queries", "references")) == "references"
+        super().__init__(
+            hidden_dim=hidden_dim,
+            num_levels=num_levels,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            refine=refine,
+            position=position,
+            logit_eps=logit_eps,
+        )
         self.reference_sizes = (4,) if self.makes_position or modulate else (2, 4)
-        self.logit_eps = require_number("logit_eps", logit_eps, low=0, high=0.5)
         self.layers = nn.ModuleList(
             ConditionalLayer(
                 hidden_dim, num_levels, num_heads, ffn_dim, dropout, activation=activation, is_first=index == 0

@@ -33,18 +33,41 @@ class QueryDecoder(nn.Module):
         reference_sizes: Which references it takes, see ``QuerySource.reference_size``.
         makes_position: Whether it makes positions of references, else the queries have them.
         norm: Before the heads alone: layers hand on what is not normalised, and boxes that go on are made of it.
+
+    Args:
+        hidden_dim: Channels of every token, a multiple of ``num_heads``.
+        num_levels: Feature levels.
+        num_layers: Layers, at least 1.
+        num_heads: Attention heads of a layer.
+        refine: See above.
+        position: ``queries`` have positions, or they are made of ``references``.
+        logit_eps: See above, 0..0.5.
+
+    Raises:
+        ValueError: An argument lies outside its range.
     """
 
-    hidden_dim: int
-    num_levels: int
-    num_layers: int
-    refine: str
-    logit_eps: float = 1e-5
     reference_sizes: tuple[int, ...] = (2, 4)
-    makes_position: bool = False
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        hidden_dim: int,
+        num_levels: int,
+        num_layers: int,
+        num_heads: int,
+        refine: str = "none",
+        position: str = "queries",
+        logit_eps: float = 1e-5,
+    ) -> None:
         super().__init__()
+        self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
+        self.num_levels = require_int("num_levels", num_levels, low=1)
+        self.num_layers = require_int("num_layers", num_layers, low=1)
+        require_heads(hidden_dim, num_heads)
+        self.refine = require_choice("refine", refine, REFINE)
+        self.makes_position = require_choice("position", position, ("queries", "references")) == "references"
+        self.logit_eps = require_number("logit_eps", logit_eps, low=0, high=0.5)
         # Not a value of the class, which would hide the module of that name.
         self.norm: nn.LayerNorm | None = None
 
@@ -153,15 +176,16 @@ class Decoder(QueryDecoder):
         output_norm: bool = False,
         logit_eps: float = 1e-5,
     ) -> None:
-        super().__init__()
-        self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
-        self.num_levels = require_int("num_levels", num_levels, low=1)
-        self.num_layers = require_int("num_layers", num_layers, low=1)
-        require_heads(hidden_dim, num_heads)
-        self.refine = require_choice("refine", refine, REFINE)
-        self.makes_position = require_choice("position", position, ("queries", "references")) == "references"
+        super().__init__(
+            hidden_dim=hidden_dim,
+            num_levels=num_levels,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            refine=refine,
+            position=position,
+            logit_eps=logit_eps,
+        )
         self.reference_sizes = (4,) if self.makes_position else (2, 4)
-        self.logit_eps = require_number("logit_eps", logit_eps, low=0, high=0.5)
         self.layers = nn.ModuleList(
             DecoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout) for _ in range(num_layers)
         )

@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 
 from deta.models.query.decoder import QueryDecoder
-from deta.models.query.feedforward import FeedForward, add_change, require_heads, xavier_uniform_matrices
+from deta.models.query.feedforward import FeedForward, add_change, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
 from deta.models.region import Region
-from deta.utils.checks import require_bool, require_int
+from deta.utils.checks import require_bool
 
 
 class DenseDecoder(QueryDecoder):
@@ -23,8 +23,6 @@ class DenseDecoder(QueryDecoder):
         pre_norm: Whether norms stand before the blocks.
     """
 
-    num_levels = 1
-    refine = "none"
     reference_sizes = (0,)
 
     def __init__(
@@ -37,10 +35,7 @@ class DenseDecoder(QueryDecoder):
         dropout: float = 0.1,
         pre_norm: bool = False,
     ) -> None:
-        super().__init__()
-        self.hidden_dim = require_int("hidden_dim", hidden_dim, low=1)
-        self.num_layers = require_int("num_layers", num_layers, low=1)
-        require_heads(hidden_dim, num_heads)
+        super().__init__(hidden_dim=hidden_dim, num_levels=1, num_layers=num_layers, num_heads=num_heads)
         require_bool("pre_norm", pre_norm)
         self.layers = nn.ModuleList(
             DenseDecoderLayer(hidden_dim, num_heads, ffn_dim, dropout, pre_norm=pre_norm) for _ in range(num_layers)

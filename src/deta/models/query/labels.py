@@ -27,7 +27,8 @@ class LabelEmbedding(nn.Embedding):
         """Categories."""
         return self.num_embeddings - 1
 
-    def forward(self, labels: Tensor) -> Tensor:  # noqa: D102 - documented by the class
+    def forward(self, labels: Tensor) -> Tensor:
+        """``[..., D]`` content of queries with the ``[...]`` int64 labels."""
         return self.marked(super().forward(labels), 1.0)
 
     def unlabelled(self) -> Tensor:
