@@ -75,6 +75,10 @@ def trains_the_ignored(prediction: Prediction, matches: Matches, targets: Target
     return FocalLoss()(prediction, counted, targets)
 
 
+def trains_what_was_not_looked_for(prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
+    return FocalLoss()(prediction, matches, targets.without_federated())
+
+
 def divides_by_the_batch(prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
     found = good(prediction, matches, targets)
     return replace(found, value=found.value / matches.is_positive().sum().clamp(min=1))
@@ -142,6 +146,7 @@ FAULTS: dict[Measure, str] = {
     grows_by_itself: "a sum depends on its input alone",
     changes_its_input: "a sum depends on its input alone.*has changed",
     trains_the_ignored: "ignored candidates count nothing",
+    trains_what_was_not_looked_for: "classes that were not looked for are not trained",
     weighs_by_place: "the order of candidates does not matter",
     weighs_by_number_of_the_object: "the order of objects does not matter",
     divides_by_the_batch: "images do not matter to each other",

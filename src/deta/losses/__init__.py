@@ -2,6 +2,7 @@
 
 from deta.losses.criterion import Criterion
 from deta.losses.diagnostics import cardinality_error, class_error
+from deta.losses.federated import counted_scores
 from deta.losses.rules import Rule
 from deta.losses.terms import (
     CenternessLoss,
@@ -45,4 +46,5 @@ __all__ = [
     "WeightedGIoULoss",
     "cardinality_error",
     "class_error",
+    "counted_scores",
 ]

@@ -1,9 +1,26 @@
-"""Which class scores count in the loss of an image, where only some classes were looked for in it."""
+"""Which class scores count in a loss, where only some classes were looked for in an image."""
 
 import torch
 from torch import Tensor
 
-from deta.structures import Targets
+from deta.structures import IGNORED, Matches, Targets
+
+
+def counted_scores(matches: Matches, targets: Targets, own: Tensor) -> Tensor:
+    """Class scores that count in a loss; every term of classes asks this.
+
+    Args:
+        matches: Assignment of N candidates; ``IGNORED`` ones count nothing.
+        targets: Where they are ``federated``, only ``penalised_classes`` count, and ``own``.
+        own: ``[B, N, C]`` bool: scores that count wherever the candidate does, such as that of a positive's class.
+
+    Returns:
+        ``[B, N, C]`` bool, or ``[B, N, 1]`` where all classes of a candidate count alike.
+    """
+    is_used = (matches.target != IGNORED)[..., None]  # [B, N, 1]
+    if targets.federated is None:
+        return is_used
+    return is_used & (penalised_classes(targets, own.shape[2])[:, None] | own)
 
 
 def penalised_classes(targets: Targets, num_classes: int) -> Tensor:

@@ -95,8 +95,8 @@ class Rule:
         """How often every object is offered."""
         return self.repeat if getattr(self.assigner, "is_one_to_one", False) else 1
 
-    def seen(self, targets: Targets) -> Targets:
-        """The objects as this rule sees them.
+    def seen(self, targets: Targets, role: str) -> Targets:
+        """The objects as this rule, that of ``role``, sees them.
 
         Raises:
             ValueError: The rule is federated, and the targets do not say what was looked for.
@@ -105,7 +105,7 @@ class Rule:
             return targets.class_agnostic()
         if self.federated and targets.federated is None:
             raise ValueError(
-                "criterion.rules.layers.federated=true needs images with lists of classes that were looked for, such "
+                f"criterion.rules.{role}.federated=true needs images with lists of classes that were looked for, such "
                 "as those of data=lvis"
             )
         return targets if self.federated else targets.without_federated()

@@ -91,7 +91,7 @@ class Stages:
         predictions = list(found.values())
         prediction = Prediction.stack(predictions)
         led = prediction if len(leaders) == len(keys) else Prediction.stack([predictions[place] for place in leaders])
-        seen = rule.seen(targets)
+        seen = rule.seen(targets, role)
         own = seen.in_unit_of(prediction)
         of_leaders = own.repeat_batch(len(leaders))
         of_all = of_leaders if len(leaders) == len(keys) else own.repeat_batch(len(keys))

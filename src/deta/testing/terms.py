@@ -72,7 +72,12 @@ def any_matches(scene: Scene) -> Matches:
 
 
 def check_term(
-    term: Term, *, needs: Sequence[str] = (), without: Collection[str] = (), takes_federated: bool = True
+    term: Term,
+    *,
+    needs: Sequence[str] = (),
+    without: Collection[str] = (),
+    takes_federated: bool = True,
+    has_background: bool = False,
 ) -> None:
     """Check a term on ordinary and on hostile input.
 
@@ -80,7 +85,9 @@ def check_term(
         term: The term.
         needs: Optional parts of ``Prediction`` without which it refuses, such as ``quality``.
         without: Names of properties (functions of ``deta.testing.terms``) that it does not promise.
-        takes_federated: Whether it takes targets that say which classes were looked for; else it must refuse them.
+        takes_federated: Whether it takes targets that say which classes were looked for, and trains no other; else it
+            must refuse them.
+        has_background: Whether the last logit is that of the background, which is looked for everywhere.
 
     Raises:
         AssertionError: A property does not hold; the message names it and the input.
@@ -88,6 +95,7 @@ def check_term(
     """
     every, usual = assigned_scenes(needs), Assigned.of(ordinary())
     partial = [case for case in every if case.targets.federated is not None]
+    unknown = [_with_background_looked_for(case) for case in partial] if has_background else partial
     if not takes_federated:
         every = [case for case in every if case.targets.federated is None]
     empty = next(case for case in every if case.name == "padding in place of all objects")
@@ -102,6 +110,7 @@ def check_term(
         images_do_not_matter_to_each_other: [usual],
         half_precision_is_measured_in_float32: [usual, empty],
         a_compiled_term_is_one_graph_and_gives_the_same: [usual, empty],
+        classes_that_were_not_looked_for_are_not_trained: unknown if takes_federated else [],
         classes_that_were_not_looked_for_are_refused: [] if takes_federated else partial,
     }
     check(term, properties, name=name_of(term), without=without)
@@ -149,6 +158,19 @@ def a_sum_is_finite_and_so_are_its_gradients(term: Term, case: Assigned) -> None
         require(not found.divisor.requires_grad, "a divisor carries a gradient")
     require(found.floor > 0, f"the floor is {found.floor}: a batch without objects would divide by zero")
     require(term.weight >= 0, f"the weight is {term.weight}")
+
+
+def classes_that_were_not_looked_for_are_not_trained(term: Term, case: Assigned) -> None:
+    """Logits of classes that an image neither shows nor lists as absent or sampled have no gradient."""
+    federated = case.targets.federated
+    assert federated is not None
+    shown = torch.where(case.targets.is_object, case.targets.labels, -1)
+    known = torch.cat((shown, federated.negative, federated.sampled), dim=1)  # [B, K]
+    classes = torch.arange(case.prediction.logits.shape[2])
+    is_known = (known[..., None] == classes).any(1)  # [B, C]
+    _, trained = _measured(term, case)
+    gradient = trained["logits"].abs().sum(1)  # [B, C]
+    require(not gradient[~is_known].any(), "the logit of a class that was not looked for has a gradient")
 
 
 def classes_that_were_not_looked_for_are_refused(term: Term, case: Assigned) -> None:
@@ -286,6 +308,14 @@ def _require_alike(
 def _owned(targets: Targets, target: Tensor) -> Tensor:
     """``[B, N, 4]`` boxes of the objects."""
     return targets.boxes.gather(1, target.clamp(min=0)[..., None].expand(*target.shape, 4))
+
+
+def _with_background_looked_for(case: Assigned) -> Assigned:
+    federated = case.targets.federated
+    assert federated is not None
+    background = torch.full_like(federated.sampled[:, :1], case.prediction.logits.shape[2] - 1)
+    known = replace(federated, sampled=torch.cat((federated.sampled, background), dim=1))
+    return replace(case, targets=replace(case.targets, federated=known))
 
 
 def _like(flags: Tensor, part: Tensor) -> Tensor:

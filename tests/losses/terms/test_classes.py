@@ -38,7 +38,7 @@ def test_the_class_of_what_has_no_object_may_be_the_last_one() -> None:
     positive, negative = 0.25 * (1 / 4) ** 2 * math.log(4 / 3), 0.75 * (3 / 4) ** 2 * math.log(4)
     found = term(prediction, Matches(torch.tensor([[0, -1, -2]])), objects([BOX]))
     assert found.value.tolist() == pytest.approx([2 * (positive + negative)], rel=1e-5)
-    check_term(term)
+    check_term(term, has_background=True)
 
 
 @pytest.mark.parametrize("options", [{"weight": -1}, {"alpha": 2}, {"focusing": -1}, {"focusing": 0.5}])

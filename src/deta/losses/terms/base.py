@@ -40,6 +40,7 @@ class Term(Protocol):
         Args:
             prediction: B images; several stages with one rule come as one larger batch.
             matches: Their assignment; ``IGNORED`` candidates count nothing.
-            targets: The objects.
+            targets: The objects. Where they are ``federated``, a term of classes leaves out what was not looked for
+                (``counted_scores``), or refuses them.
         """
         ...

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from deta.losses.federated import penalised_classes
+from deta.losses.federated import counted_scores
 from deta.losses.terms.base import Sum
 from deta.ops.rows import take_rows
 from deta.structures import IGNORED, Matches, Prediction, Targets
@@ -47,10 +47,10 @@ class FocalLoss:
         label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), no_object)  # [B, N]
         one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)  # [B, N, C]
         loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=self.alpha, gamma=self.focusing)
-        is_used = (matches.target != IGNORED)[..., None]  # [B, N, 1]
-        if targets.federated is not None:
-            is_used = is_used & (penalised_classes(targets, num_classes)[:, None] | one_hot)  # [B, N, C]
-        return Sum((loss * is_used).sum((1, 2)))
+        own = one_hot
+        if self.background:  # which is looked for everywhere
+            own = one_hot | (torch.arange(num_classes, device=logits.device) == no_object)
+        return Sum((loss * counted_scores(matches, targets, own)).sum((1, 2)))
 
 
 class CrossEntropy:

@@ -4,14 +4,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deta.losses.federated import counted_scores
 from deta.losses.terms.base import Sum
 from deta.ops.rows import take_rows
-from deta.structures import IGNORED, Matches, Prediction, Targets
+from deta.structures import Matches, Prediction, Targets
 from deta.utils.checks import require_choice, require_number
 
 
 class HeatMapLoss:
     """Focal loss of heat maps whose targets fall off around the cell of an object: near it, background costs less.
+
+    Where the targets say which classes were looked for in an image, only those count, see ``penalised_classes``; a
+    centre counts in any case.
 
     Source: arXiv:1904.07850 (CenterNet), eq. 1.
 
@@ -32,7 +36,6 @@ class HeatMapLoss:
         Raises:
             ValueError: The assignment has no targets of classes.
         """
-        del targets
         goal = matches.class_target
         if goal is None:
             raise ValueError("HeatMapLoss needs a rule that gives targets of every class, such as assigner=gaussian")
@@ -40,7 +43,7 @@ class HeatMapLoss:
         score, is_centre = logits.sigmoid(), goal == 1
         centre = -functional.logsigmoid(logits) * (1 - score) ** self.focusing
         beside = -functional.logsigmoid(-logits) * score**self.focusing * (1 - goal) ** self.fall_off
-        loss = torch.where(is_centre, centre, beside) * (matches.target != IGNORED)[..., None]
+        loss = torch.where(is_centre, centre, beside) * counted_scores(matches, targets, is_centre)  # [B, N, C]
         return Sum(loss.sum((1, 2)), is_centre.sum((1, 2), dtype=torch.float32))
 
 

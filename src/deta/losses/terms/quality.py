@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import box_convert
 
+from deta.losses.federated import counted_scores
 from deta.losses.terms.base import Sum
 from deta.ops.iou import box_giou, box_iou
 from deta.ops.rows import take_rows
@@ -87,6 +88,9 @@ class ObjectnessLoss:
 class MatchedClassLoss:
     """Cross-entropy of the classes of positives alone, whose target is the IoU of their box.
 
+    Where the targets say which classes were looked for in an image, only those count, see ``penalised_classes``, and
+    that of the positive.
+
     Source: arXiv:2107.08430 (YOLOX), release.
 
     Args:
@@ -101,10 +105,11 @@ class MatchedClassLoss:
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` sums over positives and classes."""
-        goal = quality_target(prediction, matches, targets)
-        logits = prediction.logits.float()
-        loss = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none").sum(-1)  # [B, N]
-        return Sum(torch.where(matches.is_positive(), loss, 0.0).sum(1))
+        is_own = own_class(matches, targets, prediction.logits.shape[2])
+        goal = quality_target(prediction, matches, targets, is_own)
+        loss = functional.binary_cross_entropy_with_logits(prediction.logits.float(), goal, reduction="none")
+        is_used = counted_scores(matches, targets, is_own) & matches.is_positive()[..., None]
+        return Sum(torch.where(is_used, loss, 0.0).sum(-1).sum(1))
 
 
 class WeightedGIoULoss:
@@ -149,6 +154,9 @@ def pair_weights(prediction: Prediction, matches: Matches, objects: Tensor, by: 
 class QualityFocalLoss:
     """Focal loss whose target of the class of a positive is the IoU of its box. Source: arXiv:2006.04388, eq. 4.
 
+    Where the targets say which classes were looked for in an image, only those count, see ``penalised_classes``, and
+    that of a positive.
+
     Args:
         weight: Of this term, at least 0.
         focusing: Exponent of the distance from the target, at least 1.
@@ -165,21 +173,28 @@ class QualityFocalLoss:
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` sums over candidates and classes; the quality of the assignment goes before the IoU."""
-        logits, goal = self.score(prediction), quality_target(prediction, matches, targets)
+        logits = self.score(prediction)
+        is_own = own_class(matches, targets, logits.shape[2])
+        goal = quality_target(prediction, matches, targets, is_own)
         distance = (goal - logits.sigmoid()).abs() ** self.focusing
         loss = functional.binary_cross_entropy_with_logits(logits, goal, reduction="none") * distance
-        return Sum((loss * (matches.target != IGNORED)[..., None]).sum((1, 2)))
+        return Sum((loss * counted_scores(matches, targets, is_own)).sum((1, 2)))
 
 
-def quality_target(prediction: Prediction, matches: Matches, targets: Targets) -> Tensor:
+def own_class(matches: Matches, targets: Targets, num_classes: int) -> Tensor:
+    """``[B, N, C]`` bool: the class of every positive."""
+    labels = take_rows(targets.labels, matches.target)
+    is_class = labels[..., None] == torch.arange(num_classes, device=labels.device)
+    return is_class & matches.is_positive()[..., None]
+
+
+def quality_target(prediction: Prediction, matches: Matches, targets: Targets, is_own: Tensor) -> Tensor:
     """``[B, N, C]``: the quality of a positive, or without one the IoU of its detached box, at its class; else 0."""
-    labels, objects = (take_rows(part, matches.target) for part in (targets.labels, targets.boxes))
     quality = matches.quality
     if quality is None:
+        labels, objects = (take_rows(part, matches.target) for part in (targets.labels, targets.boxes))
         boxes = box_convert(prediction.boxes_of(labels).detach().float(), "cxcywh", "xyxy")
         quality = box_iou(boxes, box_convert(objects, "cxcywh", "xyxy"))
-    classes = torch.arange(prediction.logits.shape[2], device=labels.device)
-    is_own = (labels[..., None] == classes) & matches.is_positive()[..., None]  # [B, N, C]
     return torch.where(is_own, quality[..., None], 0.0)
 
 
