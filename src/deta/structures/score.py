@@ -71,10 +71,11 @@ class QualityScore:
             raise ValueError(
                 "QualityScore needs Prediction.quality, which this detector does not predict: take SigmoidScore"
             )
-        log_score = (
-            functional.logsigmoid(prediction.logits.float())
-            + functional.logsigmoid(prediction.quality.float())[..., None]
-        )
-        log_score = log_score / 2 if self.root else log_score
-        # log1p and expm1 keep the digits of scores near 0 and near 1.
-        return log_score - torch.log(-torch.expm1(log_score))
+        classes = prediction.logits.float()  # [B, N, C]
+        quality = prediction.quality.float()[..., None].expand_as(classes)  # [B, N, C]
+        # Its inverse is (1 + exp(-x)) * (1 + exp(-y)) - 1 of both outputs: finite, with gradients, also where it is 1.
+        product = -torch.stack((-classes, -quality, -classes - quality)).logsumexp(0)
+        if not self.root:
+            return product
+        log_score = functional.logsigmoid(product) / 2
+        return product - log_score + torch.log1p(log_score.exp())
