@@ -182,7 +182,10 @@ class PerLevelNMS(ScoredSelection):
         """
         grid = prediction.grid
         if grid is None:
-            raise ValueError("postprocess=per_level needs candidates on a grid, such as those of a dense head")
+            raise ValueError(
+                "postprocess=per_level needs candidates on a grid, as a dense head predicts them; queries and raw "
+                "predictions have none: use postprocess=nms or postprocess=topk"
+            )
         prediction = prediction.detach()
         table = self.score(prediction).sigmoid()  # [B, N, C]
         ranks = table if self.rank is None else self.rank(prediction).sigmoid()
@@ -242,7 +245,10 @@ class Peaks(ScoredSelection):
         """
         grid = prediction.grid
         if grid is None or len(grid) != 1 or grid[0][2] != 1:
-            raise ValueError("postprocess=peaks needs candidates that are one grid, such as those of system=centernet")
+            raise ValueError(
+                "postprocess=peaks needs candidates that are one grid, as system=centernet predicts them; raw "
+                "predictions have none: use postprocess=topk"
+            )
         prediction = prediction.detach()
         table = self.score(prediction).sigmoid()  # [B, N, C]
         height, width, _ = grid[0]
