@@ -38,7 +38,7 @@ class QueryCriterion(Criterion):
         alpha: float = 0.25,
         focusing: float = 2.0,
         rematch: Literal["once", "per_layer"] = "once",
-        normalizer: Literal["num_targets", "num_positives"] = "num_targets",
+        normalizer: Literal["num_targets", "num_positives", "none"] = "num_targets",
         ignore_coverage: float | None = 0.5,
         federated: bool = False,
     ) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +167,16 @@ def test_two_ranks_with_two_batches_give_the_gradients_of_one_of_four(
         assert difference(last, steps["two"][2]) < TOLERANCE
 
 
-def test_divisors_that_differ_between_stages_are_refused_by_name(folder: Path, tmp_path: Path) -> None:
-    module = detection_module(data(folder), criterion=criterion(normalizer="num_positives"))
+@pytest.mark.parametrize("change", [{"normalizer": "num_positives"}, {"per_object": "mean"}])
+def test_divisors_that_differ_between_stages_are_refused_by_name(
+    folder: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    rules = {role: replace(rule, **change) for role, rule in criterion().rules.items()}
+    module = detection_module(data(folder), criterion=Criterion(rules))
     trainer = make_trainer(tmp_path, accumulate_grad_batches=2)
+    ((name, value),) = change.items()
     with pytest.raises(
-        ValueError, match=r"criterion\.rules\.layers\.normalizer=num_positives .* trainer\.accumulate_grad_batches is"
+        ValueError, match=rf"criterion\.rules\.layers\.{name}={value} .* trainer\.accumulate_grad_batches is"
     ):
         trainer.fit(module, datamodule=data(folder))
 

@@ -63,6 +63,15 @@ def test_reset_forgets_and_nothing_gives_nothing() -> None:
     assert loss.compute() is None
 
 
+def test_a_sum_that_nothing_divides_is_the_mean_over_batches() -> None:
+    criterion = QueryCriterion(
+        layer_assigner=IoUAssigner(gamma=None), proposal_assigner=IoUAssigner(gamma=None), normalizer="none"
+    )
+    loss = ValidationLoss()
+    own = [float(add(loss, criterion, images).total()) for images in ([0, 1], [2], [0])]
+    assert loss.compute() == pytest.approx(sum(own) / 3, rel=1e-6)
+
+
 def test_no_object_divides_by_one() -> None:
     criterion = QueryCriterion(layer_assigner=HungarianAssigner())
     loss = ValidationLoss()

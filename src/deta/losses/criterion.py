@@ -87,9 +87,10 @@ class Criterion:
         """Whether terms are divided by different numbers."""
         repeats = {rule.times for rule in self.rules.values()}
         is_undivided = any(rule.normalizer == "none" for rule in self.rules.values())
+        is_mean = any(rule.per_object == "mean" for rule in self.rules.values())
         is_pooled = any(rule.pool is not None for rule in self.rules.values())
         of_terms = any(entry.has_own_divisor or entry.floor != 1 or not entry.is_global for entry in entries)
-        return of_terms or is_pooled or is_undivided or repeats != {1}
+        return of_terms or is_pooled or is_undivided or is_mean or repeats != {1}
 
     def _require_rules(self, output: DetectionOutput) -> None:
         roles = {key.role for key in output.stages}

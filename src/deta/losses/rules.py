@@ -39,8 +39,8 @@ class Rule:
             own positives, at least 1; or ``none``, which leaves sums as they are.
         is_global: Whether that divisor is the mean over all ranks, else that of the rank's own images, as in
             denoising (arXiv:2203.01305).
-        per_object: ``mean`` divides all terms by the number of candidates that an object of the batch has on average,
-            at least 1, as contrastive denoising does (arXiv:2203.03605); ``sum`` does not.
+        per_object: ``mean`` divides all terms by the number of candidates that an object of the rank's own batch has on
+            average, at least 1, as contrastive denoising does (arXiv:2203.03605); ``sum`` does not.
         ignore_coverage: Background candidates with at least this share of their prior inside a crowd area are ignored,
             0..1; None trains them as background, as the release does.
         federated: Whether only classes that were looked for in an image count (LVIS), see ``penalised_classes``.

@@ -60,13 +60,18 @@ def require_one_divisor(criterion: Criterion | None, num_batches: int) -> None:
         ValueError: Gradients that were summed over such stages cannot be divided anew.
     """
     rules = {} if criterion is None else criterion.rules
-    others = {role: rule.normalizer for role, rule in rules.items() if rule.normalizer != "num_targets"}
+    wanted = {"normalizer": "num_targets", "per_object": "sum"}
+    others = [
+        (f"criterion.rules.{role}.{name}", getattr(rule, name), value)
+        for role, rule in rules.items()
+        for name, value in wanted.items()
+        if getattr(rule, name) != value
+    ]
     if num_batches > 1 and others:
-        role, normalizer = list(others.items())[-1]
-        key = f"criterion.rules.{role}.normalizer"
+        key, found, value = others[-1]
         raise ValueError(
-            f"{key}={normalizer} divides every stage by a number of its own, which is known only after all batches of "
-            f"a step, but trainer.accumulate_grad_batches is {num_batches}: use {key}=num_targets, or "
+            f"{key}={found} divides every stage by a number of its own, which is known only after all batches of "
+            f"a step, but trainer.accumulate_grad_batches is {num_batches}: use {key}={value}, or "
             "trainer.accumulate_grad_batches=1 and a larger data.batch_size"
         )
 
