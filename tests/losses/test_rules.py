@@ -66,6 +66,19 @@ def test_sums_without_a_normalizer_stay_as_they_are() -> None:
     assert not divided.has_own_divisors
 
 
+@pytest.mark.parametrize(
+    ("normalizer", "with_quality", "without"),
+    [("num_positives", [2, 0], [2, 0]), ("num_positives_each", [2, 1], [2, 1]), ("quality", [0.75, 0], [2, 0])],
+)
+def test_what_divides_an_image(normalizer: str, with_quality: list[float], without: list[float]) -> None:
+    targets = objects([CENTRE, FAR], [])
+    matches = Matches(torch.tensor([[0, 1, -1], [-1, -1, -2]]))
+    graded = replace(matches, quality=torch.tensor([[0.5, 0.25, 0.125]] * 2))
+    own = rule(normalizer=normalizer)
+    assert own.divisor(graded, targets).tolist() == with_quality
+    assert own.divisor(matches, targets).tolist() == without
+
+
 def test_boxes_may_have_an_assignment_of_their_own() -> None:
     losses = measure(
         {"layers": rule(HungarianAssigner(), box_assigner=IoUAssigner(tau=0.5, gamma=None))},

@@ -35,7 +35,7 @@ class Rule:
         weight: Factor on all terms, at least 0.
         normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects); ``num_positives``;
             ``num_positives_each``, where an image counts at least 1; ``quality``, the sum of that of all positives
-            (``Matches.quality``); ``images``, after every image was divided by its
+            (``Matches.quality``; 1 each where the rule gives none); ``images``, after every image was divided by its
             own positives, at least 1; or ``none``, which leaves sums as they are.
         is_global: Whether that divisor is the mean over all ranks, else that of the rank's own images, as in
             denoising (arXiv:2203.01305).
@@ -112,15 +112,15 @@ class Rule:
 
     def divisor(self, matches: Matches, targets: Targets) -> Tensor:
         """``[B]`` share of every image in the divisor of terms that have none of their own."""
-        if self.normalizer == "num_positives":
-            return matches.num_pairs()
         if self.normalizer == "none":
             return torch.zeros_like(targets.num_objects())  # below the floor of 1
         if self.normalizer == "images":
             return torch.ones_like(targets.num_objects())
         if self.normalizer == "quality" and matches.quality is not None:
             return torch.where(matches.is_positive(), matches.quality, 0.0).sum(1)
-        if self.normalizer in ("num_positives_each", "quality"):
+        if self.normalizer in ("num_positives", "quality"):
+            return matches.num_pairs()
+        if self.normalizer == "num_positives_each":
             return matches.num_pairs().clamp(min=1)
         return targets.num_objects() * self.times
 

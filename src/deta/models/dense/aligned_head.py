@@ -1,13 +1,12 @@
 """The head of TOOD, whose classes and boxes come of one tower and are aligned with each other."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from deta.models.dense.head import rows_of
+from deta.models.dense.head import rows_of, start_at_probability, start_convolutions
 from deta.utils.checks import require_int
 
 REDUCTION = 8
@@ -70,15 +69,9 @@ class AlignedHead(nn.Module):
         self.quality = _narrow(every, hidden_dim // 4, 1)
         self.offsets = _narrow(every, hidden_dim // 4, 8)
         self.level_scale = nn.ParameterList([nn.Parameter(torch.ones(())) for _ in range(num_levels)])
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d):
-                nn.init.normal_(part.weight, std=0.01)
-                if part.bias is not None:
-                    nn.init.zeros_(part.bias)
+        start_convolutions(self, std=0.01)
         for part in (self.class_logits, self.quality[-1]):
-            assert isinstance(part, nn.Conv2d)
-            assert part.bias is not None
-            nn.init.constant_(part.bias, -math.log(99))  # a probability of 0.01
+            start_at_probability(part, 0.01)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits ``[B, N, C]``, codes ``[B, N, 4]`` and quality ``[B, N]``, float32, level by level."""

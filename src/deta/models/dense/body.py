@@ -32,10 +32,10 @@ class DenseBody(Body):
             and ``num_levels``.
         own_multiple: Cells beyond an image whose sides are padded to a multiple of this may not match
             (``Rule.unmatched``), 32 in mmdetection; None lets all cells of the batch match, as in torchvision.
-
     """
 
     roles = (DENSE,)
+    placed = roles
 
     def __init__(
         self,

@@ -1,12 +1,11 @@
 """The head of CenterNet: a heat map of every class, and of each cell where the centre lies and how large the box is."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from deta.models.dense.head import rows_of
+from deta.models.dense.head import rows_of, start_at_probability, start_convolutions
 
 
 class CentreHead(nn.Module):
@@ -44,14 +43,8 @@ class CentreHead(nn.Module):
         self.num_classes = num_classes
         self.class_logits, self.offset, self.size = branch(num_classes), branch(2), branch(2)
         for part in (self.offset, self.size):
-            for layer in part:
-                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                    nn.init.normal_(layer.weight, std=0.001)
-                    nn.init.zeros_(layer.bias)
-        last = self.class_logits[-1]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        nn.init.constant_(last.bias, -math.log(9))  # a probability of 0.1
+            start_convolutions(part, std=0.001)
+        start_at_probability(self.class_logits[-1], 0.1)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, None]:
         """Logits ``[B, N, C]`` and codes ``[B, N, 4]``: offset and size in cells, float32; no quality."""

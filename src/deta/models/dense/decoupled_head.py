@@ -1,12 +1,11 @@
 """The decoupled head of YOLOX: towers of its own for every level."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from deta.models.dense.head import rows_of
+from deta.models.dense.head import rows_of, start_at_probability
 from deta.models.necks.pafpn import conv_norm
 from deta.utils.checks import require_int
 
@@ -54,9 +53,7 @@ class DecoupledHead(nn.Module):
         self.box_towers = nn.ModuleList(tower() for _ in channels)
         self.class_logits, self.box_code, self.quality = output(num_classes), output(code_size), output(1)
         for part in (*self.class_logits, *self.quality):
-            assert isinstance(part, nn.Conv2d)
-            assert part.bias is not None
-            nn.init.constant_(part.bias, -math.log(99))  # a probability of 0.01
+            start_at_probability(part, 0.01)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits ``[B, N, C]``, codes ``[B, N, code_size]`` and quality ``[B, N]``, float32, level by level."""

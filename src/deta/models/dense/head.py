@@ -67,13 +67,8 @@ class DenseHead(nn.Module):
         self.positive_code = require_bool("model.body.head.positive_code", positive_code)
         scales = [nn.Parameter(torch.ones(())) for _ in range(num_levels)]
         self.level_scale = nn.ParameterList(scales) if level_scale else None
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d):
-                nn.init.normal_(part.weight, std=0.01)
-                if part.bias is not None:
-                    nn.init.zeros_(part.bias)
-        assert self.class_logits.bias is not None
-        nn.init.constant_(self.class_logits.bias, -math.log(99))  # a probability of 0.01 for every class
+        start_convolutions(self, std=0.01)
+        start_at_probability(self.class_logits, 0.01)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits ``[B, N, C]``, codes ``[B, N, code_size]`` and quality ``[B, N]`` or None, float32, level by level."""
@@ -99,7 +94,24 @@ def _tower(channels: int, num_convs: int, num_groups: int | None, *, bias: bool)
     return nn.Sequential(*layers)
 
 
+def start_convolutions(module: nn.Module, *, std: float) -> None:
+    """Draw the weights of all convolutions of ``module`` from a normal distribution around 0; their biases are 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def start_at_probability(logits: nn.Module, probability: float) -> None:
+    """Set the bias of the convolution ``logits`` so that its sigmoids begin near ``probability``, in 0..1."""
+    assert isinstance(logits, nn.Conv2d)
+    assert logits.bias is not None
+    nn.init.constant_(logits.bias, -math.log((1 - probability) / probability))
+
+
 def rows_of(output: Tensor, size: int) -> Tensor:
     """``[B, h * w * A, size]`` of a map ``[B, A * size, h, w]``: row by row, the A of a cell together."""
     num_images, _, height, width = output.shape
-    return output.view(num_images, -1, size, height, width).permute(0, 3, 4, 1, 2).reshape(num_images, -1, size)
+    cells = output.view(num_images, -1, size, height, width).permute(0, 3, 4, 1, 2)  # [B, h, w, A, size]
+    return cells.reshape(num_images, -1, size)  # [B, h * w * A, size]

@@ -28,6 +28,8 @@ class GridPriors(nn.Module):
         ValueError: An argument lies outside its range.
     """
 
+    sides: Tensor
+
     def __init__(
         self,
         *,
@@ -51,6 +53,12 @@ class GridPriors(nn.Module):
         if len(counts) > 1:
             raise ValueError(f"model.body.priors.sizes must be equally many on every level, got {sorted(counts)}")
         self.per_cell = len(self.ratios) * counts.pop()
+        sides = [
+            [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in self.ratios for size in of_level]
+            for of_level in self.sizes or [self.scales or []]
+        ]
+        # [L, A, 2] pixels of every level, or [1, A, 2] strides of all: made once: a copy to the device waits.
+        self.register_buffer("sides", torch.tensor(sides), persistent=False)
 
     def forward(self, features: Features) -> list[Tensor]:
         """``[h * w * per_cell, 4]`` float32 ``cxcywh`` in pixels of every level: row by row, those of a cell together.
@@ -71,24 +79,12 @@ class GridPriors(nn.Module):
                 for count, step in zip((height, width), steps, strict=True)
             )
             centres = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # [h, w, 2]
-            own = torch.stack(
-                [torch.stack([torch.full_like(rows[0], side) for side in box]) for box in self._boxes(level, stride)]
-            )  # [A, 4]
-            around = torch.cat((centres, torch.zeros_like(centres)), dim=-1)[:, :, None] + own  # [h, w, A, 4]
+            sides = self.sides[0] * stride if self.sizes is None else self.sides[level]  # [A, 2]
+            sides = 2 * (sides / 2).round() if self.rounded else sides
+            shape = (height, width, self.per_cell, 2)
+            around = torch.cat((centres[:, :, None].expand(shape), sides.expand(shape)), dim=-1)  # [h, w, A, 4]
             levels.append(around.flatten(0, 2))  # [h * w * A, 4]
         return levels
-
-    def _boxes(self, level: int, stride: int) -> list[tuple[float, float, float, float]]:
-        """``cxcywh`` around 0 of a cell, known on the host."""
-        sizes = self.sizes[level] if self.sizes is not None else [stride * scale for scale in self.scales or ()]
-        boxes = []
-        for ratio in self.ratios:
-            for size in sizes:
-                half_width, half_height = size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2
-                if self.rounded:  # Python rounds halves to even, as PyTorch does
-                    half_width, half_height = float(round(half_width)), float(round(half_height))
-                boxes.append((0.0, 0.0, 2 * half_width, 2 * half_height))
-        return boxes
 
 
 def _positive(name: str, values: Sequence[float]) -> list[float]:
