@@ -33,6 +33,7 @@ MOUNTED = {
     "codec": "+codec@model.body.codec",
     "decoder": "decoder@model.body.decoder",
     "dense_head": "+dense_head@model.body.head",
+    "region_head": "+region_head@model.body.head",
     "encoder": "encoder@model.body.encoder",
     "neck": "+neck@model.neck",
     "priors": "+priors@model.body.priors",

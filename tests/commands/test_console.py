@@ -7,6 +7,7 @@ import warnings
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.errors import InstantiationException
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
 from deta.commands import console
-from deta.commands.console import describe, reports_errors
+from deta.commands.console import describe, exit_with, reports_errors
 from deta.data import ImageError
 from deta.training.ranks import LostRankError
 
@@ -114,6 +115,16 @@ def test_a_killed_reading_process_is_told_even_in_the_middle_of_another_error() 
         read(OmegaConf.create())
     assert left.value.code == 1
     assert "deta: a reading process was killed, most often because the memory was full" in out.getvalue()
+
+
+def test_what_is_told_once_more_while_all_is_cleared_away_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    others: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", others.append)
+    with redirect_stderr(StringIO()), pytest.raises(SystemExit):
+        exit_with(ValueError("wrong"))
+    for error in (RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed."), RuntimeError("other")):
+        sys.unraisablehook(SimpleNamespace(exc_value=error))
+    assert [part.exc_value.args for part in others] == [("other",)]  # type: ignore[attr-defined]
 
 
 KILLED = """

@@ -83,6 +83,9 @@ def test_a_reader_that_hangs_ends_with_its_loader(monkeypatch: pytest.MonkeyPatc
     first, _ = readers()
     os.kill(first, signal.SIGSTOP)
     del batches
+    patience = time.monotonic() + 30  # a killed process is gone once the system says so
+    while readers() and time.monotonic() < patience:
+        time.sleep(0.05)
     assert readers() == []
 
 

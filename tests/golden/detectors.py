@@ -57,11 +57,11 @@ def reference_detector(case: "ReferenceCase") -> Detector:
 class NoBackbone(Backbone):
     """Stands for the backbone whose maps are given."""
 
-    def __init__(self, channels: tuple[int, ...]) -> None:
+    def __init__(self, channels: tuple[int, ...], finest: int = 8) -> None:
         super().__init__()
         self.body = nn.Identity()
         self.channels = channels
-        self.strides = tuple(8 * 2**level for level in range(len(channels)))
+        self.strides = tuple(finest * 2**level for level in range(len(channels)))
 
 
 def _query_source(config: dict[str, Any]) -> QuerySource:

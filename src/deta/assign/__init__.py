@@ -11,7 +11,7 @@ from deta.assign.iou import IoUAssigner
 from deta.assign.max_iou import MaxIoUAssigner
 from deta.assign.one_per_object import OnePerObjectAssigner
 from deta.assign.release import ReleaseAssigner
-from deta.assign.sampling import keep_random
+from deta.assign.sampling import SampledAssigner, keep_balanced, keep_random
 from deta.assign.simota import SimOTAAssigner
 from deta.assign.statistics import statistics
 from deta.assign.tal import TaskAlignedAssigner
@@ -36,6 +36,7 @@ __all__ = [
     "Prediction",
     "Problem",
     "ReleaseAssigner",
+    "SampledAssigner",
     "SimOTAAssigner",
     "Targets",
     "TaskAlignedAssigner",
@@ -44,6 +45,7 @@ __all__ = [
     "assign",
     "background",
     "ignore_covered",
+    "keep_balanced",
     "keep_random",
     "prior_iou",
     "solve",

@@ -95,9 +95,24 @@ def exit_with(error: Exception) -> NoReturn:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tells of it at its end
         sys.exit(128 + signal.SIGPIPE)
+    if not isinstance(sys.unraisablehook, _OnceIsEnough):
+        sys.unraisablehook = _OnceIsEnough(sys.unraisablehook)
     print(f"\ndeta: {shown_lines(describe(error))}", file=sys.stderr)
     print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
     sys.exit(1)
+
+
+class _OnceIsEnough:
+    """Leaves out that a reader was killed where PyTorch tells of it once more, while its loader is cleared away."""
+
+    def __init__(self, others: "Callable[[sys.UnraisableHookArgs], object]") -> None:
+        self._others = others
+
+    def __call__(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """As of ``sys.unraisablehook``."""
+        error = unraisable.exc_value
+        if error is None or wants_trace() or _reader_failure(error) is None:
+            self._others(unraisable)
 
 
 def describe(error: BaseException) -> str:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from deta.assign import Assigner
 from deta.losses.terms import CrossEntropy, Sum, Term
-from deta.structures import Matches, Targets
+from deta.structures import IGNORED, Matches, Targets
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 
-NORMALIZERS = ("num_targets", "num_positives", "num_positives_each", "quality", "images", "none")
+NORMALIZERS = ("num_targets", "num_positives", "num_positives_each", "num_candidates", "quality", "images", "none")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Rule:
         sees: ``classes``, or ``objects`` as one class.
         weight: Factor on all terms, at least 0.
         normalizer: Divisor of terms that have none of their own: ``num_targets`` (objects); ``num_positives``;
-            ``num_positives_each``, where an image counts at least 1; ``quality``, the sum of that of all positives
+            ``num_positives_each``, where an image counts at least 1; ``num_candidates``, all that are not ignored;
+            ``quality``, the sum of that of all positives
             (``Matches.quality``; 1 each where the rule gives none); ``images``, after every image was divided by its
             own positives, at least 1; or ``none``, which leaves sums as they are.
         is_global: Whether that divisor is the mean over all ranks, else that of the rank's own images, as in
@@ -61,9 +62,9 @@ class Rule:
     repeat: int = 1
     sees: Literal["classes", "objects"] = "classes"
     weight: float = 1.0
-    normalizer: Literal["num_targets", "num_positives", "num_positives_each", "quality", "images", "none"] = (
-        "num_targets"
-    )
+    normalizer: Literal[
+        "num_targets", "num_positives", "num_positives_each", "num_candidates", "quality", "images", "none"
+    ] = "num_targets"
     is_global: bool = True
     per_object: Literal["sum", "mean"] = "sum"
     ignore_coverage: float | None = 0.5
@@ -116,6 +117,8 @@ class Rule:
             return torch.zeros_like(targets.num_objects())  # below the floor of 1
         if self.normalizer == "images":
             return torch.ones_like(targets.num_objects())
+        if self.normalizer == "num_candidates":
+            return (matches.target != IGNORED).sum(1, dtype=torch.float32)
         if self.normalizer == "quality" and matches.quality is not None:
             return torch.where(matches.is_positive(), matches.quality, 0.0).sum(1)
         if self.normalizer in ("num_positives", "quality"):

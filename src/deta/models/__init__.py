@@ -12,6 +12,7 @@ from deta.models.dense.centre_head import CentreHead
 from deta.models.dense.codecs import CentreCodec, DeltaCodec, DistanceCodec, DistributionCodec
 from deta.models.dense.decoupled_head import DecoupledHead
 from deta.models.dense.head import DenseHead
+from deta.models.dense.joint_head import JointHead
 from deta.models.dense.priors import GridPriors
 from deta.models.detector import Detector
 from deta.models.input import InputConvention
@@ -36,6 +37,11 @@ from deta.models.query.selection import Selection
 from deta.models.query.sources import LearnedBoxes, LearnedQueries, QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
 from deta.models.region import Region
+from deta.models.roi.body import RoIBody
+from deta.models.roi.head import RegionHead
+from deta.models.roi.pooling import RegionPooling
+from deta.models.roi.proposals import ProposalSelection
+from deta.models.roi.sampler import RegionSampler
 
 __all__ = [
     "FPN",
@@ -70,11 +76,13 @@ __all__ = [
     "FurtherQueries",
     "GridPriors",
     "InputConvention",
+    "JointHead",
     "LabelEmbedding",
     "LearnedBoxes",
     "LearnedQueries",
     "Neck",
     "PredictionHead",
+    "ProposalSelection",
     "Queries",
     "QueryBody",
     "QueryDecoder",
@@ -82,6 +90,10 @@ __all__ = [
     "QueryGroup",
     "QuerySource",
     "Region",
+    "RegionHead",
+    "RegionPooling",
+    "RegionSampler",
+    "RoIBody",
     "Selection",
     "SwinBackbone",
     "TimmBackbone",

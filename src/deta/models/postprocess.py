@@ -90,13 +90,16 @@ class TopK(ScoredSelection):
 class NMS(ScoredSelection):
     """The best (query, class) pairs after suppression inside each class.
 
-    Source: arXiv:2212.06137, release.
+    Source: arXiv:2212.06137, release; with a threshold and sides, arXiv:1506.01497 (Faster R-CNN) as in torchvision.
 
     Args:
         iou_threshold: IoU above which the worse detection of a class goes, 0..1.
         pre_topk: Pairs that enter suppression, at most.
         max_detections: Detections of an image; 100 for COCO, 300 for LVIS.
         score: See ``ScoredSelection``.
+        threshold: Score that a pair must pass, 0..1; None lets all pass.
+        least_side: Boxes are limited to the image, and those with a shorter side left go, in pixels of the file; None
+            leaves all as they are.
     """
 
     def __init__(
@@ -106,8 +109,12 @@ class NMS(ScoredSelection):
         pre_topk: int = 10_000,
         max_detections: int = 100,
         score: Score | None = None,
+        threshold: float | None = None,
+        least_side: float | None = None,
     ) -> None:
         super().__init__(score)
+        self.threshold = None if threshold is None else require_number("threshold", threshold, low=0, high=1)
+        self.least_side = None if least_side is None else require_number("least_side", least_side, low=0)
         self.iou_threshold = require_number("iou_threshold", iou_threshold, low=0, high=1)
         self.pre_topk = require_int("pre_topk", pre_topk, low=1)
         self.max_detections = require_int("max_detections", max_detections, low=1)
@@ -123,7 +130,14 @@ class NMS(ScoredSelection):
             ``min(max_detections, pre_topk, Q * C)`` places for every image, best first; fewer may be used.
         """
         pairs = _best_pairs(prediction, original_sizes, self.pre_topk, self.score)
-        keep = grouped_nms(pairs.boxes, pairs.scores, pairs.labels, self.iou_threshold)
+        is_candidate = pairs.is_detection
+        if self.threshold is not None:
+            is_candidate = is_candidate & (pairs.scores > self.threshold)
+        if self.least_side is not None:
+            pairs = replace(pairs, boxes=_inside(pairs.boxes, original_sizes))
+            sides = pairs.boxes[..., 2:] - pairs.boxes[..., :2]
+            is_candidate = is_candidate & (sides >= self.least_side).all(-1)
+        keep = grouped_nms(pairs.boxes, pairs.scores, pairs.labels, self.iou_threshold, is_candidate)
         return _kept(pairs, keep, self.max_detections)
 
 
@@ -204,8 +218,7 @@ class PerLevelNMS(ScoredSelection):
         scores, order = table.flatten(1).gather(1, pairs).masked_fill(~is_candidate, 0.0).sort(1, descending=True)
         pairs, is_candidate = pairs.gather(1, order), is_candidate.gather(1, order)
         found = _detections(prediction, original_sizes, pairs // num_classes, scores, pairs % num_classes)
-        limits = original_sizes.to(scores).flip(1).repeat(1, 2)[:, None]  # [B, 1, 4]
-        boxes = torch.minimum(found.boxes.clamp(min=0), limits) if self.clips else found.boxes
+        boxes = _inside(found.boxes, original_sizes) if self.clips else found.boxes
         if self.drops_empty:
             is_candidate = is_candidate & (boxes[..., 2:] > boxes[..., :2]).all(-1)
         keep = grouped_nms(boxes, scores, found.labels, self.iou_threshold, is_candidate) & is_candidate
@@ -283,9 +296,10 @@ class OnePerQuery(ScoredSelection):
         Returns:
             ``min(max_detections, Q)`` detections of every image, best first.
         """
-        best, labels = self.score(prediction.detach()).sigmoid().max(-1)  # [B, Q]
+        best, labels = _table(prediction, self.score).max(-1)  # [B, Q]
         scores, query = _top(best, self.max_detections)  # [B, K]
-        return _detections(prediction, original_sizes, query, scores, labels.gather(1, query))
+        found = _detections(prediction, original_sizes, query, scores, labels.gather(1, query))
+        return found if prediction.exists is None else _existing(found)
 
 
 def _kept(pairs: Detections, keep: Tensor, most: int) -> Detections:
@@ -303,21 +317,42 @@ def _kept(pairs: Detections, keep: Tensor, most: int) -> Detections:
 
 
 def _best_pairs(prediction: Prediction, original_sizes: Tensor, count: int, score: Score) -> Detections:
-    """The ``count`` best (query, class) pairs as detections, all of them real."""
-    table = score(prediction.detach()).sigmoid()  # [B, Q, C]
+    """The ``count`` best (query, class) pairs as detections; those of queries that do not exist are none."""
+    table = _table(prediction, score)  # [B, Q, C]
     scores, pairs = _top(table.flatten(1), count)  # [B, K]
     num_classes = table.shape[2]
-    return _detections(prediction, original_sizes, pairs // num_classes, scores, pairs % num_classes)
+    found = _detections(prediction, original_sizes, pairs // num_classes, scores, pairs % num_classes)
+    return found if prediction.exists is None else _existing(found)
+
+
+def _table(prediction: Prediction, score: Score) -> Tensor:
+    """``[B, Q, C]`` scores; -1, behind all others, of what does not exist."""
+    table = score(prediction.detach()).sigmoid()
+    return table if prediction.exists is None else table.masked_fill(~prediction.exists[..., None], -1.0)
+
+
+def _existing(found: Detections) -> Detections:
+    """The same without those whose score says that they do not exist."""
+    return replace(found, scores=found.scores.clamp(min=0), is_detection=found.scores >= 0)
 
 
 def _detections(
     prediction: Prediction, original_sizes: Tensor, query: Tensor, scores: Tensor, labels: Tensor
 ) -> Detections:
-    """Boxes of ``[B, K]`` queries in pixels, with their scores and labels."""
+    """Boxes of ``[B, K]`` queries for their labels, in pixels, with their scores and labels."""
     height, width = original_sizes.to(scores).unbind(1)
     scale = torch.stack((width, height, width, height), dim=1)[:, None]  # [B, 1, 4]
-    boxes = box_convert(prediction.boxes.detach().float(), "cxcywh", "xyxy") * scale
+    boxes = prediction.boxes.detach().float()
+    if boxes.dim() == 4:  # one for every class
+        query, boxes = query * boxes.shape[2] + labels, boxes.flatten(1, 2)  # [B, Q * C, 4]
+    boxes = box_convert(boxes, "cxcywh", "xyxy") * scale
     return Detections(take_rows(boxes, query), scores, labels, torch.ones_like(labels, dtype=torch.bool))
+
+
+def _inside(boxes: Tensor, original_sizes: Tensor) -> Tensor:
+    """``[B, K, 4]`` corners in pixels, limited to the image."""
+    limits = original_sizes.to(boxes).flip(1).repeat(1, 2)[:, None]  # [B, 1, 4]
+    return torch.minimum(boxes.clamp(min=0), limits)
 
 
 def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

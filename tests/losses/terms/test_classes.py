@@ -47,8 +47,8 @@ def test_an_argument_out_of_range_is_named(options: dict[str, Any]) -> None:
         FocalLoss(**options)
 
 
-@pytest.mark.parametrize("options", [{}, {"background_weight": 1.0}, {"background_weight": 0.0}])
-def test_cross_entropy_does_what_every_term_must(options: dict[str, float]) -> None:
+@pytest.mark.parametrize("options", [{}, {"background_weight": 1.0, "is_global": True}, {"background_weight": 0.0}])
+def test_cross_entropy_does_what_every_term_must(options: dict[str, Any]) -> None:
     check_term(CrossEntropy(**options), takes_federated=False)
 
 

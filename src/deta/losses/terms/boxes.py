@@ -1,9 +1,12 @@
 """Losses of the boxes, summed over all (candidate, object) pairs."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.ops import box_convert
 
 from deta.losses.terms.base import Sum
@@ -66,29 +69,46 @@ class DeltaL1Loss(PairLoss):
     Args:
         weight: Of this term, at least 0.
         origin: Of the shift: the ``centre`` of the prior or its ``corner``, as in the codec.
+        factors: On the four deltas, as in the codec.
+        beta: Below this distance the loss is a square (arXiv:1504.08083, eq. 3), at least 0.
 
     Raises:
-        ValueError: A prediction has no ``code``.
+        ValueError: A prediction has no ``code``, or an argument lies outside its range.
     """
 
-    def __init__(self, *, weight: float = 1.0, origin: str = "centre") -> None:
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        origin: str = "centre",
+        factors: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+        beta: float = 0.0,
+    ) -> None:
         super().__init__(weight=weight)
         self.origin = require_choice("origin", origin, ("centre", "corner"))
+        self.factors = tuple(require_number("factors", factor, low=1e-3) for factor in factors)
+        if len(self.factors) != 4:
+            raise ValueError(f"factors must be four numbers, as those of model.body.codec, got {list(factors)}")
+        self.beta = require_number("beta", beta, low=0)
 
     def rows(self, prediction: Prediction, labels: Tensor) -> Tensor:
-        """``[B, N, 8]`` deltas, and the priors that they are relative to."""
-        del labels
-        if prediction.code is None or prediction.code.shape[2] != 4:
+        """``[B, N, 8]`` deltas for the class ``[B, N]`` of every candidate, and the priors that they belong to."""
+        code = prediction.code
+        if code is not None and prediction.boxes.dim() == 4:
+            of_classes = code.unflatten(2, (-1, 4))  # [B, N, K, 4]
+            code = replace(prediction, boxes=of_classes).boxes_of(labels)
+        if code is None or code.shape[2] != 4:
             raise ValueError("DeltaL1Loss needs a detector whose boxes are coded as four deltas, such as system=fqdet")
-        return torch.cat((prediction.code.float(), prediction.priors.float()), dim=-1)
+        return torch.cat((code.float(), prediction.priors.float()), dim=-1)
 
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
-        """``[B, N]``, at least 0: in sides of the priors, and of logarithms."""
+        """``[B, N]``, at least 0: in sides of the priors, and of logarithms, times ``factors``."""
         deltas, priors = boxes.split(4, dim=-1)
         if self.origin == "corner":
             priors = torch.cat((priors[..., :2] - priors[..., 2:] / 2, priors[..., 2:]), dim=-1)
-        distance: Tensor = (deltas - encode_deltas(priors, objects)).abs().sum(-1)
-        return distance
+        goals = encode_deltas(priors, objects).unbind(-1)
+        goal = torch.stack([number * factor for number, factor in zip(goals, self.factors, strict=True)], dim=-1)
+        return functional.smooth_l1_loss(deltas, goal, reduction="none", beta=self.beta).sum(-1)
 
 
 class IoULoss(PairLoss):

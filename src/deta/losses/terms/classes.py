@@ -21,8 +21,8 @@ class FocalLoss:
 
     Args:
         weight: Of this term, at least 0.
-        alpha: Weight of the positive label, 0..1.
-        focusing: Focusing exponent, 0 or at least 1.
+        alpha: Weight of the positive label beside ``1 - alpha`` of the negative one, 0..1; None is 1 for both.
+        focusing: Focusing exponent, 0 or at least 1; 0 without ``alpha`` is plain cross-entropy.
         background: Whether the last logit is that of the background, the class of what has no object.
 
     Raises:
@@ -30,10 +30,10 @@ class FocalLoss:
     """
 
     def __init__(
-        self, *, weight: float = 1.0, alpha: float = 0.25, focusing: float = 2.0, background: bool = False
+        self, *, weight: float = 1.0, alpha: float | None = 0.25, focusing: float = 2.0, background: bool = False
     ) -> None:
         self.weight = require_number("weight", weight, low=0)
-        self.alpha = require_number("alpha", alpha, low=0, high=1)
+        self.alpha = None if alpha is None else require_number("alpha", alpha, low=0, high=1)
         self.focusing = require_number("focusing", focusing, low=0)
         self.background = require_bool("background", background)
         if 0 < self.focusing < 1:  # (1 - p) ** focusing has an infinite slope where a probability saturates
@@ -46,7 +46,8 @@ class FocalLoss:
         no_object = num_classes - 1 if self.background else -1
         label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), no_object)  # [B, N]
         one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)  # [B, N, C]
-        loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=self.alpha, gamma=self.focusing)
+        alpha = -1.0 if self.alpha is None else self.alpha  # torchvision's word for none
+        loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=alpha, gamma=self.focusing)
         own = one_hot
         if self.background:  # which is looked for everywhere
             own = one_hot | (torch.arange(num_classes, device=logits.device) == no_object)
@@ -56,22 +57,24 @@ class FocalLoss:
 class CrossEntropy:
     """Cross-entropy of a softmax whose last output is "no object", averaged over candidates by their weights.
 
-    The divisor is the sum of the weights of the rank's own candidates. A candidate with two objects has the class of
-    the one in ``Matches.target``. Computed in float32.
+    The divisor is the sum of the weights of all candidates. A candidate with two objects has the class of the one in
+    ``Matches.target``. Computed in float32.
 
     Source: arXiv:2005.12872, sec. 3.1 and A.4.
 
     Args:
         weight: Of this term, at least 0.
         background_weight: Of a candidate without object, beside 1 of one with, at least 0.
+        is_global: Whether the divisor is the mean over all ranks, else that of the rank's own candidates.
 
     Raises:
         ValueError: An argument lies outside its range.
     """
 
-    def __init__(self, *, weight: float = 1.0, background_weight: float = 0.1) -> None:
+    def __init__(self, *, weight: float = 1.0, background_weight: float = 0.1, is_global: bool = False) -> None:
         self.weight = require_number("weight", weight, low=0)
         self.background_weight = require_number("background_weight", background_weight, low=0)
+        self.is_global = require_bool("is_global", is_global)
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` weighted sums over candidates and sums of their weights.
@@ -93,7 +96,7 @@ class CrossEntropy:
         weights = torch.where(is_positive, 1.0, self.background_weight) * is_used  # [B, N]
         # Not a product with the flag alone: what is predicted for an ignored candidate may be infinite.
         value = (torch.where(is_used, loss, 0.0) * weights).sum(1)
-        return Sum(value, weights.sum(1), floor=_LEAST_WEIGHT, is_global=False)
+        return Sum(value, weights.sum(1), floor=_LEAST_WEIGHT, is_global=self.is_global)
 
 
 _LEAST_WEIGHT = 1e-6

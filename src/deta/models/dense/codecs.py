@@ -24,12 +24,12 @@ class Codec(Protocol):
     size: int
 
     def __call__(self, code: Tensor, priors: Tensor, strides: Tensor) -> Tensor:
-        """``[B, N, 4]`` ``cxcywh`` in pixels.
+        """``[B, N, ..., 4]`` ``cxcywh`` in pixels.
 
         Args:
-            code: ``[B, N, size]`` float32.
-            priors: ``[N, 4]`` ``cxcywh`` in pixels.
-            strides: ``[N]`` pixels between cells.
+            code: ``[B, N, ..., size]`` float32.
+            priors: ``[N, 4]`` ``cxcywh`` in pixels, or whatever broadcasts to ``[B, N, ..., 4]``.
+            strides: ``[N]`` pixels between cells, or whatever broadcasts to ``[B, N, ...]``.
         """
         ...
 
@@ -62,14 +62,14 @@ class DeltaCodec:
         self.origin = require_choice("codec.origin", origin, ("centre", "corner"))
 
     def __call__(self, code: Tensor, priors: Tensor, strides: Tensor) -> Tensor:
-        """``[B, N, 4]``."""
+        """``[B, N, ..., 4]``."""
         del strides
-        deltas = torch.stack([code[..., k] / factor for k, factor in enumerate(self.factors)], dim=-1)  # [B, N, 4]
+        deltas = torch.stack([code[..., k] / factor for k, factor in enumerate(self.factors)], dim=-1)  # [..., 4]
         if self.both:
             limited = deltas[..., 2:].clamp(-self.largest_log, self.largest_log)
             deltas = torch.cat((deltas[..., :2], limited), dim=-1)
         if self.origin == "corner":
-            priors = torch.cat((priors[:, :2] - priors[:, 2:] / 2, priors[:, 2:]), dim=-1)  # [N, 4]
+            priors = torch.cat((priors[..., :2] - priors[..., 2:] / 2, priors[..., 2:]), dim=-1)  # [..., 4]
         return decode_deltas(priors.expand_as(deltas), deltas, self.largest_log)
 
 
@@ -86,9 +86,9 @@ class DistanceCodec:
         self.unit = require_choice("codec.unit", unit, ("side", "stride"))
 
     def __call__(self, code: Tensor, priors: Tensor, strides: Tensor) -> Tensor:
-        """``[B, N, 4]``."""
-        unit = priors[:, 2] if self.unit == "side" else strides
-        return _around(priors, code * unit[:, None])
+        """``[B, N, ..., 4]``."""
+        unit = priors[..., 2] if self.unit == "side" else strides
+        return _around(priors, code * unit[..., None])
 
 
 class CentreCodec:
@@ -97,9 +97,9 @@ class CentreCodec:
     size = 4
 
     def __call__(self, code: Tensor, priors: Tensor, strides: Tensor) -> Tensor:
-        """``[B, N, 4]``; priors lie at the corners of cells."""
-        pixels = code * strides[:, None]
-        return torch.cat((priors[:, :2] + pixels[..., :2], pixels[..., 2:]), dim=-1)
+        """``[B, N, ..., 4]``; priors lie at the corners of cells."""
+        pixels = code * strides[..., None]
+        return torch.cat((priors[..., :2] + pixels[..., :2], pixels[..., 2:]), dim=-1)
 
 
 class DistributionCodec:
@@ -114,13 +114,13 @@ class DistributionCodec:
         self.size = 4 * bins
 
     def __call__(self, code: Tensor, priors: Tensor, strides: Tensor) -> Tensor:
-        """``[B, N, 4]``."""
+        """``[B, N, ..., 4]``."""
         numbers = torch.arange(self.bins, device=code.device, dtype=torch.float32)
-        distances = (code.view(*code.shape[:2], 4, self.bins).softmax(-1) * numbers).sum(-1)  # [B, N, 4]
-        return _around(priors, distances * strides[:, None])
+        distances = (code.unflatten(-1, (4, self.bins)).softmax(-1) * numbers).sum(-1)  # [..., 4]
+        return _around(priors, distances * strides[..., None])
 
 
 def _around(priors: Tensor, distances: Tensor) -> Tensor:
-    """``cxcywh`` of ``[B, N, 4]`` distances in pixels from the centre of a prior."""
+    """``cxcywh`` of ``[..., 4]`` distances in pixels from the centre of a prior."""
     before, after = distances.split(2, dim=-1)
-    return torch.cat((priors[:, :2] + (after - before) / 2, before + after), dim=-1)
+    return torch.cat((priors[..., :2] + (after - before) / 2, before + after), dim=-1)

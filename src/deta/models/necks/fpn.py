@@ -11,7 +11,7 @@ EXTRA = ("p5", "c5", "lateral", "pool")
 
 
 class FPN(nn.Module):
-    """Lateral 1x1 convolutions, a sum from coarse to fine, 3x3 convolutions; without norms.
+    """Lateral 1x1 convolutions, a sum from coarse to fine, 3x3 convolutions; without norms as published.
 
     Source: arXiv:1612.03144, sec. 3; levels beyond the backbone's maps: arXiv:1708.02002, sec. 4.
 
@@ -23,6 +23,9 @@ class FPN(nn.Module):
             ``p5``, the backbone's coarsest map ``c5`` or its ``lateral`` convolution. ``pool``: every second cell of
             the level before, without weights.
         extra_relu: Whether further levels beyond are made of the ReLU of the level before.
+        norm: ``batch``: a batch norm behind every convolution of the backbone's maps, which has no bias then, as in
+            torchvision's second Faster R-CNN; ``extra_batch``: one behind those of levels beyond, which keep theirs, as
+            in TSP-RCNN; or ``none``.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class FPN(nn.Module):
         num_levels: int,
         extra: str = "p5",
         extra_relu: bool = True,
+        norm: str = "none",
     ) -> None:
         super().__init__()
         in_channels = tuple(require_int("in_channels", channels, low=1) for channels in in_channels)
@@ -45,12 +49,19 @@ class FPN(nn.Module):
                 f"num_levels must be at least the number of backbone maps, and there must be one map: got "
                 f"num_levels {num_levels} and in_channels {list(in_channels)}"
             )
-        self.laterals = nn.ModuleList(nn.Conv2d(channels, hidden_dim, 1) for channels in in_channels)
-        self.outputs = nn.ModuleList(nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1) for _ in in_channels)
+        has_norm = require_choice("model.neck.norm", norm, ("none", "batch", "extra_batch")) == "batch"
+        self.laterals = nn.ModuleList(
+            _maybe_normed(nn.Conv2d(channels, hidden_dim, 1, bias=not has_norm), has_norm) for channels in in_channels
+        )
+        self.outputs = nn.ModuleList(
+            _maybe_normed(nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, bias=not has_norm), has_norm)
+            for _ in in_channels
+        )
         widths = [in_channels[-1] if extra == "c5" else hidden_dim, *[hidden_dim] * num_levels]
         num_extra = 0 if extra == "pool" else num_levels - len(in_channels)
         self.extras = nn.ModuleList(
-            nn.Conv2d(width, hidden_dim, 3, stride=2, padding=1) for width in widths[:num_extra]
+            _maybe_normed(nn.Conv2d(width, hidden_dim, 3, stride=2, padding=1), norm == "extra_batch")
+            for width in widths[:num_extra]
         )
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
@@ -82,3 +93,7 @@ class FPN(nn.Module):
         while len(levels) < self.num_levels:
             levels.append(levels[-1][..., ::2, ::2])
         return levels
+
+
+def _maybe_normed(convolution: nn.Conv2d, has_norm: bool) -> nn.Module:
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels)) if has_norm else convolution

@@ -95,7 +95,7 @@ class TopKPerLevel:
             candidates; ``[B, K]`` their levels.
         """
         scores = _rank_invalid_last(scores, is_valid)
-        candidates, levels = self._candidates(scores, level_sizes)
+        candidates, levels = best_of_levels(scores, level_sizes, self.pre_topk)
         is_candidate = is_valid.gather(1, candidates)
         if self.nms_threshold is None:
             return is_candidate, candidates, levels
@@ -106,17 +106,27 @@ class TopKPerLevel:
         survives = grouped_nms(corners, scores, levels, self.nms_threshold, is_candidate)
         return survives, candidates, levels
 
-    def _candidates(self, scores: Tensor, level_sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """``[B, K]`` positions, best first over all levels, and their levels."""
-        positions, levels, start = [], [], 0
-        for level, size in enumerate(level_sizes):
-            best = _best(scores[:, start : start + size], min(size, self.pre_topk)) + start
-            positions.append(best)
-            levels.append(torch.full_like(best, level))
-            start += size
-        candidates = torch.cat(positions, dim=1)
-        order = scores.gather(1, candidates).argsort(dim=1, descending=True, stable=True)
-        return candidates.gather(1, order), torch.cat(levels, dim=1).gather(1, order)
+
+def best_of_levels(scores: Tensor, level_sizes: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` best positions of every level, or all of a smaller one.
+
+    Args:
+        scores: ``[B, S]``.
+        level_sizes: Positions of every level; they sum to S.
+        count: Of a level, at least 1.
+
+    Returns:
+        ``[B, K]`` int64 positions, best first over all levels, and ``[B, K]`` int64 their levels.
+    """
+    positions, levels, start = [], [], 0
+    for level, size in enumerate(level_sizes):
+        best = _best(scores[:, start : start + size], min(size, count)) + start
+        positions.append(best)
+        levels.append(torch.full_like(best, level))
+        start += size
+    candidates = torch.cat(positions, dim=1)
+    order = scores.gather(1, candidates).argsort(dim=1, descending=True, stable=True)
+    return candidates.gather(1, order), torch.cat(levels, dim=1).gather(1, order)
 
 
 def _share_of_levels(survives: Tensor, levels: Tensor, num_levels: int, num_queries: int) -> Tensor:

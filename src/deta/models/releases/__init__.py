@@ -17,6 +17,7 @@ from deta.models.releases.detr import DETR
 from deta.models.releases.dino import DINO, DINO_SWIN
 from deta.models.releases.dn_deformable_detr import DN_DEFORMABLE_DETR, ENCODER_ONLY
 from deta.models.releases.dn_detr import DN_DETR
+from deta.models.releases.faster_rcnn import FASTER_RCNN, FASTER_RCNN_V2
 from deta.models.releases.fqdet import FQDET, FQDET_ENCODER
 from deta.models.releases.group_detr import GROUP_DETR
 from deta.models.releases.h_detr import H_DETR
@@ -52,6 +53,8 @@ RELEASES = (
     TOOD,
     YOLOX,
     CENTERNET,
+    FASTER_RCNN,
+    FASTER_RCNN_V2,
 )
 
 

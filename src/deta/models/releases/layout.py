@@ -31,6 +31,7 @@ class Release:
         optional: Further pairs, for what not every detector of the publication has.
         joined: Parameters of ours whose rows are published below those of another one: that one, its further rows.
         constants: Vectors that every file may have beside the parameters, by published name.
+        first_rows_last: Of parameters of ours, by the begin of their names, how many last rows are published first.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Release:
     optional: tuple[Pair, ...] = ()
     joined: tuple[Pair, ...] = ()
     constants: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    first_rows_last: Mapping[str, int] = field(default_factory=dict)
 
     def misfits(self, names: Iterable[str], side: int) -> list[str]:
         """Why a state dict with these names, all ``PUBLISHED`` or all ``OURS``, is none of this layout; empty if it is.
@@ -84,7 +86,7 @@ class Release:
             if main in renamed and further in own:
                 rows = len(own[main])
                 renamed[main], renamed[further] = renamed[main][:rows], renamed[main][rows:]
-        return renamed
+        return {name: _rolled(values, -self._moved_rows(name)) for name, values in renamed.items()}
 
     def to_release(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict of ours under the published names, each parameter as often as it is published.
@@ -92,7 +94,7 @@ class Release:
         Raises:
             ValueError: A parameter has no counterpart.
         """
-        state = dict(own)
+        state = {name: _rolled(values, self._moved_rows(name)) for name, values in own.items()}
         for main, further in self.joined:
             if further in state:
                 state[main] = torch.cat((state[main], state.pop(further)))
@@ -101,6 +103,10 @@ class Release:
         self._require_all(sorted(name for name, published in names.items() if not published))
         constants = {name: torch.tensor(values) for name, values in self.constants.items()}
         return constants | {published: state[name] for name in state for published in names[name]}
+
+    def _moved_rows(self, name: str) -> int:
+        """How many last rows of a parameter of ours are published first."""
+        return next((rows for begin, rows in self.first_rows_last.items() if name.startswith(begin)), 0)
 
     def _counterparts(self, name: str, side: int, layers: int) -> list[str]:
         """Names on the other side, in the order of the pairs."""
@@ -183,3 +189,8 @@ def _the_same(state: Mapping[str, Tensor], names: list[str]) -> Tensor:
         if not torch.equal(first, state[name]):
             raise ValueError(f"weights: {names[0]} and {name} must be equal; they are one parameter")
     return first
+
+
+def _rolled(values: Tensor, rows: int) -> Tensor:
+    """The same object where nothing moves, such as a counter without rows."""
+    return values.roll(rows, 0) if rows else values
