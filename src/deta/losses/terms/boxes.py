@@ -69,7 +69,7 @@ class DeltaL1Loss(PairLoss):
     Args:
         weight: Of this term, at least 0.
         origin: Of the shift: the ``centre`` of the prior or its ``corner``, as in the codec.
-        factors: On the four deltas, as in the codec.
+        factors: On the four deltas, as in the codec; None is 1 for all.
         beta: Below this distance the loss is a square (arXiv:1504.08083, eq. 3), at least 0.
 
     Raises:
@@ -81,14 +81,14 @@ class DeltaL1Loss(PairLoss):
         *,
         weight: float = 1.0,
         origin: str = "centre",
-        factors: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+        factors: Sequence[float] | None = None,
         beta: float = 0.0,
     ) -> None:
         super().__init__(weight=weight)
         self.origin = require_choice("origin", origin, ("centre", "corner"))
-        self.factors = tuple(require_number("factors", factor, low=1e-3) for factor in factors)
+        self.factors = tuple(require_number("factors", factor, low=1e-3) for factor in factors or (1.0,) * 4)
         if len(self.factors) != 4:
-            raise ValueError(f"factors must be four numbers, as those of model.body.codec, got {list(factors)}")
+            raise ValueError(f"factors must be four numbers, as those of model.body.codec, got {list(self.factors)}")
         self.beta = require_number("beta", beta, low=0)
 
     def rows(self, prediction: Prediction, labels: Tensor) -> Tensor:
