@@ -36,6 +36,8 @@ SYSTEMS = (
 )
 DENSE = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "tood", "yolox", "centernet")
 """Systems whose every cell predicts."""
+REGIONS = ("faster_rcnn", "faster_rcnn_v2")
+"""Systems whose second stage looks at regions."""
 NO_DROPOUT = {
     system: () if system == "fqdet" else ("model.body.encoder.dropout=0", "model.body.decoder.dropout=0")
     for system in SYSTEMS
@@ -46,10 +48,13 @@ NO_DROPOUT = {
 def words_of(system: str) -> tuple[str, ...]:
     """The words that compose it tiny."""
     words = [f"system={system}", "size=shapes", "logger=file"]
-    if system not in DENSE:
+    if system not in DENSE + REGIONS:
         return (*words, *SMALL_MODEL)
     small = [word for word in SMALL_MODEL if word.startswith(("model.backbone", "model.neck"))]
-    if system != "centernet":
+    if system in REGIONS:
+        small += ["model.body.sampler.num_regions=32", "model.body.selection.num_proposals=50"]
+        small += ["model.body.selection.training_num_proposals=80"]
+    elif system != "centernet":
         small.append("model.body.head.num_convs=1")
     return (*words, *small, "model.body.hidden_dim=32")
 

@@ -1,21 +1,21 @@
-"""What every dense system must do, whatever is in a batch, as it is composed."""
+"""What every system of dense heads or of regions must do, whatever is in a batch, as it is composed."""
 
 import pytest
 import torch
 
 from deta.testing import check_system
 from deta.testing.systems import Task, task
-from tests.systems.composed import DENSE, build, words_of
+from tests.systems.composed import DENSE, REGIONS, build, words_of
 from tests.systems.test_every_system import COMPILED, HARD, made, trained
 
 
-@pytest.mark.parametrize("system", DENSE)
+@pytest.mark.parametrize("system", DENSE + REGIONS)
 def test_a_dense_system_does_what_every_system_must(system: str) -> None:
     check_system(lambda num_classes: build(num_classes, *words_of(system)), without=[COMPILED])
 
 
 @pytest.mark.parametrize("case", HARD[1:], ids=str)
-@pytest.mark.parametrize("system", DENSE)
+@pytest.mark.parametrize("system", DENSE + REGIONS)
 def test_hard_batches_train_every_dense_system(system: str, case: Task) -> None:
     built = made(system, case.num_classes)
     result = trained(case, built)
@@ -24,7 +24,7 @@ def test_hard_batches_train_every_dense_system(system: str, case: Task) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("system", DENSE)
+@pytest.mark.parametrize("system", DENSE + REGIONS)
 def test_half_precision_gives_finite_losses_and_matches_what_is_float32(system: str, dtype: torch.dtype) -> None:
     with torch.autocast("cpu", dtype=dtype):
         result = trained(task("objects"), made(system, 6))

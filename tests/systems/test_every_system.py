@@ -14,7 +14,7 @@ from deta.structures import FederatedLabels
 from deta.testing import check_system
 from deta.testing.systems import Task, task
 from deta.training.step import StepResult, step
-from tests.systems.composed import NO_DROPOUT, SYSTEMS, Built, build, words_of
+from tests.systems.composed import DENSE, NO_DROPOUT, REGIONS, SYSTEMS, Built, build, words_of
 from tests.training.test_step import run
 
 COMPILED = "a_compiled_step_is_one_graph_and_gives_the_same"
@@ -101,10 +101,10 @@ def test_the_memory_of_noised_objects_is_bounded_by_default(system: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", SYSTEMS + DENSE + REGIONS)
 def test_a_whole_step_is_one_graph_whatever_the_number_of_objects(system: str) -> None:
     torch.compiler.reset()
-    detector, criterion, _ = made(system, 8, *NO_DROPOUT[system])
+    detector, criterion, _ = made(system, 8, *NO_DROPOUT.get(system, ()))
     graphs: list[GraphModule] = []
 
     def backend(graph: GraphModule, inputs: list[torch.Tensor]) -> object:

@@ -290,8 +290,9 @@ def region_rule(threshold: float) -> MaxIoUAssigner:
 def region_labels(proposals: Regions, targets: Targets, config: Mapping[str, Any]) -> Tensor:
     """``[B, R + T]`` 1, 0, or -1 where there is nothing, of proposals and the objects that join them."""
     objects = targets.in_pixels()
-    boxes = torch.cat((proposals.boxes, objects.boxes), dim=1)
-    exists = torch.cat((proposals.exists, objects.is_object), dim=1)
+    most = targets.most_objects
+    boxes = torch.cat((proposals.boxes, objects.boxes[:, :most]), dim=1)
+    exists = torch.cat((proposals.exists, objects.is_object[:, :most]), dim=1)
     prediction = Prediction(boxes.new_zeros(*boxes.shape[:2], 1), boxes, boxes, exists=exists)
     found = assign(region_rule(config["box_fg_iou_thresh"]), prediction, objects, Draw.of(0))
     return torch.where(exists, (found.target >= 0).long(), -1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from deta.evaluation.arrays import read_arrays
 from deta.evaluation.detections import FlatDetections
 from deta.models.postprocess import Postprocess, ScoredSelection
+from deta.ops.rows import take_rows
 from deta.structures import Detections, Prediction, Score, SigmoidScore
 from deta.utils.files import replacing
 
@@ -37,7 +38,7 @@ class RawPredictions:
     Attributes:
         image_ids: ``[I]`` int64.
         sizes: ``[I, 2]`` int64 ``(height, width)`` in pixels of the image files.
-        num_queries: ``[I]`` int64; their sum is the number of boxes.
+        num_queries: ``[I]`` int64; their sum is the number of boxes. Pairs count where each has a box of its own.
         num_pairs: ``[I]`` int64; their sum is N.
         is_cut: ``[I]`` bool, whether pairs were left out.
         boxes: ``[sum of num_queries, 4]`` float32 ``cxcywh`` in 0..1.
@@ -80,21 +81,28 @@ class RawPredictions:
             score: Of every query and class; None takes the sigmoid of every output.
         """
         logits = (score or SigmoidScore())(prediction.detach())
+        if prediction.exists is not None:
+            logits = logits.masked_fill(~prediction.exists[..., None], -torch.inf)
         num_images, num_queries, num_classes = logits.shape
         flat = logits.flatten(1)  # [B, Q * C]
         count = flat.shape[1] if max_pairs is None else min(max_pairs, flat.shape[1])
         # Which of equal logits comes first depends on the device.
         best = flat.topk(count, dim=1)
+        queries, labels = best.indices // num_classes, best.indices % num_classes  # [B, K]
+        boxes = prediction.boxes.detach().float()
+        if boxes.dim() == 4:  # every pair has a box of its own, and counts as a query
+            boxes = take_rows(boxes.flatten(1, 2), queries * boxes.shape[2] + labels)  # [B, K, 4]
+            queries, num_queries = torch.arange(count, device=queries.device).expand_as(queries), count
         return cls(
             image_ids=image_ids.cpu().numpy().astype(np.int64),
             sizes=original_sizes.cpu().numpy().astype(np.int64),
             num_queries=np.full(num_images, num_queries, dtype=np.int64),
             num_pairs=np.full(num_images, count, dtype=np.int64),
             is_cut=np.full(num_images, count < flat.shape[1]),
-            boxes=prediction.boxes.detach().float().flatten(0, 1).cpu().numpy(),  # [B * Q, 4]
+            boxes=boxes.flatten(0, 1).cpu().numpy(),  # [B * Q, 4]
             logits=best.values.flatten().cpu().numpy(),
-            queries=(best.indices // num_classes).flatten().int().cpu().numpy(),
-            labels=(best.indices % num_classes).flatten().int().cpu().numpy(),
+            queries=queries.flatten().int().cpu().numpy(),
+            labels=labels.flatten().int().cpu().numpy(),
             category_ids=np.array([_NO_CATEGORY if identity is None else identity for identity in category_ids]),
         )
 

@@ -21,7 +21,7 @@ class RegionHead(nn.Module):
         resolution: Their height and width.
         num_convs: Convolutions with batch norms, of as many channels.
         num_linear: Linear layers.
-        width: Of these.
+        width: Of these; None is four times ``channels``, 1024 with those of the publications.
         class_boxes: Whether a region has a box for every class, that of "no object" last, or one for all.
 
     Raises:
@@ -36,13 +36,13 @@ class RegionHead(nn.Module):
         resolution: int,
         num_convs: int = 0,
         num_linear: int = 2,
-        width: int = 1024,
+        width: int | None = None,
         class_boxes: bool = True,
     ) -> None:
         super().__init__()
         require_int("model.body.head.num_convs", num_convs, low=0)
         require_int("model.body.head.num_linear", num_linear, low=1)
-        require_int("model.body.head.width", width, low=1)
+        width = 4 * channels if width is None else require_int("model.body.head.width", width, low=1)
         num_boxes = num_classes + 1 if require_bool("model.body.head.class_boxes", class_boxes) else 1
         self.convs = nn.ModuleList(_ConvNorm(channels) for _ in range(num_convs))
         sizes = [channels * resolution**2, *[width] * num_linear]

@@ -49,7 +49,8 @@ class RegionSampler:
             draw: Source of randomness.
         """
         objects = targets.in_pixels().class_agnostic()
-        boxes, joins = objects.boxes, objects.is_object
+        # Not by the padded width, which must not change what is drawn.
+        boxes, joins = (part[:, : targets.most_objects] for part in (objects.boxes, objects.is_object))
         if self.append == "unmatched":
             noise = draw.uniform("noise", boxes.shape, boxes.device)  # [B, T, 4]
             shift, growth = noise.split(2, dim=-1)
@@ -61,7 +62,7 @@ class RegionSampler:
         every = Regions(
             torch.cat((proposals.boxes, boxes), dim=1),
             torch.cat((proposals.exists, joins), dim=1),
-            torch.cat((proposals.source, torch.full_like(objects.labels, -1)), dim=1),
+            torch.cat((proposals.source, torch.full_like(joins, -1, dtype=torch.int64)), dim=1),
         )
         matches = assign(self.assigner, _candidates(every), objects, draw)
         keep = every.exists & (matches.target != IGNORED)
