@@ -36,7 +36,7 @@ SYSTEMS = (
 )
 DENSE = ("retinanet", "retinanet_v2", "fcos", "atss", "gfl", "tood", "yolox", "centernet")
 """Systems whose every cell predicts."""
-REGIONS = ("faster_rcnn", "faster_rcnn_v2")
+REGIONS = ("faster_rcnn", "faster_rcnn_v2", "tsp_rcnn")
 """Systems whose second stage looks at regions."""
 NO_DROPOUT = {
     system: () if system == "fqdet" else ("model.body.encoder.dropout=0", "model.body.decoder.dropout=0")
@@ -54,6 +54,8 @@ def words_of(system: str) -> tuple[str, ...]:
     if system in REGIONS:
         small += ["model.body.sampler.num_regions=32", "model.body.selection.num_proposals=50"]
         small += ["model.body.selection.training_num_proposals=80"]
+        if system == "tsp_rcnn":
+            small += [f"model.body.head.{word}" for word in ("num_layers=1", "num_heads=4", "ffn_dim=32", "dropout=0")]
     elif system != "centernet":
         small.append("model.body.head.num_convs=1")
     return (*words, *small, "model.body.hidden_dim=32")

@@ -7,6 +7,7 @@ from deta.models.backbones.timm import TimmBackbone
 from deta.models.backbones.torchvision import TorchvisionBackbone
 from deta.models.body import Body
 from deta.models.dense.aligned_head import AlignedHead
+from deta.models.dense.apart_head import ApartHead
 from deta.models.dense.body import DenseBody
 from deta.models.dense.centre_head import CentreHead
 from deta.models.dense.codecs import CentreCodec, DeltaCodec, DistanceCodec, DistributionCodec
@@ -42,6 +43,7 @@ from deta.models.roi.head import RegionHead
 from deta.models.roi.pooling import RegionPooling
 from deta.models.roi.proposals import ProposalSelection
 from deta.models.roi.sampler import RegionSampler
+from deta.models.roi.transformer_head import TransformerRegionHead
 
 __all__ = [
     "FPN",
@@ -49,6 +51,7 @@ __all__ = [
     "AlignedHead",
     "AnchorDecoder",
     "AnchorQueries",
+    "ApartHead",
     "Backbone",
     "Body",
     "CentreCodec",
@@ -98,4 +101,5 @@ __all__ = [
     "SwinBackbone",
     "TimmBackbone",
     "TorchvisionBackbone",
+    "TransformerRegionHead",
 ]

@@ -2,7 +2,7 @@
 
 from deta.losses.terms.base import Sum, Term
 from deta.losses.terms.boxes import DeltaL1Loss, GIoULoss, IoULoss, L1Loss, PairLoss
-from deta.losses.terms.classes import CrossEntropy, FocalLoss
+from deta.losses.terms.classes import CrossEntropy, FocalLoss, FocusedCrossEntropy
 from deta.losses.terms.heat_map import CentreL1Loss, HeatMapLoss
 from deta.losses.terms.quality import (
     CenternessLoss,
@@ -20,6 +20,7 @@ __all__ = [
     "DeltaL1Loss",
     "DistributionFocalLoss",
     "FocalLoss",
+    "FocusedCrossEntropy",
     "GIoULoss",
     "HeatMapLoss",
     "IoULoss",

@@ -1,6 +1,7 @@
 """Losses of the class logits."""
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
@@ -95,8 +96,28 @@ class CrossEntropy:
         loss = loss.view_as(label)  # [B, N]
         weights = torch.where(is_positive, 1.0, self.background_weight) * is_used  # [B, N]
         # Not a product with the flag alone: what is predicted for an ignored candidate may be infinite.
-        value = (torch.where(is_used, loss, 0.0) * weights).sum(1)
+        value = (torch.where(is_used, self.counted(loss, logits, is_positive), 0.0) * weights).sum(1)
         return Sum(value, weights.sum(1), floor=_LEAST_WEIGHT, is_global=self.is_global)
+
+    def counted(self, loss: Tensor, logits: Tensor, is_positive: Tensor) -> Tensor:
+        """``[B, N]`` what counts of the cross-entropy ``[B, N]`` of logits ``[B, N, C]``: all of it."""
+        del logits, is_positive
+        return loss
+
+
+class FocusedCrossEntropy(CrossEntropy):
+    """The same, in which a candidate without object counts less the surer it is of that.
+
+    It counts ``2 (1 - p)^2`` of its cross-entropy, with ``p`` its detached probability of "no object"; and where no
+    candidate of the batch has an object, nothing counts.
+
+    Source: arXiv:2011.10881 (TSP-RCNN), release.
+    """
+
+    def counted(self, loss: Tensor, logits: Tensor, is_positive: Tensor) -> Tensor:
+        """``[B, N]``."""
+        doubt = 1 - logits.detach().softmax(-1)[..., -1]
+        return loss * torch.where(is_positive, 1.0, 2 * doubt.square()) * is_positive.any()
 
 
 _LEAST_WEIGHT = 1e-6

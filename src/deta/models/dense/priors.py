@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ class GridPriors(nn.Module):
     Args:
         sizes: Sides of square boxes in pixels, ascending, a list for every level; lists beyond the last level are left.
         scales: The same in strides, one list for all levels; either this or ``sizes``.
-        ratios: Height to width; every ratio has boxes of every size, ratio by ratio.
+        ratios: Height to width; every ratio has boxes of every size.
+        order: Of the boxes of a cell: ``ratios`` one after the other, each with all sizes, or ``sizes``, as detectron2.
         step: From a cell to the next: ``stride`` of the level, or ``grid``: the floor of padded side over map side.
         rounded: Whether corners of a box around 0 are rounded to whole pixels, halves to even.
         offset: From the corner of a cell to the centre of its boxes, in steps, 0..1.
@@ -39,8 +41,10 @@ class GridPriors(nn.Module):
         step: str = "stride",
         rounded: bool = False,
         offset: float = 0.0,
+        order: str = "ratios",
     ) -> None:
         super().__init__()
+        by_size = require_choice("model.body.priors.order", order, ("ratios", "sizes")) == "sizes"
         if (sizes is None) == (scales is None):
             raise ValueError("model.body.priors needs either sizes, a list for every level, or scales in strides")
         self.sizes = None if sizes is None else [_positive("sizes", of_level) for of_level in sizes]
@@ -54,7 +58,10 @@ class GridPriors(nn.Module):
             raise ValueError(f"model.body.priors.sizes must be equally many on every level, got {sorted(counts)}")
         self.per_cell = len(self.ratios) * counts.pop()
         sides = [
-            [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in self.ratios for size in of_level]
+            [
+                (size / math.sqrt(ratio), size * math.sqrt(ratio))
+                for ratio, size in _pairs(self.ratios, of_level, by_size)
+            ]
             for of_level in self.sizes or [self.scales or []]
         ]
         # [L, A, 2] pixels of every level, or [1, A, 2] strides of all: made once: a copy to the device waits.
@@ -85,6 +92,11 @@ class GridPriors(nn.Module):
             around = torch.cat((centres[:, :, None].expand(shape), sides.expand(shape)), dim=-1)  # [h, w, A, 4]
             levels.append(around.flatten(0, 2))  # [h * w * A, 4]
         return levels
+
+
+def _pairs(ratios: Sequence[float], sizes: Sequence[float], by_size: bool) -> list[tuple[float, float]]:
+    pairs = product(sizes, ratios) if by_size else product(ratios, sizes)
+    return [(second, first) if by_size else (first, second) for first, second in pairs]
 
 
 def _positive(name: str, values: Sequence[float]) -> list[float]:

@@ -22,6 +22,7 @@ from deta.models.releases.fqdet import FQDET, FQDET_ENCODER
 from deta.models.releases.group_detr import GROUP_DETR
 from deta.models.releases.h_detr import H_DETR
 from deta.models.releases.layout import OURS, PUBLISHED, Release
+from deta.models.releases.tsp_rcnn import TSP_RCNN
 from deta.models.releases.yolox import YOLOX
 from deta.models.weights import load_strictly, read_state_dict
 
@@ -55,6 +56,7 @@ RELEASES = (
     CENTERNET,
     FASTER_RCNN,
     FASTER_RCNN_V2,
+    TSP_RCNN,
 )
 
 
