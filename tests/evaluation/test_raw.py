@@ -1,7 +1,7 @@
 """Raw predictions give what the selection gives beside the network."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +154,13 @@ def test_a_damaged_archive_is_one_message(tmp_path: Path) -> None:
             )
         except ValueError as error:
             assert "raw.npz" in str(error)  # noqa: PT017 - some places of an archive mean nothing
+
+
+@pytest.mark.parametrize("selection", [NMS(iou_threshold=0.3, max_detections=4), TopK(max_detections=11)])
+def test_boxes_of_every_class_are_selected_as_beside_the_network(selection: Postprocess) -> None:
+    usual = prediction()
+    boxes = usual.boxes[:, :, None] * torch.linspace(0.8, 1.2, 3)[:, None]  # [B, Q, C, 4]
+    stage = replace(usual, boxes=boxes, exists=torch.arange(30).expand(2, -1) < 25)
+    expected = FlatDetections.from_detections(selection(stage, SIZES), IDS)
+    stored = RawPredictions.from_prediction(stage, SIZES, IDS, category_ids=CATEGORIES, max_pairs=60)
+    assert_equal(stored.select(selection)[0], expected)

@@ -94,3 +94,26 @@ def test_what_is_no_score_is_refused() -> None:
 def test_bad_threshold_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="iou_threshold"):
         NMS(iou_threshold=-0.1)
+
+
+def test_a_class_has_its_own_box_and_what_does_not_exist_is_not_detected() -> None:
+    boxes = torch.tensor([[[[0.2, 0.5, 0.2, 0.4], [0.8, 0.5, 0.2, 0.4]], [[0.5, 0.5, 0.2, 0.4]] * 2]])  # [1, 2, 2, 4]
+    table = torch.tensor([[[0.9, 0.6], [0.95, 0.7]]]).logit()
+    stage = Prediction(table, boxes, boxes[:, :, 0], exists=torch.tensor([[True, False]]))
+    for selection in (TopK(), NMS(), OnePerQuery()):
+        found = selection(stage, SIZES)
+        count = 1 if isinstance(selection, OnePerQuery) else 2
+        assert found.is_detection.tolist() == [[True] * count + [False] * (found.boxes.shape[1] - count)]
+        assert found.boxes[0, :count, 0].tolist() == pytest.approx([20.0, 140.0][:count])
+        assert found.labels[0, :count].tolist() == [0, 1][:count]
+        assert (found.scores >= 0).all()
+
+
+def test_a_threshold_and_a_least_side_leave_pairs_out() -> None:
+    boxes = [[0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1], [1.05, 0.5, 0.1001, 0.4]]
+    stage = prediction(boxes, [[0.9], [0.05], [0.8]])
+    found = NMS(threshold=0.05, least_side=0.02)(stage, SIZES)
+    assert found.is_detection.tolist() == [[True, False, False]]
+    found = NMS(threshold=0.04, least_side=0.0)(stage, SIZES)
+    assert found.is_detection.tolist() == [[True, True, True]]
+    assert found.boxes[0, 1, 2].item() == 200  # limited to the image

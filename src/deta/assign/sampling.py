@@ -27,13 +27,13 @@ def keep_random(is_positive: Tensor, limit: int, draw: Draw) -> Tensor:
     return is_positive & (_rank(is_positive, _priority(is_positive, draw)) < limit)
 
 
-def keep_balanced(matches: Matches, number: int, positive_fraction: float, draw: Draw) -> Tensor:
+def keep_balanced(target: Tensor, number: int, positive_fraction: float, draw: Draw) -> Tensor:
     """Keep a random number of the candidates of every image, positives first.
 
     Source: arXiv:1506.01497 (Faster R-CNN), sec. 3.1.3.
 
     Args:
-        matches: Of all; ``IGNORED`` ones are not kept.
+        target: ``[B, N]`` as of ``Matches``; ``IGNORED`` ones are not kept.
         number: Of all that are kept in an image, at least 0.
         positive_fraction: Largest share of ``number`` that positives take, 0..1; background fills the rest.
         draw: Source of randomness.
@@ -41,7 +41,7 @@ def keep_balanced(matches: Matches, number: int, positive_fraction: float, draw:
     Returns:
         ``[B, N]`` bool.
     """
-    is_positive, is_background = matches.is_positive(), matches.target == BACKGROUND
+    is_positive, is_background = target >= 0, target == BACKGROUND
     priority = _priority(is_positive, draw)
     keep = is_positive & (_rank(is_positive, priority) < int(number * positive_fraction))
     num_free = number - keep.sum(1, keepdim=True)
@@ -107,15 +107,17 @@ class SampledAssigner:
     def _sampled(self, matches: Matches, prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
         if self.ignore_coverage is not None:
             matches = ignore_covered(matches, prediction, targets, self.ignore_coverage)
-        if prediction.exists is not None:
-            matches = replace(matches, target=torch.where(prediction.exists, matches.target, IGNORED))
-        keep = keep_balanced(matches, self.number, self.positive_fraction, draw)
+        target, exists = matches.target, prediction.exists
+        offered = target if exists is None else torch.where(exists, target, IGNORED)
+        keep = keep_balanced(offered, self.number, self.positive_fraction, draw)
+        if exists is not None:  # what does not exist stays as it is and takes no place
+            keep = keep | ~exists
         is_cut = matches.is_positive() & ~keep
         notes = {name: note & keep if note.dim() == 2 else note for name, note in matches.notes.items()}
         extra = matches.extra
         if extra is not None:
             extra = replace(extra, is_pair=extra.is_pair & take_rows(keep, extra.query))
-        target = torch.where(keep, matches.target, IGNORED)
+        target = torch.where(keep, target, IGNORED)
         return replace(matches, target=target, extra=extra, notes=notes | {"cut": is_cut.any(1)})
 
 

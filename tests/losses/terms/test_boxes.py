@@ -1,6 +1,8 @@
 """Losses of the boxes."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -53,3 +55,20 @@ def test_deltas_need_a_detector_that_has_them() -> None:
     boxes = torch.tensor([[BOX]])
     with pytest.raises(ValueError, match="coded as four deltas"):
         DeltaL1Loss()(Prediction(torch.zeros(1, 1, 2), boxes, boxes), Matches(torch.tensor([[0]])), objects([OBJECT]))
+
+
+def test_deltas_of_a_class_are_compared_in_the_units_of_the_codec_and_squared_where_they_are_small() -> None:
+    priors = torch.tensor([[BOX]])
+    code = torch.tensor([[[9.0] * 4 + [5.0, 0.0, 0.0, 0.0]]])  # those of class 1 are compared
+    prediction = Prediction(torch.zeros(1, 1, 3), torch.zeros(1, 1, 2, 4), priors, code=code)
+    targets = objects([OBJECT])
+    targets = replace(targets, labels=torch.ones_like(targets.labels))
+    term = DeltaL1Loss(factors=(10.0, 10.0, 5.0, 5.0), beta=20.0)
+    found = term(prediction, Matches(torch.tensor([[0]])), targets)
+    assert found.value.tolist() == pytest.approx([(5 * math.log(2)) ** 2 / 40], rel=1e-5)  # of the height alone
+
+
+@pytest.mark.parametrize("options", [{"factors": (1.0, 1.0)}, {"beta": -1.0}])
+def test_an_argument_of_deltas_out_of_range_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        DeltaL1Loss(**options)

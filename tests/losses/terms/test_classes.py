@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from deta.losses import CrossEntropy, FocalLoss
+from deta.losses import CrossEntropy, FocalLoss, FocusedCrossEntropy
 from deta.structures import Matches, Prediction
 from deta.testing import check_term
 from deta.testing.scenes import federated
@@ -74,3 +74,28 @@ def test_cross_entropy_is_refused_where_classes_were_not_looked_for() -> None:
 def test_a_negative_weight_of_the_background_is_named() -> None:
     with pytest.raises(ValueError, match="background_weight must be at least 0"):
         CrossEntropy(background_weight=-1)
+
+
+def test_without_alpha_and_exponent_the_focal_loss_is_cross_entropy() -> None:
+    boxes, logits = torch.tensor([[BOX] * 2]), torch.tensor([[[2.0], [-1.0]]])
+    found = FocalLoss(alpha=None, focusing=0)(
+        Prediction(logits, boxes, boxes), Matches(torch.tensor([[0, -1]])), objects([BOX])
+    )
+    assert found.value.tolist() == pytest.approx([math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1))], rel=1e-5)
+
+
+def test_focused_cross_entropy_does_what_every_term_must() -> None:
+    # Whether anything counts is a matter of the whole batch.
+    check_term(FocusedCrossEntropy(), takes_federated=False, without=["images_do_not_matter_to_each_other"])
+
+
+def test_background_counts_less_the_surer_it_is_and_nothing_without_any_object() -> None:
+    boxes = torch.tensor([[BOX] * 3])
+    logits = torch.tensor([math.log(3), 0.0, 0.0]).expand(1, 3, 3)  # probabilities 3/5, 1/5 and 1/5 of no object
+    prediction, term = Prediction(logits, boxes, boxes), FocusedCrossEntropy(background_weight=0.1)
+    found = term(prediction, Matches(torch.tensor([[0, -1, -2]])), objects([BOX]))
+    assert found.value.tolist() == pytest.approx([-math.log(0.6) - 0.1 * 2 * 0.8**2 * math.log(0.2)], rel=1e-5)
+    assert found.divisor is not None
+    assert found.divisor.tolist() == pytest.approx([1.1])
+    none = term(prediction, Matches(torch.tensor([[-1, -1, -2]])), objects([BOX]))
+    assert none.value.tolist() == [0]

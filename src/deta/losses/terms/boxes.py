@@ -94,7 +94,7 @@ class DeltaL1Loss(PairLoss):
     def rows(self, prediction: Prediction, labels: Tensor) -> Tensor:
         """``[B, N, 8]`` deltas for the class ``[B, N]`` of every candidate, and the priors that they belong to."""
         code = prediction.code
-        if code is not None and prediction.boxes.dim() == 4:
+        if code is not None and code.shape[2] != 4 and prediction.boxes.dim() == 4:
             of_classes = code.unflatten(2, (-1, 4))  # [B, N, K, 4]
             code = replace(prediction, boxes=of_classes).boxes_of(labels)
         if code is None or code.shape[2] != 4:
