@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from deta.assign import Assigner, Draw, HungarianAssigner, IoUAssigner, solve
+from deta.assign import Assigner, Draw, HungarianAssigner, IoUAssigner, Prediction, solve
 from deta.testing import check_assigner
 from tests.assign.scenes import assigned, candidates, objects, random_scene, statistics
 
@@ -75,3 +75,15 @@ def test_assigning_together_equals_assigning_one_by_one() -> None:
 def test_all_weights_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing decides"):
         HungarianAssigner(class_weight=0, l1_weight=0, giou_weight=0)
+
+
+def test_an_object_is_compared_with_the_boxes_for_its_class() -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes = 0.2 + 0.3 * torch.rand(1, 6, 3, 4, generator=generator)  # one for each of three classes
+    logits = torch.randn(1, 6, 3, generator=generator)
+    targets = objects([CENTRE, (0.3, 0.3, 0.2, 0.3)])
+    for label in range(3):
+        labelled = replace(targets, labels=torch.full_like(targets.labels, label))
+        found = HungarianAssigner(eps=1e-6).cost(Prediction(logits, boxes, boxes[:, :, 0]), labelled)
+        own = Prediction(logits, boxes[:, :, label], boxes[:, :, 0])
+        torch.testing.assert_close(found, HungarianAssigner(eps=1e-6).cost(own, labelled))
