@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from tests.commands.running import fail, succeed
+from tests.data.folders import annotation, document, image, write_json
 
+SIZES = ("small", "medium", "large")
 SHAPES = ("data=shapes", "data.num_train=8", "data.num_val=4")
 
 
@@ -78,9 +80,41 @@ def test_a_rule_without_the_settings_of_the_default_grid_is_swept_over_its_own(t
     assert {row["l1_weight"] for row in rows(tmp_path / "assignment.csv")} == {"0", "5"}
 
 
+def test_rules_are_compared_each_on_its_own_candidates(tmp_path: Path) -> None:
+    # A small, a medium and two large objects; cells are 4 pixels wide, and the centres of the last two lie in one.
+    boxes = ((10, 10, 20, 20), (60, 20, 64, 64), (100, 100, 120, 120), (101, 101, 120, 120))
+    entries = [annotation(k, bbox=list(box), area=box[2] * box[3]) for k, box in enumerate(boxes, start=1)]
+    write_json(tmp_path / "a.json", document([image(1, height=256, width=320)], entries))
+    words = (f"data.root={tmp_path}", "data.val_annotations=a.json", "num_workers=1", "augment=flip")
+    outcome = succeed("data", "assign", *words, "compare=[topk_iou,gaussian]", f"hydra.run.dir={tmp_path}")
+    table = {(row["rule"], row["size"]): row for row in rows(tmp_path / "assignment.csv")}
+    assert [table["gaussian", size]["positives"] for size in SIZES] == ["1", "1", "1"]
+    assert [table["gaussian", size]["unmatched"] for size in SIZES] == ["0", "0", "1"]
+    assert [table["topk_iou", size]["positives"] for size in ("small", "medium")] == ["5", "5"]
+    lines = {line.split()[0]: line.split()[1:] for line in outcome.out.splitlines() if line}
+    assert lines["gaussian"] == ["0.750", "1.000", "1.000", "0.500", "0.250", "0.333"]
+    assert lines["topk_iou"][1:3] == ["5.000", "5.000"]
+    assert width(tmp_path / "assignment.png") > 1000
+    assert "2 rules on 1 image in" in outcome.out
+
+
+def test_all_rules_are_compared_and_those_that_need_predictions_named(tmp_path: Path) -> None:
+    words = ("compare=all", "compare.topk_iou.assigner.k=1", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    out = succeed("data", "assign", *SHAPES, *words).out
+    table = {row["rule"]: row for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"}
+    assert list(table) == ["iou", "release", "topk_iou", "max_iou", "max_iou_mmdet", "atss", "fcos", "gaussian"]
+    assert float(table["topk_iou"]["positives_per_object"]) <= 1
+    assert "Left out, since they look at what a network predicts: hungarian, simota, tal, one_per_object" in out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["compare=[iou,tal]"], "compare=tal cannot be compared without training: the rule looks at what a network"),
+        (["compare=[iou]", "grid.tau=[0.5]"], "grid.tau=[0.5] has no effect beside compare="),
+        (["compare=atss", "assigner=iou"], "assigner=iou has no effect beside compare="),
+        (["compare=fcos", "+compare.fcos.candidates.strides=[]"], "candidates.strides must name at least one level"),
+        (["compare=atsss"], "did you mean compare=atss?"),
         (
             ["assigner=hungarian", "grid.tau=[0.5]"],
             "grid.tau is no setting of deta.assign.HungarianAssigner: sweep class_weight, l1_weight, giou_weight, "
