@@ -99,8 +99,9 @@ def test_rules_are_compared_each_on_its_own_candidates(tmp_path: Path) -> None:
 
 
 def test_all_rules_are_compared_and_those_that_need_predictions_named(tmp_path: Path) -> None:
-    words = ("compare=all", "compare.topk_iou.assigner.k=1", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    words = ("compare=all", "compare.topk_iou.assigner.k=1", "picture=2", "num_workers=1", f"hydra.run.dir={tmp_path}")
     out = succeed("data", "assign", *SHAPES, *words).out
+    assert width(tmp_path / "picture.png") > 2000  # four columns
     table = {row["rule"]: row for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"}
     assert list(table) == ["iou", "release", "topk_iou", "max_iou", "max_iou_mmdet", "atss", "fcos", "gaussian"]
     assert float(table["topk_iou"]["positives_per_object"]) <= 1
@@ -114,6 +115,7 @@ def test_all_rules_are_compared_and_those_that_need_predictions_named(tmp_path: 
         (["compare=[iou]", "grid.tau=[0.5]"], "grid.tau=[0.5] has no effect beside compare="),
         (["compare=atss", "assigner=iou"], "assigner=iou has no effect beside compare="),
         (["compare=fcos", "+compare.fcos.candidates.strides=[]"], "candidates.strides must name at least one level"),
+        (["picture=77"], "picture must be the id of an image of the val split that is assigned, got 77"),
         (["compare=atsss"], "did you mean compare=atss?"),
         (
             ["assigner=hungarian", "grid.tau=[0.5]"],

@@ -16,12 +16,14 @@ from torch import Generator
 from deta.analysis.candidates import AnchorGrid, Size
 from deta.analysis.laboratory import Contender, Laboratory
 from deta.analysis.laboratory_charts import laboratory_figure, rules_figure
+from deta.analysis.laboratory_picture import laboratory_picture
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
 from deta.commands.data_stats import read_split
 from deta.data.coco import CocoAnnotations
-from deta.data.sample import unlabelled_sample
-from deta.drawing.style import draw
+from deta.data.datamodule import CocoDataModule
+from deta.data.sample import Sample, unlabelled_sample
+from deta.drawing.style import draw, save_figure
 from deta.runs.table import aligned, terminal_width
 from deta.structures import SIZE_NAMES
 from deta.utils.checks import require_int, require_number
@@ -35,7 +37,7 @@ _SHOWN = ("positives_per_object", "unmatched_share", "mean_iou", "rescued_share"
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Assign every image of a split by every rule; write ``assignment.csv`` and ``assignment.png``."""
+    """Assign every image of a split by every rule; write ``assignment.csv``, ``assignment.png`` and a ``picture``."""
     compare = cfg.get("compare")
     grid, left_out = (_grid(cfg), []) if compare is None else ({}, _left_out(compare))
     entries = _swept(cfg, grid) if compare is None else _compared(compare, left_out)
@@ -53,6 +55,7 @@ def run(cfg: DictConfig) -> None:
         shared_iou=shared_iou,
         seed=require_int("seed", cfg.seed, low=0),
     )
+    pictured = None if cfg.picture is None else _position(annotations, require_int("picture", cfg.picture), cfg.split)
     start = time.perf_counter()
     outcomes = laboratory.run(num_workers=cfg.num_workers)
     seconds = time.perf_counter() - start
@@ -68,6 +71,10 @@ def run(cfg: DictConfig) -> None:
     else:
         draw(partial(rules_figure, rows, title=f"Rules of assignment on {name}"), folder / "assignment.png")
         print(_rules_table(rows))
+    if pictured is not None:
+        names = [", ".join(str(value) for value in chosen.values()) or "rule" for chosen in settings]
+        sample = _sample(cfg, datamodule, cfg.picture)
+        save_figure(laboratory_picture(laboratory, pictured, sample, names), folder / "picture.png")
     if left_out:
         print(f"\nLeft out, since they look at what a network predicts: {', '.join(left_out)}")
     print(f"\n{counted(len(settings), 'rule')} on {counted(len(annotations), 'image')} in {seconds:.0f} s")
@@ -134,6 +141,22 @@ def _input_sizes(cfg: DictConfig, annotations: CocoAnnotations) -> dict[Size, Si
         size: transform(unlabelled_sample(torch.zeros(3, *size, dtype=torch.uint8), image_id=0), Generator()).size
         for size in sorted(sizes)
     }
+
+
+def _position(annotations: CocoAnnotations, image_id: int, split: str) -> int:
+    """Of an image among those that are assigned."""
+    found = (annotations.image_ids == image_id).nonzero()[0]
+    if len(found) == 0:
+        raise ValueError(f"picture must be the id of an image of the {split} split that is assigned, got {image_id}")
+    return int(found[0])
+
+
+def _sample(cfg: DictConfig, datamodule: CocoDataModule, image_id: int) -> Sample:
+    """An image as its file gives it."""
+    is_train = cfg.split == "train"
+    datamodule.setup("fit" if is_train else "validate")
+    dataset = datamodule.train_dataset if is_train else datamodule.val_dataset
+    return dataset.untransformed(_position(dataset.annotations, image_id, cfg.split))
 
 
 def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
