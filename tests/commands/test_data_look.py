@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.commands.running import fail, succeed
+from tests.conftest import ROOT
 from tests.data.folders import annotation, document, image, write_json
 
 SIZES = ("small", "medium", "large")
@@ -106,6 +107,24 @@ def test_all_rules_are_compared_and_those_that_need_predictions_named(tmp_path: 
     assert list(table) == ["iou", "release", "topk_iou", "max_iou", "max_iou_mmdet", "atss", "fcos", "gaussian"]
     assert float(table["topk_iou"]["positives_per_object"]) <= 1
     assert "Left out, since they look at what a network predicts: hungarian, simota, tal, one_per_object" in out
+
+
+def documented(out: str) -> bool:
+    """Whether the printed table stands in the documents, letter by letter."""
+    table = "\n".join(line.rstrip() for line in out.partition("\n\n")[0].splitlines())
+    return table.startswith("rule") and table in (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_table_of_generated_pictures_is_the_documented_one(tmp_path: Path) -> None:
+    words = ("data=shapes", "data.num_train=8", "compare=all", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    assert documented(succeed("data", "assign", *words).out)
+
+
+@pytest.mark.slow
+def test_the_table_of_photographs_is_the_documented_one(shared: Path, tmp_path: Path) -> None:
+    words = (f"data.root={shared / 'data' / 'coco_sample'}", "compare=all", f"hydra.run.dir={tmp_path}")
+    assert documented(succeed("data", "assign", *words).out)
 
 
 @pytest.mark.parametrize(

@@ -76,11 +76,13 @@ def _draw_panel(axes: Axes, image: Tensor, objects_xyxy: Tensor, panel: Panel) -
     else:
         order = panel.strides.argsort(descending=True, stable=True)  # no point hides a smaller one
         x, y = ((panel.boxes_xyxy[order, :2] + panel.boxes_xyxy[order, 2:]) / 2).T.tolist()
-        sizes, colours = (6 + panel.strides[order]).tolist(), [colours[place] for place in order.tolist()]
+        sizes, colours = (12 + panel.strides[order]).tolist(), [colours[place] for place in order.tolist()]
         axes.scatter(x, y, s=sizes, c=colours, edgecolors="white", linewidths=0.5, zorder=3)
     for index, (box, number) in enumerate(zip(objects_xyxy.tolist(), numbers, strict=True)):
         colour = _COLOURS[index % len(_COLOURS)]
-        axes.add_patch(_rectangle(box, edgecolor=colour, linewidth=2.0, linestyle="-" if number else "--"))
+        axes.add_patch(
+            _rectangle(box, edgecolor=colour, linewidth=2.0, linestyle="-" if number else "--", clip_on=False)
+        )
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
 
