@@ -109,6 +109,17 @@ def test_all_rules_are_compared_and_those_that_need_predictions_named(tmp_path: 
     assert "Left out, since they look at what a network predicts: hungarian, simota, tal, one_per_object" in out
 
 
+def test_a_rule_of_your_own_is_compared_from_your_own_folder(tmp_path: Path) -> None:
+    own = tmp_path / "own" / "compare" / "near.yaml"
+    own.parent.mkdir(parents=True)
+    text = (ROOT / "conf" / "compare" / "atss.yaml").read_text(encoding="utf-8")
+    own.write_text(text.replace("compare.atss", "compare.near") + "  strides: [16]\n", encoding="utf-8")
+    words = ("compare=[all,near]", "num_workers=1", "--config-dir", str(tmp_path / "own"), f"hydra.run.dir={tmp_path}")
+    assert "9 rules on 4 images" in succeed("data", "assign", *SHAPES, *words).out
+    table = {row["rule"]: row["positives"] for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"}
+    assert 0 < int(table["near"]) < int(table["atss"])
+
+
 def documented(out: str) -> bool:
     """Whether the printed table stands in the documents, letter by letter."""
     table = "\n".join(line.rstrip() for line in out.partition("\n\n")[0].splitlines())
