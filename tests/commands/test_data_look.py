@@ -55,7 +55,13 @@ def test_images_are_shown_by_id(tmp_path: Path) -> None:
 
 
 def test_a_grid_of_rules_is_a_table_and_a_chart(tmp_path: Path) -> None:
-    words = ("grid.tau=[0.3,0.6]", "grid.max_per_target=[1,null]", "assigner.closest_box=false", "num_workers=1")
+    words = (
+        "grid.tau=[0.3,0.6]",
+        "grid.max_per_target=[1,null]",
+        "assigner.closest_box=false",
+        "picture=1",
+        "num_workers=1",
+    )
     outcome = succeed("data", "assign", *SHAPES, *words, f"hydra.run.dir={tmp_path}")
     table = {(row["tau"], row["max_per_target"], row["size"]): row for row in rows(tmp_path / "assignment.csv")}
     assert len(table) == 2 * 2 * 4
@@ -64,6 +70,7 @@ def test_a_grid_of_rules_is_a_table_and_a_chart(tmp_path: Path) -> None:
     assert float(table["0.3", "1", "all"]["positives_per_object"]) < lenient
     assert float(table["0.6", "", "all"]["unmatched_share"]) > float(table["0.3", "", "all"]["unmatched_share"])
     assert (tmp_path / "assignment.png").is_file()
+    assert width(tmp_path / "picture.png") > 2000
     assert "4 rules on 4 images" in outcome.out
 
 
@@ -145,7 +152,7 @@ def test_the_table_of_photographs_is_the_documented_one(shared: Path, tmp_path: 
         (["compare=[iou]", "grid.tau=[0.5]"], "grid.tau=[0.5] has no effect beside compare="),
         (["compare=atss", "assigner=iou"], "assigner=iou has no effect beside compare="),
         (["compare=fcos", "+compare.fcos.candidates.strides=[]"], "candidates.strides must name at least one level"),
-        (["picture=77"], "picture must be the id of an image of the val split that is assigned, got 77"),
+        (["picture=77"], "picture must be the id of an image of the split that is assigned, got 77"),
         (["compare=atsss"], "did you mean compare=atss?"),
         (
             ["assigner=hungarian", "grid.tau=[0.5]"],

@@ -55,7 +55,10 @@ def run(cfg: DictConfig) -> None:
         shared_iou=shared_iou,
         seed=require_int("seed", cfg.seed, low=0),
     )
-    pictured = None if cfg.picture is None else _position(annotations, require_int("picture", cfg.picture), cfg.split)
+    image_id = None if cfg.picture is None else require_int("picture", cfg.picture, low=0)
+    pictured = (
+        None if image_id is None else (_position(annotations, image_id), _sample(cfg.split, datamodule, image_id))
+    )
     start = time.perf_counter()
     outcomes = laboratory.run(num_workers=cfg.num_workers)
     seconds = time.perf_counter() - start
@@ -72,9 +75,10 @@ def run(cfg: DictConfig) -> None:
         draw(partial(rules_figure, rows, title=f"Rules of assignment on {name}"), folder / "assignment.png")
         print(_rules_table(rows))
     if pictured is not None:
-        names = [", ".join(str(value) for value in chosen.values()) or "rule" for chosen in settings]
-        sample = _sample(cfg, datamodule, cfg.picture)
-        save_figure(laboratory_picture(laboratory, pictured, sample, names), folder / "picture.png")
+        names = [
+            chosen.get("rule", ", ".join(f"{name}={value}" for name, value in chosen.items())) for chosen in settings
+        ]
+        save_figure(laboratory_picture(laboratory, *pictured, names), folder / "picture.png")
     if left_out:
         print(f"\nLeft out, since they look at what a network predicts: {', '.join(left_out)}")
     print(f"\n{counted(len(settings), 'rule')} on {counted(len(annotations), 'image')} in {seconds:.0f} s")
@@ -143,20 +147,20 @@ def _input_sizes(cfg: DictConfig, annotations: CocoAnnotations) -> dict[Size, Si
     }
 
 
-def _position(annotations: CocoAnnotations, image_id: int, split: str) -> int:
+def _position(annotations: CocoAnnotations, image_id: int) -> int:
     """Of an image among those that are assigned."""
     found = (annotations.image_ids == image_id).nonzero()[0]
     if len(found) == 0:
-        raise ValueError(f"picture must be the id of an image of the {split} split that is assigned, got {image_id}")
+        raise ValueError(f"picture must be the id of an image of the split that is assigned, got {image_id}")
     return int(found[0])
 
 
-def _sample(cfg: DictConfig, datamodule: CocoDataModule, image_id: int) -> Sample:
+def _sample(split: str, datamodule: CocoDataModule, image_id: int) -> Sample:
     """An image as its file gives it."""
-    is_train = cfg.split == "train"
+    is_train = split == "train"
     datamodule.setup("fit" if is_train else "validate")
     dataset = datamodule.train_dataset if is_train else datamodule.val_dataset
-    return dataset.untransformed(_position(dataset.annotations, image_id, cfg.split))
+    return dataset.untransformed(_position(dataset.annotations, image_id))
 
 
 def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
