@@ -65,6 +65,8 @@ def test_every_file_of_every_group_composes(group: str, name: str, tmp_path: Pat
         cfg = compose("eval", ["ckpt=none", "run_dir=none"])
     elif group == "search":
         cfg = compose("search", [f"search={name}"])
+    elif group == "compare":
+        cfg = compose("data_assign", [f"compare=[{name}]"])
     else:
         cfg = compose_train([f"{MOUNTED.get(group, group)}={name}"], tmp_path)
     assert OmegaConf.to_yaml(cfg)

@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from tests.commands.running import fail, succeed
+from tests.conftest import ROOT
+from tests.data.folders import annotation, document, image, write_json
 
+SIZES = ("small", "medium", "large")
 SHAPES = ("data=shapes", "data.num_train=8", "data.num_val=4")
 
 
@@ -52,7 +55,13 @@ def test_images_are_shown_by_id(tmp_path: Path) -> None:
 
 
 def test_a_grid_of_rules_is_a_table_and_a_chart(tmp_path: Path) -> None:
-    words = ("grid.tau=[0.3,0.6]", "grid.max_per_target=[1,null]", "assigner.closest_box=false", "num_workers=1")
+    words = (
+        "grid.tau=[0.3,0.6]",
+        "grid.max_per_target=[1,null]",
+        "assigner.closest_box=false",
+        "picture=1",
+        "num_workers=1",
+    )
     outcome = succeed("data", "assign", *SHAPES, *words, f"hydra.run.dir={tmp_path}")
     table = {(row["tau"], row["max_per_target"], row["size"]): row for row in rows(tmp_path / "assignment.csv")}
     assert len(table) == 2 * 2 * 4
@@ -61,6 +70,7 @@ def test_a_grid_of_rules_is_a_table_and_a_chart(tmp_path: Path) -> None:
     assert float(table["0.3", "1", "all"]["positives_per_object"]) < lenient
     assert float(table["0.6", "", "all"]["unmatched_share"]) > float(table["0.3", "", "all"]["unmatched_share"])
     assert (tmp_path / "assignment.png").is_file()
+    assert width(tmp_path / "picture.png") > 2000
     assert "4 rules on 4 images" in outcome.out
 
 
@@ -78,9 +88,72 @@ def test_a_rule_without_the_settings_of_the_default_grid_is_swept_over_its_own(t
     assert {row["l1_weight"] for row in rows(tmp_path / "assignment.csv")} == {"0", "5"}
 
 
+def test_rules_are_compared_each_on_its_own_candidates(tmp_path: Path) -> None:
+    # A small, a medium and two large objects; cells are 4 pixels wide, and the centres of the last two lie in one.
+    boxes = ((10, 10, 20, 20), (60, 20, 64, 64), (100, 100, 120, 120), (101, 101, 120, 120))
+    entries = [annotation(k, bbox=list(box), area=box[2] * box[3]) for k, box in enumerate(boxes, start=1)]
+    write_json(tmp_path / "a.json", document([image(1, height=256, width=320)], entries))
+    words = (f"data.root={tmp_path}", "data.val_annotations=a.json", "num_workers=1", "augment=flip")
+    outcome = succeed("data", "assign", *words, "compare=[topk_iou,gaussian]", f"hydra.run.dir={tmp_path}")
+    table = {(row["rule"], row["size"]): row for row in rows(tmp_path / "assignment.csv")}
+    assert [table["gaussian", size]["positives"] for size in SIZES] == ["1", "1", "1"]
+    assert [table["gaussian", size]["unmatched"] for size in SIZES] == ["0", "0", "1"]
+    assert [table["topk_iou", size]["positives"] for size in ("small", "medium")] == ["5", "5"]
+    lines = {line.split()[0]: line.split()[1:] for line in outcome.out.splitlines() if line}
+    assert lines["gaussian"] == ["0.750", "1.000", "1.000", "0.500", "0.250", "0.333"]
+    assert lines["topk_iou"][1:3] == ["5.000", "5.000"]
+    assert width(tmp_path / "assignment.png") > 1000
+    assert "2 rules on 1 image in" in outcome.out
+
+
+def test_all_rules_are_compared_and_those_that_need_predictions_named(tmp_path: Path) -> None:
+    words = ("compare=all", "compare.topk_iou.assigner.k=1", "picture=2", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    out = succeed("data", "assign", *SHAPES, *words).out
+    assert width(tmp_path / "picture.png") > 2000  # four columns
+    table = {row["rule"]: row for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"}
+    assert list(table) == ["iou", "release", "topk_iou", "max_iou", "max_iou_mmdet", "atss", "fcos", "gaussian"]
+    assert float(table["topk_iou"]["positives_per_object"]) <= 1
+    assert "Left out, since they look at what a network predicts: hungarian, simota, tal, one_per_object" in out
+
+
+def test_a_rule_of_your_own_is_compared_from_your_own_folder(tmp_path: Path) -> None:
+    own = tmp_path / "own" / "compare" / "near.yaml"
+    own.parent.mkdir(parents=True)
+    text = (ROOT / "conf" / "compare" / "atss.yaml").read_text(encoding="utf-8")
+    own.write_text(text.replace("compare.atss", "compare.near") + "  strides: [16]\n", encoding="utf-8")
+    words = ("compare=[all,near]", "num_workers=1", "--config-dir", str(tmp_path / "own"), f"hydra.run.dir={tmp_path}")
+    assert "9 rules on 4 images" in succeed("data", "assign", *SHAPES, *words).out
+    table = {row["rule"]: row["positives"] for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"}
+    assert 0 < int(table["near"]) < int(table["atss"])
+
+
+def documented(out: str) -> bool:
+    """Whether the printed table stands in the documents, letter by letter."""
+    table = "\n".join(line.rstrip() for line in out.partition("\n\n")[0].splitlines())
+    return table.startswith("rule") and table in (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_table_of_generated_pictures_is_the_documented_one(tmp_path: Path) -> None:
+    words = ("data=shapes", "data.num_train=8", "compare=all", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    assert documented(succeed("data", "assign", *words).out)
+
+
+@pytest.mark.slow
+def test_the_table_of_photographs_is_the_documented_one(shared: Path, tmp_path: Path) -> None:
+    words = (f"data.root={shared / 'data' / 'coco_sample'}", "compare=all", f"hydra.run.dir={tmp_path}")
+    assert documented(succeed("data", "assign", *words).out)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["compare=[iou,tal]"], "compare=tal cannot be compared without training: the rule looks at what a network"),
+        (["compare=[iou]", "grid.tau=[0.5]"], "grid.tau=[0.5] has no effect beside compare="),
+        (["compare=atss", "assigner=iou"], "assigner=iou has no effect beside compare="),
+        (["compare=fcos", "+compare.fcos.candidates.strides=[]"], "candidates.strides must name at least one level"),
+        (["picture=77"], "picture must be the id of an image of the split that is assigned, got 77"),
+        (["compare=atsss"], "did you mean compare=atss?"),
         (
             ["assigner=hungarian", "grid.tau=[0.5]"],
             "grid.tau is no setting of deta.assign.HungarianAssigner: sweep class_weight, l1_weight, giou_weight, "

@@ -6,7 +6,7 @@ import torch
 from deta.testing import check_system
 from deta.testing.systems import Task, task
 from tests.systems.composed import DENSE, REGIONS, build, words_of
-from tests.systems.test_every_system import COMPILED, HARD, made, trained
+from tests.systems.test_every_system import COMPILED, HARD, lvis, made, trained
 
 
 @pytest.mark.parametrize("system", DENSE + REGIONS)
@@ -29,3 +29,14 @@ def test_half_precision_gives_finite_losses_and_matches_what_is_float32(system: 
     with torch.autocast("cpu", dtype=dtype):
         result = trained(task("objects"), made(system, 6))
     assert all(stage.logits.dtype == stage.boxes.dtype == torch.float32 for stage in result.output.stages.values())
+
+
+@pytest.mark.parametrize("system", DENSE)
+def test_only_some_classes_count_in_every_dense_system(system: str) -> None:
+    lists, word = lvis(), "criterion.rules.dense.federated=true"
+    some, every = (trained(lists, made(system, 8, *words)).losses for words in ((word,), ()))
+    assert some is not None
+    assert every is not None
+    assert some.names == every.names
+    for (_, name), part, whole in zip(some.names, some.terms(), every.terms(), strict=True):
+        assert part < whole if name == "class" else torch.isclose(part, whole)

@@ -70,13 +70,17 @@ def test_half_precision_gives_finite_losses_and_matches_what_is_float32(system: 
     assert all(stage.logits.dtype == stage.boxes.dtype == torch.float32 for stage in result.output.stages.values())
 
 
-@pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "detr"])
-def test_only_some_classes_count_in_every_system_with_scores_of_their_own(system: str) -> None:
+def lvis() -> Task:
+    """Pictures of 8 classes with one more in each that was looked for and is absent."""
     case = task("LVIS", num_classes=8)
     negative, none = torch.tensor([[6], [7]]), torch.full((2, 1), -1)
     targets = replace(case.batch.targets, federated=FederatedLabels(negative, none, none))
-    lists = replace(case, batch=replace(case.batch, targets=targets))
-    word = "criterion.rules.layers.federated=true"
+    return replace(case, batch=replace(case.batch, targets=targets))
+
+
+@pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "detr"])
+def test_only_some_classes_count_in_every_system_with_scores_of_their_own(system: str) -> None:
+    lists, word = lvis(), "criterion.rules.layers.federated=true"
     some, every = (trained(lists, made(system, 8, *words)).losses for words in ((word,), ()))
     assert some is not None
     assert every is not None

@@ -1,29 +1,28 @@
-"""The assignment laboratory: what a rule does to annotated objects and anchors, without a network.
+"""The assignment laboratory: what a rule does to annotated objects and candidates, without a network.
 
-The candidates are the anchors of the first stage (arXiv:2010.04159, sec. 4.2). A rule that asks for predictions
-sees the anchors as boxes and a logit of 0 for all.
+A rule that asks for predictions sees the candidates as boxes and a logit of 0 for all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
 from multiprocessing import get_context
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
+from deta.analysis.candidates import Candidates, Size
 from deta.assign import Assigner, Draw, assign, statistics
+from deta.assign.scene import LARGEST_TABLE
 from deta.data.coco import CocoAnnotations
-from deta.models.query.anchors import encoder_anchors
-from deta.models.query.tokens import FeatureTokens
 from deta.ops.iou import box_iou, pairwise_iou
-from deta.structures import SIZE_NAMES, Features, Matches, MatchStatistics, Prediction, Targets
-from deta.utils.checks import require_int, require_number
+from deta.structures import SIZE_NAMES, Matches, MatchStatistics, Prediction, Targets
+from deta.utils.checks import require_int
 
-Size = tuple[int, int]
-"""``(height, width)`` in pixels."""
 DEFAULT_SHARED_IOU = 0.5
 
 
@@ -60,13 +59,13 @@ class Outcome:
     def rows(self) -> list[dict[str, object]]:
         """One row per object size and one for all; a share or mean of nothing is None."""
         stats, shared = self.statistics, self.shared
-        rescued = stats.noted.get("rescued", torch.zeros(len(SIZE_NAMES)))
-        columns = (stats.num_objects, stats.num_positives, stats.num_unmatched, stats.sum_iou, rescued)
+        rescued, contested = (stats.noted.get(name, torch.zeros(len(SIZE_NAMES))) for name in ("rescued", "contested"))
+        columns = (stats.num_objects, stats.num_positives, stats.num_unmatched, stats.sum_iou, rescued, contested)
         vectors = [vector.double() for vector in (*columns, shared.num, shared.sum_own, shared.sum_other)]
         table = torch.stack([torch.cat((vector, vector.sum(0, keepdim=True))) for vector in vectors], dim=1)
         rows: list[dict[str, object]] = []
         for name, numbers in zip((*SIZE_NAMES, "all"), table.tolist(), strict=True):
-            objects, positives, unmatched, sum_iou, rescued, num_shared, sum_own, sum_other = numbers
+            objects, positives, unmatched, sum_iou, rescued, contested, num_shared, sum_own, sum_other = numbers
             row: dict[str, object] = {
                 "size": name,
                 "objects": round(objects),
@@ -76,6 +75,7 @@ class Outcome:
                 "unmatched_share": _ratio(unmatched, objects),
                 "mean_iou": _ratio(sum_iou, positives),
                 "rescued_share": _ratio(rescued, positives),
+                "contested_share": _ratio(contested, positives) if "contested" in stats.noted else None,
                 "shared": round(num_shared),
                 "shared_share": _ratio(num_shared, positives),
                 "shared_iou_own": _ratio(sum_own, num_shared),
@@ -85,45 +85,25 @@ class Outcome:
         return rows
 
 
-class AnchorGrid:
-    """The anchors that the first stage starts from, for an image of any size.
+@dataclass(frozen=True)
+class Contender:
+    """A rule on its candidates.
 
-    Args:
-        strides: Pixels per cell of every level, finest first; a level has ``ceil(side / stride)`` cells.
-        scale: Width and height on the finest level, as fraction of the image.
-        growth: Factor on them from one level to the next.
+    Attributes:
+        assigner: The rule.
+        candidates: Makes what it chooses from; contenders with the same object have the same candidates.
     """
 
-    def __init__(
-        self, *, strides: Sequence[int] = (8, 16, 32, 64, 128), scale: float = 0.05, growth: float = 2.0
-    ) -> None:
-        if not strides:
-            raise ValueError("anchors.strides must name at least one level, got none")
-        self._strides = tuple(require_int("anchors.strides", stride, low=1) for stride in strides)
-        self._scale = require_number("anchors.scale", scale, low=0, high=1)
-        self._growth = require_number("anchors.growth", growth, low=0)
+    assigner: Assigner
+    candidates: Candidates
 
-    def __call__(self, size: Size) -> Prediction:
-        """The anchors as the boxes that one image of this size has in the first stage, with equal scores."""
-        shapes = tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in self._strides)
-        levels = Features(
-            maps=tuple(torch.zeros(1, 0, *shape) for shape in shapes),
-            is_padding=tuple(torch.zeros(1, *shape, dtype=torch.bool) for shape in shapes),
-            strides=self._strides,
-            image_sizes=torch.tensor([size], dtype=torch.float32),
-        )
-        memory = FeatureTokens.of(levels)
-        anchors, is_valid = encoder_anchors(memory, self._scale, self._growth)
-        return Prediction(
-            logits=anchors.new_zeros(*anchors.shape[:2], 1),
-            boxes=anchors,
-            priors=anchors,
-            frame=levels.frame(),
-            may_match=is_valid,
-            grid=tuple((height, width, 1) for height, width in shapes),
-            levels=memory.levels(),
-            strides=memory.strides_of_tokens(),
-        )
+
+class Assigned(NamedTuple):
+    """What one rule did to one image; boxes of prediction and targets are in the same unit."""
+
+    prediction: Prediction
+    targets: Targets
+    matches: Matches
 
 
 @dataclass(frozen=True)
@@ -133,8 +113,7 @@ class Laboratory:
     Attributes:
         annotations: The objects.
         input_sizes: Size that an image of each original size has as the network sees it.
-        anchors: Makes the candidates.
-        assigners: The rules to compare.
+        contenders: The rules to compare.
         shared_iou: IoU with a second object from which on a positive box counts as shared; None takes the ``tau`` of
             the rule, or ``DEFAULT_SHARED_IOU`` for a rule without one.
         seed: Of rules that draw at random; the draws of an image depend on its position alone.
@@ -142,8 +121,7 @@ class Laboratory:
 
     annotations: CocoAnnotations
     input_sizes: Mapping[Size, Size]
-    anchors: AnchorGrid
-    assigners: Sequence[Assigner]
+    contenders: Sequence[Contender]
     shared_iou: float | None = None
     seed: int = 0
 
@@ -166,18 +144,37 @@ class Laboratory:
 
     def assign(self, indices: Sequence[int]) -> list[Outcome]:
         """Assign these images by every rule, in this process."""
-        made: dict[Size, Prediction] = {}
-        totals = [_nothing() for _ in self.assigners]
+        totals = [_nothing() for _ in self.contenders]
+        by_size = defaultdict(list)
         for index in indices:
-            size = self.input_sizes[self.annotations.size(index)]
-            if size not in made:
-                made[size] = self.anchors(size)
-            prediction, targets = made[size], _targets(self.annotations, index, size)
-            for k, assigner in enumerate(self.assigners):
-                matches = assign(assigner, prediction, targets, Draw.of(self.seed, index))
-                shared = _shared(matches, prediction, targets, self._limit(assigner))
-                totals[k] += Outcome(statistics(matches, prediction, targets)[0], shared)
+            by_size[self._size(index)].append(index)
+        for size, own in by_size.items():  # candidates of one size at a time: those of all sizes would fill the memory
+            made = self._candidates(size)
+            for index in own:
+                for k, (contender, found) in enumerate(zip(self.contenders, self._assigned(index, made), strict=True)):
+                    shared = _shared(found, self._limit(contender.assigner))
+                    counts = statistics(found.matches, found.prediction, found.targets)[0]
+                    totals[k] += Outcome(counts.map(Tensor.double), shared)  # float32 counts to 16 million
         return totals
+
+    def look(self, index: int) -> list[Assigned]:
+        """What every rule does to one image."""
+        return list(self._assigned(index, self._candidates(self._size(index))))
+
+    def _size(self, index: int) -> Size:
+        return self.input_sizes[self.annotations.size(index)]
+
+    def _candidates(self, size: Size) -> Mapping[Candidates, Prediction]:
+        return {candidates: candidates(size) for candidates in {each.candidates for each in self.contenders}}
+
+    def _assigned(self, index: int, made: Mapping[Candidates, Prediction]) -> Iterator[Assigned]:
+        objects = _targets(self.annotations, index, self._size(index))
+        for contender in self.contenders:
+            prediction = made[contender.candidates]
+            targets = objects.in_unit_of(prediction)
+            yield Assigned(
+                prediction, targets, assign(contender.assigner, prediction, targets, Draw.of(self.seed, index))
+            )
 
     def _limit(self, assigner: Assigner) -> float:
         return float(getattr(assigner, "tau", DEFAULT_SHARED_IOU)) if self.shared_iou is None else self.shared_iou
@@ -209,21 +206,29 @@ def _targets(annotations: CocoAnnotations, index: int, size: Size) -> Targets:
     )
 
 
-def _shared(matches: Matches, prediction: Prediction, targets: Targets, limit: float) -> SharedBoxes:
+def _shared(found: Assigned, limit: float) -> SharedBoxes:
     """Of one image."""
-    _, query, target = matches.pairs().unbind(1)
-    boxes = box_convert(prediction.priors[0, query], "cxcywh", "xyxy")
-    objects = box_convert(targets.boxes[0], "cxcywh", "xyxy")
+    _, query, target = found.matches.pairs().unbind(1)
+    boxes = box_convert(found.prediction.priors[0, query], "cxcywh", "xyxy")
+    objects = box_convert(found.targets.boxes[0], "cxcywh", "xyxy")
     own = box_iou(boxes, objects[target])
-    others = pairwise_iou(boxes, objects).scatter(1, target[:, None], -1.0)
-    other = others.amax(1) if others.shape[1] > 1 else torch.full_like(own, -1.0)
+    other = _highest_other(boxes, objects, target)
     is_shared = other >= limit
-    size = targets.size_class()[0, target][is_shared]
+    size = found.targets.size_class()[0, target][is_shared]
 
     def by_size(values: Tensor) -> Tensor:
         return torch.bincount(size, weights=values[is_shared].double(), minlength=len(SIZE_NAMES))
 
     return SharedBoxes(by_size(torch.ones_like(own)), by_size(own), by_size(other))
+
+
+def _highest_other(boxes: Tensor, objects: Tensor, target: Tensor) -> Tensor:
+    """``[M]`` highest IoU of ``[M, 4]`` boxes with one of ``[T, 4]`` objects other than their own; -1 without one."""
+    if len(objects) < 2:
+        return torch.full_like(boxes[:, 0], -1.0)
+    rows = max(1, LARGEST_TABLE // len(objects))
+    parts = zip(boxes.split(rows), target.split(rows), strict=True)
+    return torch.cat([pairwise_iou(box, objects).scatter(1, own[:, None], -1.0).amax(1) for box, own in parts])
 
 
 def _nothing() -> Outcome:

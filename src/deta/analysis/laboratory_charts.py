@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from deta.drawing.style import chart_text, graded_colours, new_figure, style_axes
+from deta.drawing.style import SIZE_COLOURS, chart_text, graded_colours, new_figure, style_axes
 from deta.structures import SIZE_NAMES
 from deta.utils.wording import counted
 
@@ -14,6 +14,11 @@ _QUANTITIES = {
     "unmatched_share": "objects without a positive",
     "mean_iou": "IoU of positives (mean)",
     "shared_share": "shared positives",
+}
+_OF_RULES = {
+    "positives_per_object": "positives per object",
+    "unmatched_share": "objects without a positive",
+    "contested_share": "contested positives",
 }
 Row = Mapping[str, object]
 
@@ -55,6 +60,32 @@ def laboratory_figure(rows: Sequence[Row], grid: Mapping[str, Sequence[object]],
         line[0].set_ylim(bottom=0)
     if line_names:
         table[0][-1].legend(frameon=False, fontsize=8, title=chart_text(", ".join(line_names)), title_fontsize=8)
+    return figure
+
+
+def rules_figure(rows: Sequence[Row], *, title: str = "") -> Figure:
+    """Quantities (down) of every rule (across), a bar for each object size.
+
+    Args:
+        rows: One per rule and object size, with ``rule``, ``size`` and the quantities.
+        title: Above the figure.
+    """
+    rules = list(dict.fromkeys(str(row["rule"]) for row in rows))
+    figure = new_figure(max(7.0, 1.1 * len(rows) / (len(SIZE_NAMES) + 1) + 1), 2.7 * len(_OF_RULES) + 0.6, title)
+    table = figure.subplots(len(_OF_RULES), 1, squeeze=False)[:, 0]
+    width = 0.8 / len(SIZE_NAMES)
+    for axes, (quantity, text) in zip(table, _OF_RULES.items(), strict=True):
+        style_axes(axes, y=text)
+        for k, size in enumerate(SIZE_NAMES):
+            found = {str(row["rule"]): _value(row[quantity]) for row in rows if row["size"] == size}
+            places = [place + (k - (len(SIZE_NAMES) - 1) / 2) * width for place in range(len(rules))]
+            objects = next((int(str(row["objects"])) for row in rows if row["size"] == size), 0)
+            label = f"{size} ({counted(objects, 'object')})"
+            axes.bar(places, [found[rule] for rule in rules], width, color=SIZE_COLOURS[size], label=label)
+        axes.set_xticks(range(len(rules)), [chart_text(rule) for rule in rules])
+        axes.grid(visible=False, axis="x")
+        axes.set_ylim(bottom=0)
+    figure.legend(*table[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

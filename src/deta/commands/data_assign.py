@@ -1,5 +1,6 @@
 """``deta data assign``: the assignment laboratory."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,30 +13,35 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from torch import Generator
 
-from deta.analysis.laboratory import AnchorGrid, Laboratory, Size
-from deta.analysis.laboratory_charts import laboratory_figure
+from deta.analysis.candidates import AnchorGrid, Size
+from deta.analysis.laboratory import Contender, Laboratory
+from deta.analysis.laboratory_charts import laboratory_figure, rules_figure
+from deta.analysis.laboratory_picture import laboratory_picture
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
 from deta.commands.data_stats import read_split
 from deta.data.coco import CocoAnnotations
-from deta.data.sample import unlabelled_sample
-from deta.drawing.style import draw
+from deta.data.datamodule import CocoDataModule
+from deta.data.sample import Sample, unlabelled_sample
+from deta.drawing.style import draw, save_figure
 from deta.runs.table import aligned, terminal_width
+from deta.structures import SIZE_NAMES
 from deta.utils.checks import require_int, require_number
 from deta.utils.tables import write_csv
 from deta.utils.wording import counted
 
+Setting = dict[str, Any]
+"""What tells a contender from the others, by name of the column."""
 _SHOWN = ("positives_per_object", "unmatched_share", "mean_iou", "rescued_share", "shared_share", "shared_iou_other")
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Assign every image of a split by every rule of a grid; write ``assignment.csv`` and ``assignment.png``."""
-    grid = _grid(cfg)
-    settings = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    base = plain(cfg.assigner)
-    assigners = [make({**base, **chosen}) for chosen in settings]
-    anchors = AnchorGrid(**plain(cfg.anchors))
+    """Assign every image of a split by every rule; write ``assignment.csv``, ``assignment.png`` and a ``picture``."""
+    compare = cfg.get("compare")
+    grid, left_out = (_grid(cfg), []) if compare is None else ({}, _left_out(compare))
+    entries = _swept(cfg, grid) if compare is None else _compared(compare, left_out)
+    settings, contenders = zip(*entries, strict=True)
     shared_iou = None if cfg.shared_iou is None else require_number("shared_iou", cfg.shared_iou, low=0, high=1)
     datamodule = make(cfg.data)
     datamodule.prepare_data()
@@ -45,10 +51,13 @@ def run(cfg: DictConfig) -> None:
     laboratory = Laboratory(
         annotations=annotations,
         input_sizes=_input_sizes(cfg, annotations),
-        anchors=anchors,
-        assigners=assigners,
+        contenders=contenders,
         shared_iou=shared_iou,
         seed=require_int("seed", cfg.seed, low=0),
+    )
+    image_id = None if cfg.picture is None else require_int("picture", cfg.picture, low=0)
+    pictured = (
+        None if image_id is None else (_position(annotations, image_id), _sample(cfg.split, datamodule, image_id))
     )
     start = time.perf_counter()
     outcomes = laboratory.run(num_workers=cfg.num_workers)
@@ -58,11 +67,57 @@ def run(cfg: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "assignment.csv", rows)
     name = datamodule.splits[cfg.split].annotation_file.name
-    title = f"{base['_target_'].rpartition('.')[2]} on the anchors of {name}"
-    draw(partial(laboratory_figure, rows, grid, title=title), folder / "assignment.png")
-    print(_table(rows, list(grid)))
+    if compare is None:
+        title = f"{cfg.assigner._target_.rpartition('.')[2]} on the anchors of {name}"
+        draw(partial(laboratory_figure, rows, grid, title=title), folder / "assignment.png")
+        print(_table(rows, list(grid)))
+    else:
+        draw(partial(rules_figure, rows, title=f"Rules of assignment on {name}"), folder / "assignment.png")
+        print(_rules_table(rows))
+    if pictured is not None:
+        names = [
+            chosen.get("rule", ", ".join(f"{name}={value}" for name, value in chosen.items())) for chosen in settings
+        ]
+        save_figure(laboratory_picture(laboratory, *pictured, names), folder / "picture.png")
+    if left_out:
+        print(f"\nLeft out, since they look at what a network predicts: {', '.join(left_out)}")
     print(f"\n{counted(len(settings), 'rule')} on {counted(len(annotations), 'image')} in {seconds:.0f} s")
     print(f"Table and chart lie in {folder.resolve()}")
+
+
+def _swept(cfg: DictConfig, grid: Mapping[str, Sequence[Any]]) -> list[tuple[Setting, Contender]]:
+    """The one rule in every combination of settings, on the anchors."""
+    settings = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    base, anchors = plain(cfg.assigner), AnchorGrid(**plain(cfg.anchors))
+    return [(chosen, Contender(make({**base, **chosen}), anchors)) for chosen in settings]
+
+
+def _compared(compare: DictConfig, left_out: Sequence[str]) -> list[tuple[Setting, Contender]]:
+    """Every rule of ``compare`` on its own candidates."""
+    words = [word for word in HydraConfig.get().overrides.task if re.match(r"[+~]*(assigner|grid)\b", word)]
+    if words:
+        raise ValueError(
+            f"{words[0]} has no effect beside compare=, where every rule has its settings: give "
+            "compare.<rule>.assigner.<setting>=<value>, or leave compare= out to sweep one rule"
+        )
+    names = [str(name) for name in compare if name not in left_out]
+    return [({"rule": name}, Contender(**make(compare[name]))) for name in names]
+
+
+def _left_out(compare: DictConfig) -> list[str]:
+    """Rules of ``compare`` without candidates, which are left out where all are asked for.
+
+    Raises:
+        ValueError: Such a rule is asked for by name.
+    """
+    names = [str(name) for name, node in compare.items() if node.get("candidates") is None]
+    chosen = [word.partition("=")[2] for word in HydraConfig.get().overrides.task if word.startswith("compare=")]
+    if names and "all" not in re.findall(r"\w+", " ".join(chosen)):
+        raise ValueError(
+            f"compare={names[0]} cannot be compared without training: the rule looks at what a network predicts. Leave "
+            f"it out; assigner={names[0]} runs it alone, on anchors with equal scores"
+        )
+    return names
 
 
 def _grid(cfg: DictConfig) -> dict[str, Sequence[Any]]:
@@ -92,11 +147,39 @@ def _input_sizes(cfg: DictConfig, annotations: CocoAnnotations) -> dict[Size, Si
     }
 
 
+def _position(annotations: CocoAnnotations, image_id: int) -> int:
+    """Of an image among those that are assigned."""
+    found = (annotations.image_ids == image_id).nonzero()[0]
+    if len(found) == 0:
+        raise ValueError(f"picture must be the id of an image of the split that is assigned, got {image_id}")
+    return int(found[0])
+
+
+def _sample(split: str, datamodule: CocoDataModule, image_id: int) -> Sample:
+    """An image as its file gives it."""
+    is_train = split == "train"
+    datamodule.setup("fit" if is_train else "validate")
+    dataset = datamodule.train_dataset if is_train else datamodule.val_dataset
+    return dataset.untransformed(_position(dataset.annotations, image_id))
+
+
 def _table(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
     """One line per setting and object size."""
     columns = [*names, "size", *_SHOWN]
     cells = [[*columns, ""], *([*(_cell(row[name]) for name in columns), ""] for row in rows)]
     return "\n".join(aligned(cells, range(len(columns)), terminal_width(), num_names=len(names) + 1))
+
+
+def _rules_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """One line per rule: positives per object of every size, and shares of all."""
+    per_object = ("all", *SIZE_NAMES)
+    cells = [["rule", *(f"positives {size}" for size in per_object), "unmatched_share", "contested_share", ""]]
+    for rule in dict.fromkeys(str(row["rule"]) for row in rows):
+        own = {row["size"]: row for row in rows if row["rule"] == rule}
+        numbers = [own[size]["positives_per_object"] for size in per_object]
+        numbers += [own["all"][name] for name in ("unmatched_share", "contested_share")]
+        cells.append([rule, *map(_cell, numbers), ""])
+    return "\n".join(aligned(cells, range(1, len(cells[0])), terminal_width()))
 
 
 def _cell(value: object) -> str:
