@@ -64,6 +64,12 @@ DENSE: Mapping[str, tuple[str, ...]] = {
     "gfl_r50_fpn_mmdet": ("system=gfl", STATISTICS, "num_classes=80"),
     "tood_r50_fpn_mmdet": ("system=tood", STATISTICS, "num_classes=80"),
     "centernet_r18_mmdet": ("system=centernet", "model=centernet_r18", "num_classes=80"),
+    "centernet_r18_dcnv2_mmdet": (
+        "system=centernet",
+        "model=centernet_r18",
+        "neck@model.neck=deconv_deformable",
+        "num_classes=80",
+    ),
 }
 """The same of dense systems."""
 TWINS = {"retinanet_r50_fpn_mmdet": "RetinaNet of mmdetection"}
