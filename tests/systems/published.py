@@ -70,9 +70,12 @@ DENSE: Mapping[str, tuple[str, ...]] = {
         "neck@model.neck=deconv_deformable",
         "num_classes=80",
     ),
+    "yolox_s": ("system=yolox", "model=yolox_s", "num_classes=80"),
+    "yolox_l": ("system=yolox", "model=yolox_l", "num_classes=80"),
+    "yolox_s_mmdet": ("system=yolox", "model=yolox_s", "num_classes=80"),
 }
 """The same of dense systems."""
-TWINS = {"retinanet_r50_fpn_mmdet": "RetinaNet of mmdetection"}
+TWINS = {"retinanet_r50_fpn_mmdet": "RetinaNet of mmdetection", "yolox_s_mmdet": "YOLOX of mmdetection"}
 """The layout of a model that an earlier one of ``RELEASES`` fits too, and that is to be named therefore."""
 EFFICIENT_DETR = Release(
     "Efficient DETR",

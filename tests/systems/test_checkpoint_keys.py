@@ -36,7 +36,7 @@ ENCODER = "core.deform_encoder.encoder.layers.3."
 POINTS = "body.source.reference_points."
 
 
-@pytest.mark.parametrize(("system", "words"), [(OF_QUERY_SYSTEMS, WORDS)])
+@pytest.mark.parametrize(("system", "words"), [(OF_QUERY_SYSTEMS, WORDS), (OF_DENSE_SYSTEMS, DENSE)])
 def test_every_file_of_a_system_is_compared(
     system: re.Pattern[str], words: Mapping[str, object], systems_dir: Path
 ) -> None:
@@ -126,6 +126,13 @@ def test_a_publication_that_has_no_such_detector_is_not_written() -> None:
         ("tood_r50_fpn_mmdet", "bbox_head.reg_decomp.reduction_conv.gn.bias", "body.head.box_layers.norm.bias"),
         ("centernet_r18_mmdet", "bbox_head.wh_head.2.bias", "body.head.size.2.bias"),
         ("centernet_r18_mmdet", "neck.deconv_layers.3.bn.bias", "neck.layers.3.1.bias"),
+        ("yolox_s", "backbone.backbone.dark3.1.m.2.conv1.bn.bias", "backbone.body.stages.1.1.blocks.2.0.1.bias"),
+        ("yolox_s", "backbone.backbone.dark5.2.conv2.bn.bias", "backbone.body.stages.3.2.past.1.bias"),
+        ("yolox_s", "backbone.C3_n3.conv1.bn.bias", "neck.middle.through.1.bias"),
+        ("yolox_s", "head.obj_preds.2.bias", "body.head.quality.2.bias"),
+        ("yolox_s_mmdet", "backbone.stage4.2.short_conv.bn.bias", "backbone.body.stages.3.2.past.1.bias"),
+        ("yolox_s_mmdet", "neck.bottom_up_blocks.0.main_conv.bn.bias", "neck.middle.through.1.bias"),
+        ("yolox_s_mmdet", "bbox_head.multi_level_conv_obj.2.bias", "body.head.quality.2.bias"),
         ("detr_r50", f"{DECODER}norm1.bias", f"{OUR_DECODER}self_attention_norm.bias"),
         ("detr_r50", f"{DECODER}norm2.bias", f"{OUR_DECODER}cross_attention_norm.bias"),
         ("detr_r50", f"{DECODER}multihead_attn.in_proj_bias", f"{OUR_DECODER}cross_attention.in_proj_bias"),

@@ -31,7 +31,7 @@ from deta.models.releases.fqdet import FQDET, FQDET_ENCODER
 from deta.models.releases.group_detr import GROUP_DETR
 from deta.models.releases.h_detr import H_DETR
 from deta.models.releases.layout import OURS, PUBLISHED, Release
-from deta.models.releases.yolox import YOLOX
+from deta.models.releases.yolox import YOLOX, YOLOX_MMDETECTION
 from deta.models.weights import load_strictly, read_state_dict
 from deta.utils.checks import require_choice
 
@@ -75,6 +75,7 @@ RELEASES = (
     GFL,
     TOOD,
     YOLOX,
+    YOLOX_MMDETECTION,
     CENTERNET,
 )
 """Of several for one detector, the first one is written where none is chosen."""
