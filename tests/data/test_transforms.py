@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +101,7 @@ def test_sizes_and_pixels_in_the_style_of_torchvision_are_those_that_its_detecto
     for path in sorted((shared / "data/coco_sample/val2017").glob("*.jpg"))[:6]:
         image = read_image(path)
         boxes = torch.tensor([[3.0, 5.0, 80.0, 60.0]])
-        before = replace(sample(*image.shape[1:], boxes.tolist()), image=image)
+        before = sample(image.shape[1], image.shape[2], boxes.tolist(), image=image)
         after = ours(before, generator())
         pixels, targets = theirs.resize(image / 255, {"boxes": boxes})
         assert after.size == tuple(pixels.shape[1:])
