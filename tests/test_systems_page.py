@@ -12,6 +12,7 @@ from deta.cli import config_dir
 from deta.commands.combinations import require_agreement
 from deta.commands.naming import register_resolvers
 from tests.conftest import ROOT
+from tests.systems.published import DENSE
 
 PAGE = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
 TEXT = re.sub(r"^```.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -105,6 +106,15 @@ def test_every_published_result_is_that_of_the_recipe() -> None:
     for experiments, _, _, _, results, _ in (row for row in rows("Recipes and published results") if row[4]):
         for name, result in zip(code(experiments), re.findall(r"\d+\.\d", results), strict=True):
             assert f"{result} AP" in (config_dir() / "experiment" / f"{name}.yaml").read_text()
+
+
+def test_every_published_checkpoint_of_a_dense_system_has_its_command() -> None:
+    part = PAGE.partition("\n## Dense systems\n")[2]
+    commands = [line.split()[2:] for line in part.splitlines() if line.startswith("deta convert system=")]
+    told = [{word for word in words if not word.startswith(("source=", "target="))} for words in commands]
+    expected = [set(words) for words in DENSE.values()]
+    assert all(words in expected for words in told)
+    assert all(words in told for words in expected)
 
 
 COMBINED = {

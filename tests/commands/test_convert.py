@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from deta.cli import config_dir
-from deta.commands.build import make_detector
+from deta.commands.build import make_detector, read_weights, start_from
 from deta.commands.convert import category_of_output, published_model
 from deta.models.detector import Detector
 from deta.models.releases import to_release
@@ -141,6 +141,51 @@ def test_the_average_of_a_file_is_converted_on_request(published: Path, tmp_path
     plain, averaged = (read_checkpoint(tmp_path / f"{name}.ckpt").weights for name in ("plain", "average"))
     name = "body.encoder.level_embed"
     assert torch.equal(averaged[name], plain[name] + 1)
+
+
+DENSE = (
+    "system=yolox",
+    "model=yolox_s",
+    "num_classes=80",
+    "model.backbone.stem_channels=4",
+    "model.body.hidden_dim=8",
+)
+
+
+def test_a_detector_of_two_publications_is_read_from_both_and_written_as_either(tmp_path: Path) -> None:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        model = published_model(compose("convert", [*DENSE, "source=a", "target=b", "name=test", "run_dir=."]))
+    detector = make_detector(model, 80)
+    assert isinstance(detector, Detector)
+    state = detector.state_dict()
+    files = {
+        "YOLOX": {"start_epoch": 300, "model": to_release(detector), "optimizer": {}},
+        "YOLOX of mmdetection": {"meta": {"epoch": 300}, "state_dict": to_release(detector, "YOLOX of mmdetection")},
+    }
+    for number, (layout, content) in enumerate(files.items()):
+        source, target, back = (tmp_path / f"{number}.{suffix}" for suffix in ("pth", "ckpt", "back.pth"))
+        torch.save(content, source)
+        succeed("convert", *DENSE, f"source={source}", f"target={target}")
+        found = read_checkpoint(target).weights
+        assert found.keys() == state.keys()
+        assert all(torch.equal(found[name], value) for name, value in state.items())
+        succeed("convert", "direction=to_release", f"source={target}", f"target={back}", f"layout={layout}")
+        assert torch.load(back, weights_only=True)["model"].keys() == to_release(detector, layout).keys()
+
+
+def test_a_dense_detector_of_other_classes_starts_from_a_published_file(tmp_path: Path) -> None:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        model = published_model(compose("convert", [*DENSE, "source=a", "target=b", "name=test", "run_dir=."]))
+    published = make_detector(model, 80)
+    own = make_detector({**model, "num_classes": 6}, 6)
+    assert isinstance(published, Detector)
+    torch.save({"state_dict": to_release(published, "YOLOX of mmdetection")}, tmp_path / "published.pth")
+    with pytest.warns(UserWarning, match=r"6 class-head weights .* afresh: body\.head\.class_logits\.0\.bias"):
+        start_from(own, read_weights(tmp_path / "published.pth", own))
+    found = own.state_dict()
+    same = {name: value for name, value in published.state_dict().items() if "class_logits" not in name}
+    assert len(same) == len(found) - 6
+    assert all(torch.equal(found[name], value) for name, value in same.items())
 
 
 def test_a_training_starts_from_a_published_file(published: Path, converted: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Generator, Tensor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from deta.data import (
     Compose,
@@ -15,7 +16,7 @@ from deta.data import (
     Sample,
     read_image,
 )
-from deta.data.transforms import crop, flip, resize, scaled_size
+from deta.data.transforms import crop, flip, floored_size, resize, scaled_size
 from tests.data.folders import sample
 
 
@@ -89,6 +90,32 @@ def test_size_follows_the_rounding_of_detr(
     size: tuple[int, int], short_side: int, limit: int | None, expected: tuple[int, int]
 ) -> None:
     assert scaled_size(size, short_side, limit) == expected
+
+
+@pytest.mark.parametrize("short_side", [150, 320, 800])
+def test_sizes_and_pixels_in_the_style_of_torchvision_are_those_that_its_detectors_see(
+    short_side: int, shared: Path
+) -> None:
+    theirs = GeneralizedRCNNTransform(short_side, 1333, [0.0] * 3, [1.0] * 3)
+    ours = ResizeShortSide(short_sides=[short_side], max_long_side=1333, style="torchvision")
+    for path in sorted((shared / "data/coco_sample/val2017").glob("*.jpg"))[:6]:
+        image = read_image(path)
+        boxes = torch.tensor([[3.0, 5.0, 80.0, 60.0]])
+        before = sample(image.shape[1], image.shape[2], boxes.tolist(), image=image)
+        after = ours(before, generator())
+        pixels, targets = theirs.resize(image / 255, {"boxes": boxes})
+        assert after.size == tuple(pixels.shape[1:])
+        difference = (after.image / 255 - pixels).abs().max() * 255
+        assert difference < 0.501  # ours are whole grey levels
+        torch.testing.assert_close(after.boxes, targets["boxes"])
+
+
+def test_sizes_in_the_style_of_torchvision_are_its_own_for_all_shapes() -> None:
+    theirs = GeneralizedRCNNTransform(60, 100, [0.0] * 3, [1.0] * 3).eval()
+    for height in range(20, 220, 7):
+        for width in range(20, 220, 3):
+            pixels, _ = theirs.resize(torch.zeros(1, height, width))
+            assert floored_size((height, width), 60, 100) == tuple(pixels.shape[1:])
 
 
 def test_resize_scales_boxes_with_the_image() -> None:
@@ -221,6 +248,7 @@ def test_pixels_of_photographs_equal_those_of_pillow(shared: Path) -> None:
         lambda: ResizeShortSide(short_sides=float("inf")),  # type: ignore[arg-type]  # what a command line may give
         lambda: ResizeShortSide(short_sides=[0]),
         lambda: ResizeShortSide(short_sides=[5], max_long_side=0),
+        lambda: ResizeShortSide(short_sides=[5], style="pillow"),
         lambda: RandomSizeCrop(min_side=5, max_side=4),
     ],
 )

@@ -1,7 +1,7 @@
 """Files about the published models, and the detectors of ours that should equal them."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,38 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "hdetr_r50": ("experiment=h_detr_r50_12ep",),
     "hdetr_r50_deformable_baseline": ("experiment=h_detr_r50_12ep", *WITHOUT_TRICKS),
 }
-"""What to give ``deta`` for the published model of a file."""
+"""What to give ``deta`` for the published model of a query system of a file."""
+STATISTICS = "backbone@model.backbone=resnet50_statistics"
+DENSE: Mapping[str, tuple[str, ...]] = {
+    "retinanet_r50_fpn_torchvision": ("system=retinanet", "+model.backbone.norm_eps=0"),
+    "retinanet_r50_fpn_v2_torchvision": ("system=retinanet_v2", "backbone@model.backbone=resnet50_live"),
+    "fcos_r50_fpn_torchvision": ("system=fcos",),
+    "retinanet_r50_fpn_mmdet": ("system=retinanet", "model=retinanet_mmdet_r50", "num_classes=80"),
+    "fcos_r50_fpn_mmdet": ("system=fcos", "model=fcos_mmdet_r50", "num_classes=80"),
+    "atss_r50_fpn_mmdet": ("system=atss", STATISTICS, "num_classes=80"),
+    "gfl_r50_fpn_mmdet": ("system=gfl", STATISTICS, "num_classes=80"),
+    "tood_r50_fpn_mmdet": ("system=tood", STATISTICS, "num_classes=80"),
+    "centernet_r18_mmdet": ("system=centernet", "model=centernet_r18", "num_classes=80"),
+    "centernet_r18_dcnv2_mmdet": (
+        "system=centernet",
+        "model=centernet_r18",
+        "neck@model.neck=deconv_deformable",
+        "num_classes=80",
+    ),
+    "yolox_s": ("system=yolox", "model=yolox_s", "num_classes=80"),
+    "faster_rcnn_r50_fpn_torchvision": ("system=faster_rcnn", "+model.backbone.norm_eps=0", "num_classes=90"),
+    "faster_rcnn_r50_fpn_v2_torchvision": (
+        "system=faster_rcnn_v2",
+        "backbone@model.backbone=resnet50_c2_live",
+        "num_classes=90",
+    ),
+    "tsp_rcnn_r50": ("system=tsp_rcnn", "model=tsp_rcnn_caffe_r50", "num_classes=80"),
+    "yolox_l": ("system=yolox", "model=yolox_l", "num_classes=80"),
+    "yolox_s_mmdet": ("system=yolox", "model=yolox_s", "num_classes=80"),
+}
+"""The same of systems of dense heads and of regions."""
+TWINS = {"retinanet_r50_fpn_mmdet": "RetinaNet of mmdetection", "yolox_s_mmdet": "YOLOX of mmdetection"}
+"""The layout of a model that an earlier one of ``RELEASES`` fits too, and that is to be named therefore."""
 EFFICIENT_DETR = Release(
     "Efficient DETR",
     (
@@ -76,15 +107,18 @@ SAME_TIES = {
 """Models without a file of their groups, and one that has the same parameters under several names."""
 
 
-def stems(kind: str, where: Callable[[Path, str], object] | None = None) -> list[ParameterSet]:
+def stems(
+    kind: str, where: Callable[[Path, str], object] | None = None, among: Iterable[str] = WORDS
+) -> list[ParameterSet]:
     """The models of which there is a file ``<stem>_<kind>.json``; one that is skipped where there are none.
 
     Args:
         kind: End of the file's name.
+        among: The models to look for.
         where: Given the folder and a stem, whether to take it; None takes all.
     """
     folder = systems_folder()
-    found = [stem for stem in WORDS if (folder / f"{stem}_{kind}.json").is_file()]
+    found = [stem for stem in among if (folder / f"{stem}_{kind}.json").is_file()]
     found = [stem for stem in found if where is None or where(folder, stem)]
     absent = f"no file of {kind} in {folder} (set DETA_SYSTEMS_DIR)"
     return [pytest.param(stem, id=stem) for stem in found] or [skipped(absent)]
@@ -105,7 +139,7 @@ def recipe_of(folder: Path, stem: str) -> dict[str, Any]:
 def ties(folder: Path, stem: str) -> dict[str, str]:
     """Further names of parameters of a published state dict, and the first one of each."""
     names = read(folder, stem, "state_dict_keys")
-    tied = read(folder, SAME_TIES.get(stem, stem), "param_groups")["tied_keys"]
+    tied = dict(read(folder, SAME_TIES.get(stem, stem), "param_groups")["tied_keys"])
     return {copy: first for copy, first in tied.items() if copy in names and first in names}
 
 
@@ -124,7 +158,7 @@ def numbered(folder: Path, stem: str) -> Mapping[str, Tensor]:
 
 def composed(stem: str) -> DictConfig:
     """The configuration of the published model."""
-    words = (*WORDS[stem], "source=none", "target=none", "name=test", "run_dir=.")
+    words = (*({**WORDS, **DENSE}[stem]), "source=none", "target=none", "name=test", "run_dir=.")
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose("convert", list(words))
 

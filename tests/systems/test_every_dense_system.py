@@ -8,10 +8,23 @@ from deta.testing.systems import Task, task
 from tests.systems.composed import DENSE, REGIONS, build, words_of
 from tests.systems.test_every_system import COMPILED, HARD, lvis, made, trained
 
+PUBLISHED = {
+    "centernet": ("neck@model.neck=deconv_deformable",),
+    "yolox": ("model=yolox_s", "backbone@model.backbone=darknet_s", "model.backbone.stem_channels=4"),
+}
+"""What makes a system the published one, where that has other parts; tiny."""
+
 
 @pytest.mark.parametrize("system", DENSE + REGIONS)
 def test_a_dense_system_does_what_every_system_must(system: str) -> None:
     check_system(lambda num_classes: build(num_classes, *words_of(system)), without=[COMPILED])
+
+
+@pytest.mark.parametrize("system", PUBLISHED)
+def test_a_published_one_of_other_parts_does_what_every_system_must(system: str) -> None:
+    has_backbone = any(word.startswith("backbone@") for word in PUBLISHED[system])
+    words = [word for word in words_of(system) if not (has_backbone and word.startswith("model.backbone"))]
+    check_system(lambda num_classes: build(num_classes, *words, *PUBLISHED[system]), without=[COMPILED])
 
 
 @pytest.mark.parametrize("case", HARD[1:], ids=str)

@@ -11,17 +11,21 @@ from torch import nn
 from deta.commands.build import make, plain
 from deta.models.releases import layout_of
 from deta.training.optim import PARAMETER_NAMES, parameter_groups
-from tests.systems.published import composed, published_detector, read, recipe_of, stems
+from tests.systems.published import DENSE, TWINS, composed, published_detector, read, recipe_of, stems
 
 PATTERNS = "--num_patterns"
+FIXED_NORMS = {"fcos_r50_fpn_mmdet"}
+"""Models whose norms are not trained at all, but are published with the counters of trained ones."""
 
 
-def published_names(own: dict[str, torch.Tensor], aliases: dict[str, str]) -> dict[str, str]:
+def published_names(
+    own: dict[str, torch.Tensor], aliases: dict[str, str], layout_name: str | None = None
+) -> dict[str, str]:
     """The name under which a parameter stands in the list of a publication, by ours.
 
     Rows that are published below those of another parameter have the name of that one.
     """
-    layout = layout_of(own)
+    layout = layout_of(own, layout_name)
     joined = {further: main for main, further in layout.joined}
     numbers = {name: torch.tensor([float(number)]) for number, name in enumerate(own) if name not in joined}
     ours = list(own)
@@ -53,6 +57,17 @@ def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path
     trained = {name: entry for name, entry in expected.items() if entry["requires_grad"]}
     assert found == {name: (pytest.approx(entry["lr"]), entry["weight_decay"]) for name, entry in trained.items()}
     assert frozen == expected.keys() - trained.keys()
+
+
+@pytest.mark.parametrize("stem", stems("param_groups", among=sorted(DENSE.keys() - FIXED_NORMS)))
+def test_what_a_dense_system_does_not_train_is_what_was_published_so(stem: str, systems_dir: Path) -> None:
+    reference = read(systems_dir, stem, "param_groups")
+    detector = published_detector(composed(stem))
+    names = published_names(detector.state_dict(), {}, TWINS.get(stem))
+    found = {names[own]: parameter.requires_grad for own, parameter in detector.named_parameters()}
+    trained = {name: entry["requires_grad"] for name, entry in reference["param_groups"].items()}
+    assert found == trained
+    assert sum(parameter.numel() for parameter in detector.parameters()) == reference["num_parameters"]
 
 
 @pytest.mark.parametrize("stem", stems("param_groups", where=recipe_of))

@@ -75,6 +75,6 @@ def published_model(cfg: DictConfig) -> dict[str, Any]:
 def _to_release(cfg: DictConfig, source: Path, target: Path) -> int:
     detector = restore_detector(read_checkpoint(source), cfg.trusted)
     assert isinstance(detector, Detector)
-    state = to_release(detector)
+    state = to_release(detector, cfg.layout)
     save_tensors({"model": state}, target)
     return len(state)

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from deta.data.sample import Sample
-from deta.utils.checks import require_callable, require_int, require_list, require_number
+from deta.utils.checks import require_callable, require_choice, require_int, require_list, require_number
 
 _MIN_SIDE = 2
 """Smallest side of a resized image, in pixels: torch resizes uint8 to a width of 1 wrongly (2.15)."""
@@ -91,20 +91,23 @@ class ResizeShortSide:
         short_sides: Lengths in pixels, one of which is drawn; a single one makes the transform deterministic.
         max_long_side: Longest long side in pixels; where it binds, the short side gets shorter than asked.
             None sets no limit.
+        style: Rounding of sides and filter of pixels: ``detr``, or ``torchvision`` as its detectors see images.
     """
 
-    def __init__(self, *, short_sides: Sequence[int], max_long_side: int | None = None) -> None:
+    def __init__(self, *, short_sides: Sequence[int], max_long_side: int | None = None, style: str = "detr") -> None:
         if not require_list("short_sides", short_sides):
             raise ValueError("short_sides must name at least one length, got none")
         self._short_sides = tuple(require_int("short_sides", side, low=_MIN_SIDE) for side in short_sides)
         self._max_long_side = (
             None if max_long_side is None else require_int("max_long_side", max_long_side, low=_MIN_SIDE)
         )
+        self._is_detr = require_choice("style", style, ("detr", "torchvision")) == "detr"
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
         """Return the scaled sample."""
         short_side = self._short_sides[_draw(0, len(self._short_sides) - 1, generator)]
-        return resize(sample, scaled_size(sample.size, short_side, self._max_long_side))
+        size_of = scaled_size if self._is_detr else floored_size
+        return resize(sample, size_of(sample.size, short_side, self._max_long_side), antialias=self._is_detr)
 
 
 class RandomSizeCrop:
@@ -148,14 +151,17 @@ def flip(sample: Sample) -> Sample:
     )
 
 
-def resize(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Scale a sample to ``(height, width)`` in pixels, bilinear with antialiasing."""
+def resize(sample: Sample, size: tuple[int, int], *, antialias: bool = True) -> Sample:
+    """Scale a sample to ``(height, width)`` in pixels, bilinear; without ``antialias`` of four pixels alone."""
     height, width = size
     limits = torch.tensor([width, height, width, height], dtype=torch.float32)
     scale = limits / torch.tensor([sample.size[1], sample.size[0]] * 2, dtype=torch.float32)
+    # Without antialias, the filter of whole numbers is a grey level off.
+    image = sample.image if antialias else sample.image.float()
+    image = F.resize(image, [height, width], interpolation=InterpolationMode.BILINEAR, antialias=antialias)
     return replace(
         sample,
-        image=F.resize(sample.image, [height, width], interpolation=InterpolationMode.BILINEAR, antialias=True),
+        image=image if antialias else image.round().to(sample.image.dtype),
         boxes=torch.minimum(sample.boxes * scale, limits),
         ignore_boxes=torch.minimum(sample.ignore_boxes * scale, limits),
     )
@@ -193,6 +199,18 @@ def scaled_size(size: tuple[int, int], short_side: int, max_long_side: int | Non
         short_side = max(_MIN_SIDE, round(max_long_side * short / long))
     long_side = int(short_side * long / short)
     return (short_side, long_side) if height <= width else (long_side, short_side)
+
+
+def floored_size(size: tuple[int, int], short_side: int, max_long_side: int | None) -> tuple[int, int]:
+    """``(height, width)`` scaled so that one side reaches its length, both rounded down.
+
+    As in torchvision's detectors; a factor that is rounded itself may leave that side a pixel short.
+    """
+    scale = short_side / min(size)
+    if max_long_side is not None:
+        scale = min(scale, max_long_side / max(size))
+    height, width = (max(_MIN_SIDE, int(side * scale)) for side in size)
+    return height, width
 
 
 def _has_area(boxes_xyxy: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from deta.models.backbones.backbone import Backbone
 from deta.models.backbones.convnet import ConvBackbone
+from deta.models.backbones.darknet import DarknetBackbone
 from deta.models.backbones.swin import SwinBackbone
 from deta.models.backbones.timm import TimmBackbone
 from deta.models.backbones.torchvision import TorchvisionBackbone
@@ -59,6 +60,7 @@ __all__ = [
     "ConditionalDecoder",
     "ContrastiveDenoisingQueries",
     "ConvBackbone",
+    "DarknetBackbone",
     "Decoder",
     "DeconvNeck",
     "DecoupledHead",

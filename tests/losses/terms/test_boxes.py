@@ -33,6 +33,17 @@ def test_every_pair_counts_as_worked_out_by_hand(term: Term, first: float, secon
     assert term(prediction, both, targets).value.tolist() == pytest.approx([first + second], rel=1e-5)
 
 
+@pytest.mark.parametrize(("eps", "loss"), [(0.0, 0.0), (1e-7, 1 - 10 / 11), (1e-6, 0.5)])
+def test_eps_is_added_to_union_and_hull(eps: float, loss: float) -> None:
+    box = (0.5, 0.5, 1e-3, 1e-3)  # an area of 1e-6, which is the union and the hull
+    boxes = torch.tensor([[box]])
+    prediction, matches = Prediction(torch.zeros(1, 1, 2), boxes, boxes), Matches(torch.tensor([[0]]))
+    assert GIoULoss(eps=eps)(prediction, matches, objects([box])).value.tolist() == pytest.approx([loss], abs=1e-4)
+    # Of boxes side by side, the hull has twice the area of each, and the union all of it.
+    beside = objects([(0.5 + 1e-3, 0.5, 1e-3, 1e-3)])
+    assert GIoULoss(eps=eps)(prediction, matches, beside).value.tolist() == pytest.approx([1.0], abs=1e-3)
+
+
 @pytest.mark.parametrize("kind", [L1Loss, GIoULoss])
 def test_a_negative_weight_is_refused(kind: type[L1Loss] | type[GIoULoss]) -> None:
     with pytest.raises(ValueError, match="weight"):

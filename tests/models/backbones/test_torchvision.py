@@ -63,6 +63,44 @@ def test_frozen_norm_computes_what_the_norm_computes_in_evaluation() -> None:
     torch.testing.assert_close(network(image), expected)
 
 
+def test_norms_keep_all_or_their_statistics_or_nothing_in_training() -> None:
+    image = torch.randn(2, 3, 64, 64)
+    for frozen_norm, has_counters, stays in ((True, False, True), ("statistics", True, True), (False, True, False)):
+        backbone = resnet18(frozen_norm=frozen_norm).train()
+        before = backbone.body.get_buffer("bn1.running_mean").clone()
+        backbone(image)
+        assert torch.equal(backbone.body.get_buffer("bn1.running_mean"), before) == stays
+        assert ("body.bn1.num_batches_tracked" in backbone.state_dict()) == has_counters
+        assert any(".bn1." in name for name, _ in backbone.named_parameters()) == has_counters
+
+
+def test_another_choice_of_norms_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"backbone\.frozen_norm must be true, false or statistics, got 'affine'"):
+        resnet18(frozen_norm="affine")
+
+
+def test_eps_of_norms_is_that_of_the_network_or_the_one_given() -> None:
+    assert {norm.eps for norm in resnet18().modules() if isinstance(norm, FrozenBatchNorm2d)} == {1e-5}
+    assert {norm.eps for norm in resnet18(norm_eps=0).modules() if isinstance(norm, FrozenBatchNorm2d)} == {0}
+
+
+def test_the_first_convolution_of_a_bottleneck_may_halve_the_map() -> None:
+    backbone = resnet18(name="resnet50", stride_first=True)
+    for name, stride in (
+        ("layer2.0.conv1", 2),
+        ("layer2.0.conv2", 1),
+        ("layer2.0.downsample.0", 2),
+        ("layer2.1.conv1", 1),
+    ):
+        convolution = backbone.body.get_submodule(name)
+        assert isinstance(convolution, torch.nn.Conv2d)
+        assert convolution.stride == (stride, stride)
+    assert backbone.strides == (8, 16, 32)
+    assert backbone.state_dict().keys() == resnet18(name="resnet50").state_dict().keys()
+    with pytest.raises(ValueError, match=r"backbone\.stride_first=true needs a ResNet"):
+        TorchvisionBackbone(name="squeezenet1_0", return_nodes=SQUEEZE_NODES, stride_first=True)
+
+
 def test_only_the_named_parts_are_frozen() -> None:
     backbone = resnet18(frozen=("conv1", "layer1"))
     trained = {name.split(".")[1] for name, p in backbone.named_parameters() if p.requires_grad}

@@ -172,6 +172,18 @@ def test_distances_beyond_the_last_bin_count_as_just_below_it() -> None:
     )  # a flat distribution costs the same anywhere
 
 
+@pytest.mark.parametrize("width", [0.0, 1e-3])
+def test_boxes_without_a_side_inside_the_image_are_left_out_where_asked(width: float) -> None:
+    # The first one begins where the image ends or just before, the second one lies inside.
+    boxes = torch.tensor([[[1.0625 - width, 0.5, 0.125, 0.1], [0.5, 0.5, 0.2, 0.2]]])
+    prediction = Prediction(
+        torch.full((1, 2, 1), 2.0), boxes, boxes, frame=torch.full((1, 4), 100.0), grid=((1, 2, 1),)
+    )
+    for drops_empty, count in ((True, 1 + (width > 0)), (False, 2)):
+        found = PerLevelNMS(drops_empty=drops_empty)(prediction, torch.full((1, 2), 100))
+        assert int(found.is_detection.sum()) == count
+
+
 def test_selection_by_level_needs_a_grid() -> None:
     prediction = Prediction(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4), torch.zeros(1, 2, 4))
     with pytest.raises(ValueError, match="needs candidates on a grid"):

@@ -31,7 +31,7 @@ class HeatMapLoss:
         self.fall_off = require_number("fall_off", fall_off, low=0)
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
-        """``[B]`` sums over cells and classes, and numbers of centres: targets that are 1.
+        """``[B]`` sums over cells and classes, and numbers of centres, see ``num_centres``.
 
         Raises:
             ValueError: The assignment has no targets of classes.
@@ -44,7 +44,12 @@ class HeatMapLoss:
         centre = -functional.logsigmoid(logits) * (1 - score) ** self.focusing
         beside = -functional.logsigmoid(-logits) * score**self.focusing * (1 - goal) ** self.fall_off
         loss = torch.where(is_centre, centre, beside) * counted_scores(matches, targets, is_centre)  # [B, N, C]
-        return Sum(loss.sum((1, 2)), is_centre.sum((1, 2), dtype=torch.float32))
+        return Sum(loss.sum((1, 2)), num_centres(goal))
+
+
+def num_centres(class_target: Tensor) -> Tensor:
+    """``[B]`` float32 targets of cells and classes that are 1: objects of one class in one cell are one."""
+    return (class_target == 1).sum((1, 2), dtype=torch.float32)
 
 
 class CentreL1Loss:
@@ -62,7 +67,7 @@ class CentreL1Loss:
         self.of = require_choice("of", of, ("offset", "size"))
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
-        """``[B]`` sums over positives.
+        """``[B]`` sums over positives; where there are heat maps, divided as these, see ``num_centres`` (mmdet 3.3).
 
         Raises:
             ValueError: The prediction has no codes of centres, or no strides.
@@ -77,7 +82,8 @@ class CentreL1Loss:
             else (code[..., 2:], self._cells(objects[..., 2:], strides))
         )
         loss = (found.float() - goal).abs().mean(-1)  # [B, N]
-        return Sum(torch.where(matches.is_positive(), loss, 0.0).sum(1))
+        heat = matches.class_target
+        return Sum(torch.where(matches.is_positive(), loss, 0.0).sum(1), None if heat is None else num_centres(heat))
 
     @staticmethod
     def _cells(pixels: Tensor, strides: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,15 @@ class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no
         return torch.addcmul(self.shift, maps, self.scale).to(maps.dtype)
 
 
+class EvaluatedNorm(nn.BatchNorm2d):
+    """A batch norm that keeps its statistics in training too, while its scale and shift may be trained."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation, whatever ``mode`` is."""
+        del mode
+        return super().train(False)
+
+
 def _fold_loaded(norm: nn.Module, _: object) -> None:
     assert isinstance(norm, FrozenNorm)
     norm.fold()
@@ -80,18 +90,30 @@ def freeze_parameters(network: nn.Module, prefixes: Sequence[str]) -> None:
             parameter.requires_grad_(False)
 
 
-def freeze_batch_norms(network: nn.Module) -> None:
-    """Replace every batch norm of ``network`` by the fixed scale and shift that it has in evaluation."""
+def set_norm_eps(network: nn.Module, eps: float) -> None:
+    """Add ``eps`` to the variances of every batch norm of ``network``; what is frozen already keeps its own."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eps = eps
+
+
+def freeze_batch_norms(network: nn.Module, *, kind: type[FrozenNorm | EvaluatedNorm] = FrozenNorm) -> None:
+    """Replace every batch norm of ``network`` by what it is in evaluation.
+
+    Args:
+        network: Has the norms.
+        kind: ``FrozenNorm`` fixes scale and shift, ``EvaluatedNorm`` the statistics alone.
+    """
     for name, child in network.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            frozen = FrozenNorm(child.num_features, eps=child.eps)
+            frozen = kind(child.num_features, eps=child.eps)
             state = child.state_dict()
             state.setdefault("weight", torch.ones(child.num_features))
             state.setdefault("bias", torch.zeros(child.num_features))
             frozen.load_state_dict(state)
             setattr(network, name, frozen)
         else:
-            freeze_batch_norms(child)
+            freeze_batch_norms(child, kind=kind)
 
 
 def batch_counters(network: nn.Module) -> set[str]:

@@ -7,10 +7,21 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.models.resnet import Bottleneck
 
-from deta.models.backbones.backbone import Backbone, batch_counters, freeze_batch_norms, freeze_parameters
+from deta.models.backbones.backbone import (
+    Backbone,
+    EvaluatedNorm,
+    batch_counters,
+    freeze_batch_norms,
+    freeze_parameters,
+    set_norm_eps,
+)
 from deta.models.weights import SUFFIXES, load_strictly, read_state_dict
-from deta.utils.checks import require_bool
+from deta.utils.checks import require_bool, require_number
+
+STATISTICS = "statistics"
+"""What of batch norms may be frozen beside all of them."""
 
 
 class TorchvisionBackbone(Backbone):
@@ -22,7 +33,12 @@ class TorchvisionBackbone(Backbone):
         weights: State dict file of the whole network (``.safetensors``, ``.pth``), a name of published
             weights such as ``DEFAULT`` or ``IMAGENET1K_V1``, which is downloaded, or None for a random start.
         frozen: Prefixes of parameter names that are not trained.
-        frozen_norm: Replace batch norms by fixed scale and shift from their statistics.
+        frozen_norm: Replace batch norms by fixed scale and shift from their statistics; ``statistics`` fixes those
+            alone and trains scale and shift, as mmdetection does. False trains them as batch norms.
+        norm_eps: Added to the variances of batch norms, from 0; None leaves what the network has. Weights of RetinaNet
+            and Faster R-CNN of torchvision's first versions are run with 0.
+        stride_first: Whether bottlenecks of a ResNet halve a map by their first convolution, as the networks of Caffe
+            do, instead of the second; weights have the same names.
         dilated: Whether the last stage of a ResNet dilates its convolutions instead of halving the map (DC5 of
             arXiv:2005.12872, sec. 4); weights stay the same.
     """
@@ -34,19 +50,22 @@ class TorchvisionBackbone(Backbone):
         return_nodes: Sequence[str] | Mapping[str, object],
         weights: str | None = None,
         frozen: Sequence[str] = (),
-        frozen_norm: bool = True,
+        frozen_norm: bool | str = True,
+        norm_eps: float | None = None,
+        stride_first: bool = False,
         dilated: bool = False,
     ) -> None:
         super().__init__()
         if name not in list_models():
             raise ValueError(f"backbone.name must be a model of torchvision, got {name!r}")
         path = weights if weights is not None and weights.endswith(SUFFIXES) else None
-        options: dict[str, object] = {}
-        if require_bool("backbone.dilated", dilated):
-            if not name.startswith("resnet"):
-                raise ValueError(f"backbone.dilated=true needs a ResNet, got backbone.name={name}")
-            options["replace_stride_with_dilation"] = [False, False, True]
+        for option, is_on in (("dilated", dilated), ("stride_first", stride_first)):
+            if require_bool(f"backbone.{option}", is_on) and not name.startswith("resnet"):
+                raise ValueError(f"backbone.{option}=true needs a ResNet, got backbone.name={name}")
+        options = {"replace_stride_with_dilation": [False, False, True]} if dilated else {}
         network = _torchvision_network(name, None if path else weights, options)
+        if stride_first:
+            _stride_first(network)
         network_names = set(network.state_dict())
         body = create_feature_extractor(network, {node: node for node in return_nodes})
         if path is not None:
@@ -54,7 +73,11 @@ class TorchvisionBackbone(Backbone):
             load_strictly(
                 body, read_state_dict(path), path, may_be_unused=classifier, may_be_missing=batch_counters(body)
             )
-        if require_bool("backbone.frozen_norm", frozen_norm):
+        if norm_eps is not None:
+            set_norm_eps(body, require_number("backbone.norm_eps", norm_eps, low=0))
+        if frozen_norm == STATISTICS:
+            freeze_batch_norms(body, kind=EvaluatedNorm)
+        elif _is_frozen(frozen_norm):
             freeze_batch_norms(body)
         freeze_parameters(body, frozen)
         self.body = body
@@ -66,6 +89,12 @@ class TorchvisionBackbone(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """``[B, C, h, w]`` of every return node, in their order."""
         return list(self.body(images).values())
+
+
+def _is_frozen(frozen_norm: object) -> bool:
+    if not isinstance(frozen_norm, bool):
+        raise ValueError(f"backbone.frozen_norm must be true, false or {STATISTICS}, got {frozen_norm!r}")
+    return frozen_norm
 
 
 def _torchvision_network(name: str, weights: str | None, options: Mapping[str, object]) -> nn.Module:
@@ -84,6 +113,13 @@ def _torchvision_network(name: str, weights: str | None, options: Mapping[str, o
             "random start"
         ) from error
     return network
+
+
+def _stride_first(network: nn.Module) -> None:
+    """Let the first convolution of every bottleneck halve the map where the second one did."""
+    for part in network.modules():
+        if isinstance(part, Bottleneck):
+            part.conv1.stride, part.conv2.stride = part.conv2.stride, part.conv1.stride
 
 
 _PROBE_SIZE = 512

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from deta.models.cross_stage import conv_norm
 from deta.models.dense.head import rows_of, start_at_probability
-from deta.models.necks.pafpn import conv_norm
 from deta.utils.checks import require_int
 
 

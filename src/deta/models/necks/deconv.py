@@ -2,21 +2,24 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
 
-from deta.utils.checks import require_int
+from deta.utils.checks import require_bool, require_int
 
 
 class DeconvNeck(nn.Module):
     """Pairs of a 3x3 convolution and a transposed one that doubles the map, with batch norms.
 
-    Source: arXiv:1904.07850 (CenterNet), sec. 5, without its deformable convolutions; arXiv:1804.06208.
+    Source: arXiv:1904.07850 (CenterNet), sec. 5; arXiv:1804.06208.
 
     Args:
         in_channels: Channels of the backbone maps, of which the coarsest is used.
         filters: Channels of every pair; each halves the stride.
         hidden_dim: Those of the last pair, where they are to be given by one number; None is the last of ``filters``.
         num_levels: Levels, 1.
+        deformable: Whether the 3x3 convolutions say themselves where they look.
     """
 
     def __init__(
@@ -26,6 +29,7 @@ class DeconvNeck(nn.Module):
         filters: Sequence[int] = (256, 128, 64),
         hidden_dim: int | None = None,
         num_levels: int = 1,
+        deformable: bool = False,
     ) -> None:
         super().__init__()
         widths = [require_int("model.neck.filters", width, low=1) for width in filters]
@@ -36,9 +40,10 @@ class DeconvNeck(nn.Module):
         if hidden_dim is not None:
             widths[-1] = require_int("model.neck.hidden_dim", hidden_dim, low=1)
         self.channels = (widths[-1],)
+        convolution = DeformableConv2d if require_bool("model.neck.deformable", deformable) else nn.Conv2d
         layers: list[nn.Module] = []
         for inside, width in zip([in_channels[-1], *widths], widths, strict=False):
-            layers.append(_block(nn.Conv2d(inside, width, 3, padding=1, bias=False)))
+            layers.append(_block(convolution(inside, width, 3, padding=1, bias=False)))
             layers.append(_block(nn.ConvTranspose2d(width, width, 4, stride=2, padding=1, bias=False)))
         self.layers = nn.Sequential(*layers)
 
@@ -56,6 +61,40 @@ class DeconvNeck(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """``[B, D, h, w]`` of the one level."""
         return [self.layers(features[-1])]
+
+
+class DeformableConv2d(nn.Conv2d):
+    """A convolution that draws from places beside its own and weighs each, as the map says at every cell.
+
+    It starts at its own places, all with weight 0.5. Source: arXiv:1811.11168 (DCNv2), sec. 3.1, eq. 1.
+
+    Args:
+        in_channels: Of the map.
+        out_channels: Of the result.
+        kernel_size: Cells of a side.
+        padding: Cells of zeros around the map.
+        bias: Whether it has one.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, padding: int, bias: bool) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=padding, bias=bias)
+        num_places = kernel_size**2
+        # Of every place (dy, dx) in cells, then of every place the logit of its weight.
+        self.conv_offset = nn.Conv2d(in_channels, 3 * num_places, kernel_size, padding=padding)
+        nn.init.zeros_(self.conv_offset.weight)
+        assert self.conv_offset.bias is not None
+        nn.init.zeros_(self.conv_offset.bias)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """``[B, out_channels, h', w']`` float32 of ``[B, in_channels, h, w]``."""
+        with torch.autocast(feature.device.type, enabled=False):  # the operator takes one type of numbers
+            feature = feature.float()
+            places = self.conv_offset(feature)
+            offsets, weights = places.split((2 * places.shape[1] // 3, places.shape[1] // 3), dim=1)
+            output: Tensor = deform_conv2d(
+                feature, offsets, self.weight, self.bias, padding=self.padding, mask=weights.sigmoid()
+            )
+        return output
 
 
 def _block(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deta.models.cross_stage import PartialBlock, conv_norm
 from deta.utils.checks import require_int
-
-NORM_EPS, NORM_MOMENTUM = 1e-3, 0.03
-"""Of every batch norm (arXiv:2107.08430, release); PyTorch's own are 1e-5 and 0.1."""
 
 
 class PAFPN(nn.Module):
@@ -55,40 +53,6 @@ class PAFPN(nn.Module):
         between = self.middle(torch.cat((_fitted(self.to_middle(finest), down), down), dim=1))
         coarsest = self.coarse(torch.cat((_fitted(self.to_coarse(between), top), top), dim=1))
         return [finest, between, coarsest]
-
-
-class PartialBlock(nn.Module):
-    """Half of the channels through bottlenecks, half past them. Source: arXiv:1911.11929 (CSPNet).
-
-    Args:
-        inputs: Channels of the map.
-        outputs: Channels of the result.
-        num_blocks: Bottlenecks, without residual connection.
-    """
-
-    def __init__(self, inputs: int, outputs: int, num_blocks: int) -> None:
-        super().__init__()
-        hidden = outputs // 2
-        self.through, self.past = conv_norm(inputs, hidden, 1), conv_norm(inputs, hidden, 1)
-        self.blocks = nn.Sequential(
-            *(nn.Sequential(conv_norm(hidden, hidden, 1), conv_norm(hidden, hidden, 3)) for _ in range(num_blocks))
-        )
-        self.output = conv_norm(2 * hidden, outputs, 1)
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """``[B, outputs, h, w]`` of ``[B, inputs, h, w]``."""
-        both = torch.cat((self.blocks(self.through(feature)), self.past(feature)), dim=1)
-        output: Tensor = self.output(both)
-        return output
-
-
-def conv_norm(inputs: int, outputs: int, size: int, *, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm and SiLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
-        nn.BatchNorm2d(outputs, eps=NORM_EPS, momentum=NORM_MOMENTUM),
-        nn.SiLU(),
-    )
 
 
 def _beside(coarse: Tensor, fine: Tensor) -> Tensor:

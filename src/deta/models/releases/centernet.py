@@ -1,4 +1,4 @@
-"""CenterNet: arXiv:1904.07850, as in mmdetection, without its deformable convolutions."""
+"""CenterNet: arXiv:1904.07850, as in mmdetection, with deformable convolutions or without."""
 
 from deta.models.releases.layout import Pair, Release
 

@@ -2,8 +2,8 @@
 
 from deta.models.releases.layout import Pair, Release
 
+_TOWER: tuple[Pair, ...] = (("rpn.head.conv.#.0.", "body.first.head.tower.#.0."),)
 _PARTS: tuple[Pair, ...] = (
-    ("rpn.head.conv.#.0.", "body.first.head.tower.#.0."),
     ("rpn.head.cls_logits.", "body.first.head.class_logits."),
     ("rpn.head.bbox_pred.", "body.first.head.box_code."),
     ("roi_heads.box_predictor.cls_score.", "body.head.class_logits."),
@@ -12,13 +12,36 @@ _PARTS: tuple[Pair, ...] = (
 _BACKBONE: tuple[Pair, ...] = (("backbone.body.", "backbone.body."),)
 _BACKGROUND = {"body.head.class_logits.": 1, "body.head.box_code.": 4}
 """Its class is the first one there and the last one here."""
+_LINEAR: tuple[Pair, ...] = (
+    ("roi_heads.box_head.fc6.", "body.head.linears.0."),
+    ("roi_heads.box_head.fc7.", "body.head.linears.1."),
+)
 FASTER_RCNN = Release(
     "Faster R-CNN of torchvision",
     (
         ("backbone.fpn.inner_blocks.#.0.", "neck.laterals.#."),
         ("backbone.fpn.layer_blocks.#.0.", "neck.outputs.#."),
-        ("roi_heads.box_head.fc6.", "body.head.linears.0."),
-        ("roi_heads.box_head.fc7.", "body.head.linears.1."),
+        *_TOWER,
+        *_LINEAR,
+        *_PARTS,
+    ),
+    optional=_BACKBONE,
+    first_rows_last=_BACKGROUND,
+)
+_OLDER: tuple[Pair, ...] = tuple(
+    (f"{theirs}.{part}", f"{ours}.{part}")
+    for theirs, ours in (
+        ("backbone.fpn.inner_blocks.#", "neck.laterals.#"),
+        ("backbone.fpn.layer_blocks.#", "neck.outputs.#"),
+        ("rpn.head.conv", "body.first.head.tower.0.0"),
+    )
+    for part in ("weight", "bias")
+)
+OLDER_FASTER_RCNN = Release(
+    "Faster R-CNN of an older torchvision",
+    (
+        *_OLDER,
+        *_LINEAR,
         *_PARTS,
     ),
     optional=_BACKBONE,
@@ -32,6 +55,7 @@ FASTER_RCNN_V2 = Release(
         ("roi_heads.box_head.#.0.", "body.head.convs.#.conv."),
         ("roi_heads.box_head.#.1.", "body.head.convs.#.norm."),
         ("roi_heads.box_head.5.", "body.head.linears.0."),
+        *_TOWER,
         *_PARTS,
     ),
     optional=_BACKBONE,

@@ -55,7 +55,7 @@ TSP_RCNN = Release(
     optional=(
         *_EXTRAS,
         ("backbone.bottom_up.stem.conv1.norm.", "backbone.body.bn1."),
-        ("backbone.bottom_up.stem.", "backbone.body."),
+        ("backbone.bottom_up.stem.conv1.", "backbone.body.conv1."),
         *_STAGES,
     ),
 )
