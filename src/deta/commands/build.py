@@ -183,15 +183,24 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
         scheduler_interval=cfg.schedule.interval,
         lr=cfg.optimizer.lr,
         lr_factors=plain(cfg.optimizer.lr_factors),
+        weight_decays=_weight_decays(cfg),
         seed=cfg.seed,
         metadata=make_metadata(plain(cfg), categories.ids, categories.names),
     )
 
 
+def _weight_decays(cfg: DictConfig) -> dict[str, Any]:
+    """Those of kinds of parameters, which the optimizers of query systems do not speak of."""
+    decays = cfg.optimizer.get("weight_decays")
+    return {} if decays is None else plain(decays)
+
+
 def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | None) -> None:
     """Call what is called with the parameters once training starts, on a parameter that nothing else uses."""
     probe = [("probe", nn.Parameter(torch.zeros(1)))]
-    groups = parameter_groups(probe, lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors))
+    groups = parameter_groups(
+        probe, lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors), weight_decays=_weight_decays(cfg)
+    )
     made = _try("optimizer.make", optimizer, groups)
     if scheduler is not None:
         schedule = _try("schedule.make", scheduler, made)

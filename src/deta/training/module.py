@@ -29,7 +29,7 @@ from deta.training.continuation import (
     continue_weights,
     tell_other_draws,
 )
-from deta.training.optim import parameter_groups
+from deta.training.optim import parameter_groups, parameter_kinds
 from deta.training.regions import compiled_step
 from deta.training.stage_names import term_name
 from deta.training.step import Step, StepResult, step
@@ -54,6 +54,7 @@ class DetectionModule(pl.LightningModule):
         scheduler_interval: What one step of the schedule is: ``epoch`` or ``step``.
         lr: Base learning rate.
         lr_factors: See ``parameter_groups``.
+        weight_decays: See there.
         seed: Seed of random choices in the assignment.
         metadata: Stored in every checkpoint, see ``make_metadata``.
 
@@ -75,6 +76,7 @@ class DetectionModule(pl.LightningModule):
         scheduler_interval: str = "epoch",
         lr: float = 2e-4,
         lr_factors: Mapping[str, float] | None = None,
+        weight_decays: Mapping[str, float] | None = None,
         seed: int = 0,
         metadata: Mapping[str, Any],
     ) -> None:
@@ -94,6 +96,7 @@ class DetectionModule(pl.LightningModule):
         self._interval = require_choice("schedule.interval", scheduler_interval, ("epoch", "step"))
         self._lr = lr
         self._lr_factors = dict(lr_factors or {})
+        self._weight_decays = dict(weight_decays or {})
         self._seed = seed
         self._metadata = dict(metadata)
 
@@ -221,7 +224,13 @@ class DetectionModule(pl.LightningModule):
     def _optimization(self) -> tuple[Optimizer, LRScheduler | None]:
         if self._make_optimizer is None:
             raise ValueError("this module was made for evaluation: training needs an optimizer and a criterion")
-        groups = parameter_groups(self.detector.named_parameters(), lr=self._lr, lr_factors=self._lr_factors)
+        groups = parameter_groups(
+            self.detector.named_parameters(),
+            lr=self._lr,
+            lr_factors=self._lr_factors,
+            weight_decays=self._weight_decays,
+            kinds=parameter_kinds(self.detector),
+        )
         optimizer = self._make_optimizer(groups)
         return optimizer, None if self._make_scheduler is None else self._make_scheduler(optimizer)
 
