@@ -39,6 +39,7 @@ from deta.training.checkpoint import (
 )
 from deta.training.module import DetectionModule
 from deta.training.optim import parameter_groups
+from deta.training.schedules import CourseLR
 from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.wording import counted
 
@@ -208,6 +209,11 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
             require_number("schedule.make.gamma", schedule.gamma, low=0)
             for milestone in schedule.milestones:
                 require_int("schedule.make.milestones: each", milestone, low=0)
+        if isinstance(schedule, CourseLR) and cfg.schedule.interval != "step":
+            raise ValueError(
+                f"schedule.make ({type(schedule).__name__}) moves with every optimizer step: set "
+                f"schedule.interval=step, got {cfg.schedule.interval}"
+            )
 
 
 def _try_detector(config: Mapping[str, Any]) -> nn.Module | None:

@@ -1,5 +1,6 @@
 """The LightningModule: detector, criterion, post-processing and evaluation wired together."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -31,6 +32,7 @@ from deta.training.continuation import (
 )
 from deta.training.optim import parameter_groups, parameter_kinds
 from deta.training.regions import compiled_step
+from deta.training.schedules import CourseLR
 from deta.training.stage_names import term_name
 from deta.training.step import Step, StepResult, step
 from deta.training.validation_loss import ValidationLoss
@@ -125,9 +127,16 @@ class DetectionModule(pl.LightningModule):
         return self.postprocess(self(batch).final, batch.original_sizes)
 
     def on_train_start(self) -> None:
-        """Refuse settings under which gradients of several batches would not be those of a larger one."""
-        require_one_divisor(self.criterion, self.trainer.accumulate_grad_batches)
+        """Refuse settings under which gradients of several batches would not be those of a larger one.
+
+        A schedule that is told in epochs begins here, where their number of steps is known.
+        """
+        num_batches = self.trainer.accumulate_grad_batches
+        require_one_divisor(self.criterion, num_batches)
         require_validation_between_steps(self.trainer)
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, CourseLR):
+                config.scheduler.begin(math.ceil(self.trainer.num_training_batches / num_batches))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, divided as ``AccumulatedBatch`` says.

@@ -58,7 +58,7 @@ def parameter_groups(
             continue
         part = next((part for part in lr_factors if part in name.split(".")), "base")
         rate = lr * lr_factors.get(part, 1.0)
-        kind = kinds.get(name)
+        kind = kinds.get(name, "")
         own = {"weight_decay": decays[kind]} if kind in decays else {}
         title = f"{part}/{kind}" if own else part
         group = groups.setdefault(title, {"params": [], "lr": rate, "name": title, **own, PARAMETER_NAMES: []})
