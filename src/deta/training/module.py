@@ -146,7 +146,7 @@ class DetectionModule(pl.LightningModule):
         num_batches = self.trainer.accumulate_grad_batches
         if batch_idx % num_batches == 0:
             self._accumulated = AccumulatedBatch()
-        result = self._step(self.detector, self.criterion, batch, self._draw(self.current_epoch, batch_idx))
+        result = self._result(batch, self._draw(self.current_epoch, batch_idx))
         assert result.losses is not None
         if result.losses.has_own_divisors:
             require_shared_divisors(num_batches)
@@ -174,7 +174,7 @@ class DetectionModule(pl.LightningModule):
         Random choices of the assignment are the same in every validation, and ranks do not talk to each other: one
         may have a batch more.
         """
-        result = self._step(self.detector, self.criterion, batch, self._draw(0, batch_idx))
+        result = self._result(batch, self._draw(0, batch_idx))
         if result.losses is not None:
             self._validation_loss.update(result.losses)
         detections = self.postprocess(result.output.final, batch.original_sizes)
@@ -247,6 +247,10 @@ class DetectionModule(pl.LightningModule):
         """Whether no limit is set; the integer 1 would be a limit of one batch."""
         limit = self.trainer.limit_val_batches
         return isinstance(limit, float) and limit == 1.0
+
+    def _result(self, batch: Batch, draw: Draw) -> StepResult:
+        """A step by the rules of this epoch."""
+        return self._step(self.detector, None if self.criterion is None else self.criterion.at(draw), batch, draw)
 
     def _draw(self, *place: int) -> Draw:
         """Random numbers that depend on the seed, the place and the rank alone."""
