@@ -192,6 +192,15 @@ def test_both_rules_of_a_recipe_are_those_of_its_publication(name: str) -> None:
         assert {type(each.assigner).__name__: {type(term).__name__ for term in terms}} == expected
 
 
+def test_yolox_ends_mosaic_and_the_fall_of_its_rate_where_its_further_loss_begins() -> None:
+    cfg = composed("yolox_r50_300ep")
+    change = cfg.criterion.rules.dense.epoch
+    assert cfg.augment.train.until == change == cfg.schedule.make.milestones[-1] == cfg.trainer.max_epochs - 15
+    assert [cfg.augment.size] * 2 == list(cfg.data.pad_to)
+    assert (cfg.schedule.make.epochs, cfg.schedule.make.lowest) == (5, 0.05)
+    assert (cfg.callbacks.ema.ramp, cfg.optimizer.make.nesterov) == (2000, True)
+
+
 def test_every_recipe_of_a_dense_system_is_compared() -> None:
     systems = ("retinanet", "fcos", "atss", "gfl", "tood", "yolox", "centernet")
     found = {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deta.data.decoding import ImageError
     from deta.data.images import read_image
     from deta.data.loaders import EvalLoader, TrainLoader
+    from deta.data.mixing import Mosaic
     from deta.data.sample import Sample, SampleKey, unlabelled_sample
     from deta.data.samplers import EvalSampler, TrainSampler
     from deta.data.shapes import SHAPE_CATEGORIES, ShapesDataModule, generate_shapes
@@ -42,6 +43,7 @@ __all__ = [
     "EvalLoader",
     "EvalSampler",
     "ImageError",
+    "Mosaic",
     "RandomChoice",
     "RandomHorizontalFlip",
     "RandomSizeCrop",
@@ -71,6 +73,7 @@ _NAMES_BY_MODULE = {
     "decoding": ("ImageError",),
     "images": ("read_image",),
     "loaders": ("EvalLoader", "TrainLoader"),
+    "mixing": ("Mosaic",),
     "sample": ("Sample", "SampleKey", "unlabelled_sample"),
     "samplers": ("EvalSampler", "TrainSampler"),
     "shapes": ("SHAPE_CATEGORIES", "ShapesDataModule", "generate_shapes"),
