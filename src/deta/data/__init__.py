@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from deta.data.checks import DatasetReport, check_dataset, write_checksums
     from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
     from deta.data.collate import Collate
+    from deta.data.colours import ColourShift
     from deta.data.datamodule import CocoDataModule
     from deta.data.dataset import CocoDataset
     from deta.data.decoding import ImageError
@@ -38,6 +39,7 @@ __all__ = [
     "CocoDataModule",
     "CocoDataset",
     "Collate",
+    "ColourShift",
     "Compose",
     "DatasetReport",
     "EvalLoader",
@@ -68,6 +70,7 @@ _NAMES_BY_MODULE = {
     "checks": ("DatasetReport", "check_dataset", "write_checksums"),
     "coco": ("AnnotationReport", "CocoAnnotations", "read_coco"),
     "collate": ("Collate",),
+    "colours": ("ColourShift",),
     "datamodule": ("CocoDataModule",),
     "dataset": ("CocoDataset",),
     "decoding": ("ImageError",),
