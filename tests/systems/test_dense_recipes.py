@@ -1,25 +1,31 @@
 """Parameter groups, schedules, data and post-processing of the dense detectors' recipes, as they were published."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from deta.assign import Draw, GivenAssigner
 from deta.cli import config_dir
 from deta.commands.build import make, make_detector, plain, without_pretrained
 from deta.commands.naming import register_resolvers
 from deta.losses import Criterion, Until
 from deta.models import Detector
 from deta.models.releases import layout_of
+from deta.structures import DetectionOutput, StageKey
 from deta.training.optim import PARAMETER_NAMES, parameter_groups, parameter_kinds
 from tests.systems.conftest import systems_folder
 from tests.systems.published import read
+from tests.systems.test_dense import GivenQuality, given, pixel_targets
+
+if TYPE_CHECKING:
+    from tests.reference_cases import ReferenceCase
 
 WHOLE = {
     "retinanet_r50_fpn_torchvision": "retinanet_r50_26ep",
@@ -190,6 +196,29 @@ def test_both_rules_of_a_recipe_are_those_of_its_publication(name: str) -> None:
     for each, expected in zip((rule.first, rule.then), PHASES[name], strict=True):
         terms = [*each.class_terms.values(), *each.box_terms.values()]
         assert {type(each.assigner).__name__: {type(term).__name__ for term in terms}} == expected
+
+
+@pytest.mark.reference("dense_criterion", systems=("tood",))
+def test_the_rule_of_tood_in_an_epoch_gives_the_losses_of_the_reference(case: "ReferenceCase") -> None:
+    rule = make(composed("tood_r50_12ep").criterion).rules["dense"]
+    assert rule.epoch == case.config["initial_epoch"]
+    stage, leaves = given(case)
+    stage = replace(
+        stage,
+        logits=(leaves["cls_scores"] ** 2).logit(),  # of which the score is the root, where the other factor is 1
+        quality=torch.full(stage.logits.shape[:2], 50.0),
+        given=case.outputs["assigned"],
+    )
+    soft = case.outputs.get("normalized_metrics")
+    then = replace(rule.then, assigner=GivenAssigner() if soft is None else GivenQuality(soft), ignore_coverage=None)
+    first = replace(rule.first, assigner=GivenAssigner(), ignore_coverage=None)
+    criterion = Criterion({"dense": Until(**vars(then), epoch=rule.epoch, first=first)})
+    output = DetectionOutput({StageKey("dense"): stage}, StageKey("dense"))
+    losses = criterion(output, pixel_targets(case), Draw.of(0, epoch=case.config["epoch"]))
+    found = {name: term for (_, name), term in zip(losses.names, losses.terms() * losses.weights, strict=True)}
+    for ours, name in (("class", "loss_cls"), ("giou", "loss_bbox")):
+        torch.testing.assert_close(found[ours].detach(), case.outputs[f"loss/{name}"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(losses.total().detach(), case.outputs["total"], rtol=1e-4, atol=1e-6)
 
 
 def test_yolox_ends_mosaic_and_the_fall_of_its_rate_where_its_further_loss_begins() -> None:
