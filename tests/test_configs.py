@@ -87,7 +87,7 @@ def test_every_experiment_builds_its_parts(name: str, tmp_path: Path) -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = instantiate(cfg.optimizer.make)([{"params": [parameter], "lr": cfg.optimizer.lr}])
     schedule = instantiate(cfg.schedule.make, _convert_="all")(optimizer)
-    assert schedule.get_last_lr() == [cfg.optimizer.lr]
+    assert schedule.base_lrs == [cfg.optimizer.lr]
     trainer = make_trainer(cfg)
     assert trainer.max_epochs == cfg.trainer.max_epochs
     assert not trainer._accelerator_connector.use_distributed_sampler

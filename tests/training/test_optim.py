@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from deta.training.optim import parameter_groups
+from deta.training.optim import PARAMETER_NAMES, parameter_groups, parameter_kinds
 
 FACTORS = {"backbone": 0.1, "sampling_offsets": 0.5}
 
@@ -82,3 +82,69 @@ def test_a_factor_of_zero_keeps_the_parameters_in_place() -> None:
 def test_a_wrong_rate_is_named(lr: float, factor: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parameter_groups([], lr=lr, lr_factors={"backbone": factor})
+
+
+def block() -> nn.ModuleDict:
+    """A backbone of a convolution and a norm, and a head of a layer and a number."""
+    backbone = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
+    head = nn.Sequential(nn.Conv2d(1, 2, 1), nn.GroupNorm(1, 2), nn.PReLU())
+    return nn.ModuleDict({"backbone": backbone, "head": head, "attention": nn.MultiheadAttention(2, 1)})
+
+
+def test_kinds_are_those_of_the_modules_whatever_their_names_and_shapes() -> None:
+    assert parameter_kinds(block()) == {
+        "backbone.1.weight": "norm",
+        "backbone.1.bias": "norm",
+        "head.0.bias": "bias",
+        "head.1.weight": "norm",
+        "head.1.bias": "norm",
+        "attention.in_proj_bias": "bias",
+        "attention.out_proj.bias": "bias",
+    }
+    assert parameter_kinds(nn.LayerNorm(2)) == {"weight": "norm", "bias": "norm"}
+
+
+def test_a_kind_decays_by_its_own_weight_and_all_else_by_that_of_the_optimizer() -> None:
+    model = block()
+    groups = parameter_groups(
+        model.named_parameters(),
+        lr=1.0,
+        lr_factors={"backbone": 0.1},
+        weight_decays={"norm": 0.0, "bias": 0.5},
+        kinds=parameter_kinds(model),
+    )
+    optimizer = torch.optim.SGD(groups, weight_decay=0.25)
+    found = {group["name"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
+    assert found == {
+        "backbone": (0.1, 0.25),
+        "backbone/norm": (0.1, 0.0),
+        "base": (1.0, 0.25),
+        "base/bias": (1.0, 0.5),
+        "base/norm": (1.0, 0.0),
+    }
+    names = {group["name"]: group[PARAMETER_NAMES] for group in groups}
+    assert names["backbone/norm"] == ["backbone.1.weight", "backbone.1.bias"]
+    assert names["base"] == ["head.0.weight", "head.2.weight", "attention.in_proj_weight", "attention.out_proj.weight"]
+
+
+def test_without_weight_decays_groups_are_those_of_rates_alone() -> None:
+    model = block()
+    plain = parameter_groups(model.named_parameters(), lr=1.0, lr_factors=FACTORS)
+    told = parameter_groups(model.named_parameters(), lr=1.0, lr_factors=FACTORS, kinds=parameter_kinds(model))
+    assert [(group["name"], group[PARAMETER_NAMES]) for group in told] == [
+        (group["name"], group[PARAMETER_NAMES]) for group in plain
+    ]
+    assert all(group.keys() == {"params", "lr", "name", PARAMETER_NAMES} for group in told)
+
+
+@pytest.mark.parametrize(
+    ("decays", "message"),
+    [
+        ({"norms": 0.0}, r"optimizer\.weight_decays: each key must be one of bias, norm, got 'norms'"),
+        ({"norm": -1.0}, r"optimizer\.weight_decays\.norm must be at least 0, got -1.0"),
+        ({"bias": "none"}, r"optimizer\.weight_decays\.bias must be a number, got 'none'"),
+    ],
+)
+def test_a_wrong_weight_decay_is_named(decays: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parameter_groups([], lr=1.0, lr_factors={}, weight_decays=decays)

@@ -39,6 +39,7 @@ from deta.training.checkpoint import (
 )
 from deta.training.module import DetectionModule
 from deta.training.optim import parameter_groups
+from deta.training.schedules import CourseLR
 from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.wording import counted
 
@@ -183,15 +184,24 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
         scheduler_interval=cfg.schedule.interval,
         lr=cfg.optimizer.lr,
         lr_factors=plain(cfg.optimizer.lr_factors),
+        weight_decays=_weight_decays(cfg),
         seed=cfg.seed,
         metadata=make_metadata(plain(cfg), categories.ids, categories.names),
     )
 
 
+def _weight_decays(cfg: DictConfig) -> dict[str, Any]:
+    """Those of kinds of parameters, which the optimizers of query systems do not speak of."""
+    decays = cfg.optimizer.get("weight_decays")
+    return {} if decays is None else plain(decays)
+
+
 def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | None) -> None:
     """Call what is called with the parameters once training starts, on a parameter that nothing else uses."""
     probe = [("probe", nn.Parameter(torch.zeros(1)))]
-    groups = parameter_groups(probe, lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors))
+    groups = parameter_groups(
+        probe, lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors), weight_decays=_weight_decays(cfg)
+    )
     made = _try("optimizer.make", optimizer, groups)
     if scheduler is not None:
         schedule = _try("schedule.make", scheduler, made)
@@ -199,6 +209,11 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
             require_number("schedule.make.gamma", schedule.gamma, low=0)
             for milestone in schedule.milestones:
                 require_int("schedule.make.milestones: each", milestone, low=0)
+        if isinstance(schedule, CourseLR) and cfg.schedule.interval != "step":
+            raise ValueError(
+                f"schedule.make ({type(schedule).__name__}) moves with every optimizer step: set "
+                f"schedule.interval=step, got {cfg.schedule.interval}"
+            )
 
 
 def _try_detector(config: Mapping[str, Any]) -> nn.Module | None:

@@ -83,7 +83,7 @@ def require_rules(criterion: Criterion, body: object) -> None:
         )
     for role in set(roles) - criterion.rules.keys():
         raise ValueError(f"{what} has {role}, but {_RULES} has rules for {_named(list(criterion.rules))} alone")
-    for role, rule in criterion.rules.items():
+    for role, rule in criterion.every_rule():
         for assigner in (rule.assigner, rule.box_assigner):
             needs = set(getattr(assigner, "needs", ())) & {"levels", "strides"}
             if needs and placed is not None and (rule.on or role) not in placed:

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from deta.data.checks import DatasetReport, check_dataset, write_checksums
     from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
     from deta.data.collate import Collate
+    from deta.data.colours import ColourShift
     from deta.data.datamodule import CocoDataModule
     from deta.data.dataset import CocoDataset
     from deta.data.decoding import ImageError
     from deta.data.images import read_image
     from deta.data.loaders import EvalLoader, TrainLoader
+    from deta.data.mixing import Mosaic
     from deta.data.sample import Sample, SampleKey, unlabelled_sample
     from deta.data.samplers import EvalSampler, TrainSampler
     from deta.data.shapes import SHAPE_CATEGORIES, ShapesDataModule, generate_shapes
@@ -37,11 +39,13 @@ __all__ = [
     "CocoDataModule",
     "CocoDataset",
     "Collate",
+    "ColourShift",
     "Compose",
     "DatasetReport",
     "EvalLoader",
     "EvalSampler",
     "ImageError",
+    "Mosaic",
     "RandomChoice",
     "RandomHorizontalFlip",
     "RandomSizeCrop",
@@ -66,11 +70,13 @@ _NAMES_BY_MODULE = {
     "checks": ("DatasetReport", "check_dataset", "write_checksums"),
     "coco": ("AnnotationReport", "CocoAnnotations", "read_coco"),
     "collate": ("Collate",),
+    "colours": ("ColourShift",),
     "datamodule": ("CocoDataModule",),
     "dataset": ("CocoDataset",),
     "decoding": ("ImageError",),
     "images": ("read_image",),
     "loaders": ("EvalLoader", "TrainLoader"),
+    "mixing": ("Mosaic",),
     "sample": ("Sample", "SampleKey", "unlabelled_sample"),
     "samplers": ("EvalSampler", "TrainSampler"),
     "shapes": ("SHAPE_CATEGORIES", "ShapesDataModule", "generate_shapes"),

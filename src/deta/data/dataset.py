@@ -1,6 +1,7 @@
 """Image files and annotations to samples, one at a time."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from deta.data.coco import CocoAnnotations
 from deta.data.decoding import ImageError
 from deta.data.federated import FederatedAnnotations
 from deta.data.images import ORIENTATIONS, ImageRules, Orientation, decode_image
+from deta.data.mixing import Mosaic
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.sample import Sample, SampleKey
 from deta.data.sources import ImageSource
@@ -82,7 +84,10 @@ class CocoDataset(Dataset[Sample]):
         key = key if isinstance(key, SampleKey) else SampleKey(epoch=0, image=key)
         index, image = self._read_usable(key.image)
         key = key._replace(image=index)
-        return self._transform(self._sample(key, image), sample_generator(self._seed, key))
+        sample, generator = self._sample(key, image), sample_generator(self._seed, key)
+        if isinstance(self._transform, Mosaic):
+            return self._transform.mixed(sample, generator, partial(self._other, key), epoch=key.epoch)
+        return self._transform(sample, generator)
 
     def untransformed(self, index: int) -> Sample:
         """The sample of an image as its file and the annotations give it.
@@ -112,6 +117,12 @@ class CocoDataset(Dataset[Sample]):
             parts.append(f"{counts['undecided']} ignored although the annotated size fits both ways")
         images = counted(sum(counts.values()), "image has", "images have")
         return f"{images} an EXIF orientation: {', '.join(parts)} (data.exif={self._rules.exif})"
+
+    def _other(self, key: SampleKey, generator: Generator) -> Sample:
+        """Another sample without transform, for the one of ``key``."""
+        index = int(torch.randint(len(self), (), generator=generator))
+        index, image = self._read_usable(index)
+        return self._sample(key._replace(image=index), image)
 
     def _read_usable(self, index: int) -> tuple[int, Tensor]:
         while True:

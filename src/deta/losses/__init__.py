@@ -24,6 +24,7 @@ from deta.losses.terms import (
     Term,
     WeightedGIoULoss,
 )
+from deta.losses.until import Until
 
 __all__ = [
     "CenternessLoss",
@@ -45,6 +46,7 @@ __all__ = [
     "Rule",
     "Sum",
     "Term",
+    "Until",
     "WeightedGIoULoss",
     "cardinality_error",
     "class_error",

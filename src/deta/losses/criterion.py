@@ -1,7 +1,9 @@
 """From predictions and ground truth to losses, through an assignment of every stage."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from itertools import groupby
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from deta.assign import Draw, ask, solve
 from deta.losses.rules import Rule
 from deta.losses.stages import Measured, Stages
+from deta.losses.until import Until
 from deta.structures import DetectionOutput, Losses, StageKey, StageMatches, Targets
 
 
@@ -19,7 +22,8 @@ class Criterion:
     are solved in one transfer from the device.
 
     Args:
-        rules: By role; a detector must give every role a stage, and have no other. None stands for no rule.
+        rules: By role; a detector must give every role a stage, and have no other. None stands for no rule; of
+            ``Until`` the epoch of the draw decides which of its two is meant.
 
     Raises:
         ValueError: There is none; or a rule is on, or pools with, a role without a rule.
@@ -32,12 +36,33 @@ class Criterion:
         for role, rule in self.rules.items():
             if not isinstance(rule, Rule):
                 raise ValueError(f"criterion.rules.{role} must be a Rule or null, got {rule!r:.80}")
+        for role, rule in self.every_rule():
             for name, other in (("on", rule.on), ("pool", rule.pool)):
                 if other is not None and other not in self.rules:
                     known = ", ".join(self.rules)
                     raise ValueError(
                         f"the rule of {role!r} has {name}={other!r}, but there are rules for {known} alone"
                     )
+
+    def every_rule(self) -> list[tuple[str, Rule]]:
+        """Roles with their rules; those of a rule that changes twice, in the order of its epochs."""
+        return [
+            (role, each)
+            for role, rule in self.rules.items()
+            for each in ((rule.first, rule.then) if isinstance(rule, Until) else (rule,))
+        ]
+
+    def at(self, draw: Draw) -> Self:
+        """The criterion of the epoch of a draw, without rules that change.
+
+        It gives what this one gives in that epoch. Code that is compiled with it lasts until a rule has changed, while
+        code that reads the epoch itself is compiled anew in the first epochs, too.
+        """
+        if not any(isinstance(rule, Until) for rule in self.rules.values()):
+            return self
+        other = copy(self)
+        other.rules = self._rules_at(draw)
+        return other
 
     def __call__(self, output: DetectionOutput, targets: Targets, draw: Draw) -> Losses:
         """Assign and measure.
@@ -53,7 +78,7 @@ class Criterion:
                 say what was looked for.
         """
         self._require_rules(output)
-        parts = [Stages.of(role, rule, output, targets) for role, rule in self.rules.items()]
+        parts = [Stages.of(role, rule, output, targets) for role, rule in self._rules_at(draw).items()]
         answers = [
             ask(assigner, *stages.assigned(), draw.within(stages.role).within(name))
             for stages in parts
@@ -79,18 +104,12 @@ class Criterion:
             floors=_constants(entries[0].sum, [entry.floor for entry in entries]),
             weights=_constants(entries[0].sum, [entry.weight for entry in entries]),
             is_global=tuple(entry.is_global for entry in entries),
-            has_own_divisors=self._has_own_divisors(entries),
+            has_own_divisors=_has_own_divisors([stages.rule for stages in parts], entries),
             matches=matches,
         )
 
-    def _has_own_divisors(self, entries: Sequence[Measured]) -> bool:
-        """Whether terms are divided by different numbers."""
-        repeats = {rule.times for rule in self.rules.values()}
-        is_undivided = any(rule.normalizer == "none" for rule in self.rules.values())
-        is_mean = any(rule.per_object == "mean" for rule in self.rules.values())
-        is_pooled = any(rule.pool is not None for rule in self.rules.values())
-        of_terms = any(entry.has_own_divisor or entry.floor != 1 or not entry.is_global for entry in entries)
-        return of_terms or is_pooled or is_undivided or is_mean or repeats != {1}
+    def _rules_at(self, draw: Draw) -> dict[str, Rule]:
+        return {role: rule.at(draw) if isinstance(rule, Until) else rule for role, rule in self.rules.items()}
 
     def _require_rules(self, output: DetectionOutput) -> None:
         roles = {key.role for key in output.stages}
@@ -98,6 +117,16 @@ class Criterion:
             raise ValueError(f"the criterion has a rule for {_named(role)}, which the detector does not have")
         for role in roles - set(self.rules):
             raise ValueError(f"the detector has {_named(role)}, for which the criterion has no rule")
+
+
+def _has_own_divisors(rules: Sequence[Rule], entries: Sequence[Measured]) -> bool:
+    """Whether terms are divided by different numbers."""
+    repeats = {rule.times for rule in rules}
+    is_undivided = any(rule.normalizer == "none" for rule in rules)
+    is_mean = any(rule.per_object == "mean" for rule in rules)
+    is_pooled = any(rule.pool is not None for rule in rules)
+    of_terms = any(entry.has_own_divisor or entry.floor != 1 or not entry.is_global for entry in entries)
+    return of_terms or is_pooled or is_undivided or is_mean or repeats != {1}
 
 
 def _constants(like: Tensor, values: Sequence[float]) -> Tensor:

@@ -59,11 +59,11 @@ def require_one_divisor(criterion: Criterion | None, num_batches: int) -> None:
     Raises:
         ValueError: Gradients that were summed over such stages cannot be divided anew.
     """
-    rules = {} if criterion is None else criterion.rules
+    rules = [] if criterion is None else criterion.every_rule()
     wanted = {"normalizer": "num_targets", "per_object": "sum"}
     others = [
         (f"criterion.rules.{role}.{name}", getattr(rule, name), value)
-        for role, rule in rules.items()
+        for role, rule in rules
         for name, value in wanted.items()
         if getattr(rule, name) != value
     ]

@@ -1,5 +1,6 @@
 """The LightningModule: detector, criterion, post-processing and evaluation wired together."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -29,8 +30,9 @@ from deta.training.continuation import (
     continue_weights,
     tell_other_draws,
 )
-from deta.training.optim import parameter_groups
+from deta.training.optim import parameter_groups, parameter_kinds
 from deta.training.regions import compiled_step
+from deta.training.schedules import CourseLR
 from deta.training.stage_names import term_name
 from deta.training.step import Step, StepResult, step
 from deta.training.validation_loss import ValidationLoss
@@ -54,6 +56,7 @@ class DetectionModule(pl.LightningModule):
         scheduler_interval: What one step of the schedule is: ``epoch`` or ``step``.
         lr: Base learning rate.
         lr_factors: See ``parameter_groups``.
+        weight_decays: See there.
         seed: Seed of random choices in the assignment.
         metadata: Stored in every checkpoint, see ``make_metadata``.
 
@@ -75,6 +78,7 @@ class DetectionModule(pl.LightningModule):
         scheduler_interval: str = "epoch",
         lr: float = 2e-4,
         lr_factors: Mapping[str, float] | None = None,
+        weight_decays: Mapping[str, float] | None = None,
         seed: int = 0,
         metadata: Mapping[str, Any],
     ) -> None:
@@ -94,6 +98,7 @@ class DetectionModule(pl.LightningModule):
         self._interval = require_choice("schedule.interval", scheduler_interval, ("epoch", "step"))
         self._lr = lr
         self._lr_factors = dict(lr_factors or {})
+        self._weight_decays = dict(weight_decays or {})
         self._seed = seed
         self._metadata = dict(metadata)
 
@@ -122,9 +127,16 @@ class DetectionModule(pl.LightningModule):
         return self.postprocess(self(batch).final, batch.original_sizes)
 
     def on_train_start(self) -> None:
-        """Refuse settings under which gradients of several batches would not be those of a larger one."""
-        require_one_divisor(self.criterion, self.trainer.accumulate_grad_batches)
+        """Refuse settings under which gradients of several batches would not be those of a larger one.
+
+        A schedule that is told in epochs begins here, where their number of steps is known.
+        """
+        num_batches = self.trainer.accumulate_grad_batches
+        require_one_divisor(self.criterion, num_batches)
         require_validation_between_steps(self.trainer)
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, CourseLR):
+                config.scheduler.begin(math.ceil(self.trainer.num_training_batches / num_batches))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, divided as ``AccumulatedBatch`` says.
@@ -134,7 +146,7 @@ class DetectionModule(pl.LightningModule):
         num_batches = self.trainer.accumulate_grad_batches
         if batch_idx % num_batches == 0:
             self._accumulated = AccumulatedBatch()
-        result = self._step(self.detector, self.criterion, batch, self._draw(self.current_epoch, batch_idx))
+        result = self._result(batch, self._draw(self.current_epoch, batch_idx))
         assert result.losses is not None
         if result.losses.has_own_divisors:
             require_shared_divisors(num_batches)
@@ -162,7 +174,7 @@ class DetectionModule(pl.LightningModule):
         Random choices of the assignment are the same in every validation, and ranks do not talk to each other: one
         may have a batch more.
         """
-        result = self._step(self.detector, self.criterion, batch, self._draw(0, batch_idx))
+        result = self._result(batch, self._draw(0, batch_idx))
         if result.losses is not None:
             self._validation_loss.update(result.losses)
         detections = self.postprocess(result.output.final, batch.original_sizes)
@@ -221,7 +233,13 @@ class DetectionModule(pl.LightningModule):
     def _optimization(self) -> tuple[Optimizer, LRScheduler | None]:
         if self._make_optimizer is None:
             raise ValueError("this module was made for evaluation: training needs an optimizer and a criterion")
-        groups = parameter_groups(self.detector.named_parameters(), lr=self._lr, lr_factors=self._lr_factors)
+        groups = parameter_groups(
+            self.detector.named_parameters(),
+            lr=self._lr,
+            lr_factors=self._lr_factors,
+            weight_decays=self._weight_decays,
+            kinds=parameter_kinds(self.detector),
+        )
         optimizer = self._make_optimizer(groups)
         return optimizer, None if self._make_scheduler is None else self._make_scheduler(optimizer)
 
@@ -229,6 +247,10 @@ class DetectionModule(pl.LightningModule):
         """Whether no limit is set; the integer 1 would be a limit of one batch."""
         limit = self.trainer.limit_val_batches
         return isinstance(limit, float) and limit == 1.0
+
+    def _result(self, batch: Batch, draw: Draw) -> StepResult:
+        """A step by the rules of this epoch."""
+        return self._step(self.detector, None if self.criterion is None else self.criterion.at(draw), batch, draw)
 
     def _draw(self, *place: int) -> Draw:
         """Random numbers that depend on the seed, the place and the rank alone."""

@@ -1,20 +1,29 @@
-"""Parameter groups: which parameters learn at which rate."""
+"""Parameter groups: which parameters learn at which rate, and which of them decay."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
-from deta.utils.checks import require_number
+from deta.utils.checks import require_choice, require_number
 
 PARAMETER_NAMES = "parameter_names"
 """Key of a group under which the names of its parameters stand, in their order."""
+KINDS = ("norm", "bias")
+"""Parameters that may have a weight decay of their own: scale and shift of norms, and biases of anything else."""
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def parameter_groups(
-    named_parameters: Iterable[tuple[str, nn.Parameter]], *, lr: float, lr_factors: Mapping[str, float]
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    lr: float,
+    lr_factors: Mapping[str, float],
+    weight_decays: Mapping[str, float] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Group the trainable parameters by learning rate.
+    """Group the trainable parameters by learning rate and, where kinds of them have their own, by weight decay.
 
     Source: DETR's family trains the backbone and the projections of sampling offsets and reference points at a
     tenth of the rate (arXiv:2010.04159, sec. A.4).
@@ -25,24 +34,46 @@ def parameter_groups(
         lr_factors: From a part of dotted names (``backbone`` or ``sampling_offsets``) to the factor on ``lr``.
             The first entry that names a component of the parameter's name decides. An entry that fits none
             makes no group: a model with a first stage has no ``reference_points``.
+        weight_decays: From one of ``KINDS`` to the weight decay of its parameters, at least 0; all others have that
+            of the optimizer.
+        kinds: Of the parameters that have one, by name, see ``parameter_kinds``.
 
     Returns:
         Groups for a ``torch.optim.Optimizer``, in order of first appearance, with keys ``params``, ``lr``,
-        ``name`` and ``PARAMETER_NAMES``.
+        ``name``, ``PARAMETER_NAMES`` and, where it is one of ``weight_decays``, ``weight_decay``.
 
     Raises:
-        ValueError: The rate or a factor is no number or negative.
+        ValueError: The rate, a factor or a weight decay is no number or negative, or a kind is unknown.
     """
+    decays, kinds = weight_decays or {}, kinds or {}
     require_number("optimizer.lr", lr, low=0)
     for name, factor in lr_factors.items():
         require_number(f"optimizer.lr_factors.{name}", factor, low=0)
+    for kind, decay in decays.items():
+        require_choice("optimizer.weight_decays: each key", kind, KINDS)
+        require_number(f"optimizer.weight_decays.{kind}", decay, low=0)
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in named_parameters:
         if not parameter.requires_grad:
             continue
         part = next((part for part in lr_factors if part in name.split(".")), "base")
         rate = lr * lr_factors.get(part, 1.0)
-        group = groups.setdefault(part, {"params": [], "lr": rate, "name": part, PARAMETER_NAMES: []})
+        kind = kinds.get(name, "")
+        own = {"weight_decay": decays[kind]} if kind in decays else {}
+        title = f"{part}/{kind}" if own else part
+        group = groups.setdefault(title, {"params": [], "lr": rate, "name": title, **own, PARAMETER_NAMES: []})
         group["params"].append(parameter)
         group[PARAMETER_NAMES].append(name)
     return list(groups.values())
+
+
+def parameter_kinds(module: nn.Module) -> dict[str, str]:
+    """Which of ``KINDS`` the parameters of a module are, by name; weights of anything but norms are of none."""
+    kinds: dict[str, str] = {}
+    for path, part in module.named_modules():
+        for name, _ in part.named_parameters(prefix=path, recurse=False):
+            if isinstance(part, _NORMS):
+                kinds[name] = "norm"
+            elif name.endswith("bias"):
+                kinds[name] = "bias"
+    return kinds

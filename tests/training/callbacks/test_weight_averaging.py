@@ -1,5 +1,6 @@
 """The averaging of weights, as ``conf/callbacks/ema.yaml`` uses it, on our module."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,21 @@ from deta.training.module import DetectionModule
 from tests.training.tiny import detection_module, is_same, make_trainer, shapes, weights
 
 DECAY = 0.8
+RAMP = 3
 
 
 class Recorder(pl.Callback):
     """Keeps the weights after every step and those of every validation."""
 
     def __init__(self) -> None:
+        self.start: dict[str, Tensor] = {}
         self.steps: list[dict[str, Tensor]] = []
         self.validations: list[dict[str, Tensor]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record."""
+        assert isinstance(pl_module, DetectionModule)
+        self.start = weights(pl_module.detector)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
@@ -44,11 +52,18 @@ class Recorder(pl.Callback):
         self.validations.append(weights(pl_module.detector))
 
 
-def train(cache: Path, folder: Path, *, resume: Path | None = None, **options: Any) -> Recorder:  # noqa: ANN401
+def train(
+    cache: Path,
+    folder: Path,
+    *,
+    resume: Path | None = None,
+    ramp: int | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Recorder:
     """Two steps in every epoch, a checkpoint after each epoch."""
     data, recorder = shapes(cache), Recorder()
     checkpoint = ResumeCheckpoint(folder=folder / "checkpoints")
-    callbacks = [WeightAveraging(decay=DECAY), recorder, checkpoint]
+    callbacks = [WeightAveraging(decay=DECAY, ramp=ramp), recorder, checkpoint]
     trainer = make_trainer(folder, callbacks=callbacks, **options)
     trainer.fit(detection_module(data), datamodule=data, ckpt_path=resume, weights_only=True)
     return recorder
@@ -77,11 +92,28 @@ def test_validation_and_checkpoint_hold_the_average_and_training_goes_on_without
     assert is_close(dict(read_checkpoint(tmp_path).weights), averaged(recorder.steps))
 
 
+def test_with_a_ramp_early_updates_keep_less_of_the_average(cache: Path, tmp_path: Path) -> None:
+    recorder = train(cache, tmp_path, max_epochs=2, ramp=RAMP)
+    average = recorder.start
+    for number, step in enumerate(recorder.steps, start=1):
+        share = DECAY * (1 - math.exp(-number / RAMP))
+        average = {name: share * average[name] + (1 - share) * value for name, value in step.items()}
+    assert is_close(recorder.validations[-1], average)
+    assert not is_close(recorder.validations[-1], averaged(recorder.steps))
+
+
+def test_a_wrong_ramp_is_named() -> None:
+    with pytest.raises(ValueError, match=r"callbacks\.ema\.ramp must be at least 1, got 0"):
+        WeightAveraging(ramp=0)
+
+
 @pytest.mark.filterwarnings("ignore:.*exists and is not empty")
-def test_a_continued_run_equals_one_that_was_never_stopped(cache: Path, tmp_path: Path) -> None:
-    whole = train(cache, tmp_path / "whole", max_epochs=2)
-    train(cache, tmp_path / "parts", max_epochs=1)
-    second = train(cache, tmp_path / "parts", max_epochs=2, resume=tmp_path / "parts" / "checkpoints" / "last.ckpt")
+@pytest.mark.parametrize("ramp", [None, RAMP])
+def test_a_continued_run_equals_one_that_was_never_stopped(cache: Path, tmp_path: Path, ramp: int | None) -> None:
+    whole = train(cache, tmp_path / "whole", max_epochs=2, ramp=ramp)
+    train(cache, tmp_path / "parts", max_epochs=1, ramp=ramp)
+    last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+    second = train(cache, tmp_path / "parts", max_epochs=2, ramp=ramp, resume=last)
     assert is_same(whole.steps[-1], second.steps[-1])
     assert is_same(whole.validations[-1], second.validations[-1])
     parts = [dict(read_checkpoint(tmp_path / name).weights) for name in ("whole", "parts")]

@@ -8,7 +8,7 @@ from torchvision.ops import sigmoid_focal_loss
 from deta.losses.federated import counted_scores
 from deta.losses.terms.base import Sum
 from deta.ops.rows import take_rows
-from deta.structures import IGNORED, Matches, Prediction, Targets
+from deta.structures import IGNORED, Matches, Prediction, Score, Targets
 from deta.utils.checks import require_bool, require_number
 
 
@@ -25,24 +25,32 @@ class FocalLoss:
         alpha: Weight of the positive label beside ``1 - alpha`` of the negative one, 0..1; None is 1 for both.
         focusing: Focusing exponent, 0 or at least 1; 0 without ``alpha`` is plain cross-entropy.
         background: Whether the last logit is that of the background, the class of what has no object.
+        score: What is compared with the label; None is the sigmoid of every output.
 
     Raises:
         ValueError: An argument lies outside its range.
     """
 
     def __init__(
-        self, *, weight: float = 1.0, alpha: float | None = 0.25, focusing: float = 2.0, background: bool = False
+        self,
+        *,
+        weight: float = 1.0,
+        alpha: float | None = 0.25,
+        focusing: float = 2.0,
+        background: bool = False,
+        score: Score | None = None,
     ) -> None:
         self.weight = require_number("weight", weight, low=0)
         self.alpha = None if alpha is None else require_number("alpha", alpha, low=0, high=1)
         self.focusing = require_number("focusing", focusing, low=0)
         self.background = require_bool("background", background)
+        self.score = score
         if 0 < self.focusing < 1:  # (1 - p) ** focusing has an infinite slope where a probability saturates
             raise ValueError(f"focusing must be 0 or at least 1, else gradients are not finite, got {focusing}")
 
     def __call__(self, prediction: Prediction, matches: Matches, targets: Targets) -> Sum:
         """``[B]`` sums over candidates and classes; an image whose candidates are all ignored gives 0."""
-        logits = prediction.logits
+        logits = prediction.logits if self.score is None else self.score(prediction)
         num_classes = logits.shape[2]
         no_object = num_classes - 1 if self.background else -1
         label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), no_object)  # [B, N]
