@@ -21,8 +21,9 @@ from deta.models.releases import layout_of
 from deta.structures import DetectionOutput, StageKey
 from deta.training.optim import PARAMETER_NAMES, parameter_groups, parameter_kinds
 from tests.systems.conftest import systems_folder
+from tests.systems.dense import pixel_targets
 from tests.systems.published import read
-from tests.systems.test_dense import GivenQuality, given, pixel_targets
+from tests.systems.test_dense import GivenQuality, given
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
