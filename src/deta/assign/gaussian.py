@@ -6,7 +6,7 @@ from torch import Tensor
 from deta.assign.base import background
 from deta.assign.scene import Part, corners, in_pixels, is_empty, parts, per_candidate, require_parts
 from deta.ops.random import Draw
-from deta.structures import BACKGROUND, Matches, Prediction, Targets
+from deta.structures import BACKGROUND, ExtraPairs, Matches, Prediction, Targets
 from deta.utils.checks import require_choice, require_number
 
 RADII = {"mmdet": 0.3, "original": 0.7}
@@ -23,7 +23,8 @@ class GaussianAssigner:
 
     Args:
         radius: ``mmdet``: boxes that are moved by it keep an IoU of ``min_overlap``. ``original``: as in the release,
-            whose formula gives other roots; boxes are cut to the grid, and those that are empty there left out.
+            whose formula gives other roots; boxes are cut to the grid, those that are empty there left out, and the
+            further objects of a cell are extra pairs.
         min_overlap: That IoU, above 0 and below 1; None is as published, 0.3 (``mmdet``) or 0.7.
 
     Raises:
@@ -48,6 +49,7 @@ class GaussianAssigner:
         heat = torch.zeros(num_images, num_classes, height * width, device=target.device)
         count, can_match = torch.zeros_like(target), prediction.can_match()
         prediction, targets = in_pixels(prediction, targets)
+        places, flags = [], []
         for part in [] if is_empty(prediction, targets) else parts(prediction, targets):
             centre, sides, is_there = self._cells(prediction, part, height, width)
             cell, radius = centre.floor(), self.radii(sides)  # [B, t, 2], [B, t]
@@ -58,11 +60,22 @@ class GaussianAssigner:
             index = part.start + torch.arange(place.shape[1], device=place.device)
             target = target.scatter_reduce(1, place, torch.where(is_there, index, BACKGROUND), reduce="amax")
             count = count.scatter_add(1, place, is_there.long())
+            places.append(place)
+            flags.append(is_there)
             values = torch.where(is_there[..., None], _gaussian(cell, radius, height, width), 0.0)  # [B, t, h*w]
             rows = part.labels[..., None].expand_as(values)
             heat = heat.scatter_reduce(1, rows, values, reduce="amax")
         class_target = heat.transpose(1, 2) * can_match[..., None]  # [B, h*w, C]
-        return Matches(target, class_target=class_target, notes={"contested": count > 1})
+        extra = self._extra(target, places, flags) if self.radius == "original" and places else None
+        return Matches(target, class_target=class_target, extra=extra, notes={"contested": count > 1})
+
+    @staticmethod
+    def _extra(target: Tensor, places: list[Tensor], flags: list[Tensor]) -> ExtraPairs:
+        """The objects, ``[B, t]`` in every part, whose cell answers for another one."""
+        place, is_there = torch.cat(places, 1), torch.cat(flags, 1)  # [B, T]
+        index = torch.arange(place.shape[1], device=place.device).expand_as(place)
+        is_pair = is_there & (target.gather(1, place) != index)
+        return ExtraPairs(torch.where(is_pair, place, 0), torch.where(is_pair, index, 0), is_pair)
 
     def radii(self, sides: Tensor) -> Tensor:
         """``[...]`` whole radius of ``[..., 2]`` widths and heights, both in cells."""
@@ -92,12 +105,15 @@ class GaussianAssigner:
         boxes = part.boxes / per_candidate(prediction.strides, prediction)[:, :1, None]  # [B, t, 4]
         if self.radius == "mmdet":
             return boxes[..., :2], boxes[..., 2:], part.is_object
-        # Not to the border, but to the last cell, as published.
-        x, y = corners(boxes).unflatten(-1, (2, 2)).unbind(-1)  # [B, t, 2], low and high
-        cut = torch.stack((x.clamp(0, width - 1), y.clamp(0, height - 1)), dim=-1)  # [B, t, 2, 2]
-        low, high = cut.unbind(-2)
-        sides = high - low
-        return (low + high) / 2, sides, part.is_object & (sides > 0).all(-1)
+        cut = cut_to_grid(boxes, height, width)
+        return cut[..., :2], cut[..., 2:], part.is_object & (cut[..., 2:] > 0).all(-1)
+
+
+def cut_to_grid(boxes: Tensor, height: int, width: int) -> Tensor:
+    """``[..., 4]`` ``cxcywh`` in cells, cut to the grid: to the last cell, not the border (CenterNet, release)."""
+    x, y = corners(boxes).unflatten(-1, (2, 2)).unbind(-1)  # [..., 2], low and high
+    low, high = torch.stack((x.clamp(0, width - 1), y.clamp(0, height - 1)), dim=-1).unbind(-2)  # [..., 2]
+    return torch.cat(((low + high) / 2, high - low), dim=-1)
 
 
 def _gaussian(cell: Tensor, radius: Tensor, height: int, width: int) -> Tensor:
