@@ -52,7 +52,7 @@ class Calls(TorchDispatchMode):
             module.register_forward_pre_hook(lambda *_, name=name: setattr(self, "phase", name))
             module.register_forward_hook(lambda *_: setattr(self, "phase", "rest of the detector"))
 
-    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - whatever an operator takes and gives
         """Count and run."""
         if not _is_view(func):
             self.by_phase[self.phase][str(func)] += 1

@@ -76,3 +76,11 @@ def test_there_are_as_many_as_detect_unless_said_otherwise() -> None:
     tokens = case.tokens(HIDDEN_DIM)
     main, first = source(tokens)
     assert further(source, tokens, main, first, case.targets, Draw.of(0)).count == 4 * 2 * 5
+
+
+def test_a_source_without_further_queries_says_so() -> None:
+    source = QuerySource()
+    with pytest.raises(ValueError, match=r"model.body.source \(QuerySource\) does not say how many .*num_queries"):
+        FurtherQueries(source=source)
+    with pytest.raises(ValueError, match=r"model.body.source \(QuerySource\) makes no queries beside .*further="):
+        FurtherQueries(source=source, num_queries=3)

@@ -38,7 +38,10 @@ class QuerySource(nn.Module):
     @property
     def most_queries(self) -> int:
         """The largest number of queries that detect, before patterns."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how many queries it makes")
+        raise ValueError(
+            f"model.body.source ({type(self).__name__}) does not say how many queries it makes (most_queries): give "
+            "further queries (model.body.groups) their own num_queries"
+        )
 
     def forward(self, memory: FeatureTokens, draw: Draw | None = None) -> tuple[Queries, Prediction | None]:
         """Queries for every image and, with a first stage, its output.
@@ -50,8 +53,12 @@ class QuerySource(nn.Module):
         raise NotImplementedError
 
     def vectors(self, count: int) -> nn.ModuleDict:
-        """What ``count`` further queries of this kind learn for themselves, see ``further``."""
-        raise NotImplementedError(f"{type(self).__name__} has no further queries")
+        """What ``count`` further queries of this kind learn for themselves, see ``further``.
+
+        Raises:
+            ValueError: There are no further ones.
+        """
+        raise self._has_no_further()
 
     def further(
         self,
@@ -72,8 +79,17 @@ class QuerySource(nn.Module):
 
         Returns:
             ``count`` queries, or as many as the image has positions left.
+
+        Raises:
+            ValueError: There are none.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no further queries")
+        raise self._has_no_further()
+
+    def _has_no_further(self) -> ValueError:
+        return ValueError(
+            f"model.body.source ({type(self).__name__}) makes no queries beside the main ones (further), which "
+            "model.body.groups (further=) asks for: leave these out, or take another source"
+        )
 
     def supervised(self, first: Prediction, main: Queries) -> Prediction:
         """The part of the first stage that is trained: all of it."""
