@@ -40,7 +40,7 @@ _STAGES: tuple[Pair, ...] = tuple(
 TSP_RCNN = Release(
     "TSP-RCNN",
     (
-        *_LEVELS,
+        *_LEVELS[:1],
         *_FIRST,
         ("proposal_generator.rpn_head.objectness_logits.", "body.first.head.class_logits."),
         ("proposal_generator.rpn_head.anchor_deltas.", "body.first.head.box_code."),
@@ -53,9 +53,11 @@ TSP_RCNN = Release(
         ("roi_heads.box_predictor.bbox_pred.layers.#.", "body.head.box_code.#."),
     ),
     optional=(
+        *_LEVELS[1:],
         *_EXTRAS,
         ("backbone.bottom_up.stem.conv1.norm.", "backbone.body.bn1."),
         ("backbone.bottom_up.stem.conv1.", "backbone.body.conv1."),
         *_STAGES,
+        ("backbone.bottom_up.#.", "backbone.body.#."),  # of another backbone than a ResNet
     ),
 )
