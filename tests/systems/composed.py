@@ -52,7 +52,7 @@ def words_of(system: str) -> tuple[str, ...]:
         return (*words, *SMALL_MODEL)
     small = [word for word in SMALL_MODEL if word.startswith(("model.backbone", "model.neck"))]
     if system in REGIONS:
-        small += ["model.body.sampler.num_regions=32", "model.body.selection.num_proposals=50"]
+        small += ["model.body.sampler.num_regions=100", "model.body.selection.num_proposals=50"]
         small += ["model.body.selection.training_num_proposals=80"]
         if system == "tsp_rcnn":
             small += [f"model.body.head.{word}" for word in ("num_layers=1", "num_heads=4", "ffn_dim=32", "dropout=0")]

@@ -15,7 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.lr_scheduler import MultiStepLR
 
-from deta.commands.combinations import require_agreement, require_effect, require_rules
+from deta.commands.combinations import (
+    require_agreement,
+    require_effect,
+    require_grid,
+    require_rules,
+    require_scores,
+)
 from deta.commands.stored import build, section
 from deta.commands.trust import Trust, remembered, require_names
 from deta.commands.words import given_words
@@ -149,7 +155,10 @@ def make_recipe(cfg: DictConfig) -> Recipe:
     require_effect(cfg, _words(cfg))
     tried = _try_detector(plain(cfg.model))
     if tried is not None:
-        require_rules(criterion, getattr(tried, "body", None))
+        body = getattr(tried, "body", None)
+        require_rules(criterion, body)
+        require_scores(criterion, body)
+        require_grid(postprocess, body)
     return Recipe(criterion, postprocess, optimizer, scheduler)
 
 

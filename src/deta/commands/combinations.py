@@ -6,8 +6,13 @@ from inspect import signature
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from deta.assign import SampledAssigner
 from deta.losses import Criterion
 from deta.models.body import Body
+from deta.models.postprocess import Peaks, PerLevelNMS
+from deta.models.query.body import QueryBody
+from deta.models.roi.body import RoIBody
+from deta.structures import SoftmaxScore
 
 _RULES = "criterion.rules"
 
@@ -37,8 +42,8 @@ def require_agreement(cfg: DictConfig) -> None:
         ValueError: There are such; the message names the keys of both.
     """
     body, source = (OmegaConf.select(cfg, f"model.{name}") for name in ("body", "body.source"))
-    if not (isinstance(body, DictConfig) and isinstance(source, DictConfig)):
-        return
+    if not (isinstance(body, DictConfig) and isinstance(source, DictConfig) and "_target_" in source):
+        return  # a body of another kind, beside which a width says how many queries there would be
     groups, labels = body.get("groups") or {}, source.get("labels")
     if groups and not _takes(body, "groups"):
         raise ValueError(
@@ -91,6 +96,40 @@ def require_rules(criterion: Criterion, body: object) -> None:
                     f"{_RULES}.{role} ({type(assigner).__name__}) needs {_named(sorted(needs))} of candidates, which "
                     f"learned queries of {what} do not have: choose another rule, or a model with a first stage"
                 )
+
+
+def require_scores(criterion: Criterion, body: object) -> None:
+    """Refuse a rule of the first stage of a region detector that takes its one output as a softmax, as of the second.
+
+    Raises:
+        ValueError: It does.
+    """
+    if not isinstance(body, RoIBody) or "first" not in criterion.rules:
+        return
+    rule, key = criterion.rules["first"].assigner, f"{_RULES}.first.assigner"
+    if isinstance(rule, SampledAssigner):
+        rule, key = rule.assigner, f"{key}.assigner"
+    remedies = {"score": "null", "scores": "sigmoid"}
+    for name, remedy in remedies.items():
+        if getattr(rule, name, None) == "softmax" or isinstance(getattr(rule, name, None), SoftmaxScore):
+            raise ValueError(
+                f"{key}.{name} of {type(rule).__name__} is a softmax, which the one output of a first stage does not "
+                f"have: give {key}.{name}={remedy}"
+            )
+
+
+def require_grid(postprocess: object, body: object) -> None:
+    """Refuse a selection that looks at neighbours on a grid where what detects lies on none.
+
+    Raises:
+        ValueError: It does.
+    """
+    if isinstance(postprocess, PerLevelNMS | Peaks) and isinstance(body, QueryBody | RoIBody):
+        name = "peaks" if isinstance(postprocess, Peaks) else "per_level"
+        raise ValueError(
+            f"postprocess={name} needs candidates on a grid, as a dense head predicts them, which model.body "
+            f"({type(body).__name__}) does not: use postprocess=nms or postprocess=topk"
+        )
 
 
 def _named(roles: Sequence[str]) -> str:

@@ -24,7 +24,8 @@ def told_present_words(words: Sequence[str]) -> list[str]:
     if former is not None and rule is not None:
         raise ValueError(f"{former} and {rule} both choose rules: give one of them")
     present = {word: present_words([word]) for word in words}
-    changed = [f"{word} is {' '.join(new)}" for word, new in present.items() if new != [word]]
+    is_former = {word: not word.lstrip("+~").startswith("rule@") for word in words}  # which is how people write rule/
+    changed = [f"{word} is {' '.join(new)}" for word, new in present.items() if new != [word] and is_former[word]]
     if changed:
         print(f"deta: written otherwise by now: {', '.join(changed)}", file=sys.stderr)
     return present_words(words)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deta.evaluation.arrays import read_arrays
 from deta.evaluation.detections import FlatDetections
-from deta.models.postprocess import Postprocess, ScoredSelection
+from deta.models.postprocess import OnePerQuery, Postprocess, ScoredSelection
 from deta.ops.rows import take_rows
 from deta.structures import Detections, Prediction, Score, SigmoidScore
 from deta.utils.files import replacing
@@ -123,7 +123,15 @@ class RawPredictions:
 
         What is not stored has score 0; detections with score 0 are none. Scores are those that were stored, whatever
         score the selection has.
+
+        Raises:
+            ValueError: The selection asks for what is not kept, see ``num_queries``.
         """
+        if isinstance(postprocess, OnePerQuery) and self._pairs_are_queries():
+            raise ValueError(
+                "postprocess=one_per_query chooses one class of every region, but these raw predictions have a box for "
+                "every class and keep pairs alone: evaluate the checkpoint (ckpt=) with it"
+            )
         parts, num_uncertain = [], 0
         if isinstance(postprocess, ScoredSelection):
             postprocess = postprocess.with_score(SigmoidScore())
@@ -140,6 +148,12 @@ class RawPredictions:
             found = Detections(found.boxes, found.scores, found.labels, is_detection)
             parts.append(FlatDetections.from_detections(found, torch.from_numpy(self.image_ids[index : index + 1])))
         return FlatDetections.concatenate(parts), num_uncertain
+
+    def _pairs_are_queries(self) -> bool:
+        """Whether every pair has a box of its own."""
+        alone = [np.arange(count) for count in self.num_queries]
+        of_pairs = np.concatenate(alone) if alone else np.zeros(0)
+        return len(self.category_ids) > 1 and np.array_equal(self.queries, of_pairs)
 
     def save(self, path: Path) -> None:
         """Write a compressed ``.npz`` file."""

@@ -99,7 +99,10 @@ class DeltaL1Loss(PairLoss):
             code = replace(prediction, boxes=of_classes).boxes_of(labels)
         if code is None or code.shape[2] != 4:
             raise ValueError("DeltaL1Loss needs a detector whose boxes are coded as four deltas, such as system=fqdet")
-        return torch.cat((code.float(), prediction.priors.float()), dim=-1)
+        priors = prediction.priors.float()
+        if prediction.exists is not None:  # what does not exist has no sides, and a gradient of 0 times infinity is NaN
+            priors = torch.where(prediction.exists[..., None], priors, 1.0)
+        return torch.cat((code.float(), priors), dim=-1)
 
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
         """``[B, N]``, at least 0: in sides of the priors, and of logarithms, times ``factors``."""

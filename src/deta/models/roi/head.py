@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from deta.models.roi.proposals import Regions
-from deta.utils.checks import require_bool, require_int
+from deta.utils.checks import require_bool, require_choice, require_int
 
 
 class RegionHead(nn.Module):
@@ -16,13 +16,14 @@ class RegionHead(nn.Module):
     linear layer.
 
     Args:
-        num_classes: Categories; the last logit beside them is "no object".
+        num_classes: Categories.
         channels: Of the pooled features.
         resolution: Their height and width.
         num_convs: Convolutions with batch norms, of as many channels.
         num_linear: Linear layers.
         width: Of these; None is four times ``channels``, 1024 with those of the publications.
         class_boxes: Whether a region has a box for every class, that of "no object" last, or one for all.
+        scores: ``softmax`` with "no object", or ``sigmoid`` of every class by itself, without it.
 
     Raises:
         ValueError: An argument lies outside its range.
@@ -38,16 +39,19 @@ class RegionHead(nn.Module):
         num_linear: int = 2,
         width: int | None = None,
         class_boxes: bool = True,
+        scores: str = "softmax",
     ) -> None:
         super().__init__()
         require_int("model.body.head.num_convs", num_convs, low=0)
         require_int("model.body.head.num_linear", num_linear, low=1)
         width = 4 * channels if width is None else require_int("model.body.head.width", width, low=1)
-        num_boxes = num_classes + 1 if require_bool("model.body.head.class_boxes", class_boxes) else 1
+        has_background = require_choice("model.body.head.scores", scores, ("softmax", "sigmoid")) == "softmax"
+        num_outputs = num_classes + int(has_background)
+        num_boxes = num_outputs if require_bool("model.body.head.class_boxes", class_boxes) else 1
         self.convs = nn.ModuleList(_ConvNorm(channels) for _ in range(num_convs))
         sizes = [channels * resolution**2, *[width] * num_linear]
         self.linears = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
-        self.class_logits = nn.Linear(width, num_classes + 1)
+        self.class_logits = nn.Linear(width, num_outputs)
         self.box_code = nn.Linear(width, 4 * num_boxes)
 
     def forward(self, pooled: Tensor, regions: Regions, frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +63,7 @@ class RegionHead(nn.Module):
             frame: ``[B, 4]`` pixels of the unpadded images, ``(width, height, width, height)``.
 
         Returns:
-            ``[B, R, C + 1]`` logits and ``[B, R, K, 4]`` codes, float32.
+            ``[B, R, C + 1]`` logits, or C without "no object", and ``[B, R, K, 4]`` codes, float32.
         """
         del frame
         hidden = pooled.flatten(0, 1)  # [B * R, D, h, w]
@@ -80,13 +84,17 @@ class _ConvNorm(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = MaskedBatchNorm(channels)
+        self.norm: nn.Module = MaskedBatchNorm(channels)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, features: Tensor, exists: Tensor) -> Tensor:
         """``[N, D, h, w]``."""
-        normed: Tensor = self.norm(self.conv(features), exists)
-        return normed.relu()
+        features = self.conv(features)
+        if isinstance(self.norm, MaskedBatchNorm):
+            normed: Tensor = self.norm(features, exists)
+            return normed.relu()
+        # A norm of all ranks (trainer.sync_batchnorm) takes any number of rows.
+        return torch.zeros_like(features).index_put((exists,), self.norm(features[exists]).relu())
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):

@@ -1,5 +1,7 @@
 """Features of regions."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert
@@ -44,8 +46,14 @@ class RegionPooling:
         self.canonical_level = require_int("model.body.pooling.canonical_level", canonical_level, low=0)
 
     def levels(self, boxes: Tensor, strides: tuple[int, ...]) -> Tensor:
-        """``[B, R]`` int64 index of the level of ``[B, R, 4]`` ``cxcywh`` boxes in pixels."""
+        """``[B, R]`` int64 index of the level of ``[B, R, 4]`` ``cxcywh`` boxes in pixels.
+
+        Raises:
+            ValueError: Strides do not double from level to level.
+        """
         strides = strides[: self.num_levels]
+        if any(2 * fine != coarse for fine, coarse in pairwise(strides)):
+            raise ValueError(f"regions need levels whose strides double (model.neck, model.backbone), got {strides}")
         finest, coarsest = (stride.bit_length() - 1 for stride in (strides[0], strides[-1]))
         side = boxes[..., 2:].prod(-1).sqrt()
         # The small number keeps a side that is the canonical one on its level.

@@ -36,6 +36,12 @@ class RegionSampler:
         require_callable("model.body.sampler.assigner", assigner)
         self.assigner = assigner
         self.num_regions = require_int("model.body.sampler.num_regions", num_regions, low=1)
+        number = getattr(assigner, "number", None)
+        if number is not None and number > num_regions:
+            raise ValueError(
+                f"model.body.sampler.assigner.number {number} regions do not fit into model.body.sampler.num_regions "
+                f"{num_regions}: the last ones, which are objects, would be cut off"
+            )
         self.append = require_choice("model.body.sampler.append", append, ("always", "unmatched"))
         self.least_kept = require_number("model.body.sampler.least_kept", least_kept, low=0.01, high=1)
 

@@ -10,7 +10,7 @@ from deta.models.position import sine_embedding
 from deta.models.query.dense_encoder import DenseEncoderLayer
 from deta.models.query.feedforward import require_heads, xavier_uniform_matrices
 from deta.models.roi.proposals import Regions
-from deta.utils.checks import require_int
+from deta.utils.checks import require_choice, require_int
 
 NUM_COORDINATES = 8
 """Of a region: centre and sides, and both corners."""
@@ -19,7 +19,7 @@ NUM_COORDINATES = 8
 class TransformerRegionHead(nn.Module):
     """Layers of self-attention over all regions of an image, without a decoder.
 
-    Every class has a box of its own; "no object", the last logit, has none.
+    Every class has a box of its own; "no object" has none.
 
     Source: arXiv:2011.10881 (TSP-RCNN), sec. 4.2, and its release.
 
@@ -32,6 +32,7 @@ class TransformerRegionHead(nn.Module):
         num_heads: Attention heads.
         ffn_dim: Channels inside the feed-forward block; None is four times ``width``.
         dropout: Probability of dropping, 0..1.
+        scores: ``softmax`` with "no object" as the last logit, or ``sigmoid`` of every class by itself, without it.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class TransformerRegionHead(nn.Module):
         num_heads: int = 8,
         ffn_dim: int | None = None,
         dropout: float = 0.1,
+        scores: str = "softmax",
     ) -> None:
         super().__init__()
         width = 2 * channels if width is None else require_int("model.body.head.width", width, low=16)
@@ -62,7 +64,8 @@ class TransformerRegionHead(nn.Module):
         )
         xavier_uniform_matrices(self.layers)
         self.norm = nn.LayerNorm(width)
-        self.class_logits = nn.Linear(width, num_classes + 1)
+        has_background = require_choice("model.body.head.scores", scores, ("softmax", "sigmoid")) == "softmax"
+        self.class_logits = nn.Linear(width, num_classes + int(has_background))
         self.box_code = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
         self.box_code.append(nn.Linear(width, 4 * num_classes))
         for layer, std in ((self.class_logits, 0.01), (self.box_code[-1], 0.001)):
@@ -79,7 +82,7 @@ class TransformerRegionHead(nn.Module):
             frame: ``[B, 4]`` pixels of the unpadded images, ``(width, height, width, height)``.
 
         Returns:
-            ``[B, R, C + 1]`` logits and ``[B, R, C, 4]`` codes, float32.
+            ``[B, R, C + 1]`` logits, or C without "no object", and ``[B, R, C, 4]`` codes, float32.
         """
         code = self.coordinates(regions, frame)
         position = sine_embedding(code * 2 * math.pi, self.norm.normalized_shape[0] // NUM_COORDINATES)  # [B, R, width]
