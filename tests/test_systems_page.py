@@ -124,7 +124,7 @@ def test_every_recipe_of_a_dense_system_or_of_regions_has_a_row_with_its_epochs_
     }
     for name, (_, schedule, optimizer, *_) in told.items():
         cfg = composed(f"experiment={name}")
-        kind = cfg.optimizer.make._target_.rpartition(".")[2]
+        kind = cfg.optimizer.make.get("rest", cfg.optimizer.make)._target_.rpartition(".")[2]
         assert re.findall(r"\d+", schedule) == [str(cfg.trainer.max_epochs), *map(str, cfg.schedule.make.milestones)]
         assert (optimizer.split(", ")[0], float(optimizer.split(", ")[1])) == (kind, cfg.optimizer.lr)
 

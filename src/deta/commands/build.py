@@ -196,9 +196,10 @@ def group_settings(cfg: DictConfig) -> dict[str, dict[str, Any]]:
 
 
 def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | None) -> None:
-    """Call what is called with the parameters once training starts, on a parameter that nothing else uses."""
-    probe = [("probe", nn.Parameter(torch.zeros(1)))]
-    groups = parameter_groups(probe, lr=cfg.optimizer.lr, **group_settings(cfg))
+    """Call what is called with the parameters once training starts, on parameters that nothing else uses."""
+    settings = group_settings(cfg)
+    probes = [(name, nn.Parameter(torch.zeros(1))) for name in ("probe", *settings.get("lr_factors", {}))]
+    groups = parameter_groups(probes, lr=cfg.optimizer.lr, **settings)
     made = _try("optimizer.make", optimizer, groups)
     if scheduler is not None:
         schedule = _try("schedule.make", scheduler, made)
