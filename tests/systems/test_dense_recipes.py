@@ -257,6 +257,14 @@ def test_yolox_ends_mosaic_and_the_fall_of_its_rate_where_its_further_loss_begin
     assert (cfg.callbacks.ema.ramp, cfg.optimizer.make.nesterov) == (2000, True)
 
 
+def test_large_scales_are_drawn_for_the_second_faster_rcnn(systems_dir: Path) -> None:
+    assert recipe_of("faster_rcnn_r50_fpn_v2_torchvision")["augmentation"] == "lsj"
+    train = composed("faster_rcnn_v2_r50_400ep").augment.train
+    jitter, flip = make(train)._transforms
+    assert [type(each).__name__ for each in (jitter, flip)] == ["LargeScaleJitter", "RandomHorizontalFlip"]
+    assert (train.transforms[0].size, list(train.transforms[0].scale)) == (1024, [0.1, 2.0])
+
+
 @pytest.mark.parametrize("name", ["yolox_s_300ep", "yolox_l_300ep"])
 def test_yolox_sees_blue_first_and_unscaled_pixels_on_a_backbone_of_its_own(name: str) -> None:
     model = composed(name).model
