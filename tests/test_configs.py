@@ -11,12 +11,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from deta.cli import config_dir
-from deta.commands.build import make_detector
+from deta.commands.build import group_settings, make_detector
 from deta.commands.naming import register_resolvers
 from deta.commands.train import make_trainer
 from deta.losses import Criterion
 from deta.models import Detector
 from deta.studies.space import Parameter, as_override
+from deta.training.optim import parameter_groups, parameter_kinds
 
 CONF = config_dir()
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -84,10 +85,11 @@ def test_every_experiment_builds_its_parts(name: str, tmp_path: Path) -> None:
     assert callable(instantiate(cfg.postprocess, _convert_="all"))
     assert callable(instantiate(cfg.evaluator, _convert_="all"))
     assert instantiate(cfg.data, _convert_="all") is not None
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = instantiate(cfg.optimizer.make)([{"params": [parameter], "lr": cfg.optimizer.lr}])
-    schedule = instantiate(cfg.schedule.make, _convert_="all")(optimizer)
-    assert schedule.base_lrs == [cfg.optimizer.lr]
+    groups = parameter_groups(
+        detector.named_parameters(), lr=cfg.optimizer.lr, **group_settings(cfg), kinds=parameter_kinds(detector)
+    )
+    schedule = instantiate(cfg.schedule.make, _convert_="all")(instantiate(cfg.optimizer.make)(groups))
+    assert cfg.optimizer.lr in schedule.base_lrs
     trainer = make_trainer(cfg)
     assert trainer.max_epochs == cfg.trainer.max_epochs
     assert not trainer._accelerator_connector.use_distributed_sampler

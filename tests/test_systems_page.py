@@ -53,6 +53,13 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line] for line in lines[2:]]
 
 
+def table(heading: str, first: str) -> list[list[str]]:
+    """The cells of the table under a heading whose first column is called so."""
+    part = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = part.partition(f"\n| {first} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
 def code(cell: str) -> list[str]:
     """What is written as code in a cell."""
     return re.findall(r"`([^`]+)`", cell)
@@ -106,6 +113,28 @@ def test_every_published_result_is_that_of_the_recipe() -> None:
     for experiments, _, _, _, results, _ in (row for row in rows("Recipes and published results") if row[4]):
         for name, result in zip(code(experiments), re.findall(r"\d+\.\d", results), strict=True):
             assert f"{result} AP" in (config_dir() / "experiment" / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("heading", ["Dense systems", "Systems of regions"])
+def test_every_recipe_of_a_dense_system_or_of_regions_has_a_row_with_its_epochs_and_rate(heading: str) -> None:
+    begins = {"Dense systems": ("atss", "centernet", "fcos", "gfl", "retinanet", "tood", "yolox")}
+    told = {name: row for row in table(heading, "experiment") for name in code(row[0])}
+    assert set(told) == {
+        name for name in names("experiment") if name.startswith(begins.get(heading, ("faster_", "tsp_")))
+    }
+    for name, (_, schedule, optimizer, *_) in told.items():
+        cfg = composed(f"experiment={name}")
+        kind = cfg.optimizer.make.get("rest", cfg.optimizer.make)._target_.rpartition(".")[2]
+        assert re.findall(r"\d+", schedule) == [str(cfg.trainer.max_epochs), *map(str, cfg.schedule.make.milestones)]
+        assert (optimizer.split(", ")[0], float(optimizer.split(", ")[1])) == (kind, cfg.optimizer.lr)
+
+
+def test_every_published_result_of_such_a_recipe_is_that_of_its_file() -> None:
+    for heading in ("Dense systems", "Systems of regions"):
+        for experiments, _, _, _, results, _ in (row for row in table(heading, "experiment") if row[4]):
+            for name, result in zip(code(experiments), re.findall(r"\d+\.\d", results), strict=True):
+                text = (config_dir() / "experiment" / f"{name}.yaml").read_text()
+                assert f"{result} AP" in text.replace("\n#", "")
 
 
 def test_every_published_checkpoint_of_a_dense_system_has_its_command() -> None:

@@ -6,9 +6,11 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.transforms import v2
 
 from deta.data import (
     Compose,
+    LargeScaleJitter,
     RandomChoice,
     RandomHorizontalFlip,
     RandomSizeCrop,
@@ -159,6 +161,26 @@ def test_crop_of_an_image_below_the_shortest_side_keeps_that_side_whole() -> Non
     assert RandomSizeCrop(min_side=50, max_side=60)(sample(20, 30), generator()).size == (20, 30)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_large_scales_are_those_of_torchvision_cut_to_the_square(seed: int) -> None:
+    before = sample(40, 64, [[0, 0, 64, 40]])
+    after = LargeScaleJitter(size=48, scale=[0.1, 2.0])(before, generator(seed))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        jittered = v2.ScaleJitter((48, 48), (0.1, 2.0))(before.image)
+    expected = [min(side, 48) for side in jittered.shape[1:]]
+    assert after.size == pytest.approx(expected, abs=1)  # its factor is of single precision
+    assert after.boxes.tolist() == [[0, 0, after.size[1], after.size[0]]]
+
+
+def test_what_is_larger_than_the_square_is_cut_anywhere_and_what_is_smaller_stays() -> None:
+    transform, source, before = LargeScaleJitter(size=10, scale=[2.0, 2.0]), generator(), sample(10, 20)
+    cuts = [before.image[:, :, left : left + 10] for left in range(10)]
+    found = [transform(before, source).image for _ in range(200)]
+    assert {next(left for left, cut in enumerate(cuts) if torch.equal(cut, image)) for image in found} == set(range(10))
+    assert LargeScaleJitter(size=10, scale=[0.5, 0.5])(before, source).size == (2, 5)
+
+
 def test_choice_is_even() -> None:
     transform = RandomChoice(transforms=[_Fixed(2), _Fixed(3), _Fixed(4)])
     source, small = generator(), sample(4, 4)
@@ -250,6 +272,10 @@ def test_pixels_of_photographs_equal_those_of_pillow(shared: Path) -> None:
         lambda: ResizeShortSide(short_sides=[5], max_long_side=0),
         lambda: ResizeShortSide(short_sides=[5], style="pillow"),
         lambda: RandomSizeCrop(min_side=5, max_side=4),
+        lambda: LargeScaleJitter(size=1),
+        lambda: LargeScaleJitter(size=32, scale=[0.0, 1.0]),
+        lambda: LargeScaleJitter(size=32, scale=[2.0, 1.0]),
+        lambda: LargeScaleJitter(size=32, scale=[1.0]),
     ],
 )
 def test_arguments_out_of_range_are_refused(build: type) -> None:

@@ -13,37 +13,41 @@ from omegaconf import DictConfig
 
 from deta.assign import Draw, GivenAssigner
 from deta.cli import config_dir
-from deta.commands.build import make, make_detector, plain, without_pretrained
+from deta.commands.build import group_settings, make, make_detector, without_pretrained
 from deta.commands.naming import register_resolvers
 from deta.losses import Criterion, Until
-from deta.models import Detector
-from deta.models.releases import layout_of
 from deta.structures import DetectionOutput, StageKey
+from deta.training.joint import JointOptimizer
 from deta.training.optim import PARAMETER_NAMES, parameter_groups, parameter_kinds
+from tests.systems import published
 from tests.systems.conftest import systems_folder
 from tests.systems.dense import pixel_targets
-from tests.systems.published import read
+from tests.systems.published import TWINS, published_detector, read
 from tests.systems.test_dense import GivenQuality, given
+from tests.systems.test_param_groups import published_names
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
 
-WHOLE = {
+STEMS = {
     "retinanet_r50_fpn_torchvision": "retinanet_r50_26ep",
     "retinanet_r50_fpn_v2_torchvision": "retinanet_v2_r50_26ep",
+    "retinanet_r50_fpn_mmdet": "retinanet_mmdet_r50_12ep",
     "fcos_r50_fpn_torchvision": "fcos_r50_26ep",
-    "centernet_r18_mmdet": "centernet_r18_140ep",
-}
-"""Published models, and the experiment that trains all their parameters."""
-BEHIND_THE_BACKBONE = {
+    "fcos_r50_fpn_mmdet": "fcos_mmdet_r50_12ep",
     "atss_r50_fpn_mmdet": "atss_r50_12ep",
     "gfl_r50_fpn_mmdet": "gfl_r50_12ep",
     "tood_r50_fpn_mmdet": "tood_r50_12ep",
-    "yolox_s": "yolox_r50_300ep",
-    "yolox_l": "yolox_r50_300ep",
+    "centernet_r18_mmdet": "centernet_r18_140ep",
+    "centernet_r18_dcnv2_mmdet": "centernet_r18_dcnv2_140ep",
+    "yolox_s": "yolox_s_300ep",
+    "yolox_s_mmdet": "yolox_s_300ep",
+    "yolox_l": "yolox_l_300ep",
+    "faster_rcnn_r50_fpn_torchvision": "faster_rcnn_r50_26ep",
+    "faster_rcnn_r50_fpn_v2_torchvision": "faster_rcnn_v2_r50_400ep",
+    "tsp_rcnn_r50": "tsp_rcnn_r50_36ep",
 }
-"""The same, of models whose backbone is another one or has other norms."""
-STEMS = {**WHOLE, **BEHIND_THE_BACKBONE}
+"""Published models, and the experiment that trains them."""
 
 
 @cache
@@ -54,44 +58,34 @@ def composed(experiment: str) -> DictConfig:
         return compose("train", [f"experiment={experiment}", "name=test", "run_dir=none"])
 
 
-def published_names(detector: Detector, *, is_whole: bool) -> dict[str, str]:
-    """The name of every parameter in the list of its publication, by ours; without the backbone where it is another."""
-    own = [name for name, _ in detector.named_parameters() if is_whole or not name.startswith("backbone.")]
-    layout = layout_of([name for name in detector.state_dict() if is_whole or not name.startswith("backbone.")])
-    named = {name: layout.to_release({name: torch.zeros(1)}).keys() - layout.constants.keys() for name in own}
-    return {name: published for name, (published,) in named.items()}
-
-
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path) -> None:
-    cfg, is_whole = composed(STEMS[stem]), stem in WHOLE
+    expected = read(systems_dir, stem, "param_groups")["param_groups"]
+    names = published_names(published_detector(published.composed(stem)).state_dict(), {}, TWINS.get(stem))
+    cfg = composed(STEMS[stem])
     with torch.device("meta"):
-        detector = make_detector(without_pretrained(cfg.model), 91)
-    assert isinstance(detector, Detector)
-    names = published_names(detector, is_whole=is_whole)
+        detector = make_detector(without_pretrained(cfg.model), 90)
     groups = parameter_groups(
-        detector.named_parameters(),
-        lr=cfg.optimizer.lr,
-        lr_factors=plain(cfg.optimizer.lr_factors),
-        weight_decays=plain(cfg.optimizer.weight_decays),
-        kinds=parameter_kinds(detector),
+        detector.named_parameters(), lr=cfg.optimizer.lr, **group_settings(cfg), kinds=parameter_kinds(detector)
     )
+    optimizer = make(cfg.optimizer.make)(groups)
     found = {
         names[own]: (group["lr"], group["weight_decay"])
-        for group in make(cfg.optimizer.make)(groups).param_groups
+        for group in optimizer.param_groups
         for own in group[PARAMETER_NAMES]
-        if own in names
     }
-    expected = read(systems_dir, stem, "param_groups")["param_groups"]
-    trained = {name: (entry["lr"], entry["weight_decay"]) for name, entry in expected.items() if entry["requires_grad"]}
-    if is_whole:
-        assert found == {name: (pytest.approx(lr), decay) for name, (lr, decay) in trained.items()}
-        assert set(names.values()) == expected.keys()
-        return
-    here = found.keys() & trained.keys()
-    assert {name: found[name] for name in here} == {name: trained[name] for name in here}
-    begins = ("neck.", "bbox_head.", "head.", "backbone.C3_", "backbone.bu_", "backbone.lateral_", "backbone.reduce_")
-    assert {name for name in trained if name.startswith(begins)} <= here
+    trained = {name: entry for name, entry in expected.items() if entry["requires_grad"]}
+    assert found == {name: (pytest.approx(entry["lr"]), entry["weight_decay"]) for name, entry in trained.items()}
+    if isinstance(optimizer, JointOptimizer):
+        kinds = {
+            names[own]: type(part).__name__.upper()
+            for part in optimizer.both
+            for group in part.param_groups
+            for own in group[PARAMETER_NAMES]
+        }
+        assert kinds == {name: entry["optimizer"] for name, entry in trained.items()}
+    fixed = {names[own] for own in detector.state_dict() if not own.endswith("num_batches_tracked")} - trained.keys()
+    assert expected.keys() - trained.keys() <= fixed
 
 
 def recipe_of(stem: str) -> dict[str, Any]:
@@ -100,7 +94,7 @@ def recipe_of(stem: str) -> dict[str, Any]:
     return recipe
 
 
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("stem", sorted(STEMS.keys() - {"tsp_rcnn_r50"}))
 def test_optimizer_schedule_and_clipping_are_those_of_the_recipe(stem: str, systems_dir: Path) -> None:
     recipe, cfg = recipe_of(stem), composed(STEMS[stem])
     told = {name: recipe[name] for name in ("momentum", "nesterov", "lr", "weight_decay") if name in recipe}
@@ -116,9 +110,30 @@ def test_optimizer_schedule_and_clipping_are_those_of_the_recipe(stem: str, syst
     if recipe.get("frozen_batch_norm") is False:
         assert not cfg.model.backbone.frozen_norm
         assert cfg.trainer.sync_batchnorm == recipe["sync_bn"]
-        assert f"ResNet50 {cfg.model.backbone.weights}" == recipe["backbone_weights"]
+        weights = cfg.model.backbone.weights
+        assert recipe["backbone_weights"].startswith("none" if weights is None else f"ResNet50 {weights}")
     if "ema_decay" in recipe:
         assert cfg.callbacks.ema.decay == recipe["ema_decay"]
+
+
+def test_schedule_and_clipping_of_two_optimizers_are_those_of_the_recipe(systems_dir: Path) -> None:
+    recipe, cfg = read(systems_dir, "tsp_rcnn_r50", "param_groups")["recipe"], composed("tsp_rcnn_r50_36ep")
+    schedule, made = cfg.schedule.make, cfg.optimizer.make
+    assert {
+        "base_lr": cfg.optimizer.lr,
+        "momentum": made.rest.momentum,
+        "steps": list(schedule.milestones),
+        "max_iter": cfg.trainer.max_steps,
+        "warmup_iters": schedule.steps,
+        "warmup_factor": schedule.start,
+        "gamma": schedule.gamma,
+        "min_size_train": list(cfg.augment.short_sides),
+        "max_size_train": cfg.augment.max_long_side,
+        "pixel_mean": list(cfg.model.input.mean),
+        "pixel_std": list(cfg.model.input.std),
+    }.items() <= recipe.items()
+    assert f"gradient norm {made.max_norm} of parameters" in recipe["clip"]
+    assert (schedule.unit, cfg.trainer.gradient_clip_val) == ("step", None)
 
 
 @dataclass(frozen=True)
@@ -147,22 +162,32 @@ class Recipe:
 
 
 MULTI_SCALE = tuple(range(480, 801, 32))
+YOLOX = Recipe(300, [285], None, 8, (), 0.01, 0.65, first=285)
+CENTERNET = Recipe(140, [90, 120], 999, 16, (), None, None)
 RECIPES = {
     "retinanet_r50_26ep": Recipe(26, [16, 22], 1000, overlap=0.5),
     "retinanet_v2_r50_26ep": Recipe(26, [16, 22], 1000, overlap=0.5, short_sides=MULTI_SCALE),
     "fcos_r50_26ep": Recipe(26, [16, 22], 1000, threshold=0.2),
+    "retinanet_mmdet_r50_12ep": Recipe(12, [8, 11], 499, overlap=0.5),
+    "fcos_mmdet_r50_12ep": Recipe(12, [8, 11], 499),
     "atss_r50_12ep": Recipe(12, [8, 11], 499),
     "gfl_r50_12ep": Recipe(12, [8, 11], 499),
     "tood_r50_12ep": Recipe(12, [8, 11], 499, first=4),
-    "yolox_r50_300ep": Recipe(300, [285], None, 8, (), 0.01, 0.65, first=285),
-    "centernet_r18_140ep": Recipe(140, [90, 120], 999, 16, (), None, None),
+    "yolox_r50_300ep": YOLOX,
+    "yolox_s_300ep": YOLOX,
+    "yolox_l_300ep": YOLOX,
+    "centernet_r18_140ep": CENTERNET,
+    "centernet_r18_dcnv2_140ep": CENTERNET,
+    "faster_rcnn_r50_26ep": Recipe(26, [16, 22], 1000, overlap=0.5),
+    "faster_rcnn_v2_r50_400ep": Recipe(400, [352, 384], 1000, overlap=0.5),
+    "tsp_rcnn_r50_36ep": Recipe(37, [180000, 240000], 1000, 2, (640, 672, 704, 736, 768, 800), 0.0, 0.7),
 }
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_that_of_its_publication(name: str) -> None:
     cfg = composed(name)
-    rule = cfg.criterion.rules.dense
+    rule = cfg.criterion.rules.get("dense", {})
     found = Recipe(
         epochs=cfg.trainer.max_epochs,
         milestones=list(cfg.schedule.make.milestones),
@@ -222,8 +247,9 @@ def test_the_rule_of_tood_in_an_epoch_gives_the_losses_of_the_reference(case: "R
     torch.testing.assert_close(losses.total().detach(), case.outputs["total"], rtol=1e-4, atol=1e-6)
 
 
-def test_yolox_ends_mosaic_and_the_fall_of_its_rate_where_its_further_loss_begins() -> None:
-    cfg = composed("yolox_r50_300ep")
+@pytest.mark.parametrize("name", ["yolox_s_300ep", "yolox_l_300ep", "yolox_r50_300ep"])
+def test_yolox_ends_mosaic_and_the_fall_of_its_rate_where_its_further_loss_begins(name: str) -> None:
+    cfg = composed(name)
     change = cfg.criterion.rules.dense.epoch
     assert cfg.augment.train.until == change == cfg.schedule.make.milestones[-1] == cfg.trainer.max_epochs - 15
     assert [cfg.augment.size] * 2 == list(cfg.data.pad_to)
@@ -231,7 +257,42 @@ def test_yolox_ends_mosaic_and_the_fall_of_its_rate_where_its_further_loss_begin
     assert (cfg.callbacks.ema.ramp, cfg.optimizer.make.nesterov) == (2000, True)
 
 
+def test_large_scales_are_drawn_for_the_second_faster_rcnn(systems_dir: Path) -> None:
+    assert recipe_of("faster_rcnn_r50_fpn_v2_torchvision")["augmentation"] == "lsj"
+    train = composed("faster_rcnn_v2_r50_400ep").augment.train
+    jitter, flip = make(train)._transforms
+    assert [type(each).__name__ for each in (jitter, flip)] == ["LargeScaleJitter", "RandomHorizontalFlip"]
+    assert (train.transforms[0].size, list(train.transforms[0].scale)) == (1024, [0.1, 2.0])
+
+
+@pytest.mark.parametrize("name", ["yolox_s_300ep", "yolox_l_300ep"])
+def test_yolox_sees_blue_first_and_unscaled_pixels_on_a_backbone_of_its_own(name: str) -> None:
+    model = composed(name).model
+    convention = model.input
+    assert (convention.order, convention.scale, convention.pad_value) == ("bgr", 255.0, 114.0)
+    assert (list(convention.mean), list(convention.std)) == ([0.0] * 3, [1.0] * 3)
+    assert model.backbone._target_ == "deta.models.DarknetBackbone"
+
+
+def test_recipes_of_mmdetection_have_its_rules_losses_and_scores() -> None:
+    retinanet, fcos = (composed(name) for name in ("retinanet_mmdet_r50_12ep", "fcos_mmdet_r50_12ep"))
+    rule = retinanet.criterion.rules.dense
+    assert (rule.assigner.low_quality, rule.unmatched, rule.normalizer) == (
+        "last_object",
+        "ignored",
+        "num_positives_each",
+    )
+    rule = fcos.criterion.rules.dense
+    assert {name: (term._target_.rpartition(".")[2], term.weight) for name, term in rule.box_terms.items()} == {
+        "giou": ("WeightedGIoULoss", 1.0),
+        "centerness": ("CenternessLoss", 1.0),
+    }
+    assert (rule.unmatched, rule.normalizer) == ("background", "num_positives")
+    assert (fcos.postprocess.score.root, fcos.postprocess.rank._target_) == (False, "deta.structures.SigmoidScore")
+    assert fcos.schedule.make.start == pytest.approx(1 / 3)
+
+
 def test_every_recipe_of_a_dense_system_is_compared() -> None:
-    systems = ("retinanet", "fcos", "atss", "gfl", "tood", "yolox", "centernet")
+    systems = ("retinanet", "fcos", "atss", "gfl", "tood", "yolox", "centernet", "faster_rcnn", "tsp_rcnn")
     found = {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}
     assert {name for name in found if name.startswith(systems)} == set(RECIPES)

@@ -94,14 +94,14 @@ def block() -> nn.ModuleDict:
 def test_kinds_are_those_of_the_modules_whatever_their_names_and_shapes() -> None:
     assert parameter_kinds(block()) == {
         "backbone.1.weight": "norm",
-        "backbone.1.bias": "norm",
+        "backbone.1.bias": "shift",
         "head.0.bias": "bias",
         "head.1.weight": "norm",
-        "head.1.bias": "norm",
+        "head.1.bias": "shift",
         "attention.in_proj_bias": "bias",
         "attention.out_proj.bias": "bias",
     }
-    assert parameter_kinds(nn.LayerNorm(2)) == {"weight": "norm", "bias": "norm"}
+    assert parameter_kinds(nn.LayerNorm(2)) == {"weight": "norm", "bias": "shift"}
 
 
 def test_a_kind_decays_by_its_own_weight_and_all_else_by_that_of_the_optimizer() -> None:
@@ -127,6 +127,29 @@ def test_a_kind_decays_by_its_own_weight_and_all_else_by_that_of_the_optimizer()
     assert names["base"] == ["head.0.weight", "head.2.weight", "attention.in_proj_weight", "attention.out_proj.weight"]
 
 
+def test_a_shift_has_settings_of_its_own_or_those_of_norms() -> None:
+    model = block()
+    groups = parameter_groups(
+        model.named_parameters(),
+        lr=1.0,
+        lr_factors={"backbone": 0.5},
+        weight_decays={"shift": 0.0, "bias": 0.0},
+        kind_factors={"norm": 4.0, "bias": 2.0},
+        kinds=parameter_kinds(model),
+    )
+    optimizer = torch.optim.SGD(groups, weight_decay=0.25)
+    found = {group["name"]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
+    assert found == {
+        "backbone": (0.5, 0.25),
+        "backbone/norm": (2.0, 0.25),
+        "backbone/shift": (2.0, 0.0),
+        "base": (1.0, 0.25),
+        "base/bias": (2.0, 0.0),
+        "base/norm": (4.0, 0.25),
+        "base/shift": (4.0, 0.0),
+    }
+
+
 def test_without_weight_decays_groups_are_those_of_rates_alone() -> None:
     model = block()
     plain = parameter_groups(model.named_parameters(), lr=1.0, lr_factors=FACTORS)
@@ -138,13 +161,15 @@ def test_without_weight_decays_groups_are_those_of_rates_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decays", "message"),
+    ("settings", "message"),
     [
-        ({"norms": 0.0}, r"optimizer\.weight_decays: each key must be one of bias, norm, got 'norms'"),
-        ({"norm": -1.0}, r"optimizer\.weight_decays\.norm must be at least 0, got -1.0"),
-        ({"bias": "none"}, r"optimizer\.weight_decays\.bias must be a number, got 'none'"),
+        ({"norms": 0.0}, r": each key must be one of bias, norm, shift, got 'norms'"),
+        ({"norm": -1.0}, r"\.norm must be at least 0, got -1.0"),
+        ({"bias": "none"}, r"\.bias must be a number, got 'none'"),
     ],
 )
-def test_a_wrong_weight_decay_is_named(decays: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        parameter_groups([], lr=1.0, lr_factors={}, weight_decays=decays)
+@pytest.mark.parametrize("option", ["weight_decays", "kind_factors"])
+def test_a_wrong_setting_of_a_kind_is_named(option: str, settings: dict[str, float], message: str) -> None:
+    told: dict[str, Mapping[str, float]] = {"weight_decays": {}, "kind_factors": {}, option: settings}
+    with pytest.raises(ValueError, match=rf"optimizer\.{option}{message}"):
+        parameter_groups([], lr=1.0, weight_decays=told["weight_decays"], kind_factors=told["kind_factors"])

@@ -5,16 +5,18 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LinearLR, MultiStepLR
 
 from deta.structures import Batch
 from deta.training.callbacks import ResumeCheckpoint
+from deta.training.joint import JointOptimizer
 from deta.training.schedules import CourseLR, WarmUpCosineLR, WarmUpMultiStepLR
 from tests.training.tiny import detection_module, is_same, make_trainer, shapes, weights
 
@@ -24,6 +26,11 @@ STEPS_PER_EPOCH = 4
 RATES = (0.5, 0.05)
 WARM_UP = partial(WarmUpMultiStepLR, steps=6, start=0.1, milestones=[2, 3])
 COSINE = partial(WarmUpCosineLR, epochs=1, lowest=0.25, milestones=[3])
+JOINT: dict[str, Any] = {
+    "optimizer": partial(JointOptimizer, parts=["decoder"], own=AdamW, rest=partial(SGD, momentum=0.9), max_norm=0.01),
+    "groups": {"lr_factors": {"decoder": 0.5}},
+}
+"""Settings of a training whose decoder has an optimizer of its own."""
 
 
 def optimizer() -> SGD:
@@ -56,6 +63,13 @@ def test_warm_up_and_milestones_are_the_product_of_those_of_torch() -> None:
         twin.step()
         for part in parts:
             part.step()
+
+
+def test_milestones_may_be_steps_whatever_the_epochs() -> None:
+    found = [
+        rates[0] for rates in followed(begun(partial(WarmUpMultiStepLR, steps=0, milestones=[5, 7], unit="step")), 9)
+    ]
+    assert found == pytest.approx([0.5] * 5 + [0.05] * 2 + [0.005] * 2)
 
 
 def test_a_warm_up_of_no_steps_starts_with_the_whole_rate() -> None:
@@ -96,6 +110,7 @@ def test_a_schedule_goes_on_exactly_whether_restored_or_followed_anew(make: Sche
         (WarmUpMultiStepLR, {"steps": -1}, r"schedule\.make\.steps must be at least 0, got -1"),
         (WarmUpMultiStepLR, {"start": 2.0}, r"schedule\.make\.start must be .*, got 2.0"),
         (WarmUpMultiStepLR, {"gamma": "low"}, r"schedule\.make\.gamma must be a number, got 'low'"),
+        (WarmUpMultiStepLR, {"unit": "batch"}, r"schedule\.make\.unit must be one of epoch, step, got 'batch'"),
         (WarmUpMultiStepLR, {"milestones": 8}, r"schedule\.make\.milestones must be a list, got 8"),
         (WarmUpCosineLR, {"milestones": [1.5]}, r"schedule\.make\.milestones: each must be an integer, got 1.5"),
         (WarmUpCosineLR, {"lowest": -0.1}, r"schedule\.make\.lowest must be .*, got -0.1"),
@@ -128,11 +143,15 @@ class Rates(pl.Callback):
 
 
 @pytest.mark.filterwarnings("ignore:.*exists and is not empty")
-@pytest.mark.parametrize("make", [WARM_UP, COSINE], ids=["steps", "cosine"])
-def test_a_run_killed_inside_an_epoch_ends_as_one_that_was_not(cache: Path, tmp_path: Path, make: Schedule) -> None:
+@pytest.mark.parametrize(
+    ("make", "options"), [(WARM_UP, {}), (COSINE, {}), (WARM_UP, JOINT)], ids=["steps", "cosine", "two optimizers"]
+)
+def test_a_run_killed_inside_an_epoch_ends_as_one_that_was_not(
+    cache: Path, tmp_path: Path, make: Schedule, options: dict[str, Any]
+) -> None:
     def train(name: str, leave_before: int | None = None) -> tuple[dict[int, float], dict[str, torch.Tensor]]:
         data, rates = shapes(cache, num_train=2 * STEPS_PER_EPOCH), Rates(leave_before)
-        module = detection_module(data, scheduler=make, scheduler_interval="step")
+        module = detection_module(data, scheduler=make, scheduler_interval="step", **options)
         folder = tmp_path / name
         saved = folder / "checkpoints" / "last.ckpt"
         callbacks = [rates, ResumeCheckpoint(folder=saved.parent, every_n_steps=1)]

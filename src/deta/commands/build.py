@@ -192,25 +192,23 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
         scheduler=recipe.scheduler,
         scheduler_interval=cfg.schedule.interval,
         lr=cfg.optimizer.lr,
-        lr_factors=plain(cfg.optimizer.lr_factors),
-        weight_decays=_weight_decays(cfg),
+        groups=group_settings(cfg),
         seed=cfg.seed,
         metadata=make_metadata(plain(cfg), categories.ids, categories.names),
     )
 
 
-def _weight_decays(cfg: DictConfig) -> dict[str, Any]:
-    """Those of kinds of parameters, which the optimizers of query systems do not speak of."""
-    decays = cfg.optimizer.get("weight_decays")
-    return {} if decays is None else plain(decays)
+def group_settings(cfg: DictConfig) -> dict[str, dict[str, Any]]:
+    """What the optimizer says of groups of parameters; those of query systems do not speak of kinds of them."""
+    told = {name: cfg.optimizer.get(name) for name in ("lr_factors", "weight_decays", "kind_factors")}
+    return {name: plain(settings) for name, settings in told.items() if settings is not None}
 
 
 def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | None) -> None:
-    """Call what is called with the parameters once training starts, on a parameter that nothing else uses."""
-    probe = [("probe", nn.Parameter(torch.zeros(1)))]
-    groups = parameter_groups(
-        probe, lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors), weight_decays=_weight_decays(cfg)
-    )
+    """Call what is called with the parameters once training starts, on parameters that nothing else uses."""
+    settings = group_settings(cfg)
+    probes = [(name, nn.Parameter(torch.zeros(1))) for name in ("probe", *settings.get("lr_factors", {}))]
+    groups = parameter_groups(probes, lr=cfg.optimizer.lr, **settings)
     made = _try("optimizer.make", optimizer, groups)
     if scheduler is not None:
         schedule = _try("schedule.make", scheduler, made)

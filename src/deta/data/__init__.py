@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deta.data.shapes_recipe import ShapesRecipe
     from deta.data.transforms import (
         Compose,
+        LargeScaleJitter,
         RandomChoice,
         RandomHorizontalFlip,
         RandomSizeCrop,
@@ -45,6 +46,7 @@ __all__ = [
     "EvalLoader",
     "EvalSampler",
     "ImageError",
+    "LargeScaleJitter",
     "Mosaic",
     "RandomChoice",
     "RandomHorizontalFlip",
@@ -83,6 +85,7 @@ _NAMES_BY_MODULE = {
     "shapes_recipe": ("ShapesRecipe",),
     "transforms": (
         "Compose",
+        "LargeScaleJitter",
         "RandomChoice",
         "RandomHorizontalFlip",
         "RandomSizeCrop",

@@ -135,6 +135,36 @@ class RandomSizeCrop:
         return _draw(min(self._min_side, side), min(self._max_side, side), generator)
 
 
+class LargeScaleJitter:
+    """Scale by a factor from a wide range, and cut out at most a square.
+
+    A picture that is smaller than the square stays so: a batch is padded.
+
+    Source: arXiv:2012.07177, sec. 3, as torchvision trains its second Faster R-CNN.
+
+    Args:
+        size: Side of the square in pixels, into which a picture fits at a factor of 1.
+        scale: Smallest and largest factor, above 0.
+    """
+
+    def __init__(self, *, size: int, scale: Sequence[float] = (0.1, 2.0)) -> None:
+        self._size = require_int("size", size, low=_MIN_SIDE)
+        bounds = [require_number("scale", factor, low=0) for factor in require_list("scale", scale)]
+        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+            raise ValueError(f"scale must be a smallest and a largest factor, each above 0, got {list(scale)}")
+        self._scale = bounds
+
+    def __call__(self, sample: Sample, generator: Generator) -> Sample:
+        """Return the part of the scaled sample; both sides are cut at the same share of what is left over."""
+        low, high = self._scale
+        share, place = torch.rand(2, generator=generator).tolist()
+        factor = min(self._size / side for side in sample.size) * (low + share * (high - low))
+        height, width = (max(_MIN_SIDE, int(side * factor)) for side in sample.size)
+        size = min(height, self._size), min(width, self._size)
+        top, left = int((height - size[0]) * place), int((width - size[1]) * place)
+        return crop(resize(sample, (height, width)), top=top, left=left, size=size)
+
+
 def flip(sample: Sample) -> Sample:
     """Mirror a sample left and right."""
     width = sample.size[1]

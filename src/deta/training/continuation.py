@@ -66,12 +66,13 @@ def continue_optimization(
     saved = checkpoint["optimizer_states"][0]
     names = _names(saved["param_groups"], settings)
     states = {names[index]: state for index, state in saved["state"].items()}
-    if not _is_alike(saved["param_groups"][0], settings[0]):
+    before, now = _by_name(names, saved["param_groups"]), _by_name(own, settings)
+    if any(before[name] != now[name] for name in before.keys() & now.keys()):
         needed = _state_keys(optimizer)
-        is_enough = all(needed <= state.keys() for state in states.values())
+        is_enough = all(needed[name] <= state.keys() for name, state in states.items() if name in needed)
         if not is_enough:
             _warn(f"{type(optimizer).__name__} needs another state than the checkpoint holds: it starts without any")
-        states = states if needed and is_enough else {}
+        states = {name: state for name, state in states.items() if is_enough and needed.get(name)}
     new = [name for name in own if name not in names]
     if new:
         _warn(f"{counted(len(new), 'parameter')} not trained before, without a state of the optimizer: {new[0]}, ...")
@@ -153,21 +154,26 @@ def _names(groups: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]
     return [name for group in groups for name in group[PARAMETER_NAMES]]
 
 
-def _is_alike(saved: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-    """Whether two groups have the same settings, apart from the rate."""
+def _by_name(names: Iterable[str], groups: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings of every parameter, apart from its rate; names are in the order of the groups."""
     varying = ("params", "lr", "initial_lr", "name", PARAMETER_NAMES)
-    first, second = ({name: group[name] for name in group if name not in varying} for group in (saved, own))
-    return first == second
+    settings = (
+        {name: group[name] for name in group if name not in varying} for group in groups for _ in group["params"]
+    )
+    return dict(zip(names, settings, strict=True))
 
 
-def _state_keys(optimizer: Optimizer) -> set[str]:
-    """What the optimizer remembers of a parameter: it makes a step with one of no effect."""
-    parameter = nn.Parameter(torch.zeros(1))
-    parameter.grad = torch.zeros(1)
+def _state_keys(optimizer: Optimizer) -> dict[str, set[str]]:
+    """What the optimizer remembers of a parameter, by its name: it makes a step with others of no effect."""
     optimizer.zero_grad()
-    optimizer.add_param_group({**optimizer.param_groups[0], "params": [parameter]})
+    probes = []
+    for group in list(optimizer.param_groups):
+        parameter = nn.Parameter(torch.zeros(1))
+        parameter.grad = torch.zeros(1)
+        optimizer.add_param_group({**group, "params": [parameter]})
+        probes.append((group[PARAMETER_NAMES], parameter))
     optimizer.step()
-    return set(optimizer.state[parameter])
+    return {name: set(optimizer.state[parameter]) for names, parameter in probes for name in names}
 
 
 @rank_zero_only

@@ -55,8 +55,7 @@ class DetectionModule(pl.LightningModule):
         scheduler: Makes a learning-rate schedule of an optimizer; None is constant.
         scheduler_interval: What one step of the schedule is: ``epoch`` or ``step``.
         lr: Base learning rate.
-        lr_factors: See ``parameter_groups``.
-        weight_decays: See there.
+        groups: Further arguments of ``parameter_groups`` by name, such as ``lr_factors``.
         seed: Seed of random choices in the assignment.
         metadata: Stored in every checkpoint, see ``make_metadata``.
 
@@ -77,8 +76,7 @@ class DetectionModule(pl.LightningModule):
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         scheduler_interval: str = "epoch",
         lr: float = 2e-4,
-        lr_factors: Mapping[str, float] | None = None,
-        weight_decays: Mapping[str, float] | None = None,
+        groups: Mapping[str, Mapping[str, float]] | None = None,
         seed: int = 0,
         metadata: Mapping[str, Any],
     ) -> None:
@@ -97,8 +95,7 @@ class DetectionModule(pl.LightningModule):
         self._make_scheduler = scheduler
         self._interval = require_choice("schedule.interval", scheduler_interval, ("epoch", "step"))
         self._lr = lr
-        self._lr_factors = dict(lr_factors or {})
-        self._weight_decays = dict(weight_decays or {})
+        self._groups = dict(groups or {})
         self._seed = seed
         self._metadata = dict(metadata)
 
@@ -236,8 +233,7 @@ class DetectionModule(pl.LightningModule):
         groups = parameter_groups(
             self.detector.named_parameters(),
             lr=self._lr,
-            lr_factors=self._lr_factors,
-            weight_decays=self._weight_decays,
+            **self._groups,
             kinds=parameter_kinds(self.detector),
         )
         optimizer = self._make_optimizer(groups)

@@ -9,8 +9,8 @@ from deta.utils.checks import require_choice, require_number
 
 PARAMETER_NAMES = "parameter_names"
 """Key of a group under which the names of its parameters stand, in their order."""
-KINDS = ("norm", "bias")
-"""Parameters that may have a weight decay of their own: scale and shift of norms, and biases of anything else."""
+KINDS = ("norm", "shift", "bias")
+"""Parameters that may have settings of their own: scale and shift of norms, that shift alone, biases of all else."""
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -19,14 +19,15 @@ def parameter_groups(
     named_parameters: Iterable[tuple[str, nn.Parameter]],
     *,
     lr: float,
-    lr_factors: Mapping[str, float],
+    lr_factors: Mapping[str, float] | None = None,
     weight_decays: Mapping[str, float] | None = None,
+    kind_factors: Mapping[str, float] | None = None,
     kinds: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Group the trainable parameters by learning rate and, where kinds of them have their own, by weight decay.
 
     Source: DETR's family trains the backbone and the projections of sampling offsets and reference points at a
-    tenth of the rate (arXiv:2010.04159, sec. A.4).
+    tenth of the rate (arXiv:2010.04159, sec. A.4); mmdetection's FCOS its biases at twice the rate, without decay.
 
     Args:
         named_parameters: As of ``nn.Module.named_parameters``; frozen ones are left out.
@@ -35,7 +36,8 @@ def parameter_groups(
             The first entry that names a component of the parameter's name decides. An entry that fits none
             makes no group: a model with a first stage has no ``reference_points``.
         weight_decays: From one of ``KINDS`` to the weight decay of its parameters, at least 0; all others have that
-            of the optimizer.
+            of the optimizer. A shift without an entry has that of ``norm``.
+        kind_factors: From one of ``KINDS`` to a further factor on ``lr``, at least 0; likewise.
         kinds: Of the parameters that have one, by name, see ``parameter_kinds``.
 
     Returns:
@@ -45,22 +47,27 @@ def parameter_groups(
     Raises:
         ValueError: The rate, a factor or a weight decay is no number or negative, or a kind is unknown.
     """
-    decays, kinds = weight_decays or {}, kinds or {}
+    lr_factors, decays, rates, kinds = lr_factors or {}, weight_decays or {}, kind_factors or {}, kinds or {}
     require_number("optimizer.lr", lr, low=0)
     for name, factor in lr_factors.items():
         require_number(f"optimizer.lr_factors.{name}", factor, low=0)
-    for kind, decay in decays.items():
-        require_choice("optimizer.weight_decays: each key", kind, KINDS)
-        require_number(f"optimizer.weight_decays.{kind}", decay, low=0)
+    for option, table in (("weight_decays", decays), ("kind_factors", rates)):
+        for kind, value in table.items():
+            require_choice(f"optimizer.{option}: each key", kind, KINDS)
+            require_number(f"optimizer.{option}.{kind}", value, low=0)
+    if "shift" in decays or "shift" in rates:
+        decays, rates = ({"shift": table["norm"], **table} if "norm" in table else table for table in (decays, rates))
+    else:
+        kinds = {name: "norm" if kind == "shift" else kind for name, kind in kinds.items()}
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in named_parameters:
         if not parameter.requires_grad:
             continue
         part = next((part for part in lr_factors if part in name.split(".")), "base")
-        rate = lr * lr_factors.get(part, 1.0)
         kind = kinds.get(name, "")
+        rate = lr * lr_factors.get(part, 1.0) * rates.get(kind, 1.0)
         own = {"weight_decay": decays[kind]} if kind in decays else {}
-        title = f"{part}/{kind}" if own else part
+        title = f"{part}/{kind}" if kind in decays or kind in rates else part
         group = groups.setdefault(title, {"params": [], "lr": rate, "name": title, **own, PARAMETER_NAMES: []})
         group["params"].append(parameter)
         group[PARAMETER_NAMES].append(name)
@@ -73,7 +80,7 @@ def parameter_kinds(module: nn.Module) -> dict[str, str]:
     for path, part in module.named_modules():
         for name, _ in part.named_parameters(prefix=path, recurse=False):
             if isinstance(part, _NORMS):
-                kinds[name] = "norm"
+                kinds[name] = "shift" if name.endswith("bias") else "norm"
             elif name.endswith("bias"):
                 kinds[name] = "bias"
     return kinds

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from deta.utils.checks import require_int, require_list, require_number
+from deta.utils.checks import require_choice, require_int, require_list, require_number
 
 
 class CourseLR(LRScheduler):
@@ -62,8 +62,9 @@ class WarmUpMultiStepLR(CourseLR):
         optimizer: Whose rates change.
         steps: Optimizer steps after which the whole rate is reached; 0 starts with it.
         start: Share of the rate in the first step, 0..1.
-        milestones: Epochs after which the rate falls.
+        milestones: Epochs after which the rate falls, or steps.
         gamma: Factor at each milestone, at least 0.
+        unit: Of the milestones: ``epoch`` or ``step``.
 
     Raises:
         ValueError: A value lies outside its range.
@@ -77,17 +78,19 @@ class WarmUpMultiStepLR(CourseLR):
         start: float = 0.001,
         milestones: Sequence[int] = (),
         gamma: float = 0.1,
+        unit: str = "epoch",
     ) -> None:
         self.steps = require_int("schedule.make.steps", steps, low=0)
         self.start = require_number("schedule.make.start", start, low=0, high=1)
         self.milestones = _milestones(milestones)
         self.gamma = require_number("schedule.make.gamma", gamma, low=0)
+        self.unit = require_choice("schedule.make.unit", unit, ("epoch", "step"))
         super().__init__(optimizer)
 
     def factor(self, steps: int, epochs: float) -> float:
         """See the class."""
         rise = 1.0 if steps >= self.steps else self.start + (1 - self.start) * steps / self.steps
-        return rise * self.gamma ** bisect_right(self.milestones, epochs)
+        return rise * self.gamma ** bisect_right(self.milestones, epochs if self.unit == "epoch" else steps)
 
 
 class WarmUpCosineLR(CourseLR):
@@ -127,6 +130,6 @@ class WarmUpCosineLR(CourseLR):
 
 
 def _milestones(values: Sequence[int]) -> list[int]:
-    """Epochs in their order, each from 0."""
+    """Epochs or steps in their order, each from 0."""
     listed = require_list("schedule.make.milestones", values)
     return sorted(require_int("schedule.make.milestones: each", value, low=0) for value in listed)
