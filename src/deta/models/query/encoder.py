@@ -78,16 +78,11 @@ class Encoder(QueryEncoder):
         """The encoded image; its ``position`` holds the vector of the level too."""
         memory = FeatureTokens.of(features, temperature=self.temperature, is_centred=self.is_centred)
         tokens = memory.tokens
-        position = self._position(memory).to(tokens.dtype)
-        references = encoder_references(memory.spatial_shapes, memory.valid_sizes, memory.valid_ratios)
+        position = (memory.position + memory.spread(self.level_embed)).to(tokens.dtype)  # [B, S, D]
+        references = encoder_references(memory.centres, memory.valid_ratios)
         for layer in self.layers:
             tokens = layer(tokens, position, references, memory.spatial_shapes, memory.is_padding)
         return replace(memory, tokens=tokens, position=position)
-
-    def _position(self, memory: FeatureTokens) -> Tensor:
-        """``[B, S, D]`` position of every token plus the vector of its level."""
-        levels = memory.position.split(memory.level_sizes(), dim=1)
-        return torch.cat([position + self.level_embed[level] for level, position in enumerate(levels)], dim=1)
 
 
 class EncoderLayer(Region):

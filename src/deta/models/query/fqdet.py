@@ -88,7 +88,17 @@ class FQDetBody(Body):
         )
         logits, deltas = self.heads[0](content)
         boxes = decode_deltas(priors, deltas, LARGEST_LOG)
-        final = made_of(Prediction(logits, boxes, priors, features.frame(), code=deltas), queries.source, first)
+        levels, strides = made_of(queries.source, first)
+        final = Prediction(
+            logits,
+            boxes,
+            priors,
+            features.frame(),
+            levels=levels,
+            strides=strides,
+            code=deltas,
+            source=queries.source,
+        )
         last = StageKey(MAIN, self.decoder.num_layers - 1)
         return DetectionOutput({StageKey(FIRST): first, last: final}, last)
 
