@@ -205,8 +205,9 @@ class Stages:
         class_target = None if matches.class_target is None else follow(matches.class_target)
         return Matches(target, quality, class_target, notes=notes)
 
-    def _per_stage(self, values: Tensor) -> Tensor:
-        return values.view(len(self.keys), -1).sum(1)  # [K]
+    def _per_stage(self, of_images: Tensor) -> tuple[Tensor, ...]:
+        """The K sums of ``[K * B]``."""
+        return of_images.view(len(self.keys), -1).sum(1).unbind()
 
 
 def _part(stacked: Struct, count: int, place: int) -> Struct:
