@@ -36,15 +36,11 @@ class SelfAttention(nn.MultiheadAttention):
         sizes = (2 * self.embed_dim, self.embed_dim)
         weights, biases = self.in_proj_weight.split(sizes), self.in_proj_bias.split(sizes)
         heads = (self.num_heads, self.head_dim)
-        both = functional.linear(located, weights[0], biases[0]).unflatten(2, (2, *heads))  # [B, Q, 2, H, D_h]
-        queries, keys = both.transpose(1, 3).unbind(2)  # [B, H, Q, D_h] each
-        values = functional.linear(content, weights[1], biases[1]).unflatten(2, heads).transpose(1, 2)
-        change = functional.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,  # [B, H, Q, D_h]
-            attn_mask=None if is_blocked is None else ~is_blocked,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        located = functional.linear(located, weights[0], biases[0])  # [B, Q, 2 D]
+        parts = (*located.chunk(2, dim=-1), functional.linear(content, weights[1], biases[1]))
+        queries, keys, values = (part.unflatten(2, heads).transpose(1, 2) for part in parts)  # [B, H, Q, D_h]
+        mask = None if is_blocked is None else ~is_blocked
+        dropout = self.dropout if self.training else 0.0
+        change = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
         output: Tensor = self.out_proj(change.transpose(1, 2).flatten(2))  # [B, Q, D]
         return output
