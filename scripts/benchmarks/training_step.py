@@ -1,13 +1,16 @@
 """Time of one training step: forward, assignment and losses, backward, optimizer.
 
-    python scripts/benchmarks/training_step.py [model=deta_r50 height=480 width=640 batch=1 steps=5 backends=auto ...]
+    python scripts/benchmarks/training_step.py [model=deta_r50 height=480 width=640 batch=1 steps=5 backends=auto
+        checkpoint=false ...]
 
 Random weights and images; ten objects in every image. ``backends=auto,reference`` compares implementations of the
-attention in one process, step by step in turn. Prints the median over the steps and appends it to
+attention in one process, step by step in turn; ``checkpoint=true`` computes encoder layers again for their gradients.
+Prints the median over the steps and the most memory that the process had, on a GPU of its tensors, and appends them to
 ``training_step.csv`` with the device's name and the versions.
 """
 
 import csv
+import resource
 import statistics
 import sys
 import time
@@ -27,7 +30,7 @@ from deta.tracking.environment import device_names, package_versions
 from deta.training.optim import parameter_groups
 
 DEFAULTS = {"model": "deta_r50", "rule": "iou", "height": "480", "width": "640", "batch": "1"}
-DEFAULTS |= {"steps": "5", "backends": "auto"}
+DEFAULTS |= {"steps": "5", "backends": "auto", "checkpoint": "false"}
 NUM_OBJECTS = 10
 NUM_CLASSES = 80
 
@@ -44,7 +47,12 @@ def main() -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose(
             "train",
-            [f"model={options['model']}", f"rule={options['rule']}", "model.backbone.weights=null"],
+            [
+                f"model={options['model']}",
+                f"rule={options['rule']}",
+                "model.backbone.weights=null",
+                f"model.body.encoder.checkpoint={options['checkpoint']}",
+            ],
         )
     detector = instantiate(cfg.model, _convert_="all", num_classes=NUM_CLASSES).to(device)
     criterion = instantiate(cfg.criterion, _convert_="all")
@@ -114,6 +122,7 @@ def report(options: dict[str, str], times: dict[str, list[float]]) -> None:
         "device": device_names()[-1],
         "threads": str(torch.get_num_threads()),
         **{f"{name}_s": round(seconds, 4) for name, seconds in medians.items()},
+        "peak_MiB": peak_memory(),
         **{name: versions[name] for name in ("deta", "torch", "numba", "triton")},
     }
     path = Path("training_step.csv")
@@ -123,7 +132,15 @@ def report(options: dict[str, str], times: dict[str, list[float]]) -> None:
         if is_new:
             writer.writeheader()
         writer.writerow(row)
+    print(f"  {'peak':<10} {row['peak_MiB']:9.0f} MiB")
     print(f"appended to {path.resolve()}")
+
+
+def peak_memory() -> int:
+    """MiB that the process had at most; on a GPU those of tensors there."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10  # of KiB
 
 
 if __name__ == "__main__":

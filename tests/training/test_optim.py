@@ -1,12 +1,16 @@
 """Which parameters learn at which rate."""
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
+from torch.optim import Optimizer
 
-from deta.training.optim import PARAMETER_NAMES, parameter_groups, parameter_kinds
+from deta.training.optim import PARAMETER_NAMES, parameter_groups, parameter_kinds, with_fused_step
 
 FACTORS = {"backbone": 0.1, "sampling_offsets": 0.5}
 
@@ -173,3 +177,50 @@ def test_a_wrong_setting_of_a_kind_is_named(option: str, settings: dict[str, flo
     told: dict[str, Mapping[str, float]] = {"weight_decays": {}, "kind_factors": {}, option: settings}
     with pytest.raises(ValueError, match=rf"optimizer\.{option}{message}"):
         parameter_groups([], lr=1.0, weight_decays=told["weight_decays"], kind_factors=told["kind_factors"])
+
+
+def stepped(optimizer: Optimizer, parameter: nn.Parameter, numbers: range) -> None:
+    """Steps with a gradient of their own each."""
+    for number in numbers:
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+        optimizer.step()
+
+
+def adamw(parameter: nn.Parameter, *, fused: bool | None) -> Optimizer:
+    """As a training makes it."""
+    return with_fused_step(partial(torch.optim.AdamW, lr=0.1), fused)([{"params": [parameter]}])
+
+
+def test_a_fused_step_is_the_same_step() -> None:
+    first, second = nn.Parameter(torch.ones(50)), nn.Parameter(torch.ones(50))
+    for parameter, fused in ((first, False), (second, True)):
+        stepped(adamw(parameter, fused=fused), parameter, range(4))
+    torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
+
+
+def test_a_fused_training_goes_on_bit_by_bit() -> None:
+    whole, halves = nn.Parameter(torch.ones(50)), nn.Parameter(torch.ones(50))
+    stepped(adamw(whole, fused=True), whole, range(4))
+    before = adamw(halves, fused=True)
+    stepped(before, halves, range(2))
+    after = adamw(halves, fused=True)
+    after.load_state_dict(deepcopy(before.state_dict()))
+    stepped(after, halves, range(2, 4))
+    assert torch.equal(whole, halves)
+
+
+def test_a_fused_optimizer_leaves_clipping_to_the_training() -> None:
+    optimizer = adamw(nn.Parameter(torch.ones(2)), fused=True)
+    assert optimizer.defaults["fused"] is True
+    MixedPrecision("bf16-mixed", "cpu").clip_gradients(optimizer, 0.1)  # which refuses one that undoes scaling itself
+
+
+def test_a_cpu_has_no_fused_step_unless_told() -> None:
+    assert adamw(nn.Parameter(torch.ones(2)), fused=None).defaults["fused"] is None
+
+
+def test_a_fused_step_is_refused_where_the_optimizer_has_none() -> None:
+    with pytest.raises(ValueError, match=r"optimizer\.fused=true needs .* torch\.optim\.AdamW"):
+        with_fused_step(torch.optim.RMSprop, True)
+    parameter = nn.Parameter(torch.ones(2))
+    assert isinstance(with_fused_step(torch.optim.RMSprop, None)([{"params": [parameter]}]), torch.optim.RMSprop)

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from deta.ops.assignment import solve_assignments
+from deta.ops.boxes import to_corners
 from deta.ops.iou import pairwise_iou
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, Matches, Prediction, Targets
@@ -108,8 +108,8 @@ def assign(assigner: Assigner, prediction: Prediction, targets: Targets, draw: D
 def prior_iou(prediction: Prediction, targets: Targets) -> Tensor:
     """IoU of objects and priors, ``[B, T, N]`` float32; -1 for padding and candidates that cannot match."""
     # In half precision overlaps tie that differ, and thresholds are met by rounding.
-    objects = box_convert(targets.boxes.float(), "cxcywh", "xyxy")
-    priors = box_convert(prediction.priors.float(), "cxcywh", "xyxy")
+    objects = to_corners(targets.boxes.float())
+    priors = to_corners(prediction.priors.float())
     is_pair = targets.is_object[:, :, None] & prediction.can_match()[:, None, :]  # [B, T, N]
     return pairwise_iou(objects, priors).masked_fill(~is_pair, -1.0)
 

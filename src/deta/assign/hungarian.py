@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from deta.assign.base import Problem
 from deta.ops.assignment import UNMATCHABLE
+from deta.ops.boxes import to_corners
 from deta.ops.iou import box_giou, pairwise_giou
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, Matches, Prediction, Targets
@@ -77,12 +77,12 @@ class HungarianAssigner:
         boxes, objects = prediction.boxes.float(), targets.boxes.float()
         if boxes.dim() == 3:
             l1_cost = torch.cdist(boxes, objects, p=1)
-            giou = pairwise_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"), self.eps)
+            giou = pairwise_giou(to_corners(boxes), to_corners(objects), self.eps)
         else:  # each object is compared with the boxes for its class
             index = targets.labels[:, None, :, None].expand(*boxes.shape[:2], -1, 4)  # [B, N, T, 4]
             boxes, objects = boxes.gather(2, index), objects[:, None]  # [B, N, T, 4], [B, 1, T, 4]
             l1_cost = (boxes - objects).abs().sum(-1)
-            giou = box_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"), self.eps)
+            giou = box_giou(to_corners(boxes), to_corners(objects), self.eps)
         cost = self.class_weight * class_cost + self.l1_weight * l1_cost - self.giou_weight * giou
         return torch.where(prediction.can_match()[:, :, None], cost, UNMATCHABLE)  # [B, N, T]
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import torch
-from torchvision.ops import box_convert
 
+from deta.ops.boxes import to_corners
 from deta.ops.iou import pairwise_coverage
 from deta.structures import BACKGROUND, IGNORED, Matches, Prediction, Targets
 
@@ -24,8 +24,8 @@ def ignore_covered(matches: Matches, prediction: Prediction, targets: Targets, m
     """
     if targets.is_ignore.shape[1] == 0:
         return matches
-    areas = box_convert(targets.ignore_boxes.float(), "cxcywh", "xyxy")
-    priors = box_convert(prediction.priors.float(), "cxcywh", "xyxy")
+    areas = to_corners(targets.ignore_boxes.float())
+    priors = to_corners(prediction.priors.float())
     # -1 is below every ``min_coverage``, 0 included.
     coverage = pairwise_coverage(priors, areas).masked_fill(~targets.is_ignore[:, None, :], -1.0)  # [B, N, I]
     is_ignored = (matches.target == BACKGROUND) & prediction.can_match() & (coverage.amax(-1) >= min_coverage)

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
-from torchvision.ops import box_convert
 
+from deta.ops.boxes import to_corners
 from deta.structures import Prediction, Targets
 
 LARGEST_TABLE = 2**26
@@ -63,8 +63,7 @@ def parts(prediction: Prediction, targets: Targets) -> list[Part]:
 
 def corners(boxes: Tensor) -> Tensor:
     """``[..., 4]`` ``xyxy`` of ``cxcywh``."""
-    converted: Tensor = box_convert(boxes, "cxcywh", "xyxy")
-    return converted
+    return to_corners(boxes)
 
 
 def offsets(priors: Tensor, boxes: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ from deta.training.checkpoint import (
     require_fitting_weights,
 )
 from deta.training.module import DetectionModule
-from deta.training.optim import parameter_groups
+from deta.training.optim import parameter_groups, with_fused_step
 from deta.training.schedules import CourseLR
 from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.wording import counted
@@ -148,7 +148,7 @@ def make_recipe(cfg: DictConfig) -> Recipe:
     require_agreement(cfg)
     criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
     require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
-    optimizer = make_part(cfg, "optimizer.make", Callable)
+    optimizer = with_fused_step(make_part(cfg, "optimizer.make", Callable), cfg.optimizer.get("fused"))
     scheduler = None if cfg.schedule.make is None else make_part(cfg, "schedule.make", Callable)
     require_choice("schedule.interval", cfg.schedule.interval, ("epoch", "step"))
     _try_optimization(cfg, optimizer, scheduler)

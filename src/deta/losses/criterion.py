@@ -131,7 +131,8 @@ def _has_own_divisors(rules: Sequence[Rule], entries: Sequence[Measured]) -> boo
 
 def _constants(like: Tensor, values: Sequence[float]) -> Tensor:
     """``[K]`` numbers of the host, filled in on the device of ``like``: a copy would wait for it."""
-    return torch.cat([like.new_full((len(list(run)),), value) for value, run in groupby(values)])
+    runs = [like.new_full((len(list(run)),), value) for value, run in groupby(values)]
+    return runs[0] if len(runs) == 1 else torch.cat(runs)
 
 
 def _named(role: str) -> str:

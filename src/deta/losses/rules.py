@@ -127,18 +127,12 @@ class Rule:
             return matches.num_pairs().clamp(min=1)
         return targets.num_objects() * self.times
 
-    def divided(self, measured: Sum, matches: Matches, targets: Targets) -> tuple[Tensor, Tensor]:
-        """``[B]`` value and share in the divisor of what a term has measured."""
-        value, divisor = measured.value, measured.divisor
-        if divisor is None:
-            divisor = self.divisor(matches, targets)
-            if self.normalizer == "images":
-                value = value / matches.num_pairs().clamp(min=1)
-        return self.value(value, matches, targets), divisor
-
-    def value(self, of_images: Tensor, matches: Matches, targets: Targets) -> Tensor:
-        """``[B]`` what a term has measured, by ``per_object``."""
+    def value(self, measured: Sum, matches: Matches, targets: Targets) -> Tensor:
+        """``[B]`` what a term has measured, by ``per_object`` and, without a divisor of its own, ``normalizer``."""
+        value = measured.value
+        if measured.divisor is None and self.normalizer == "images":
+            value = value / matches.num_pairs().clamp(min=1)
         if self.per_object == "sum":
-            return of_images
+            return value
         # Of the whole batch, not of an image: one without objects has no number of its own.
-        return of_images / (matches.num_pairs().sum() / targets.num_objects().sum().clamp(min=1)).clamp(min=1)
+        return value / (matches.num_pairs().sum() / targets.num_objects().sum().clamp(min=1)).clamp(min=1)

@@ -141,13 +141,19 @@ class Stages:
         """All terms of all stages."""
         rule = self.rule
         measured: dict[tuple[StageKey, str], Measured] = {}
-        for matches, terms in ((classes, rule.class_terms), (boxes, rule.box_terms)):
-            spread = self._spread(matches)
+        of_classes = self._spread(classes)
+        of_boxes = of_classes if boxes is classes else self._spread(boxes)
+        for spread, terms in ((of_classes, rule.class_terms), (of_boxes, rule.box_terms)):
+            shared = None  # one divisor of all terms that have none of their own
             for name, term in terms.items():
                 of_images = term(self.prediction, spread, self.targets)
                 has_own = of_images.divisor is not None
-                value, divisor = rule.divided(of_images, spread, self.targets)
-                sums, divisors = self._per_stage(value), self._per_stage(divisor)
+                sums = self._per_stage(rule.value(of_images, spread, self.targets))
+                if of_images.divisor is not None:
+                    divisors = self._per_stage(of_images.divisor)
+                else:
+                    shared = self._per_stage(rule.divisor(spread, self.targets)) if shared is None else shared
+                    divisors = shared
                 for index, key in enumerate(self.keys):
                     entry = Measured(
                         sum=sums[index],
@@ -162,10 +168,11 @@ class Stages:
         return measured
 
     def _spread(self, matches: Matches) -> Matches:
-        """The assignments of all K stages."""
+        """The assignments of all K stages, for terms, which no notes concern."""
         count = len(self.leaders)
         if count == len(self.keys):
             return matches
+        matches = replace(matches, notes={})
         return matches.map(lambda tensor: torch.cat([tensor.chunk(count)[place] for place in self.followed]))
 
     def _unrepeated(self, matches: Matches) -> Matches:
@@ -205,8 +212,9 @@ class Stages:
         class_target = None if matches.class_target is None else follow(matches.class_target)
         return Matches(target, quality, class_target, notes=notes)
 
-    def _per_stage(self, values: Tensor) -> Tensor:
-        return values.view(len(self.keys), -1).sum(1)  # [K]
+    def _per_stage(self, of_images: Tensor) -> tuple[Tensor, ...]:
+        """The K sums of ``[K * B]``."""
+        return of_images.view(len(self.keys), -1).sum(1).unbind()
 
 
 def _part(stacked: Struct, count: int, place: int) -> Struct:

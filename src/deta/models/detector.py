@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -76,9 +77,9 @@ class Detector(nn.Module):
     def features(self, maps: Sequence[Tensor], is_padding: Tensor) -> Features:
         """What the neck makes of the backbone's maps; padding is resized to the real sizes of its levels."""
         levels = self.neck(maps)
-        # Interpolation takes no flags; nearest neighbours keep them at 0 and 1.
-        full = is_padding[:, None].float()  # [B, 1, H, W]
-        masks = [functional.interpolate(full, size=tuple(level.shape[-2:]))[:, 0] > 0.5 for level in levels]
+        # Interpolation takes no flags, but their bytes, of which nearest neighbours make no others.
+        full = is_padding[:, None].view(torch.uint8)  # [B, 1, H, W]
+        masks = [functional.interpolate(full, size=tuple(level.shape[-2:]))[:, 0].view(torch.bool) for level in levels]
         strides = self.neck.strides(self.backbone.strides)
         padded_size = (is_padding.shape[1], is_padding.shape[2])
         return Features(tuple(levels), tuple(masks), strides, valid_size(is_padding).flip(1), padded_size)

@@ -8,8 +8,8 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import box_convert
 
+from deta.ops.boxes import to_corners
 from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
 from deta.structures import Detections, Prediction, Score, SigmoidScore
@@ -345,7 +345,7 @@ def _detections(
     boxes = prediction.boxes.detach().float()
     if boxes.dim() == 4:  # one for every class
         query, boxes = query * boxes.shape[2] + labels, boxes.flatten(1, 2)  # [B, Q * C, 4]
-    boxes = box_convert(boxes, "cxcywh", "xyxy") * scale
+    boxes = to_corners(boxes) * scale
     return Detections(take_rows(boxes, query), scores, labels, torch.ones_like(labels, dtype=torch.bool))
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 def box_area(boxes: Tensor) -> Tensor:
     """Area of ``[..., 4]`` ``xyxy`` boxes; a box with negative width or height has area 0."""
-    return _area(boxes[..., 2:] - boxes[..., :2])
+    return _area(_sides(boxes))
 
 
 def box_iou(first: Tensor, second: Tensor, eps: float = 0.0) -> Tensor:
@@ -20,8 +20,8 @@ def box_iou(first: Tensor, second: Tensor, eps: float = 0.0) -> Tensor:
     Returns:
         ``[...]`` in 0..1. A pair whose union has no area gives 0, not NaN.
     """
-    intersection, union = _intersection_and_union(first, second)
-    return intersection / _divisor(union, eps)
+    intersection = _area(_overlap(first, second))
+    return intersection / _divisor(box_area(first) + box_area(second) - intersection, eps)
 
 
 def box_giou(first: Tensor, second: Tensor, eps: float = 0.0) -> Tensor:
@@ -37,10 +37,11 @@ def box_giou(first: Tensor, second: Tensor, eps: float = 0.0) -> Tensor:
     Returns:
         ``[...]`` in -1..1. Two boxes without area at one point give 0, not NaN.
     """
-    intersection, union = _intersection_and_union(first, second)
-    low = torch.minimum(first[..., :2], second[..., :2])
-    high = torch.maximum(first[..., 2:], second[..., 2:])
-    hull = _area(high - low)
+    sides, others, overlap = _sides(first), _sides(second), _overlap(first, second)
+    intersection = _area(overlap)
+    union = _area(sides) + _area(others) - intersection
+    # Of two intervals, hull and overlap are together as long as both; apart, the overlap is less than nothing.
+    hull = _area(sides + others - overlap)
     return intersection / _divisor(union, eps) - (hull - union) / _divisor(hull, eps)
 
 
@@ -65,15 +66,16 @@ def pairwise_coverage(boxes: Tensor, areas: Tensor) -> Tensor:
         ``[..., N, K]`` in 0..1; 0 for a box without area.
     """
     boxes, areas = boxes[..., :, None, :], areas[..., None, :, :]  # [..., N, 1, 4], [..., 1, K, 4]
-    intersection, _ = _intersection_and_union(boxes, areas)
-    return intersection / _divisor(box_area(boxes), 0.0)
+    return _area(_overlap(boxes, areas)) / _divisor(box_area(boxes), 0.0)
 
 
-def _intersection_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    low = torch.maximum(first[..., :2], second[..., :2])
-    high = torch.minimum(first[..., 2:], second[..., 2:])
-    intersection = _area(high - low)
-    return intersection, box_area(first) + box_area(second) - intersection
+def _overlap(first: Tensor, second: Tensor) -> Tensor:
+    """``[..., 2]`` sides of the intersection; negative where boxes lie apart."""
+    return torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+
+
+def _sides(boxes: Tensor) -> Tensor:
+    return boxes[..., 2:] - boxes[..., :2]
 
 
 def _area(sides: Tensor) -> Tensor:
@@ -84,4 +86,4 @@ def _area(sides: Tensor) -> Tensor:
 
 def _divisor(area: Tensor, eps: float) -> Tensor:
     """The area and ``eps``; without one 1 where it is 0, so that a zero numerator gives 0 with a zero gradient."""
-    return area + eps if eps else torch.where(area > 0, area, torch.ones_like(area))
+    return area + eps if eps else area.masked_fill(area <= 0, 1.0)

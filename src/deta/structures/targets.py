@@ -93,7 +93,7 @@ class Targets(TensorStruct):
 
     def size_class(self) -> Tensor:
         """``[B, T]`` int64: 0 small, 1 medium, 2 large by COCO's area limits."""
-        return (self.areas >= SMALL_AREA).long() + (self.areas >= LARGE_AREA).long()
+        return (self.areas >= SMALL_AREA).long() + (self.areas >= LARGE_AREA)
 
     def class_agnostic(self) -> Self:
         """The same objects, all of class 0, as the first stage sees them."""

@@ -1,11 +1,13 @@
 """Parameter groups: which parameters learn at which rate, and which of them decay."""
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
-from deta.utils.checks import require_choice, require_number
+from deta.utils.checks import require_bool, require_choice, require_number
 
 PARAMETER_NAMES = "parameter_names"
 """Key of a group under which the names of its parameters stand, in their order."""
@@ -84,3 +86,33 @@ def parameter_kinds(module: nn.Module) -> dict[str, str]:
             elif name.endswith("bias"):
                 kinds[name] = "bias"
     return kinds
+
+
+def with_fused_step(make: Callable[..., Optimizer], fused: bool | None) -> Callable[..., Optimizer]:
+    """``make`` with a step that is one kernel for many parameters, in place of some ten for each few.
+
+    Args:
+        make: Makes an optimizer of groups of parameters.
+        fused: Whether it has that step; None: where all parameters are on a GPU and ``make`` takes ``fused``.
+
+    Raises:
+        ValueError: ``fused`` is true, and ``make`` takes no such argument.
+    """
+    if fused is not None:
+        require_bool("optimizer.fused", fused)
+    takes_it = "fused" in inspect.signature(make).parameters
+    if fused and not takes_it:
+        raise ValueError("optimizer.fused=true needs an optimizer that has such a step, such as torch.optim.AdamW")
+    is_told = "fused" in getattr(make, "keywords", {})
+    if fused is False or is_told or not takes_it:
+        return make
+
+    def made(groups: Iterable[dict[str, Any]]) -> Optimizer:
+        groups = list(groups)
+        is_on_gpu = all(parameter.is_cuda for group in groups for parameter in group["params"])
+        optimizer = make(groups, fused=True if fused else is_on_gpu or None)
+        # It could undo the scaling of float16 too, but gradients are clipped before it: Lightning refuses both at once.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        return optimizer
+
+    return made

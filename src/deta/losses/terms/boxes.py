@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import box_convert
 
 from deta.losses.terms.base import Sum
+from deta.ops.boxes import to_corners
 from deta.ops.deltas import encode_deltas
 from deta.ops.iou import box_giou, box_iou
 from deta.ops.rows import take_rows
@@ -36,11 +36,11 @@ class PairLoss(ABC):
         boxes = self.rows(prediction, label)
         objects = take_rows(targets.boxes, matches.target)
         # Not a product with the flag: what a row that is no pair holds may be infinite.
-        value = torch.where(matches.is_positive(), self.of_pairs(boxes, objects), 0.0).sum(1)
+        value = self.of_pairs(boxes, objects).masked_fill(matches.target < 0, 0.0).sum(1)
         if matches.extra is not None:
             extra = matches.extra
             boxes, objects = take_rows(boxes, extra.query), take_rows(targets.boxes, extra.target)
-            value = value + torch.where(extra.is_pair, self.of_pairs(boxes, objects), 0.0).sum(1)
+            value = value + self.of_pairs(boxes, objects).masked_fill(~extra.is_pair, 0.0).sum(1)
         return Sum(value)
 
     def rows(self, prediction: Prediction, labels: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class IoULoss(PairLoss):
 
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
         """``[B, N]`` in 0..1."""
-        iou = box_iou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
+        iou = box_iou(to_corners(boxes), to_corners(objects))
         return 1 - iou**self.power
 
 
@@ -149,4 +149,4 @@ class GIoULoss(PairLoss):
 
     def of_pairs(self, boxes: Tensor, objects: Tensor) -> Tensor:
         """``[B, N]`` in 0..2; 0 where both are one box with an area."""
-        return 1 - box_giou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"), self.eps)
+        return 1 - box_giou(to_corners(boxes), to_corners(objects), self.eps)

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import box_convert
 
 from deta.losses.federated import counted_scores
 from deta.losses.terms.base import Sum
+from deta.ops.boxes import to_corners
 from deta.ops.iou import box_giou, box_iou
 from deta.ops.rows import take_rows
 from deta.structures import IGNORED, Matches, Prediction, Score, SigmoidScore, Targets
@@ -135,8 +135,8 @@ class WeightedGIoULoss:
         objects = take_rows(targets.boxes, matches.target)
         labels = take_rows(targets.labels, matches.target)
         weights = pair_weights(prediction, matches, objects, self.by)
-        boxes = box_convert(prediction.boxes_of(labels).float(), "cxcywh", "xyxy")
-        loss = 1 - box_giou(boxes, box_convert(objects, "cxcywh", "xyxy"))
+        boxes = to_corners(prediction.boxes_of(labels).float())
+        loss = 1 - box_giou(boxes, to_corners(objects))
         return Sum(torch.where(matches.is_positive(), loss * weights, 0.0).sum(1), weights.sum(1))
 
 
@@ -193,8 +193,8 @@ def quality_target(prediction: Prediction, matches: Matches, targets: Targets, i
     quality = matches.quality
     if quality is None:
         labels, objects = (take_rows(part, matches.target) for part in (targets.labels, targets.boxes))
-        boxes = box_convert(prediction.boxes_of(labels).detach().float(), "cxcywh", "xyxy")
-        quality = box_iou(boxes, box_convert(objects, "cxcywh", "xyxy"))
+        boxes = to_corners(prediction.boxes_of(labels).detach().float())
+        quality = box_iou(boxes, to_corners(objects))
     return torch.where(is_own, quality[..., None], 0.0)
 
 

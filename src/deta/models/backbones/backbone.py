@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,21 @@ class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no
 
     def forward(self, maps: Tensor) -> Tensor:
         """``[B, C, h, w]`` to the same shape and type."""
-        return torch.addcmul(self.shift, maps, self.scale).to(maps.dtype)
+        normed: Tensor = _ScaleAndShift.apply(maps, self.scale, self.shift)
+        return normed
+
+
+class _ScaleAndShift(torch.autograd.Function):
+    """One call each way, where PyTorch's own gradient multiplies by a factor of 1 first."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:  # noqa: ANN401 - of autograd
+        ctx.save_for_backward(scale)
+        return torch.addcmul(shift, maps, scale).to(maps.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 - of autograd
+        return (gradient * ctx.saved_tensors[0]).to(gradient.dtype), None, None
 
 
 class EvaluatedNorm(nn.BatchNorm2d):

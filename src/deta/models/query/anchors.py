@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from deta.models.position import cell_centres
 from deta.models.query.tokens import FeatureTokens
 
 BORDER = 0.01
@@ -22,9 +21,8 @@ def encoder_anchors(memory: FeatureTokens, scale: float, growth: float) -> tuple
         ``[B, S, 4]`` float32 ``cxcywh`` relative to the unpadded image, ``(1, 1, 1, 1)`` where not valid, and
         ``[B, S]`` bool: a valid position is no padding and all its coordinates keep away from 0 and 1.
     """
-    centres = cell_centres(memory.spatial_shapes, memory.valid_sizes)
     sizes = scale * growth ** memory.levels().float()  # [S]
-    anchors = torch.cat((centres, sizes[None, :, None].expand(len(centres), -1, 2)), dim=-1)  # [B, S, 4]
+    anchors = torch.cat((memory.centres, sizes[None, :, None].expand(len(memory.centres), -1, 2)), dim=-1)  # [B, S, 4]
     is_inside = ((anchors > BORDER) & (anchors < 1 - BORDER)).all(-1)
     is_valid = is_inside & ~memory.is_padding
     return anchors.where(is_valid[..., None], 1.0), is_valid

@@ -105,10 +105,11 @@ class QueryBody(Body):
         start = 0
         for role, part in parts.items():
             stop = start + part.count
+            levels, strides = made_of(part.source, first)
+            origin = {"source": part.source, "levels": levels, "strides": strides}
             for index, layer in enumerate(layers):
                 own = layer if len(parts) == 1 else layer.slice(start, stop)
-                whole = replace(own, frame=frame, given=part.given, exists=part.exists)
-                whole = made_of(whole, part.source, first)
+                whole = replace(own, frame=frame, given=part.given, exists=part.exists, **origin)
                 stages |= self._copies(role, index, whole)
             start = stop
         return DetectionOutput(stages, StageKey(MAIN, len(layers) - 1))

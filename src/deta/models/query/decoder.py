@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from deta.models.attention.deformable import DeformableAttention
+from deta.models.attention.self_attention import SelfAttention
 from deta.models.position import reference_embedding
 from deta.models.query.feedforward import MLP, FeedForward, require_heads, xavier_uniform_matrices
 from deta.models.query.heads import PredictionHead, boxes_around
@@ -207,9 +207,8 @@ class Decoder(QueryDecoder):
     ) -> Tensor:
         """See ``QueryDecoder``: queries look at points around their references."""
         assert references is not None
-        ratios = memory.valid_ratios
-        scale = ratios if references.shape[-1] == 2 else torch.cat((ratios, ratios), dim=-1)
-        placed = references[:, :, None] * scale[:, None]  # [B, Q, L, 2 or 4]
+        pairs = references.unflatten(-1, (-1, 2))[:, :, None]  # [B, Q, 1, 1 or 2, 2]
+        placed = (pairs * memory.valid_ratios[:, None, :, None]).flatten(-2)  # [B, Q, L, 2 or 4]
         if self.position_head is not None:
             # As published, the position is that on the finest level, padding included.
             embedding = reference_embedding(placed[:, :, 0], self.hidden_dim // 2)
@@ -228,7 +227,7 @@ class DecoderLayer(Region):
         self, hidden_dim: int, num_levels: int, num_heads: int, num_points: int, ffn_dim: int, dropout: float
     ) -> None:
         super().__init__()
-        self.self_attention = nn.MultiheadAttention(hidden_dim, num_heads, dropout=dropout, batch_first=True)
+        self.self_attention = SelfAttention(hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout)
         self.self_attention_norm = nn.LayerNorm(hidden_dim)
         self.cross_attention_norm = nn.LayerNorm(hidden_dim)
         self.ffn = FeedForward(hidden_dim=hidden_dim, ffn_dim=ffn_dim, dropout=dropout)
@@ -247,8 +246,7 @@ class DecoderLayer(Region):
         is_blocked: Tensor | None,
     ) -> Tensor:
         """``[B, Q, D]`` content to the same shape; ``references`` are ``[B, Q, L, 2 or 4]``."""
-        located = content + position
-        change, _ = self.self_attention(located, located, content, attn_mask=is_blocked, need_weights=False)
+        change = self.self_attention(content + position, content, is_blocked)
         content = self.self_attention_norm(content + self.dropout(change))
         change = self.cross_attention(
             content + position, references, memory.tokens, memory.spatial_shapes, memory.is_padding

@@ -9,6 +9,7 @@ from torchvision.ops import box_convert
 from deta.models.query.groups import QueryGroup, Sees
 from deta.models.query.sources import QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
+from deta.ops.boxes import to_corners
 from deta.ops.logit import inverse_sigmoid
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, IGNORED, Prediction, Targets
@@ -232,6 +233,6 @@ def moved_sides(boxes: Tensor, sign: Tensor, part: Tensor, scale: float) -> Tens
         ``[..., 4]`` ``cxcywh``; width and height may be negative.
     """
     halves = boxes[..., 2:] / 2
-    corners = box_convert(boxes, "cxcywh", "xyxy") + sign * part * torch.cat((halves, halves), dim=-1) * scale
+    corners = to_corners(boxes) + sign * part * torch.cat((halves, halves), dim=-1) * scale
     moved: Tensor = box_convert(corners.clamp(0, 1), "xyxy", "cxcywh")
     return moved

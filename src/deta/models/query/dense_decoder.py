@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from deta.models.attention.self_attention import SelfAttention
 from deta.models.query.decoder import QueryDecoder
 from deta.models.query.feedforward import FeedForward, add_change, xavier_uniform_matrices
 from deta.models.query.tokens import FeatureTokens
@@ -64,7 +65,7 @@ class DenseDecoderLayer(Region):
     def __init__(self, hidden_dim: int, num_heads: int, ffn_dim: int, dropout: float, *, pre_norm: bool) -> None:
         super().__init__()
         self.pre_norm = pre_norm
-        self.self_attention = nn.MultiheadAttention(hidden_dim, num_heads, dropout=dropout, batch_first=True)
+        self.self_attention = SelfAttention(hidden_dim=hidden_dim, num_heads=num_heads, dropout=dropout)
         self.self_attention_norm = nn.LayerNorm(hidden_dim)
         self.cross_attention = nn.MultiheadAttention(hidden_dim, num_heads, dropout=dropout, batch_first=True)
         self.cross_attention_norm = nn.LayerNorm(hidden_dim)
@@ -76,8 +77,7 @@ class DenseDecoderLayer(Region):
         keys = memory.tokens + memory.position.to(memory.tokens.dtype)
 
         def among_queries(content: Tensor) -> Tensor:
-            located = content + position
-            change: Tensor = self.self_attention(located, located, content, attn_mask=is_blocked, need_weights=False)[0]
+            change: Tensor = self.self_attention(content + position, content, is_blocked)
             return change
 
         def to_image(content: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from deta.models.attention.deformable import DeformableAttention
 from deta.models.position import encoder_references
@@ -45,6 +46,8 @@ class Encoder(QueryEncoder):
         dropout: Probability of dropping, 0..1.
         temperature: Of the sine embedding of the image position, see ``map_embedding``.
         is_centred: Likewise.
+        checkpoint: Whether a training step keeps the tokens between layers alone and computes the rest of a layer again
+            for its gradient: less memory, and one more forward pass of the encoder (arXiv:1604.06174).
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Encoder(QueryEncoder):
         dropout: float = 0.0,
         temperature: float = 10_000.0,
         is_centred: bool = True,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         self.hidden_dim = require_int("hidden_dim", hidden_dim, low=4)
@@ -68,6 +72,7 @@ class Encoder(QueryEncoder):
             raise ValueError(f"hidden_dim must be a multiple of 4 (sines and cosines of two axes), got {hidden_dim}")
         self.temperature = require_number("temperature", temperature, low=1)
         self.is_centred = require_bool("is_centred", is_centred)
+        self.checkpoint = require_bool("checkpoint", checkpoint)
         self.level_embed = nn.Parameter(torch.empty(num_levels, hidden_dim))
         self.layers = nn.ModuleList(
             EncoderLayer(hidden_dim, num_levels, num_heads, num_points, ffn_dim, dropout) for _ in range(num_layers)
@@ -78,16 +83,13 @@ class Encoder(QueryEncoder):
         """The encoded image; its ``position`` holds the vector of the level too."""
         memory = FeatureTokens.of(features, temperature=self.temperature, is_centred=self.is_centred)
         tokens = memory.tokens
-        position = self._position(memory).to(tokens.dtype)
-        references = encoder_references(memory.spatial_shapes, memory.valid_sizes, memory.valid_ratios)
+        position = (memory.position + memory.spread(self.level_embed)).to(tokens.dtype)  # [B, S, D]
+        references = encoder_references(memory.centres, memory.valid_ratios)
         for layer in self.layers:
-            tokens = layer(tokens, position, references, memory.spatial_shapes, memory.is_padding)
+            arguments = (tokens, position, references, memory.spatial_shapes, memory.is_padding)
+            is_kept = not (self.checkpoint and torch.is_grad_enabled())
+            tokens = layer(*arguments) if is_kept else checkpoint(layer, *arguments, use_reentrant=False)
         return replace(memory, tokens=tokens, position=position)
-
-    def _position(self, memory: FeatureTokens) -> Tensor:
-        """``[B, S, D]`` position of every token plus the vector of its level."""
-        levels = memory.position.split(memory.level_sizes(), dim=1)
-        return torch.cat([position + self.level_embed[level] for level, position in enumerate(levels)], dim=1)
 
 
 class EncoderLayer(Region):

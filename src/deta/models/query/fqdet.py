@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deta.models.attention.deformable import DeformableAttention
+from deta.models.attention.self_attention import SelfAttention
 from deta.models.body import Body
 from deta.models.query.body import FIRST, MAIN
 from deta.models.query.encoder import Encoder
@@ -88,7 +89,17 @@ class FQDetBody(Body):
         )
         logits, deltas = self.heads[0](content)
         boxes = decode_deltas(priors, deltas, LARGEST_LOG)
-        final = made_of(Prediction(logits, boxes, priors, features.frame(), code=deltas), queries.source, first)
+        levels, strides = made_of(queries.source, first)
+        final = Prediction(
+            logits,
+            boxes,
+            priors,
+            features.frame(),
+            levels=levels,
+            strides=strides,
+            code=deltas,
+            source=queries.source,
+        )
         last = StageKey(MAIN, self.decoder.num_layers - 1)
         return DetectionOutput({StageKey(FIRST): first, last: final}, last)
 
@@ -159,7 +170,7 @@ class AnchorDecoderLayer(Region):
             hidden_dim=hidden_dim, num_heads=num_heads, num_levels=num_levels, num_points=num_points
         )
         self.self_attention_norm = nn.LayerNorm(hidden_dim)
-        self.self_attention = nn.MultiheadAttention(hidden_dim, num_heads, batch_first=True)
+        self.self_attention = SelfAttention(hidden_dim=hidden_dim, num_heads=num_heads)
         self.ffn = nn.Sequential(
             OrderedDict(
                 norm=nn.LayerNorm(hidden_dim),
@@ -181,9 +192,7 @@ class AnchorDecoderLayer(Region):
         located = self.cross_attention_norm(content) + position
         content = content + self.cross_attention(located, references, tokens, spatial_shapes)
         normed = self.self_attention_norm(content)
-        located = normed + position
-        change, _ = self.self_attention(located, located, normed, need_weights=False)
-        content = content + change
+        content = content + self.self_attention(normed + position, normed)
         output: Tensor = content + self.ffn(content)
         return output
 

@@ -70,9 +70,10 @@ def boxes_around(deltas: Tensor, reference_logits: Tensor | None) -> Tensor:
     """
     if reference_logits is None:
         return deltas.sigmoid()
-    # A point has no size to start from: 0 leaves width and height to the deltas.
-    missing = 4 - reference_logits.shape[-1]
-    return (deltas + functional.pad(reference_logits, (0, missing))).sigmoid()
+    if reference_logits.shape[-1] == 2:
+        # A point has no size to start from: 0 leaves width and height to the deltas.
+        reference_logits = functional.pad(reference_logits, (0, 2))
+    return (deltas + reference_logits).sigmoid()
 
 
 class BoxDeltas(nn.Module):

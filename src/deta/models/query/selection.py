@@ -5,8 +5,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert
 
+from deta.ops.boxes import to_corners
 from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
 from deta.utils.checks import require_int, require_number
@@ -101,7 +101,7 @@ class TopKPerLevel:
             return is_candidate, candidates, levels
         boxes = take_rows(boxes, candidates)
         # Boxes are compared by what lies inside of the image.
-        corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1)
+        corners = to_corners(boxes).clamp(0, 1)
         scores = scores.gather(1, candidates)
         survives = grouped_nms(corners, scores, levels, self.nms_threshold, is_candidate)
         return survives, candidates, levels
@@ -118,15 +118,15 @@ def best_of_levels(scores: Tensor, level_sizes: Sequence[int], count: int) -> tu
     Returns:
         ``[B, K]`` int64 positions, best first over all levels, and ``[B, K]`` int64 their levels.
     """
-    positions, levels, start = [], [], 0
-    for level, size in enumerate(level_sizes):
-        best = _best(scores[:, start : start + size], min(size, count)) + start
-        positions.append(best)
-        levels.append(torch.full_like(best, level))
+    positions, start = [], 0
+    for size in level_sizes:
+        positions.append(_best(scores[:, start : start + size], min(size, count)) + start)
         start += size
+    numbers = torch.arange(len(positions), device=scores.device).unbind()
+    levels = torch.cat([number.expand_as(best) for number, best in zip(numbers, positions, strict=True)], dim=1)
     candidates = torch.cat(positions, dim=1)
     order = scores.gather(1, candidates).argsort(dim=1, descending=True, stable=True)
-    return candidates.gather(1, order), torch.cat(levels, dim=1).gather(1, order)
+    return candidates.gather(1, order), levels.gather(1, order)
 
 
 def _share_of_levels(survives: Tensor, levels: Tensor, num_levels: int, num_queries: int) -> Tensor:

@@ -1,13 +1,12 @@
 """What the parts of a query body hand to each other."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from deta.models.position import map_embedding, valid_ratio, valid_size
+from deta.models.position import cell_centres, cell_grid, count_cells, map_embedding, valid_ratios
 from deta.ops.rows import take_rows
 from deta.structures import Features, Prediction, TensorStruct
 
@@ -24,6 +23,7 @@ class FeatureTokens(TensorStruct):
         is_padding: ``[B, S]`` bool, True on padding.
         valid_sizes: ``[B, L, 2]`` float32 ``(width, height)`` of the unpadded part of each level, in cells.
         valid_ratios: ``[B, L, 2]`` float32, the same as fraction of the level.
+        centres: ``[B, S, 2]`` float32 ``(x, y)`` of every cell, relative to the unpadded image; above 1 on padding.
         spatial_shapes: ``(height, width)`` of every level, finest first.
         strides: Pixels from a cell to the next, of every level; known on the host.
     """
@@ -33,24 +33,29 @@ class FeatureTokens(TensorStruct):
     is_padding: Tensor
     valid_sizes: Tensor
     valid_ratios: Tensor
+    centres: Tensor
     spatial_shapes: tuple[tuple[int, int], ...]
     strides: tuple[int, ...]
 
     @classmethod
     def of(cls, features: Features, *, temperature: float = 10_000.0, is_centred: bool = True) -> Self:
         """The tokens of feature maps, whose width is the same on every level; positions as in ``map_embedding``."""
+        shapes = features.spatial_shapes
+        is_padding = torch.cat([mask.flatten(1) for mask in features.is_padding], dim=1)  # [B, S]
+        counts, totals = count_cells(is_padding, shapes)
+        # Padding lies at the bottom and right: the first column and the first row tell.
+        levels = totals.split([height * width for height, width in shapes], dim=1)
+        valid_sizes = torch.stack([level[:, 0] for level in levels], dim=1).flip(2)  # [B, L, 2]
+        grids = [cell_grid(height, width, is_padding.device) for height, width in shapes]
         num_features = features.maps[0].shape[1] // 2
-        masks = features.is_padding
-        embeddings = [
-            map_embedding(mask, num_features, temperature=temperature, is_centred=is_centred) for mask in masks
-        ]
         return cls(
             tokens=torch.cat([level.flatten(2).transpose(1, 2) for level in features.maps], dim=1),  # [B, S, D]
-            position=torch.cat([embedding.flatten(1, 2) for embedding in embeddings], dim=1),  # [B, S, D]
-            is_padding=torch.cat([mask.flatten(1) for mask in masks], dim=1),  # [B, S]
-            valid_sizes=torch.stack([valid_size(mask) for mask in masks], dim=1),  # [B, L, 2]
-            valid_ratios=torch.stack([valid_ratio(mask) for mask in masks], dim=1),  # [B, L, 2]
-            spatial_shapes=features.spatial_shapes,
+            position=map_embedding(counts, totals, num_features, temperature=temperature, is_centred=is_centred),
+            is_padding=is_padding,
+            valid_sizes=valid_sizes,
+            valid_ratios=valid_ratios(valid_sizes, grids),
+            centres=cell_centres(grids, valid_sizes),
+            spatial_shapes=shapes,
             strides=features.strides,
         )
 
@@ -65,29 +70,30 @@ class FeatureTokens(TensorStruct):
 
     def levels(self) -> Tensor:
         """``[S]`` int64 level of every token."""
-        return self._spread(range(len(self.strides)), torch.int64)
+        return self.spread(torch.arange(len(self.strides), device=self.tokens.device))
 
     def strides_of_tokens(self) -> Tensor:
         """``[S]`` float32 stride of the level of every token."""
-        return self._spread(self.strides, torch.float32)
+        sizes = zip(self.level_sizes(), self.strides, strict=True)
+        return torch.cat([torch.full((size,), float(stride), device=self.tokens.device) for size, stride in sizes])
 
-    def _spread(self, values: Sequence[float], dtype: torch.dtype) -> Tensor:
-        parts = zip(values, self.level_sizes(), strict=True)
-        return torch.cat([torch.full((size,), value, dtype=dtype, device=self.tokens.device) for value, size in parts])
+    def spread(self, of_levels: Tensor) -> Tensor:
+        """``[S, ...]`` for every token what ``[L, ...]`` holds for its level."""
+        levels = zip(of_levels.unbind(), self.level_sizes(), strict=True)
+        return torch.cat([value.expand(size, *value.shape) for value, size in levels])
 
 
-def made_of(prediction: Prediction, source: Tensor | None, first: Prediction | None) -> Prediction:
-    """A prediction of queries that were made of the candidates ``source`` of a first stage, on their level and stride.
+def made_of(source: Tensor | None, first: Prediction | None) -> tuple[Tensor | None, Tensor | None]:
+    """``[B, Q]`` levels and strides of queries that were made of the candidates ``source`` of a first stage.
 
     Args:
-        prediction: ``[B, Q, ...]``.
-        source: ``[B, Q]``, see ``Queries``; None changes nothing.
-        first: All candidates of the first stage.
+        source: ``[B, Q]``, see ``Queries``; None gives None.
+        first: All candidates of the first stage; without levels it gives None.
     """
     if source is None or first is None or first.levels is None or first.strides is None:
-        return replace(prediction, source=source)
+        return None, None
     levels, strides = (take_rows(values.expand(len(source), -1), source) for values in (first.levels, first.strides))
-    return replace(prediction, source=source, levels=levels, strides=strides)
+    return levels, strides
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert
 
+from deta.ops.boxes import to_corners
 from deta.ops.regions import pool_regions
 from deta.structures import Features
 from deta.utils.checks import require_bool, require_int, require_number
@@ -76,7 +76,7 @@ class RegionPooling:
         with torch.autocast(boxes.device.type, enabled=False):  # its kernels take float32
             pooled = pool_regions(
                 [feature.float() for feature in maps],
-                box_convert(boxes, "cxcywh", "xyxy"),
+                to_corners(boxes),
                 levels,
                 scales,
                 self.resolution,

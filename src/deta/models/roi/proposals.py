@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.models.query.selection import best_of_levels
+from deta.ops.boxes import to_corners
 from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
 from deta.structures import Prediction, TensorStruct
@@ -87,7 +88,7 @@ class ProposalSelection:
         )
         logits = first.logits.detach()[..., 0]
         candidates, levels = best_of_levels(logits, sizes, pre_topk)  # [B, K]
-        corners = box_convert(take_rows(first.boxes.detach(), candidates), "cxcywh", "xyxy")
+        corners = to_corners(take_rows(first.boxes.detach(), candidates))
         corners = torch.minimum(corners.clamp(min=0), frame[:, None])
         is_box = ((corners[..., 2:] - corners[..., :2]) >= self.least_side).all(-1)
         survives = grouped_nms(corners, logits.gather(1, candidates), levels, self.iou_threshold, is_box)

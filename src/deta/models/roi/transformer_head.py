@@ -4,12 +4,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_convert
 
 from deta.models.position import sine_embedding
 from deta.models.query.dense_encoder import DenseEncoderLayer
 from deta.models.query.feedforward import require_heads, xavier_uniform_matrices
 from deta.models.roi.proposals import Regions
+from deta.ops.boxes import to_corners
 from deta.utils.checks import require_choice, require_int
 
 NUM_COORDINATES = 8
@@ -102,4 +102,4 @@ class TransformerRegionHead(nn.Module):
     def coordinates(self, regions: Regions, frame: Tensor) -> Tensor:
         """``[B, R, 8]`` centre, sides and corners of regions, relative to the unpadded image; 0 where there is none."""
         boxes = regions.boxes / frame[:, None]
-        return torch.cat((boxes, box_convert(boxes, "cxcywh", "xyxy")), dim=-1)
+        return torch.cat((boxes, to_corners(boxes)), dim=-1)
