@@ -83,7 +83,7 @@ def test_samples_are_those_of_the_release(case: "ReferenceCase") -> None:
     if config["random_proposal_drop"]:
         recorded["share/dropped"] = inputs["draw_drop_u"][:, None]
         every = sampled(
-            RegionSampler(assigner=sampler.assigner, num_regions=width, append="unmatched"), regions, targets, {}
+            RegionSampler(assigner=region_rule(config), num_regions=width, append="unmatched"), regions, targets, {}
         )
         priority = torch.ones(len(regions.boxes), width)
         for image, keep in enumerate(inputs["draw_keep"].split(inputs["draw_keep_sizes"].tolist())):

@@ -35,6 +35,10 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
+MOUNTED = ("model.body.encoder.checkpoint",)
+"""Marked options of groups that stand elsewhere than their name says."""
+
+
 @cache
 def without_effect() -> frozenset[str]:
     """Keys that decide where and how a run is done, not what comes out: ``BY_REFERENCE``, and those marked in ``conf``.
@@ -44,7 +48,7 @@ def without_effect() -> frozenset[str]:
     folder = config_dir()
     names = marked(folder / "train.yaml")
     names += [f"{path.parent.name}.{name}" for path in folder.glob("*/*.yaml") for name in marked(path)]
-    return frozenset({*BY_REFERENCE, *names})
+    return frozenset({*BY_REFERENCE, *names, *MOUNTED})
 
 
 def marked(path: Path) -> list[str]:
