@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hydra.errors import InstantiationException
+from hydra.errors import ConfigCompositionException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader, Dataset
@@ -152,3 +152,9 @@ def test_a_reading_process_that_was_killed_is_told_with_what_helps() -> None:
     assert "deta: a reading process was killed, most often because the memory was full" in done.stderr
     assert "use fewer data.num_workers" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_choice_of_query_systems_beside_another_system_is_told_where_that_has_its_rule() -> None:
+    error = ConfigCompositionException("Could not override 'rule'. No match in the defaults list.")
+    assert describe(error).startswith("rule= is a choice of query systems")
+    assert "assigner@criterion.rules.dense.assigner" in describe(error)

@@ -78,7 +78,10 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
-        ("postprocess=nan", "takes the name of one of its choices: nms, one_per_query, peaks, per_level, topk"),
+        (
+            "postprocess=nan",
+            "one of its choices: nms, one_per_query, peaks, per_level, regions, topk",
+        ),
         ("criterion=[null]", "takes the name of one of its choices: "),
         ("criterion={rematch: per_layer}", "one by one, such as criterion.rules.layers.rematch=per_layer"),
         ("callbacks=false", "takes the name of one of its choices: default, ema"),

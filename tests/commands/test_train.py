@@ -262,8 +262,9 @@ MISTAKES = {
     "evaluator.engine=fast": "deta: engine must be one of faster_coco_eval, hotcoco, pycocotools, got 'fast'",
     "ckpt=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
     "weights=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
-    "criterion=null": "deta: criterion=null: it takes the name of one of its choices: atss, centernet, deltas, "
-    "fcos, gfl, query, retinanet, retinanet_giou, tood, yolox",
+    "criterion=null": "deta: criterion=null: it takes the name of one of its choices: atss, centernet, "
+    "centernet_release, deltas, faster_rcnn, fcos, gfl, query, retinanet, retinanet_giou, tood, tood_phases, tsp_rcnn, "
+    "yolox, yolox_phases",
     "logger=nothing": "deta: logger=nothing: it takes the name of one of its choices: file, wandb",
     "data=coco": "annotations/instances_train2017.json does not exist; check data.root",
 }

@@ -164,3 +164,11 @@ def test_boxes_of_every_class_are_selected_as_beside_the_network(selection: Post
     expected = FlatDetections.from_detections(selection(stage, SIZES), IDS)
     stored = RawPredictions.from_prediction(stage, SIZES, IDS, category_ids=CATEGORIES, max_pairs=60)
     assert_equal(stored.select(selection)[0], expected)
+
+
+def test_one_class_of_every_region_cannot_be_chosen_among_pairs() -> None:
+    usual = prediction()
+    stage = replace(usual, boxes=usual.boxes[:, :, None].expand(-1, -1, 3, -1))
+    stored = RawPredictions.from_prediction(stage, SIZES, IDS, category_ids=CATEGORIES, max_pairs=None)
+    with pytest.raises(ValueError, match=r"postprocess=one_per_query .* evaluate the checkpoint"):
+        stored.select(OnePerQuery())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from deta.commands.combinations import require_grid, require_scores
 from deta.testing import check_system
 from deta.testing.systems import Task, task
 from tests.systems.composed import DENSE, REGIONS, build, words_of
@@ -53,3 +54,22 @@ def test_only_some_classes_count_in_every_dense_system(system: str) -> None:
     assert some.names == every.names
     for (_, name), part, whole in zip(some.names, some.terms(), every.terms(), strict=True):
         assert part < whole if name == "class" else torch.isclose(part, whole)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("postprocess=per_level",), r"postprocess=per_level needs .* on a grid, .*\(RoIBody\) does not"),
+        (("assigner@criterion.rules.first.assigner.assigner=simota",), r"rules\.first\.assigner\.assigner\.score=null"),
+        (("assigner@criterion.rules.first.assigner.assigner=hungarian",), r"first\.assigner\.assigner\.scores=sigmoid"),
+    ],
+)
+def test_what_a_system_of_regions_cannot_do_is_refused_by_its_key(words: tuple[str, ...], message: str) -> None:
+    detector, criterion, postprocess = build(3, *words_of("faster_rcnn"), *words)
+
+    def require() -> None:
+        require_scores(criterion, detector.body)
+        require_grid(postprocess, detector.body)
+
+    with pytest.raises(ValueError, match=message):
+        require()

@@ -100,7 +100,10 @@ def with_fused_step(make: Callable[..., Optimizer], fused: bool | None) -> Calla
     """
     if fused is not None:
         require_bool("optimizer.fused", fused)
-    takes_it = "fused" in inspect.signature(make).parameters
+    try:
+        takes_it = "fused" in inspect.signature(make).parameters
+    except ValueError:  # it has arguments that it does not take, which making it tells in its own words
+        takes_it = False
     if fused and not takes_it:
         raise ValueError("optimizer.fused=true needs an optimizer that has such a step, such as torch.optim.AdamW")
     is_told = "fused" in getattr(make, "keywords", {})

@@ -83,3 +83,15 @@ def test_deltas_of_a_class_are_compared_in_the_units_of_the_codec_and_squared_wh
 def test_an_argument_of_deltas_out_of_range_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         DeltaL1Loss(**options)
+
+
+def test_a_region_that_does_not_exist_gives_no_gradient_that_is_not_a_number() -> None:
+    priors = torch.zeros(1, 2, 4)  # as of a place without a region, in an image without objects
+    code = torch.zeros(1, 2, 4, requires_grad=True)
+    prediction = Prediction(torch.zeros(1, 2, 2), priors, priors, exists=torch.zeros(1, 2, dtype=torch.bool), code=code)
+    nothing = objects([OBJECT])
+    nothing = replace(nothing, boxes=torch.zeros_like(nothing.boxes), is_object=torch.zeros_like(nothing.is_object))
+    value = DeltaL1Loss(beta=1 / 9)(prediction, Matches(torch.full((1, 2), -2)), nothing).value.sum()
+    (gradient,) = torch.autograd.grad(value, code)
+    assert value == 0
+    assert not gradient.any()

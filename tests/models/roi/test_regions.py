@@ -1,8 +1,9 @@
 """Parts of detectors whose second stage looks at regions."""
 
+import pytest
 import torch
 
-from deta.assign import Draw, MaxIoUAssigner
+from deta.assign import Draw, MaxIoUAssigner, SampledAssigner
 from deta.models import ProposalSelection, RegionHead, RegionPooling, RegionSampler, TransformerRegionHead
 from deta.models.roi.head import MaskedBatchNorm
 from deta.models.roi.proposals import Regions
@@ -92,3 +93,34 @@ def test_a_head_has_a_box_for_every_class_or_one_for_all() -> None:
         assert logits.shape == (2, 3, 6)
         assert code.shape == (2, 3, number, 4)
     assert head.linears[0].out_features == 32
+
+
+def test_a_sample_that_does_not_fit_is_refused() -> None:
+    rule = SampledAssigner(assigner=MaxIoUAssigner(), number=64)
+    with pytest.raises(ValueError, match=r"sampler\.assigner\.number 64 .* model\.body\.sampler\.num_regions 32"):
+        RegionSampler(assigner=rule, num_regions=32)
+
+
+def test_levels_whose_strides_do_not_double_are_refused() -> None:
+    with pytest.raises(ValueError, match="strides double"):
+        RegionPooling().levels(torch.ones(1, 1, 4), (4, 8, 16, 16))
+
+
+def test_a_norm_of_all_ranks_sees_what_exists_alone() -> None:
+    head = RegionHead(num_classes=3, channels=4, resolution=4, num_convs=1)
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(head)
+    assert isinstance(synchronised.convs[0].norm, torch.nn.SyncBatchNorm)
+    synchronised.eval()
+    plain = RegionHead(num_classes=3, channels=4, resolution=4, num_convs=1).eval()
+    plain.load_state_dict(synchronised.state_dict())
+    pooled, some = torch.randn(1, 3, 4, 4, 4), regions((5, 5, 2, 2), (6, 6, 2, 2), (7, 7, 2, 2))
+    for found, expected in zip(synchronised(pooled, some, FRAME), plain(pooled, some, FRAME), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_outputs_of_their_own_have_no_place_for_no_object() -> None:
+    pooled, some = torch.randn(1, 1, 8, 2, 2), regions((1, 1, 1, 1))
+    for make in (RegionHead, TransformerRegionHead):
+        head = make(num_classes=4, channels=8, resolution=2, scores="sigmoid")
+        logits, code = head(pooled, some, FRAME)
+        assert (logits.shape[-1], code.shape[2]) == (4, 4)
