@@ -60,7 +60,8 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold:
         keep.scatter_(1, order, survivors(take_rows(boxes, order), iou_threshold))
     else:
         for image in range(len(boxes)):
-            keep[image, nms(boxes[image], ranks[image], iou_threshold)] = True
+            rows = takes_part[image].nonzero()[:, 0]  # its time grows with the square of their number
+            keep[image, rows[nms(boxes[image, rows], ranks[image, rows], iou_threshold)]] = True
     return torch.where(takes_part, keep, is_candidate)
 
 
