@@ -87,7 +87,9 @@ def test_every_question_comes_in_every_size() -> None:
     assert "name: tau2_shapes" in named
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name.endswith("_shapes") else pytest.mark.slow) for name in STUDIES]
+)
 @pytest.mark.usefixtures("hydra")
 def test_every_shipped_study_differs_as_declared_alone(name: str) -> None:
     study = declared(name)
