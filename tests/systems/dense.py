@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from deta.structures import Losses, Targets
+from tests.systems.targets import targets_of
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
@@ -16,23 +16,8 @@ if TYPE_CHECKING:
 def pixel_targets(case: "ReferenceCase") -> Targets:
     """The objects of a case, whose boxes are corners in pixels of the padded image."""
     counts = case.inputs["sizes"].tolist()
-    height, width = case.config["padded_size"]
-    frame = torch.tensor([width, height, width, height], dtype=torch.float32)
-    most = max(1, *counts)
-    boxes, labels = torch.zeros(len(counts), most, 4), torch.zeros(len(counts), most, dtype=torch.int64)
-    is_object = torch.arange(most) < torch.tensor(counts)[:, None]
-    boxes[is_object] = box_convert(case.inputs["boxes"], "xyxy", "cxcywh") / frame
-    labels[is_object] = case.inputs["labels"]
-    return Targets(
-        boxes,
-        labels,
-        is_object,
-        areas=torch.zeros(len(counts), most),
-        ignore_boxes=torch.zeros(len(counts), 1, 4),
-        is_ignore=torch.zeros(len(counts), 1, dtype=torch.bool),
-        sizes=torch.tensor([[height, width]] * len(counts), dtype=torch.float32),
-        most_objects=max(counts),
-    )
+    sizes = torch.tensor([case.config["padded_size"]] * len(counts))
+    return targets_of(case.inputs["boxes"], case.inputs["labels"], counts, sizes)
 
 
 def assert_losses(losses: Losses, leaves: Mapping[str, Tensor], case: "ReferenceCase") -> None:

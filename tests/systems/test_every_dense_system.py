@@ -59,7 +59,7 @@ def test_only_some_classes_count_in_every_dense_system(system: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("postprocess=per_level",), r"postprocess=per_level needs .* on a grid, .*\(RoIBody\) does not"),
+        (("postprocess=per_level",), r"postprocess \(PerLevelNMS\) needs .* on a grid, .*\(RoIBody\) does not"),
         (("assigner@criterion.rules.first.assigner.assigner=simota",), r"rules\.first\.assigner\.assigner\.score=null"),
         (("assigner@criterion.rules.first.assigner.assigner=hungarian",), r"first\.assigner\.assigner\.scores=sigmoid"),
     ],

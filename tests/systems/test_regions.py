@@ -21,6 +21,7 @@ from deta.ops.deltas import decode_deltas, encode_deltas
 from deta.structures import DetectionOutput, Features, Prediction, SoftmaxScore, StageKey, Targets
 from tests.golden.detectors import NoBackbone
 from tests.systems.detectors import composed
+from tests.systems.targets import targets_of
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
@@ -64,7 +65,7 @@ def test_a_step_equals_the_reference(case: "ReferenceCase") -> None:
     config, inputs, outputs = case.config, case.inputs, case.outputs
     maps = {name: inputs[name].clone().requires_grad_() for name in inputs if name.startswith("feature_")}
     detector, features = of_case(case, maps)
-    targets, num_images = targets_of(case), len(inputs["sizes"])
+    targets, num_images = objects_of(case), len(inputs["sizes"])
     rpn = permuted(outputs["rpn_labels"], permutations(case, "rpn_perm"))
     detector.train()
     body = detector.body
@@ -107,7 +108,7 @@ def test_a_step_equals_the_reference(case: "ReferenceCase") -> None:
 
 @pytest.mark.reference("two_stage_assigner")
 def test_samples_are_those_of_torchvision(case: "ReferenceCase") -> None:
-    config, inputs, outputs, targets = case.config, case.inputs, case.outputs, targets_of(case)
+    config, inputs, outputs, targets = case.config, case.inputs, case.outputs, objects_of(case)
     anchors = box_convert(inputs["anchors"], "xyxy", "cxcywh")[None]
     rule = SampledAssigner(
         assigner=MaxIoUAssigner(positive_from=config["rpn_fg"], background_below=config["rpn_bg"]),
@@ -308,53 +309,26 @@ def around_goals(
 ) -> tuple[Prediction, Targets]:
     """A stage and an object for every positive that has these goals as its deltas."""
     priors = torch.tensor([50.0, 50.0, 20.0, 20.0]).expand(*logits.shape[:2], 4)
-    most = max(1, int(is_positive.sum(1).max()))
-    boxes, classes = torch.zeros(len(goals), most, 4), torch.zeros(len(goals), most, dtype=torch.int64)
-    given = torch.full(is_positive.shape, -1)
-    for image, of_image in enumerate(goals):
-        rows = is_positive[image].nonzero()[:, 0]
-        given[image, rows] = torch.arange(len(rows))
-        own = of_image[rows] if len(of_image) == len(is_positive[image]) else of_image
-        boxes[image, : len(rows)] = decode_deltas(priors[image, rows], own / torch.tensor(factors), 100.0)
-        if labels is not None:
-            classes[image, : len(rows)] = labels[image, rows]
-    side = 100.0
-    targets = Targets(
-        boxes / side,
-        classes,
-        torch.arange(most) < is_positive.sum(1, keepdim=True),
-        areas=torch.zeros(len(goals), most),
-        ignore_boxes=torch.zeros(len(goals), 1, 4),
-        is_ignore=torch.zeros(len(goals), 1, dtype=torch.bool),
-        sizes=torch.full((len(goals), 2), side),
-        most_objects=most,
-    )
+    given = torch.where(is_positive, is_positive.cumsum(1) - 1, -1)
+    boxes = [
+        decode_deltas(priors[0, 0].expand(int(rows.sum()), 4), of_image[rows] / torch.tensor(factors), 100.0)
+        for of_image, rows in zip(goals, is_positive, strict=True)
+    ]
+    classes = torch.zeros_like(given) if labels is None else labels
+    corners = box_convert(torch.cat(boxes), "cxcywh", "xyxy")
+    counts, sizes = is_positive.sum(1).tolist(), torch.full((len(goals), 2), 100.0)
+    targets = targets_of(corners, classes[is_positive], counts, sizes)
     of_classes = code.detach().unflatten(2, (-1, 4))
     shape = of_classes if of_classes.shape[2] > 1 else of_classes[:, :, 0]
     return Prediction(logits, torch.zeros_like(shape), priors, code=code, given=given), targets
 
 
-def targets_of(case: "ReferenceCase") -> Targets:
-    """The objects of a case, relative to its images."""
+def objects_of(case: "ReferenceCase") -> Targets:
+    """The objects of a case, whose classes count from 1 there."""
     inputs = case.inputs
     counts = inputs["sizes"].tolist() if "sizes" in inputs else [len(inputs["boxes"])]
-    sizes = inputs.get("image_sizes", torch.tensor([case.config["padded_size"]])).float()
-    most = max(1, *counts)
-    boxes, labels = torch.zeros(len(counts), most, 4), torch.zeros(len(counts), most, dtype=torch.int64)
-    is_object = torch.arange(most) < torch.tensor(counts)[:, None]
-    frame = sizes.flip(1).repeat(1, 2)
-    boxes[is_object] = box_convert(inputs["boxes"], "xyxy", "cxcywh") / frame.repeat_interleave(torch.tensor(counts), 0)
-    labels[is_object] = inputs["labels"] - 1
-    return Targets(
-        boxes,
-        labels,
-        is_object,
-        areas=torch.zeros(len(counts), most),
-        ignore_boxes=torch.zeros(len(counts), 1, 4),
-        is_ignore=torch.zeros(len(counts), 1, dtype=torch.bool),
-        sizes=sizes,
-        most_objects=max(counts),
-    )
+    sizes = inputs.get("image_sizes", torch.tensor([case.config["padded_size"]]))
+    return targets_of(inputs["boxes"], inputs["labels"] - 1, counts, sizes)
 
 
 def assert_losses(

@@ -19,6 +19,7 @@ from deta.ops.deltas import decode_deltas
 from deta.structures import DetectionOutput, Matches, Prediction, SoftmaxScore, StageKey, Targets
 from tests.golden.detectors import NoBackbone
 from tests.systems.detectors import composed
+from tests.systems.targets import targets_of
 
 if TYPE_CHECKING:
     from tests.reference_cases import ReferenceCase
@@ -67,7 +68,7 @@ def test_detections_equal_the_reference(case: "ReferenceCase") -> None:
 @pytest.mark.reference("assigner", systems=("tsp_rcnn",))
 def test_samples_are_those_of_the_release(case: "ReferenceCase") -> None:
     config, inputs, outputs = case.config, case.inputs, case.outputs
-    regions, targets = regions_of(case), targets_of(case)
+    regions, targets = regions_of(case), objects_of(case)
     sampler = RegionSampler(
         assigner=SampledAssigner(
             assigner=region_rule(config),
@@ -123,7 +124,7 @@ def test_losses_equal_the_reference(case: "ReferenceCase") -> None:
         exists=exists,
         code=code.flatten(2),
     )
-    targets = targets_of(case)
+    targets = objects_of(case)
     losses = Criterion({"roi": rule_of(config)})(
         DetectionOutput({StageKey("roi"): stage}, StageKey("roi")), targets, Draw.of(0)
     )
@@ -224,26 +225,9 @@ def regions_of(case: "ReferenceCase") -> Regions:
     return Regions(torch.where(exists[..., None], boxes, 0.0), exists, rows)
 
 
-def targets_of(case: "ReferenceCase") -> Targets:
-    """The objects of a case, relative to its images."""
+def objects_of(case: "ReferenceCase") -> Targets:
     inputs = case.inputs
-    counts = inputs["sizes"].tolist()
-    most = max(1, *counts)
-    boxes, labels = torch.zeros(len(counts), most, 4), torch.zeros(len(counts), most, dtype=torch.int64)
-    is_object = torch.arange(most) < torch.tensor(counts)[:, None]
-    of_objects = frame_of(case).repeat_interleave(torch.tensor(counts), 0)
-    boxes[is_object] = box_convert(inputs["boxes_xyxy"], "xyxy", "cxcywh") / of_objects
-    labels[is_object] = inputs["labels"]
-    return Targets(
-        boxes,
-        labels,
-        is_object,
-        areas=torch.zeros(len(counts), most),
-        ignore_boxes=torch.zeros(len(counts), 1, 4),
-        is_ignore=torch.zeros(len(counts), 1, dtype=torch.bool),
-        sizes=inputs["image_sizes"].float(),
-        most_objects=max(counts),
-    )
+    return targets_of(inputs["boxes_xyxy"], inputs["labels"], inputs["sizes"].tolist(), inputs["image_sizes"])
 
 
 def region_rule(config: dict[str, Any]) -> MaxIoUAssigner:

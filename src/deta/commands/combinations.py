@@ -9,8 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from deta.assign import SampledAssigner
 from deta.losses import Criterion
 from deta.models.body import Body
-from deta.models.postprocess import Peaks, PerLevelNMS
-from deta.models.query.body import QueryBody
 from deta.models.roi.body import RoIBody
 from deta.structures import SoftmaxScore
 
@@ -124,11 +122,10 @@ def require_grid(postprocess: object, body: object) -> None:
     Raises:
         ValueError: It does.
     """
-    if isinstance(postprocess, PerLevelNMS | Peaks) and isinstance(body, QueryBody | RoIBody):
-        name = "peaks" if isinstance(postprocess, Peaks) else "per_level"
+    if getattr(postprocess, "needs_grid", False) and isinstance(body, Body) and body.detects_on_grid is False:
         raise ValueError(
-            f"postprocess={name} needs candidates on a grid, as a dense head predicts them, which model.body "
-            f"({type(body).__name__}) does not: use postprocess=nms or postprocess=topk"
+            f"postprocess ({type(postprocess).__name__}) needs candidates on a grid, as a dense head predicts, which "
+            f"model.body ({type(body).__name__}) does not: use postprocess=nms or postprocess=topk"
         )
 
 

@@ -9,6 +9,7 @@ from deta.models.backbones.torchvision import TorchvisionBackbone
 from deta.models.body import Body
 from deta.models.dense.aligned_head import AlignedHead
 from deta.models.dense.apart_head import ApartHead
+from deta.models.dense.base import HeadShape, LevelHead
 from deta.models.dense.body import DenseBody
 from deta.models.dense.centre_head import CentreHead
 from deta.models.dense.codecs import CentreCodec, DeltaCodec, DistanceCodec, DistributionCodec
@@ -80,11 +81,13 @@ __all__ = [
     "FeatureTokens",
     "FurtherQueries",
     "GridPriors",
+    "HeadShape",
     "InputConvention",
     "JointHead",
     "LabelEmbedding",
     "LearnedBoxes",
     "LearnedQueries",
+    "LevelHead",
     "Neck",
     "PredictionHead",
     "ProposalSelection",

@@ -15,10 +15,13 @@ class Body(nn.Module):
         roles: Of all stages that it has in training, for each of which a criterion has a rule; None where only an
             output tells.
         placed: Those whose candidates have a level and a stride; None where only an output tells.
+        detects_on_grid: Whether what detects is the cells of a grid (``Prediction.grid``); None where only an output
+            tells.
     """
 
     roles: tuple[str, ...] | None = None
     placed: tuple[str, ...] | None = None
+    detects_on_grid: bool | None = None
 
     def forward(self, features: Features, targets: Targets | None = None, draw: Draw | None = None) -> DetectionOutput:
         """Detect objects.

@@ -17,7 +17,11 @@ from deta.utils.checks import require_bool, require_callable, require_int, requi
 
 
 class Postprocess(Protocol):
-    """Turns the last decoder layer into final boxes."""
+    """Turns the last decoder layer into final boxes.
+
+    A selection that looks at neighbours of a candidate may say so by an attribute ``needs_grid = True``: a training of
+    candidates that lie on no grid is refused before it starts.
+    """
 
     def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
         """Select detections; ``original_sizes`` is ``[B, 2]`` ``(height, width)`` in pixels."""
@@ -158,6 +162,8 @@ class PerLevelNMS(ScoredSelection):
         best_class: Whether a candidate gives its best class alone, as in YOLOX.
     """
 
+    needs_grid = True
+
     def __init__(
         self,
         *,
@@ -235,6 +241,8 @@ class Peaks(ScoredSelection):
         max_detections: Detections of an image; 100 for COCO, 300 for LVIS.
         score: See ``ScoredSelection``.
     """
+
+    needs_grid = True
 
     def __init__(self, *, kernel: int = 3, max_detections: int = 100, score: Score | None = None) -> None:
         super().__init__(score)

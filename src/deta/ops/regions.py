@@ -67,12 +67,13 @@ def _pool(
 def _pool_shape(
     maps: Sequence[Tensor],
     rows: Tensor,
-    levels: Tensor,  # noqa: ARG001
-    scales: Sequence[float],  # noqa: ARG001
+    levels: Tensor,
+    scales: Sequence[float],
     resolution: int,
-    samples: int,  # noqa: ARG001
-    aligned: bool,  # noqa: ARG001
+    samples: int,
+    aligned: bool,
 ) -> Tensor:
+    del levels, scales, samples, aligned
     return rows.new_empty(len(rows), maps[0].shape[1], resolution, resolution)
 
 
@@ -104,13 +105,14 @@ def _pool_backward(
 @_pool_backward.register_fake
 def _pool_backward_shapes(
     gradient: Tensor,
-    rows: Tensor,  # noqa: ARG001
-    levels: Tensor,  # noqa: ARG001
+    rows: Tensor,
+    levels: Tensor,
     sizes: Sequence[int],
-    scales: Sequence[float],  # noqa: ARG001
-    samples: int,  # noqa: ARG001
-    aligned: bool,  # noqa: ARG001
+    scales: Sequence[float],
+    samples: int,
+    aligned: bool,
 ) -> list[Tensor]:
+    del rows, levels, scales, samples, aligned
     num_images, width, *sides = sizes
     return [
         gradient.new_empty(num_images, width, height, level_width)
@@ -118,13 +120,14 @@ def _pool_backward_shapes(
     ]
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401, ARG001 - a context of autograd
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 - of autograd
+    del output
     maps, rows, levels, ctx.scales, _, ctx.samples, ctx.aligned = inputs
     ctx.sizes = [*maps[0].shape[:2], *(side for feature in maps for side in feature.shape[2:])]
     ctx.save_for_backward(rows, levels)
 
 
-def _differentiate(ctx: Any, gradient: Tensor) -> tuple[list[Tensor] | None, ...]:  # noqa: ANN401 - as above
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[list[Tensor] | None, ...]:  # noqa: ANN401 - of autograd
     gradients = _pool_backward(gradient, *ctx.saved_tensors, ctx.sizes, ctx.scales, ctx.samples, ctx.aligned)
     return gradients, None, None, None, None, None, None
 

@@ -15,6 +15,7 @@ from deta.models import (
     DistanceCodec,
     DistributionCodec,
     GridPriors,
+    HeadShape,
 )
 from deta.models.postprocess import PerLevelNMS
 from deta.structures import Features, Matches, Prediction, Targets
@@ -110,12 +111,11 @@ def test_what_detects_is_relative_to_the_image() -> None:
 def test_levels_of_other_widths_need_a_head_of_their_own() -> None:
     with pytest.raises(ValueError, match=r"must make all levels 16 channels wide"):
         DenseBody(num_classes=3, channels=(16, 24), priors=GridPriors(scales=[1.0]), codec=DeltaCodec(), hidden_dim=16)
-    head = DecoupledHead(
-        channels=(16, 24), num_classes=3, per_cell=1, code_size=4, hidden_dim=8, num_levels=2, num_convs=1
-    )
+    head = DecoupledHead(HeadShape((16, 24), num_classes=3, per_cell=1, code_size=4, hidden_dim=8), num_convs=1)
     logits, code, quality = head([torch.zeros(2, 16, 4, 4), torch.zeros(2, 24, 2, 2)])
     assert logits.shape == (2, 20, 3)
     assert code.shape == (2, 20, 4)
+    assert quality is not None
     assert quality.shape == (2, 20)
 
 

@@ -1,19 +1,17 @@
 """The head of TOOD, whose classes and boxes come of one tower and are aligned with each other."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from deta.models.dense.head import rows_of, start_at_probability, start_convolutions
+from deta.models.dense.base import HeadShape, LevelHead, start_at_probability, start_convolutions
 from deta.utils.checks import require_int
 
 REDUCTION = 8
 """Channels of the attention over layers are those of the tower divided by this times the convolutions (release)."""
 
 
-class AlignedHead(nn.Module):
+class AlignedHead(LevelHead):
     """One tower whose layers are weighed apart for classes and for boxes; corners of boxes are looked up beside a cell.
 
     Classes have a quality that the score is a product with; codes are distances in strides, for
@@ -21,75 +19,53 @@ class AlignedHead(nn.Module):
     Source: arXiv:2108.07755 (TOOD), sec. 3.1, and its release.
 
     Args:
-        channels: Of every level, all equal.
-        num_classes: Categories.
-        per_cell: Candidates of a cell, 1.
-        code_size: Numbers that a box is coded as, 4.
-        hidden_dim: Channels of the tower, those of every level, a multiple of 4.
-        num_levels: Levels.
+        shape: What the body tells: one candidate in a cell, codes of four distances; all levels have its ``hidden_dim``
+            channels, a multiple of 4.
         num_convs: Convolutions of the tower.
         num_groups: Of the group norms.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: Sequence[int],
-        num_classes: int,
-        per_cell: int,
-        code_size: int,
-        hidden_dim: int,
-        num_levels: int,
-        num_convs: int = 6,
-        num_groups: int = 32,
-    ) -> None:
-        super().__init__()
+    def __init__(self, shape: HeadShape, *, num_convs: int = 6, num_groups: int = 32) -> None:
+        super().__init__(shape)
         require_int("model.body.head.num_convs", num_convs, low=1)
-        if (per_cell, code_size) != (1, 4):
+        if (shape.per_cell, shape.code_size) != (1, 4):
             raise ValueError("model.body.head AlignedHead needs one prior for a cell and a codec of four distances")
-        if set(channels) != {hidden_dim} or hidden_dim % require_int("num_groups", num_groups, low=1):
-            raise ValueError(
-                f"model.neck must make all levels model.body.hidden_dim {hidden_dim} channels wide, a multiple of "
-                f"model.body.head.num_groups {num_groups}, got {channels}"
-            )
-        self.num_classes = num_classes
-        every = num_convs * hidden_dim
+        width = shape.require_one_width()
+        if width % require_int("model.body.head.num_groups", num_groups, low=1):
+            raise ValueError(f"model.body.head.num_groups {num_groups} must divide the {width} channels of the neck")
+        every = num_convs * width
         self.tower = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, bias=False),
-                nn.GroupNorm(num_groups, hidden_dim),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.GroupNorm(num_groups, width),
                 nn.ReLU(),
             )
             for _ in range(num_convs)
         )
-        self.class_layers = LayerAttention(hidden_dim, num_convs, num_groups)
-        self.box_layers = LayerAttention(hidden_dim, num_convs, num_groups)
-        self.class_logits = nn.Conv2d(hidden_dim, num_classes, 3, padding=1)
-        self.box_code = nn.Conv2d(hidden_dim, 4, 3, padding=1)
-        self.quality = _narrow(every, hidden_dim // 4, 1)
-        self.offsets = _narrow(every, hidden_dim // 4, 8)
-        self.level_scale = nn.ParameterList([nn.Parameter(torch.ones(())) for _ in range(num_levels)])
+        self.class_layers = LayerAttention(width, num_convs, num_groups)
+        self.box_layers = LayerAttention(width, num_convs, num_groups)
+        self.class_logits = nn.Conv2d(width, shape.num_classes, 3, padding=1)
+        self.box_code = nn.Conv2d(width, 4, 3, padding=1)
+        self.quality = _narrow(every, width // 4, 1)
+        self.offsets = _narrow(every, width // 4, 8)
+        self.level_scale = nn.ParameterList([nn.Parameter(torch.ones(())) for _ in shape.channels])
         start_convolutions(self, std=0.01)
         for part in (self.class_logits, self.quality[-1]):
             start_at_probability(part, 0.01)
 
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits ``[B, N, C]``, codes ``[B, N, 4]`` and quality ``[B, N]``, float32, level by level."""
-        logits, codes, qualities = [], [], []
-        for level, feature in enumerate(maps):
-            layers = []
-            for convolution in self.tower:
-                feature = convolution(feature)
-                layers.append(feature)
-            every = torch.cat(layers, dim=1)
-            mean = every.mean((2, 3), keepdim=True)
-            of_classes, of_boxes = self.class_layers(every, mean), self.box_layers(every, mean)
-            with torch.autocast(feature.device.type, enabled=False):  # half-precision logits tie
-                logits.append(rows_of(self.class_logits(of_classes.float()), self.num_classes))
-                qualities.append(rows_of(self.quality(every.float()), 1)[..., 0])
-                distances = self.box_code(of_boxes.float()).exp() * self.level_scale[level]
-                codes.append(rows_of(_aligned(distances, self.offsets(every.float())), 4))
-        return torch.cat(logits, 1), torch.cat(codes, 1), torch.cat(qualities, 1)
+    def predict(self, feature: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, codes and quality of one level."""
+        layers = []
+        for convolution in self.tower:
+            feature = convolution(feature)
+            layers.append(feature)
+        every = torch.cat(layers, dim=1)
+        mean = every.mean((2, 3), keepdim=True)
+        of_classes, of_boxes = self.class_layers(every, mean), self.box_layers(every, mean)
+        with torch.autocast(feature.device.type, enabled=False):
+            every = every.float()
+            distances = self.box_code(of_boxes.float()).exp() * self.level_scale[level]
+            return self.class_logits(of_classes.float()), _aligned(distances, self.offsets(every)), self.quality(every)
 
 
 class LayerAttention(nn.Module):

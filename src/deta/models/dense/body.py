@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deta.models.body import Body
+from deta.models.dense.base import HeadShape, LevelHead
 from deta.models.dense.codecs import Codec
 from deta.models.dense.head import DenseHead
 from deta.models.dense.priors import GridPriors
@@ -28,14 +29,14 @@ class DenseBody(Body):
         priors: Boxes around cells.
         codec: From codes to boxes.
         hidden_dim: Channels of the head.
-        head: Makes the head when called with ``channels``, ``num_classes``, ``per_cell``, ``code_size``, ``hidden_dim``
-            and ``num_levels``.
+        head: Makes the head when called with its ``HeadShape``.
         own_multiple: Cells beyond an image whose sides are padded to a multiple of this may not match
             (``Rule.unmatched``), 32 in mmdetection; None lets all cells of the batch match, as in torchvision.
     """
 
     roles = (DENSE,)
     placed = roles
+    detects_on_grid = True
 
     def __init__(
         self,
@@ -45,21 +46,14 @@ class DenseBody(Body):
         priors: GridPriors,
         codec: Codec,
         hidden_dim: int = 256,
-        head: Callable[..., nn.Module] = DenseHead,
+        head: Callable[[HeadShape], LevelHead] = DenseHead,
         own_multiple: int | None = None,
     ) -> None:
         super().__init__()
         require_callable("model.body.codec", codec)
         self.priors, self.codec = priors, codec
         self.own_multiple = None if own_multiple is None else require_int("own_multiple", own_multiple, low=1)
-        self.head = head(
-            channels=tuple(channels),
-            num_classes=num_classes,
-            per_cell=priors.per_cell,
-            code_size=codec.size,
-            hidden_dim=hidden_dim,
-            num_levels=len(channels),
-        )
+        self.head = head(HeadShape(tuple(channels), num_classes, priors.per_cell, codec.size, hidden_dim))
 
     def forward(self, features: Features, targets: Targets | None = None, draw: Draw | None = None) -> DetectionOutput:
         """One stage with all candidates; neither ``targets`` nor ``draw`` is used."""

@@ -45,6 +45,8 @@ class QueryBody(Body):
             a group has the role of another stage.
     """
 
+    detects_on_grid = False
+
     def __init__(
         self,
         *,

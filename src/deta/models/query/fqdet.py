@@ -47,6 +47,7 @@ class FQDetBody(Body):
     """
 
     roles = (FIRST, MAIN)
+    detects_on_grid = False
 
     def __init__(
         self,

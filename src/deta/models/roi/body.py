@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deta.models.body import Body
 from deta.models.dense.body import DenseBody
 from deta.models.dense.codecs import Codec
+from deta.models.roi.base import BaseRegionHead
 from deta.models.roi.pooling import RegionPooling
 from deta.models.roi.proposals import ProposalSelection, Regions
 from deta.models.roi.sampler import RegionSampler
@@ -46,6 +47,7 @@ class RoIBody(Body):
 
     roles = (FIRST, ROI)
     placed = roles
+    detects_on_grid = False
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class RoIBody(Body):
         sampler: RegionSampler,
         pooling: RegionPooling,
         codec: Codec,
-        head: Callable[..., nn.Module],
+        head: Callable[..., BaseRegionHead],
         first_level: int = 0,
         hidden_dim: int = 256,
     ) -> None:

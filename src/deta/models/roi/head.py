@@ -5,11 +5,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from deta.models.roi.base import BaseRegionHead
 from deta.models.roi.proposals import Regions
-from deta.utils.checks import require_bool, require_choice, require_int
+from deta.utils.checks import require_bool, require_int
 
 
-class RegionHead(nn.Module):
+class RegionHead(BaseRegionHead):
     """Convolutions, linear layers, and one layer each for classes and for the boxes of every class.
 
     Source: arXiv:1612.03144 (FPN), sec. 4.2: two linear layers; arXiv:2111.11429: four convolutions with norms and one
@@ -23,7 +24,7 @@ class RegionHead(nn.Module):
         num_linear: Linear layers.
         width: Of these; None is four times ``channels``, 1024 with those of the publications.
         class_boxes: Whether a region has a box for every class, that of "no object" last, or one for all.
-        scores: ``softmax`` with "no object", or ``sigmoid`` of every class by itself, without it.
+        scores: ``softmax`` with "no object", or ``sigmoid`` without it.
 
     Raises:
         ValueError: An argument lies outside its range.
@@ -41,30 +42,19 @@ class RegionHead(nn.Module):
         class_boxes: bool = True,
         scores: str = "softmax",
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes=num_classes, scores=scores)
         require_int("model.body.head.num_convs", num_convs, low=0)
         require_int("model.body.head.num_linear", num_linear, low=1)
         width = 4 * channels if width is None else require_int("model.body.head.width", width, low=1)
-        has_background = require_choice("model.body.head.scores", scores, ("softmax", "sigmoid")) == "softmax"
-        num_outputs = num_classes + int(has_background)
-        num_boxes = num_outputs if require_bool("model.body.head.class_boxes", class_boxes) else 1
+        num_boxes = self.num_outputs if require_bool("model.body.head.class_boxes", class_boxes) else 1
         self.convs = nn.ModuleList(_ConvNorm(channels) for _ in range(num_convs))
         sizes = [channels * resolution**2, *[width] * num_linear]
         self.linears = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
-        self.class_logits = nn.Linear(width, num_outputs)
+        self.class_logits = nn.Linear(width, self.num_outputs)
         self.box_code = nn.Linear(width, 4 * num_boxes)
 
     def forward(self, pooled: Tensor, regions: Regions, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict.
-
-        Args:
-            pooled: ``[B, R, D, h, w]`` float32.
-            regions: Of which they are.
-            frame: ``[B, 4]`` pixels of the unpadded images, ``(width, height, width, height)``.
-
-        Returns:
-            ``[B, R, C + 1]`` logits, or C without "no object", and ``[B, R, K, 4]`` codes, float32.
-        """
+        """Logits and codes."""
         del frame
         hidden = pooled.flatten(0, 1)  # [B * R, D, h, w]
         for conv in self.convs:
@@ -73,7 +63,7 @@ class RegionHead(nn.Module):
         for linear in self.linears:
             hidden = linear(hidden).relu()
         hidden = hidden.unflatten(0, pooled.shape[:2])  # [B, R, width]
-        with torch.autocast(pooled.device.type, enabled=False):  # half-precision logits tie
+        with torch.autocast(pooled.device.type, enabled=False):
             hidden = hidden.float()
             return self.class_logits(hidden), self.box_code(hidden).unflatten(2, (-1, 4))  # [B, R, K, 4]
 
@@ -100,7 +90,7 @@ class _ConvNorm(nn.Module):
 class MaskedBatchNorm(nn.BatchNorm2d):
     """A batch norm whose statistics are those of some rows of the batch; in evaluation it is any batch norm."""
 
-    def forward(self, features: Tensor, exists: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, features: Tensor, exists: Tensor) -> Tensor:  # type: ignore[override]  # one more than any norm
         """``[N, D, h, w]``.
 
         Args:

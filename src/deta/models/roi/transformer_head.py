@@ -8,15 +8,16 @@ from torch import Tensor, nn
 from deta.models.position import sine_embedding
 from deta.models.query.dense_encoder import DenseEncoderLayer
 from deta.models.query.feedforward import require_heads, xavier_uniform_matrices
+from deta.models.roi.base import BaseRegionHead
 from deta.models.roi.proposals import Regions
 from deta.ops.boxes import to_corners
-from deta.utils.checks import require_choice, require_int
+from deta.utils.checks import require_int
 
 NUM_COORDINATES = 8
 """Of a region: centre and sides, and both corners."""
 
 
-class TransformerRegionHead(nn.Module):
+class TransformerRegionHead(BaseRegionHead):
     """Layers of self-attention over all regions of an image, without a decoder.
 
     Every class has a box of its own; "no object" has none.
@@ -32,7 +33,7 @@ class TransformerRegionHead(nn.Module):
         num_heads: Attention heads.
         ffn_dim: Channels inside the feed-forward block; None is four times ``width``.
         dropout: Probability of dropping, 0..1.
-        scores: ``softmax`` with "no object" as the last logit, or ``sigmoid`` of every class by itself, without it.
+        scores: ``softmax`` with "no object", or ``sigmoid`` without it.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class TransformerRegionHead(nn.Module):
         dropout: float = 0.1,
         scores: str = "softmax",
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes=num_classes, scores=scores)
         width = 2 * channels if width is None else require_int("model.body.head.width", width, low=16)
         if width % (2 * NUM_COORDINATES):
             raise ValueError(f"model.body.head.width must be a multiple of {2 * NUM_COORDINATES}, got {width}")
@@ -64,8 +65,7 @@ class TransformerRegionHead(nn.Module):
         )
         xavier_uniform_matrices(self.layers)
         self.norm = nn.LayerNorm(width)
-        has_background = require_choice("model.body.head.scores", scores, ("softmax", "sigmoid")) == "softmax"
-        self.class_logits = nn.Linear(width, num_classes + int(has_background))
+        self.class_logits = nn.Linear(width, self.num_outputs)
         self.box_code = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
         self.box_code.append(nn.Linear(width, 4 * num_classes))
         for layer, std in ((self.class_logits, 0.01), (self.box_code[-1], 0.001)):
@@ -74,16 +74,7 @@ class TransformerRegionHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, pooled: Tensor, regions: Regions, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict.
-
-        Args:
-            pooled: ``[B, R, D, h, w]`` float32.
-            regions: Of which they are.
-            frame: ``[B, 4]`` pixels of the unpadded images, ``(width, height, width, height)``.
-
-        Returns:
-            ``[B, R, C + 1]`` logits, or C without "no object", and ``[B, R, C, 4]`` codes, float32.
-        """
+        """Logits and codes."""
         code = self.coordinates(regions, frame)
         position = sine_embedding(code * 2 * math.pi, self.norm.normalized_shape[0] // NUM_COORDINATES)  # [B, R, width]
         tokens = self.projection_norm(self.projection(pooled.flatten(2)) + self.position(position))
@@ -92,7 +83,7 @@ class TransformerRegionHead(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens, position.to(tokens.dtype), is_padding)
         tokens = self.norm(tokens)
-        with torch.autocast(pooled.device.type, enabled=False):  # half-precision logits tie
+        with torch.autocast(pooled.device.type, enabled=False):
             tokens = tokens.float()
             hidden = tokens
             for layer in self.box_code[:-1]:
