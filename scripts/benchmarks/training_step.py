@@ -122,8 +122,8 @@ def report(options: dict[str, str], times: dict[str, list[float]]) -> None:
         "device": device_names()[-1],
         "threads": str(torch.get_num_threads()),
         **{f"{name}_s": round(seconds, 4) for name, seconds in medians.items()},
-        "peak_MiB": peak_memory(),
         **{name: versions[name] for name in ("deta", "torch", "numba", "triton")},
+        "peak_MiB": peak_memory(),
     }
     path = Path("training_step.csv")
     is_new = not path.exists()

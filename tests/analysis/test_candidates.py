@@ -58,6 +58,11 @@ def test_priors_and_rule_are_those_of_the_dense_system(rule: str, system: str) -
     assert found.assigner == trained.criterion.rules.dense.assigner
 
 
+def test_priors_of_mmdetection_are_those_of_its_model() -> None:
+    words = ["system=retinanet", "model=retinanet_mmdet_r50", "name=test", "run_dir=none"]
+    assert compared("max_iou_mmdet").candidates.priors == compose("train", words).model.body.priors
+
+
 @pytest.mark.parametrize(("rule", "own"), [("iou", "iou_proposals"), ("release", "release_proposals")])
 def test_anchors_are_those_of_the_first_stage(rule: str, own: str) -> None:
     words = ["system=deta", f"assigner@criterion.rules.first.assigner={own}", "name=test", "run_dir=none"]

@@ -161,7 +161,7 @@ def test_a_rule_that_does_not_say_what_is_contested_has_no_share(tmp_path: Path)
 
 def test_candidates_of_one_size_exist_at_a_time(tmp_path: Path) -> None:
     entries = [annotation(k, image_id=k, bbox=FIRST, area=2000) for k in range(1, 7)]
-    listed = [image(k, height=100, width=100 + 10 * (k % 2)) for k in range(1, 7)]
+    listed = [image(k, height=100, width=100 + 10 * (k % 3)) for k in range(1, 7)]
     data, alive = read_coco(write_json(tmp_path / "a.json", document(listed, entries))), []
 
     class Watched:
@@ -173,9 +173,9 @@ def test_candidates_of_one_size_exist_at_a_time(tmp_path: Path) -> None:
             assert sum(each() is not None for each in alive) <= 2  # this one, and the one that it replaces
             return made
 
-    laboratory = Laboratory(data, {(100, w): (100, w) for w in (100, 110)}, [Contender(rule(), Watched())])
+    laboratory = Laboratory(data, {(100, w): (100, w) for w in (100, 110, 120)}, [Contender(rule(), Watched())])
     assert laboratory.run()[0].rows()[-1]["objects"] == 6
-    assert len(alive) == 2
+    assert len(alive) == 3
 
 
 def test_shared_boxes_are_found_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from deta.assign import (
     TopKIoUAssigner,
     scene,
 )
-from deta.assign.scene import corners, in_pixels, own_boxes, parts, to_sides
+from deta.assign.scene import in_pixels, own_boxes, parts, to_sides
+from deta.ops.boxes import to_corners
 from tests.assign.scenes import assigned, objects, random_scene
 
 RULES = (
@@ -79,7 +80,7 @@ def test_boxes_of_every_class_are_those_of_the_class_of_each_object() -> None:
     boxes = torch.rand(4, 60, 12, 4)
     found = own_boxes(replace(prediction, boxes=boxes), seen.labels)
     assert found.shape == (4, 9, 60, 4)
-    torch.testing.assert_close(found[0, 3, 7], corners(boxes[0, 7, seen.labels[0, 3]]))
+    torch.testing.assert_close(found[0, 3, 7], to_corners(boxes[0, 7, seen.labels[0, 3]]))
     assert own_boxes(prediction, seen.labels).shape == (4, 1, 60, 4)
 
 
@@ -89,7 +90,7 @@ def test_a_rule_in_relative_units_sees_what_it_sees_in_pixels() -> None:
     relative = assigned(MaxIoUAssigner(), prediction, seen)
     absolute = assigned(MaxIoUAssigner(), pixels, seen.in_pixels())
     assert torch.equal(relative.target, absolute.target)
-    iou = box_iou(corners(pixels.priors[0]), corners(seen.in_pixels().boxes[0, :5]))
+    iou = box_iou(to_corners(pixels.priors[0]), to_corners(seen.in_pixels().boxes[0, :5]))
     is_over = (iou.amax(1) >= 0.5) & prediction.can_match()[0]
     assert (relative.target[0][is_over] >= 0).all()
 

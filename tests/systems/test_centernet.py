@@ -58,39 +58,35 @@ def test_losses_of_centernet_equal_the_reference(case: "ReferenceCase") -> None:
     code = torch.cat((rows["offset"], rows["wh"]), dim=-1)
     shape = (leaves["wh"].shape[2], leaves["wh"].shape[3])
     stage, _ = centres(rows["heatmap_logits"], code, shape, config)
-    rule = GaussianAssigner(min_overlap=config["min_overlap"], radius=config["variant"])
     output = DetectionOutput({StageKey("dense"): stage}, StageKey("dense"))
-    losses = Criterion({"dense": Rule(rule, **terms_of(config), normalizer="num_positives", ignore_coverage=None)})(
-        output, pixel_targets(case), Draw.of(0)
-    )
+    losses = criterion_of(config)(output, pixel_targets(case), Draw.of(0))
     if config["variant"] == "mmdet":
         assert_losses(losses, leaves, case)
         return
+    names = {"class": "hm_loss", "size": "wh_loss", "offset": "off_loss"}
     for (_, name), term in zip(losses.names, losses.terms(), strict=True):  # reported without their weights there
-        torch.testing.assert_close(term.detach(), case.outputs[f"loss/{name}"], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(term.detach(), case.outputs[f"loss/{names[name]}"], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(losses.total().detach(), case.outputs["total"], rtol=1e-4, atol=1e-6)
     gradients = torch.autograd.grad(losses.total(), list(leaves.values()))
     for name, gradient in zip(leaves, gradients, strict=True):
         torch.testing.assert_close(gradient, case.outputs[f"grad/{name}"], rtol=1e-4, atol=2e-5)
 
 
-def terms_of(config: dict[str, Any]) -> dict[str, Any]:
+def criterion_of(config: dict[str, Any]) -> Criterion:
     """By the variant of a case."""
-    if config["variant"] == "mmdet":
-        return {
-            "class_terms": {"loss_center_heatmap": HeatMapLoss(focusing=config["alpha"], fall_off=config["gamma"])},
-            "box_terms": {
-                "loss_wh": CentreL1Loss(of="size", weight=config["wh_weight"]),
-                "loss_offset": CentreL1Loss(of="offset", weight=config["offset_weight"]),
-            },
-        }
-    return {
-        "class_terms": {"hm_loss": HeatMapLoss(weight=config["hm_weight"], clamp=config["sigmoid_clamp"][0])},
+    if config["variant"] == "original":
+        words = ("criterion=centernet_release", "criterion.rules.dense.assigner.radius=original")
+        release: Criterion = make(plain(composed(config, *words)["criterion"]))
+        return release
+    terms: dict[str, Any] = {
+        "class_terms": {"loss_center_heatmap": HeatMapLoss(focusing=config["alpha"], fall_off=config["gamma"])},
         "box_terms": {
-            "wh_loss": CentreL1Loss(of="size", weight=config["wh_weight"], per="object"),
-            "off_loss": CentreL1Loss(of="offset", weight=config["off_weight"], per="object"),
+            "loss_wh": CentreL1Loss(of="size", weight=config["wh_weight"]),
+            "loss_offset": CentreL1Loss(of="offset", weight=config["offset_weight"]),
         },
     }
+    rule = GaussianAssigner(min_overlap=config["min_overlap"])
+    return Criterion({"dense": Rule(rule, **terms, normalizer="num_positives", ignore_coverage=None)})
 
 
 def centres(

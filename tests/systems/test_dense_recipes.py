@@ -79,7 +79,7 @@ def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path
     if isinstance(optimizer, JointOptimizer):
         kinds = {
             names[own]: type(part).__name__.upper()
-            for part in optimizer.both
+            for part in (optimizer._own, optimizer._rest)
             for group in part.param_groups
             for own in group[PARAMETER_NAMES]
         }
@@ -296,3 +296,10 @@ def test_every_recipe_of_a_dense_system_is_compared() -> None:
     systems = ("retinanet", "fcos", "atss", "gfl", "tood", "yolox", "centernet", "faster_rcnn", "tsp_rcnn")
     found = {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}
     assert {name for name in found if name.startswith(systems)} == set(RECIPES)
+
+
+def test_the_second_faster_rcnn_of_torchvision_has_pictures_of_a_wide_range_of_sizes() -> None:
+    augment = composed("faster_rcnn_v2_r50_400ep").augment
+    jitter = augment.train.transforms[0]
+    assert jitter._target_ == "deta.data.LargeScaleJitter"
+    assert (jitter.size, list(jitter.scale)) == (1024, [0.1, 2.0])

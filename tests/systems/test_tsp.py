@@ -164,20 +164,28 @@ def rule_of(config: dict[str, Any]) -> Rule:
             box_terms={"giou": BoxesPerObjectAndImage(weight=config["giou_weight"])},
             ignore_coverage=None,
         )
-    times = 3.0 if config["finetune_on_set"] else 1.0
-    return Rule(
-        OnePerObjectAssigner(iou=config["iou_threshold"], score=SoftmaxScore()),
-        class_terms={"class": FocusedCrossEntropy(background_weight=config["eos_weight"])},
-        box_terms={
-            "l1": DeltaL1Loss(
-                weight=times * config["l1_weight"], factors=config["bbox_weights"], beta=config["smooth_l1_beta"]
-            ),
-            "giou": GIoULoss(weight=times * config["giou_weight"]),
-        },
-        box_assigner=None if config["finetune_on_set"] else region_rule(config),
-        normalizer="num_candidates",
-        ignore_coverage=None,
-    )
+    if config["finetune_on_set"]:  # an option that is composed of the same terms
+        return Rule(
+            OnePerObjectAssigner(iou=config["iou_threshold"], score=SoftmaxScore()),
+            class_terms={"class": FocusedCrossEntropy(background_weight=config["eos_weight"])},
+            box_terms={
+                "l1": DeltaL1Loss(weight=3 * config["l1_weight"], factors=config["bbox_weights"]),
+                "giou": GIoULoss(weight=3 * config["giou_weight"]),
+            },
+            normalizer="num_candidates",
+            ignore_coverage=None,
+        )
+    criterion: Criterion = make(plain(composed({"system": "tsp_rcnn"})["criterion"]))
+    return criterion.rules["roi"]
+
+
+def test_boxes_of_the_first_stage_count_twice() -> None:
+    criterion: Criterion = make(plain(composed({"system": "tsp_rcnn"})["criterion"]))
+    first = criterion.rules["first"]
+    assert {name: term.weight for name, term in first.class_terms.items()} == {"class": 1.0}
+    assert {name: term.weight for name, term in first.box_terms.items()} == {"l1": 2.0}
+    assert isinstance(first.assigner, SampledAssigner)
+    assert (first.assigner.number, first.assigner.positive_fraction) == (256, 0.5)
 
 
 def of_case(case: "ReferenceCase") -> tuple[Detector, Tensor]:

@@ -74,9 +74,11 @@ def run(
     return losses.terms().detach(), {name: value.clone() for name, value in gradients.items() if value is not None}
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
-@pytest.mark.parametrize("name", CRITERIA)
-def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: str) -> None:
+SIZES = [(5, 1), (3, 0), (0, 0), (9, 2), (30, 7), (12, 3), (1, 0)]
+
+
+def traced(name: str, batches: Sequence[tuple[int, int]]) -> list[int]:
+    """How many graphs there are after each batch; every one gives what eager PyTorch gives."""
     torch.compiler.reset()
     detector, criterion = tiny_detector(num_classes=NUM_CLASSES), CRITERIA[name]()
     graphs: list[GraphModule] = []
@@ -87,19 +89,33 @@ def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: 
 
     compiled = torch.compile(step, fullgraph=True, backend=backend)
     counts = []
-    every = [(5, 1), (3, 0), (0, 0), (9, 2), (30, 7), (12, 3), (1, 0)]
-    few = {"wrapped": 1, "release": 3, "hungarian": 3}  # a wrapper sees as much of sizes as what it wraps
-    for sizes in every[: few.get(name, len(every))]:
+    for sizes in batches:
         expected, found = run(step, detector, criterion, *sizes), run(compiled, detector, criterion, *sizes)
         torch.testing.assert_close(found[0], expected[0], rtol=1e-6, atol=1e-7)
         assert found[1].keys() == expected[1].keys()
         for parameter, gradient in expected[1].items():
             torch.testing.assert_close(found[1][parameter], gradient, rtol=1e-5, atol=1e-7, msg=parameter)
         counts.append(len(graphs))
-    assert counts[0] == 1  # no break
-    assert len(set(counts[3:])) <= 1  # numbers of objects and widths are learnt once
-    assert counts[-1] <= 3
     torch.compiler.reset()
+    return counts
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
+@pytest.mark.parametrize("name", ["release", "hungarian", "wrapped"])
+def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: str) -> None:
+    counts = traced(name, SIZES[:1] if name == "wrapped" else SIZES[:3])
+    assert counts[0] == 1  # no break
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # as above
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "iou" else pytest.mark.slow) for name in CRITERIA]
+)
+def test_numbers_of_objects_and_widths_are_learnt_once(name: str) -> None:
+    counts = traced(name, SIZES)
+    assert counts[0] == 1
+    assert counts[3:] == [counts[3]] * 4
+    assert counts[-1] <= 3
 
 
 def test_all_assignments_of_least_cost_take_one_call_of_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:

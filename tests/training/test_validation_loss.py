@@ -82,3 +82,24 @@ def test_no_object_divides_by_one() -> None:
     loss.update(losses)
     assert loss.compute() == pytest.approx(float(losses.total()), rel=1e-6)
     assert losses.total() > 0
+
+
+def test_batches_without_objects_divide_by_one_together() -> None:
+    criterion = QueryCriterion(layer_assigner=HungarianAssigner())
+    candidates, targets = random_scene(0)
+    empty = targets.map(lambda tensor: torch.zeros_like(tensor))
+    losses = measure(criterion, make_output(candidates.boxes, candidates.logits), empty)
+    loss = ValidationLoss()
+    loss.update(losses)
+    loss.update(losses)
+    assert loss.compute() == pytest.approx(2 * float(losses.total()), rel=1e-6)
+
+
+def test_a_sum_that_nothing_divides_is_the_mean_over_batches_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    criterion = QueryCriterion(
+        layer_assigner=IoUAssigner(gamma=None), proposal_assigner=IoUAssigner(gamma=None), normalizer="none"
+    )
+    loss = ValidationLoss()
+    own = [float(add(loss, criterion, images).total()) for images in ([0, 1], [2])]
+    monkeypatch.setattr("deta.training.validation_loss.gather", lambda part: [part, None, part])
+    assert loss.compute() == pytest.approx(sum(own) / 2, rel=1e-6)

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from deta.assign.base import background
 from deta.assign.claims import Claims
-from deta.assign.scene import Part, corners, in_pixels, is_empty, offsets, parts, per_candidate, require_parts, to_sides
+from deta.assign.scene import Part, in_pixels, is_empty, offsets, parts, per_candidate, require_parts, to_sides
+from deta.ops.boxes import to_corners
 from deta.ops.iou import box_iou
 from deta.ops.random import Draw
 from deta.ops.rows import take_rows
@@ -74,7 +75,7 @@ class ATSSAssigner:
             assert prediction.levels is not None
             chosen, nearest = _by_level(distance, per_candidate(prediction.levels, prediction), self.k)
         num_images, num_objects, count = chosen.shape
-        priors = take_rows(corners(prediction.priors), chosen.flatten(1)).view(num_images, num_objects, count, 4)
+        priors = take_rows(to_corners(prediction.priors), chosen.flatten(1)).view(num_images, num_objects, count, 4)
         return chosen, nearest < torch.inf, box_iou(part.corners[:, :, None], priors)
 
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from deta.assign.base import background
-from deta.assign.scene import Part, corners, in_pixels, is_empty, parts, per_candidate, require_parts
+from deta.assign.scene import Part, in_pixels, is_empty, parts, per_candidate, require_parts
+from deta.ops.boxes import to_corners
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, ExtraPairs, Matches, Prediction, Targets
 from deta.utils.checks import require_choice, require_number
@@ -111,7 +112,7 @@ class GaussianAssigner:
 
 def cut_to_grid(boxes: Tensor, height: int, width: int) -> Tensor:
     """``[..., 4]`` ``cxcywh`` in cells, cut to the grid: to the last cell, not the border (CenterNet, release)."""
-    x, y = corners(boxes).unflatten(-1, (2, 2)).unbind(-1)  # [..., 2], low and high
+    x, y = to_corners(boxes).unflatten(-1, (2, 2)).unbind(-1)  # [..., 2], low and high
     low, high = torch.stack((x.clamp(0, width - 1), y.clamp(0, height - 1)), dim=-1).unbind(-2)  # [..., 2]
     return torch.cat(((low + high) / 2, high - low), dim=-1)
 

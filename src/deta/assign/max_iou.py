@@ -4,7 +4,8 @@ import torch
 
 from deta.assign.base import background
 from deta.assign.claims import Claims
-from deta.assign.scene import corners, in_pixels, is_empty, parts
+from deta.assign.scene import in_pixels, is_empty, parts
+from deta.ops.boxes import to_corners
 from deta.ops.iou import pairwise_iou
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, IGNORED, Matches, Prediction, Targets
@@ -52,7 +53,7 @@ class MaxIoUAssigner:
         if is_empty(prediction, targets):
             return Matches(background(prediction))
         prediction, targets = in_pixels(prediction, targets)
-        priors, can_match = corners(prediction.priors), prediction.can_match()
+        priors, can_match = to_corners(prediction.priors), prediction.can_match()
         claims, num_over = Claims(prediction), torch.zeros_like(background(prediction))
         best_of = background(prediction)  # the last object whose best a candidate is
         for part in parts(prediction, targets):

@@ -4,7 +4,8 @@ import torch
 
 from deta.assign.base import background
 from deta.assign.claims import Claims
-from deta.assign.scene import corners, in_pixels, is_empty, parts
+from deta.assign.scene import in_pixels, is_empty, parts
+from deta.ops.boxes import to_corners
 from deta.ops.iou import box_giou, pairwise_iou
 from deta.ops.random import Draw
 from deta.ops.rows import take_rows
@@ -43,14 +44,14 @@ class OnePerObjectAssigner:
         if is_empty(prediction, targets):
             return Matches(target)
         prediction, targets = in_pixels(prediction, targets)
-        priors, can_match = corners(prediction.priors), prediction.can_match()
+        priors, can_match = to_corners(prediction.priors), prediction.can_match()
         claims = Claims(prediction)
         for part in parts(prediction, targets):
             iou = pairwise_iou(part.corners, priors)  # [B, t, N]
             claims.add(iou.masked_fill(~part.is_pair(can_match) | (iou < self.iou), -torch.inf), part.start)
         owner = claims.owner.clamp(min=0)  # [B, N]
         labels = take_rows(targets.labels, owner)
-        boxes, objects = corners(prediction.boxes_of(labels)), corners(take_rows(targets.boxes, owner))
+        boxes, objects = to_corners(prediction.boxes_of(labels)), to_corners(take_rows(targets.boxes, owner))
         score = self.score(prediction).sigmoid().gather(2, labels[..., None])[..., 0]  # [B, N]
         cost = self.giou_weight * (1 - box_giou(boxes, objects)) - score
         # NaN of a prediction that is not finite is less than nothing: it would be the least of its object.

@@ -24,7 +24,7 @@ def keep_random(is_positive: Tensor, limit: int, draw: Draw) -> Tensor:
     Returns:
         ``[B, Q]`` bool; equal to ``is_positive`` in images that are within the limit.
     """
-    return is_positive & (_rank(is_positive, _priority(is_positive, draw)) < limit)
+    return _first(is_positive, _priority(is_positive, draw), limit, limit)
 
 
 def keep_balanced(target: Tensor, number: int, positive_fraction: float, draw: Draw) -> Tensor:
@@ -43,9 +43,10 @@ def keep_balanced(target: Tensor, number: int, positive_fraction: float, draw: D
     """
     is_positive, is_background = target >= 0, target == BACKGROUND
     priority = _priority(is_positive, draw)
-    keep = is_positive & (_rank(is_positive, priority) < int(number * positive_fraction))
+    most = int(number * positive_fraction)
+    keep = _first(is_positive, priority, most, most)
     num_free = number - keep.sum(1, keepdim=True)
-    return keep | (is_background & (_rank(is_background, priority) < num_free))
+    return keep | _first(is_background, priority, num_free, number)
 
 
 def keep_random_share(keep: Tensor, least: float, draw: Draw) -> Tensor:
@@ -63,7 +64,7 @@ def keep_random_share(keep: Tensor, least: float, draw: Draw) -> Tensor:
     """
     draw = draw.within("share")
     share = 1 - draw.uniform("dropped", (len(keep), 1), keep.device) * (1 - least)
-    return keep & (_rank(keep, _priority(keep, draw)) < (keep.sum(1, keepdim=True) * share).floor())
+    return _first(keep, _priority(keep, draw), (keep.sum(1, keepdim=True) * share).floor(), keep.shape[1])
 
 
 class SampledAssigner:
@@ -125,9 +126,10 @@ def _priority(like: Tensor, draw: Draw) -> Tensor:
     return draw.uniform("priority", like.shape, like.device)
 
 
-def _rank(flags: Tensor, priority: Tensor) -> Tensor:
-    """``[B, Q]`` int64 place of every flagged one among those of its image, by ``priority``; others rank behind."""
-    # 2 is above every priority: what is not flagged ranks last.
-    order = torch.where(flags, priority, 2.0).argsort(dim=1)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places)
+def _first(flags: Tensor, priority: Tensor, limit: int | Tensor, most: int) -> Tensor:
+    """``[B, Q]`` bool: the first ``limit``, or ``[B, 1]`` of an image, of at most ``most`` flagged ones by priority."""
+    most = min(most, flags.shape[1])
+    # 2 is above every priority: what is not flagged comes last.
+    order = torch.where(flags, priority, 2.0).topk(most, dim=1, largest=False).indices  # [B, most]
+    is_first = (torch.arange(most, device=flags.device) < limit).expand_as(order)
+    return torch.zeros_like(flags).scatter(1, order, is_first) & flags

@@ -30,7 +30,7 @@ class Part(NamedTuple):
     @property
     def corners(self) -> Tensor:
         """``[B, t, 4]`` the boxes as ``xyxy``."""
-        return corners(self.boxes)
+        return to_corners(self.boxes)
 
     def is_pair(self, can_match: Tensor) -> Tensor:
         """``[B, t, N]``, True for objects and candidates that can match, of ``[B, N]``."""
@@ -61,11 +61,6 @@ def parts(prediction: Prediction, targets: Targets) -> list[Part]:
     return [Part(start, *part) for start, part in zip(range(0, max(1, num_objects), size), columns, strict=True)]
 
 
-def corners(boxes: Tensor) -> Tensor:
-    """``[..., 4]`` ``xyxy`` of ``cxcywh``."""
-    return to_corners(boxes)
-
-
 def offsets(priors: Tensor, boxes: Tensor) -> Tensor:
     """``[B, t, N, 2]`` from centres of ``boxes``, ``[B, t, 4]``, to those of ``priors``, ``[B, N, 4]``."""
     return priors[:, None, :, :2] - boxes[:, :, None, :2]
@@ -88,7 +83,7 @@ def to_sides(priors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 def own_boxes(prediction: Prediction, labels: Tensor) -> Tensor:
     """Predicted boxes, ``[B, t or 1, N, 4]`` ``xyxy``: those for the class ``[B, t]`` of an object, or one for all."""
-    boxes = corners(prediction.boxes)
+    boxes = to_corners(prediction.boxes)
     if boxes.dim() == 3:
         return boxes[:, None]
     index = labels[:, None, :, None].expand(*boxes.shape[:2], -1, 4)  # [B, N, t, 4]

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from deta.assign.base import background
-from deta.assign.scene import corners, in_pixels, is_empty, parts
+from deta.assign.scene import in_pixels, is_empty, parts
+from deta.ops.boxes import to_corners
 from deta.ops.iou import pairwise_iou
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, Matches, Prediction, Targets
@@ -56,7 +57,7 @@ class TopKIoUAssigner:
             ``[B, T, k]`` candidates, best first, and their IoU: -1 for padding and candidates that cannot match.
         """
         prediction, targets = in_pixels(prediction, targets)
-        priors, can_match = corners(prediction.priors), prediction.can_match()
+        priors, can_match = to_corners(prediction.priors), prediction.can_match()
         k = min(self.k, prediction.num_candidates)
         values, indices = [], []
         for part in parts(prediction, targets):

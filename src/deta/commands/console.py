@@ -33,6 +33,14 @@ WORKER_ERROR = re.compile(r"Caught \w+ in DataLoader worker process")
 ERROR_LINE = re.compile(r"^[\w.]*(?:Error|Exception)\w*: ", re.MULTILINE)
 """The last line of a stack trace names the class of the error before its message."""
 _OF_QUERIES = re.compile(r"Could not override '(rule|selection|classes|further)(?:/\w+)?'")
+_INSTEAD = {
+    "rule": "dense systems have their rule at assigner@criterion.rules.dense.assigner, those of regions at "
+    "assigner@criterion.rules.first.assigner.assigner and assigner@criterion.rules.roi.assigner (docs/systems.md)",
+    "selection": "a dense system selects nothing before postprocess=, one of regions by model.body.selection",
+    "classes": "leave it out",
+    "further": "leave it out",
+}
+"""What other systems have in its place."""
 _OWN_CODE = Path(__file__).parents[1]
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
 LIBRARY_NOISE = (
@@ -137,12 +145,7 @@ def describe(error: BaseException) -> str:
         return ": ".join(part for part in (str(error).strip(), text.partition("\n")[0]) if part)
     choice = _OF_QUERIES.search(text)
     if choice is not None:
-        return (
-            f"{choice[1]}= is a choice of query systems, which this system is not: dense systems have their rule at "
-            "assigner@criterion.rules.dense.assigner, those of regions at "
-            "assigner@criterion.rules.first.assigner.assigner and assigner@criterion.rules.roi.assigner "
-            "(docs/systems.md)"
-        )
+        return f"{choice[1]}= is a choice of query systems, which this system is not: {_INSTEAD[choice[1]]}"
     if isinstance(cause, TypeError) and "unexpected keyword" in text:
         text += "; see the keys with --cfg job"
     where = key.removeprefix("full_key: ")

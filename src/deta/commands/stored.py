@@ -23,7 +23,7 @@ PLACES: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "model",
         (
             *("model", "backbone", "neck", "encoder", "queries", "selection", "decoder", "further"),
-            *("priors", "codec", "dense_head", "region_head"),
+            *("priors", "codec", "dense_head", "region_head", "assigner"),
         ),
     ),
     "data": ("data", ("augment",)),

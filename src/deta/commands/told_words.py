@@ -24,8 +24,11 @@ def told_present_words(words: Sequence[str]) -> list[str]:
     if former is not None and rule is not None:
         raise ValueError(f"{former} and {rule} both choose rules: give one of them")
     present = {word: present_words([word]) for word in words}
-    is_former = {word: not word.lstrip("+~").startswith("rule@") for word in words}  # which is how people write rule/
-    changed = [f"{word} is {' '.join(new)}" for word, new in present.items() if new != [word] and is_former[word]]
+    changed = [
+        f"{word} is {' '.join(new)}"
+        for word, new in present.items()
+        if new != [word] and not word.lstrip("+~").startswith("rule@")  # which is no former word, see ``present_word``
+    ]
     if changed:
         print(f"deta: written otherwise by now: {', '.join(changed)}", file=sys.stderr)
     return present_words(words)

@@ -42,6 +42,8 @@ class ColourShift:
 def shifted(image: Tensor, shift: Tensor) -> Tensor:
     """An image whose hue, saturation and brightness are moved.
 
+    torchvision moves hue alone by a sum and the others by factors; its conversions are private.
+
     Args:
         image: ``[3, h, w]`` uint8 RGB.
         shift: ``[3]`` added to them, each in 0..1; hue goes round, the others stop at their ends.

@@ -12,7 +12,6 @@ from deta.data.coco import CocoAnnotations
 from deta.data.decoding import ImageError
 from deta.data.federated import FederatedAnnotations
 from deta.data.images import ORIENTATIONS, ImageRules, Orientation, decode_image
-from deta.data.mixing import Mosaic
 from deta.data.problems import MAX_EXAMPLES
 from deta.data.sample import Sample, SampleKey
 from deta.data.sources import ImageSource
@@ -85,9 +84,11 @@ class CocoDataset(Dataset[Sample]):
         index, image = self._read_usable(key.image)
         key = key._replace(image=index)
         sample, generator = self._sample(key, image), sample_generator(self._seed, key)
-        if isinstance(self._transform, Mosaic):
-            return self._transform.mixed(sample, generator, partial(self._other, key), epoch=key.epoch)
-        return self._transform(sample, generator)
+        mixed = getattr(self._transform, "mixed", None)
+        if mixed is None:
+            return self._transform(sample, generator)
+        picture: Sample = mixed(sample, generator, partial(self._other, key), epoch=key.epoch)
+        return picture
 
     def untransformed(self, index: int) -> Sample:
         """The sample of an image as its file and the annotations give it.

@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from deta.data.sample import Sample
-from deta.data.transforms import Transform, crop, flip, resize
-from deta.utils.checks import require_callable, require_int, require_list, require_number
+from deta.data.transforms import Transform, crop, flip, require_factors, resize
+from deta.utils.checks import require_callable, require_int, require_number
 
 Others = Callable[[Generator], Sample]
 """Draws another sample of the data set, as file and annotations give it."""
@@ -61,15 +61,22 @@ class Mosaic:
         self._size = require_int("size", size, low=32)
         self._then = then
         self._until = math.inf if until is None else require_int("until", until, low=0)
-        self._scale = _factors("scale", scale)
+        self._scale = require_factors("scale", scale)
         self._degrees = require_number("degrees", degrees, low=0, high=180)
         self._translate = require_number("translate", translate, low=0, high=1)
         self._shear = require_number("shear", shear, low=0, high=45)
-        self._mixup = None if mixup is None else _factors("mixup", mixup)
+        self._mixup = None if mixup is None else require_factors("mixup", mixup)
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
-        """Return the sample alone."""
-        return self._then(sample, generator)
+        """Refuse: a transform that holds this one has no further samples to give.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "deta.data.Mosaic draws further samples, so it must be data.train_transform itself: put other transforms "
+            "into its then="
+        )
 
     def mixed(self, sample: Sample, generator: Generator, others: Others, *, epoch: int) -> Sample:
         """Return the picture of an epoch, with the id of ``sample``.
@@ -209,13 +216,6 @@ def _around(boxes_xyxy: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     """``[K, 4]`` boxes around the mapped corners of boxes."""
     corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].view(-1, 4, 2) @ matrix.T + shift  # [K, 4, 2]
     return torch.cat((corners.amin(1), corners.amax(1)), dim=1)
-
-
-def _factors(name: str, values: Sequence[float]) -> tuple[float, float]:
-    if len(require_list(name, values)) != 2:
-        raise ValueError(f"{name} must be two factors, the smallest and the largest, got {values}")
-    low = require_number(f"{name}[0]", values[0], low=0.01)
-    return low, require_number(f"{name}[1]", values[1], low=low)
 
 
 def _uniform(low: float, high: float, generator: Generator) -> float:

@@ -149,10 +149,7 @@ class LargeScaleJitter:
 
     def __init__(self, *, size: int, scale: Sequence[float] = (0.1, 2.0)) -> None:
         self._size = require_int("size", size, low=_MIN_SIDE)
-        bounds = [require_number("scale", factor, low=0) for factor in require_list("scale", scale)]
-        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-            raise ValueError(f"scale must be a smallest and a largest factor, each above 0, got {list(scale)}")
-        self._scale = bounds
+        self._scale = require_factors("scale", scale)
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
         """Return the part of the scaled sample; both sides are cut at the same share of what is left over."""
@@ -249,3 +246,15 @@ def _has_area(boxes_xyxy: Tensor) -> Tensor:
 
 def _draw(low: int, high: int, generator: Generator) -> int:
     return int(torch.randint(low, high + 1, (), generator=generator).item())
+
+
+def require_factors(name: str, values: Sequence[float]) -> tuple[float, float]:
+    """A smallest and a largest factor on sides.
+
+    Raises:
+        ValueError: They are not two, too small, or in the other order.
+    """
+    if len(require_list(name, values)) != 2:
+        raise ValueError(f"{name} must be two factors, the smallest and the largest, got {values}")
+    low = require_number(f"{name}[0]", values[0], low=0.01)
+    return low, require_number(f"{name}[1]", values[1], low=low)

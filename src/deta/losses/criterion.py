@@ -104,6 +104,7 @@ class Criterion:
             floors=_constants(entries[0].sum, [entry.floor for entry in entries]),
             weights=_constants(entries[0].sum, [entry.weight for entry in entries]),
             is_global=tuple(entry.is_global for entry in entries),
+            is_undivided=tuple(entry.is_undivided for entry in entries),
             has_own_divisors=_has_own_divisors([stages.rule for stages in parts], entries),
             matches=matches,
         )

@@ -34,6 +34,7 @@ class Measured:
     weight: float
     is_global: bool
     has_own_divisor: bool
+    is_undivided: bool
 
     def pooled(self, other: Self, name: str) -> Self:
         """Sums and divisors of both together.
@@ -41,7 +42,7 @@ class Measured:
         Raises:
             ValueError: They differ in something that a sum of both cannot have twice.
         """
-        for part in ("floor", "weight", "is_global", "has_own_divisor"):
+        for part in ("floor", "weight", "is_global", "has_own_divisor", "is_undivided"):
             own, others = getattr(self, part), getattr(other, part)
             if own != others:
                 raise ValueError(f"terms {name!r} that are pooled must have one {part}, got {own} and {others}")
@@ -162,6 +163,7 @@ class Stages:
                         weight=rule.weight * term.weight,
                         is_global=of_images.is_global and (rule.is_global or has_own),
                         has_own_divisor=has_own,
+                        is_undivided=rule.normalizer == "none" and not has_own,
                     )
                     place = (key if rule.pool is None else StageKey(rule.pool, key.layer), name)
                     measured[place] = measured[place].pooled(entry, name) if place in measured else entry

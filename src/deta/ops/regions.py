@@ -41,6 +41,10 @@ def pool_regions(
     return pooled.view(*boxes.shape[:2], *pooled.shape[1:])  # [B, R, D, resolution, resolution]
 
 
+_OUTSIDE = -1e6
+"""A coordinate in pixels outside of every map."""
+
+
 @torch.library.custom_op("deta::pool_regions", mutates_args=())
 def _pool(
     maps: Sequence[Tensor],
@@ -55,8 +59,8 @@ def _pool(
     for level, (feature, scale) in enumerate(zip(maps, scales, strict=True)):
         settings = (scale, resolution, resolution, samples, aligned)
         feature, is_here = feature.contiguous(), levels == level
-        if rows.is_cuda:  # all of them on every level: counting those of a level would wait for the device
-            here = torch.ops.torchvision.roi_align(feature, rows, *settings)
+        if rows.is_cuda:
+            here = torch.ops.torchvision.roi_align(feature, _of_level(rows, is_here), *settings)
             pooled = torch.where(is_here[:, None, None, None], here, pooled)
         else:
             pooled[is_here] = torch.ops.torchvision.roi_align(feature, rows[is_here], *settings)
@@ -93,13 +97,18 @@ def _pool_backward(
     for level, (height_width, scale) in enumerate(zip(zip(sides[::2], sides[1::2], strict=True), scales, strict=True)):
         is_here = levels == level
         if rows.is_cuda:
-            own, here = torch.where(is_here[:, None, None, None], gradient, 0.0), rows
+            own, here = torch.where(is_here[:, None, None, None], gradient, 0.0), _of_level(rows, is_here)
         else:
             own, here = gradient[is_here], rows[is_here]
         shape = (num_images, width, *height_width)
         settings = (scale, resolution, resolution, *shape, samples, aligned)
         gradients.append(torch.ops.torchvision._roi_align_backward(own.contiguous(), here, *settings))
     return gradients
+
+
+def _of_level(rows: Tensor, is_here: Tensor) -> Tensor:
+    """All of them, since counting would wait for the device; those of other levels lie outside, where kernels stop."""
+    return torch.cat((rows[:, :1], rows[:, 1:].masked_fill(~is_here[:, None], _OUTSIDE)), dim=1)
 
 
 @_pool_backward.register_fake

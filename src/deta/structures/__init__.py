@@ -6,7 +6,7 @@ from deta.structures.detections import Detections
 from deta.structures.features import Features
 from deta.structures.losses import Losses, StageMatches
 from deta.structures.matches import BACKGROUND, IGNORED, ExtraPairs, Matches, MatchStatistics
-from deta.structures.prediction import DetectionOutput, Prediction, StageKey
+from deta.structures.prediction import DetectionOutput, Prediction, StageKey, of_class
 from deta.structures.score import QualityScore, Score, SigmoidScore, SoftmaxScore
 from deta.structures.targets import LARGE_AREA, SIZE_NAMES, SMALL_AREA, FederatedLabels, Targets
 
@@ -34,4 +34,5 @@ __all__ = [
     "StageMatches",
     "Targets",
     "TensorStruct",
+    "of_class",
 ]

@@ -40,6 +40,7 @@ class Losses(TensorStruct):
         floors: ``[K]`` float32; a divisor counts as at least this.
         weights: ``[K]`` float32.
         is_global: For every term, whether its divisor is the mean over all ranks (else that of the rank's own images).
+        is_undivided: For every term, whether it stays the sum of a batch (``normalizer=none``); its divisor is 0 then.
         has_own_divisors: Whether not all terms are divided by one number, that of the objects of all ranks, at least 1.
         matches: Every assignment that was made; a key without a layer serves all layers.
     """
@@ -50,6 +51,7 @@ class Losses(TensorStruct):
     floors: Tensor
     weights: Tensor
     is_global: tuple[bool, ...]
+    is_undivided: tuple[bool, ...]
     has_own_divisors: bool
     matches: Mapping[StageKey, StageMatches]
 

@@ -27,6 +27,12 @@ class StageKey(NamedTuple):
     copy: int | None = None
 
 
+def of_class(values: Tensor, labels: Tensor) -> Tensor:
+    """``values[b, n, labels[b, n]]``, ``[B, N, 4]`` of ``[B, N, C, 4]``; a negative label reads class 0."""
+    index = labels.clamp(min=0)[..., None, None].expand(*labels.shape, 1, values.shape[3])  # [B, N, 1, 4]
+    return values.gather(2, index)[:, :, 0]  # [B, N, 4]
+
+
 @dataclass(frozen=True)
 class Prediction(TensorStruct):
     """Boxes and classes of N candidates in each of B images, as one stage predicts them.
@@ -82,10 +88,7 @@ class Prediction(TensorStruct):
 
     def boxes_of(self, labels: Tensor) -> Tensor:
         """``[B, N, 4]`` boxes for the class ``labels[b, n]`` of every candidate; a negative label reads class 0."""
-        if self.boxes.dim() == 3:
-            return self.boxes
-        index = labels.clamp(min=0)[..., None, None].expand(*labels.shape, 1, 4)  # [B, N, 1, 4]
-        return self.boxes.gather(2, index)[:, :, 0]  # [B, N, 4]
+        return self.boxes if self.boxes.dim() == 3 else of_class(self.boxes, labels)
 
     def in_pixels(self) -> Self:
         """The same with ``boxes`` and ``priors`` in pixels, for rules with distances, radii or exact ties."""

@@ -74,7 +74,7 @@ class QualityScore:
         classes = prediction.logits.float()  # [B, N, C]
         quality = prediction.quality.float()[..., None].expand_as(classes)  # [B, N, C]
         # Its inverse is (1 + exp(-x)) * (1 + exp(-y)) - 1 of both outputs: finite, with gradients, also where it is 1.
-        product = -torch.stack((-classes, -quality, -classes - quality)).logsumexp(0)
+        product = -torch.logaddexp(torch.logaddexp(-classes, -quality), -classes - quality)
         if not self.root:
             return product
         log_score = functional.logsigmoid(product) / 2

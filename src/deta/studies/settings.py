@@ -35,8 +35,8 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-MOUNTED = ("model.body.encoder.checkpoint",)
-"""Marked options of groups that stand elsewhere than their name says."""
+_MOUNTED = {"encoder": "model.body.encoder"}
+"""Where groups with marked options stand whose name does not say it."""
 
 
 @cache
@@ -47,8 +47,10 @@ def without_effect() -> frozenset[str]:
     """
     folder = config_dir()
     names = marked(folder / "train.yaml")
-    names += [f"{path.parent.name}.{name}" for path in folder.glob("*/*.yaml") for name in marked(path)]
-    return frozenset({*BY_REFERENCE, *names, *MOUNTED})
+    for path in folder.glob("*/*.yaml"):
+        place = _MOUNTED.get(path.parent.name, path.parent.name)
+        names += [f"{place}.{name}" for name in marked(path)]
+    return frozenset({*BY_REFERENCE, *names})
 
 
 def marked(path: Path) -> list[str]:

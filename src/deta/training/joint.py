@@ -57,11 +57,6 @@ class JointOptimizer(Optimizer):
         self._rest = rest([group for group in groups if not self._is_own(group)])
         super().__init__(groups, {})
 
-    @property
-    def both(self) -> tuple[Optimizer, Optimizer]:
-        """The optimizer of the parts, and that of all others."""
-        return self._own, self._rest
-
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the optimizer of its part."""
         defaults = (self._own if self._is_own(param_group) else self._rest).defaults

@@ -12,8 +12,8 @@ class ValidationLoss:
     """Sums of all losses over sums of all divisors.
 
     A mean of the losses of batches would depend on which images share a batch; and a divisor that is averaged over
-    ranks needs all of them in every batch, of which one rank may have more than another. Only a term whose divisor is 0
-    in all of them (``normalizer=none``) is such a mean: a sum would grow with the number of images. What is drawn for
+    ranks needs all of them in every batch, of which one rank may have more than another. Only a term that nothing
+    divides (``normalizer=none``) is such a mean: a sum would grow with the number of images. What is drawn for
     a batch, such as the noise and the number of denoising queries, follows the batch in any case.
     """
 
@@ -37,7 +37,7 @@ class ValidationLoss:
             return None
         losses, counts = zip(*ranks, strict=True)
         sums, divisors = (torch.stack([getattr(part, name) for part in losses]).sum(0) for name in ("sums", "divisors"))
-        divisors = torch.where(divisors == 0, sum(counts), divisors)
+        divisors = torch.where(torch.tensor(losses[0].is_undivided), sum(counts), divisors)
         return float(replace(losses[0], sums=sums, divisors=divisors).total())
 
     def reset(self) -> None:

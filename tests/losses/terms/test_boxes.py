@@ -95,3 +95,12 @@ def test_a_region_that_does_not_exist_gives_no_gradient_that_is_not_a_number() -
     (gradient,) = torch.autograd.grad(value, code)
     assert value == 0
     assert not gradient.any()
+
+
+@pytest.mark.parametrize("term", [L1Loss(), GIoULoss()])
+def test_a_further_object_is_compared_with_the_box_for_its_own_class(term: Term) -> None:
+    of_classes = torch.tensor([[[OBJECT, OTHER]]])  # [1, 1, 2, 4]: the box of a class is its object
+    prediction = Prediction(torch.zeros(1, 1, 2), of_classes, torch.tensor([[BOX]]))
+    index = torch.tensor([[0]])
+    matches = Matches(torch.tensor([[0]]), extra=ExtraPairs(index, index + 1, torch.tensor([[True]])))
+    assert term(prediction, matches, objects([OBJECT, OTHER])).value.tolist() == pytest.approx([0], abs=1e-6)

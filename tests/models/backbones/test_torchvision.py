@@ -99,6 +99,8 @@ def test_the_first_convolution_of_a_bottleneck_may_halve_the_map() -> None:
     assert backbone.state_dict().keys() == resnet18(name="resnet50").state_dict().keys()
     with pytest.raises(ValueError, match=r"backbone\.stride_first=true needs a ResNet"):
         TorchvisionBackbone(name="squeezenet1_0", return_nodes=SQUEEZE_NODES, stride_first=True)
+    with pytest.raises(ValueError, match=r"backbone\.stride_first=true needs bottlenecks, .*resnet50"):
+        resnet18(stride_first=True)
 
 
 def test_only_the_named_parts_are_frozen() -> None:

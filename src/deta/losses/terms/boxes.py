@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from deta.ops.boxes import to_corners
 from deta.ops.deltas import encode_deltas
 from deta.ops.iou import box_giou, box_iou
 from deta.ops.rows import take_rows
-from deta.structures import Matches, Prediction, Targets
+from deta.structures import Matches, Prediction, Targets, of_class
 from deta.utils.checks import require_choice, require_number
 
 
@@ -39,7 +38,9 @@ class PairLoss(ABC):
         value = self.of_pairs(boxes, objects).masked_fill(matches.target < 0, 0.0).sum(1)
         if matches.extra is not None:
             extra = matches.extra
-            boxes, objects = take_rows(boxes, extra.query), take_rows(targets.boxes, extra.target)
+            # A further object may be of another class, which has a box of its own.
+            boxes = self.rows(prediction.take(extra.query), take_rows(targets.labels, extra.target))
+            objects = take_rows(targets.boxes, extra.target)
             value = value + self.of_pairs(boxes, objects).masked_fill(~extra.is_pair, 0.0).sum(1)
         return Sum(value)
 
@@ -95,8 +96,7 @@ class DeltaL1Loss(PairLoss):
         """``[B, N, 8]`` deltas for the class ``[B, N]`` of every candidate, and the priors that they belong to."""
         code = prediction.code
         if code is not None and code.shape[2] != 4 and prediction.boxes.dim() == 4:
-            of_classes = code.unflatten(2, (-1, 4))  # [B, N, K, 4]
-            code = replace(prediction, boxes=of_classes).boxes_of(labels)
+            code = of_class(code.unflatten(2, (-1, 4)), labels)  # [B, N, 4]
         if code is None or code.shape[2] != 4:
             raise ValueError("DeltaL1Loss needs a detector whose boxes are coded as four deltas, such as system=fqdet")
         priors = prediction.priors.float()

@@ -116,10 +116,16 @@ def _torchvision_network(name: str, weights: str | None, options: Mapping[str, o
 
 
 def _stride_first(network: nn.Module) -> None:
-    """Let the first convolution of every bottleneck halve the map where the second one did."""
-    for part in network.modules():
-        if isinstance(part, Bottleneck):
-            part.conv1.stride, part.conv2.stride = part.conv2.stride, part.conv1.stride
+    """Let the first convolution of every bottleneck halve the map where the second one did.
+
+    Raises:
+        ValueError: There is none.
+    """
+    bottlenecks = [part for part in network.modules() if isinstance(part, Bottleneck)]
+    if not bottlenecks:
+        raise ValueError("backbone.stride_first=true needs bottlenecks, as of backbone.name=resnet50 and deeper ones")
+    for part in bottlenecks:
+        part.conv1.stride, part.conv2.stride = part.conv2.stride, part.conv1.stride
 
 
 _PROBE_SIZE = 512

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -95,8 +94,9 @@ class GridPriors(nn.Module):
 
 
 def _pairs(ratios: Sequence[float], sizes: Sequence[float], by_size: bool) -> list[tuple[float, float]]:
-    pairs = product(sizes, ratios) if by_size else product(ratios, sizes)
-    return [(second, first) if by_size else (first, second) for first, second in pairs]
+    if by_size:
+        return [(ratio, size) for size in sizes for ratio in ratios]
+    return [(ratio, size) for ratio in ratios for size in sizes]
 
 
 def _positive(name: str, values: Sequence[float]) -> list[float]:

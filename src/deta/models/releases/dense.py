@@ -28,17 +28,17 @@ _EXTRAS: tuple[Pair, ...] = (
     ("backbone.fpn.extra_blocks.p6.", "neck.extras.0."),
     ("backbone.fpn.extra_blocks.p7.", "neck.extras.1."),
 )
-_LEVELS: tuple[Pair, ...] = (
+PYRAMID: tuple[Pair, ...] = (
     ("backbone.fpn.inner_blocks.#.0.", "neck.laterals.#."),
     ("backbone.fpn.layer_blocks.#.0.", "neck.outputs.#."),
-    *_EXTRAS,
 )
-_OLDER_LEVELS: tuple[Pair, ...] = (
+OLDER_PYRAMID: tuple[Pair, ...] = (
     *((f"backbone.fpn.inner_blocks.#.{name}", f"neck.laterals.#.{name}") for name in _AFFINE),
     *((f"backbone.fpn.layer_blocks.#.{name}", f"neck.outputs.#.{name}") for name in _AFFINE),
-    *_EXTRAS,
 )
 """As convolutions were named while no norm could follow them."""
+_LEVELS: tuple[Pair, ...] = (*PYRAMID, *_EXTRAS)
+_OLDER_LEVELS: tuple[Pair, ...] = (*OLDER_PYRAMID, *_EXTRAS)
 _OUTPUTS: tuple[Pair, ...] = (
     ("head.classification_head.cls_logits.", "body.head.class_logits."),
     ("head.regression_head.bbox_reg.", "body.head.box_code."),

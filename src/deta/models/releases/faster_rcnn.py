@@ -1,5 +1,6 @@
 """Faster R-CNN of torchvision: arXiv:1506.01497; the second version: arXiv:2111.11429."""
 
+from deta.models.releases.dense import OLDER_PYRAMID, PYRAMID
 from deta.models.releases.layout import Pair, Release
 
 _TOWER: tuple[Pair, ...] = (("rpn.head.conv.#.0.", "body.first.head.tower.#.0."),)
@@ -19,8 +20,7 @@ _LINEAR: tuple[Pair, ...] = (
 FASTER_RCNN = Release(
     "Faster R-CNN of torchvision",
     (
-        ("backbone.fpn.inner_blocks.#.0.", "neck.laterals.#."),
-        ("backbone.fpn.layer_blocks.#.0.", "neck.outputs.#."),
+        *PYRAMID,
         *_TOWER,
         *_LINEAR,
         *_PARTS,
@@ -28,19 +28,14 @@ FASTER_RCNN = Release(
     optional=_BACKBONE,
     first_rows_last=_BACKGROUND,
 )
-_OLDER: tuple[Pair, ...] = tuple(
-    (f"{theirs}.{part}", f"{ours}.{part}")
-    for theirs, ours in (
-        ("backbone.fpn.inner_blocks.#", "neck.laterals.#"),
-        ("backbone.fpn.layer_blocks.#", "neck.outputs.#"),
-        ("rpn.head.conv", "body.first.head.tower.0.0"),
-    )
-    for part in ("weight", "bias")
+_OLDER_TOWER: tuple[Pair, ...] = tuple(
+    (f"rpn.head.conv.{name}", f"body.first.head.tower.0.0.{name}") for name in ("weight", "bias")
 )
 OLDER_FASTER_RCNN = Release(
     "Faster R-CNN of an older torchvision",
     (
-        *_OLDER,
+        *OLDER_PYRAMID,
+        *_OLDER_TOWER,
         *_LINEAR,
         *_PARTS,
     ),

@@ -50,7 +50,7 @@ TSP_RCNN = Release(
         *below(_ENCODER, "body.head.layers.#.", _LAYER),
         (f"{_HEAD}transformer_encoder.norm.", "body.head.norm."),
         ("roi_heads.box_predictor.cls_score.", "body.head.class_logits."),
-        ("roi_heads.box_predictor.bbox_pred.layers.#.", "body.head.box_code.#."),
+        ("roi_heads.box_predictor.bbox_pred.layers.#.", "body.head.box_code.layers.#."),
     ),
     optional=(
         *_LEVELS[1:],

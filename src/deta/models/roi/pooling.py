@@ -8,7 +8,10 @@ from torch import Tensor
 from deta.ops.boxes import to_corners
 from deta.ops.regions import pool_regions
 from deta.structures import Features
-from deta.utils.checks import require_bool, require_int, require_number
+from deta.utils.checks import require_bool, require_int
+
+CANONICAL_SIDE, CANONICAL_LEVEL = 224.0, 4
+"""Square root of an area in pixels, and the binary logarithm of the stride of the level for it (FPN, eq. 1)."""
 
 
 class RegionPooling:
@@ -21,8 +24,6 @@ class RegionPooling:
         samples: In a cell of it, in each direction; 0 is one for every cell of the map.
         aligned: Whether pixels are small squares, as in detectron2; else points, as in torchvision's detectors.
         num_levels: Of the finest levels, at most, from which it reads.
-        canonical_side: Square root of the area, in pixels, of a region that is read from ``canonical_level``.
-        canonical_level: Binary logarithm of the stride of that level.
 
     Raises:
         ValueError: An argument lies outside its range.
@@ -35,15 +36,11 @@ class RegionPooling:
         samples: int = 2,
         aligned: bool = False,
         num_levels: int = 4,
-        canonical_side: float = 224.0,
-        canonical_level: int = 4,
     ) -> None:
         self.resolution = require_int("model.body.pooling.resolution", resolution, low=1)
         self.samples = require_int("model.body.pooling.samples", samples, low=0)
         self.aligned = require_bool("model.body.pooling.aligned", aligned)
         self.num_levels = require_int("model.body.pooling.num_levels", num_levels, low=1)
-        self.canonical_side = require_number("model.body.pooling.canonical_side", canonical_side, low=1)
-        self.canonical_level = require_int("model.body.pooling.canonical_level", canonical_level, low=0)
 
     def levels(self, boxes: Tensor, strides: tuple[int, ...]) -> Tensor:
         """``[B, R]`` int64 index of the level of ``[B, R, 4]`` ``cxcywh`` boxes in pixels.
@@ -57,7 +54,7 @@ class RegionPooling:
         finest, coarsest = (stride.bit_length() - 1 for stride in (strides[0], strides[-1]))
         side = boxes[..., 2:].prod(-1).sqrt()
         # The small number keeps a side that is the canonical one on its level.
-        level = (self.canonical_level + (side / self.canonical_side).log2() + 1e-6).floor()
+        level = (CANONICAL_LEVEL + (side / CANONICAL_SIDE).log2() + 1e-6).floor()
         return level.clamp(finest, coarsest).long() - finest
 
     def __call__(self, features: Features, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from deta.assign import Assigner, assign
+from deta.assign import Assigner, SampledAssigner, assign
 from deta.assign.sampling import keep_random_share
 from deta.models.roi.proposals import Regions
 from deta.ops.random import Draw
@@ -36,11 +36,10 @@ class RegionSampler:
         require_callable("model.body.sampler.assigner", assigner)
         self.assigner = assigner
         self.num_regions = require_int("model.body.sampler.num_regions", num_regions, low=1)
-        number = getattr(assigner, "number", None)
-        if number is not None and number > num_regions:
+        if isinstance(assigner, SampledAssigner) and assigner.number > num_regions:
             raise ValueError(
-                f"model.body.sampler.assigner.number {number} regions do not fit into model.body.sampler.num_regions "
-                f"{num_regions}: the last ones, which are objects, would be cut off"
+                f"model.body.sampler.assigner.number {assigner.number} regions do not fit into "
+                f"model.body.sampler.num_regions {num_regions}: the last ones, which are objects, would be cut off"
             )
         self.append = require_choice("model.body.sampler.append", append, ("always", "unmatched"))
         self.least_kept = require_number("model.body.sampler.least_kept", least_kept, low=0.01, high=1)
@@ -63,7 +62,9 @@ class RegionSampler:
             centres = boxes[..., :2] + boxes[..., 2:] * (shift - 0.5) * CENTRE_NOISE
             sides = boxes[..., 2:] * SIDE_NOISE ** (2 * growth - 1)
             boxes = torch.cat((centres, sides), dim=-1)  # [B, T, 4]
-            found = assign(self.assigner, _candidates(proposals), objects, draw.within("before"))
+            # A sample leaves some positive where there are any.
+            unsampled = self.assigner.assigner if isinstance(self.assigner, SampledAssigner) else self.assigner
+            found = assign(unsampled, _candidates(proposals), objects, draw.within("before"))
             joins = joins & ~found.is_positive().any(1, keepdim=True)
         every = Regions(
             torch.cat((proposals.boxes, boxes), dim=1),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from deta.models.position import sine_embedding
 from deta.models.query.dense_encoder import DenseEncoderLayer
-from deta.models.query.feedforward import require_heads, xavier_uniform_matrices
+from deta.models.query.feedforward import MLP, require_heads, xavier_uniform_matrices
 from deta.models.roi.base import BaseRegionHead
 from deta.models.roi.proposals import Regions
 from deta.ops.boxes import to_corners
@@ -66,9 +66,8 @@ class TransformerRegionHead(BaseRegionHead):
         xavier_uniform_matrices(self.layers)
         self.norm = nn.LayerNorm(width)
         self.class_logits = nn.Linear(width, self.num_outputs)
-        self.box_code = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
-        self.box_code.append(nn.Linear(width, 4 * num_classes))
-        for layer, std in ((self.class_logits, 0.01), (self.box_code[-1], 0.001)):
+        self.box_code = MLP(width, width, width, 4 * num_classes)
+        for layer, std in ((self.class_logits, 0.01), (self.box_code.layers[-1], 0.001)):
             assert isinstance(layer, nn.Linear)
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
@@ -85,10 +84,7 @@ class TransformerRegionHead(BaseRegionHead):
         tokens = self.norm(tokens)
         with torch.autocast(pooled.device.type, enabled=False):
             tokens = tokens.float()
-            hidden = tokens
-            for layer in self.box_code[:-1]:
-                hidden = layer(hidden).relu()
-            return self.class_logits(tokens), self.box_code[-1](hidden).unflatten(2, (-1, 4))  # [B, R, C, 4]
+            return self.class_logits(tokens), self.box_code(tokens).unflatten(2, (-1, 4))  # [B, R, C, 4]
 
     def coordinates(self, regions: Regions, frame: Tensor) -> Tensor:
         """``[B, R, 8]`` centre, sides and corners of regions, relative to the unpadded image; 0 where there is none."""

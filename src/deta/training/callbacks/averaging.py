@@ -1,6 +1,6 @@
 """Averaged weights that leave the trained ones alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -42,16 +42,17 @@ class WeightAveraging(EMAWeightAveraging):
         """Leave the trained weights as they are."""
 
 
-def _ramped(decay: float, ramp: int) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+def _ramped(decay: float, ramp: int) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
     """An update of averages, numbered from 1, in place; of whole numbers, such as counts, the latest ones."""
 
     @torch.no_grad()
-    def update(averages: Sequence[Tensor], latest: Sequence[Tensor], number: Tensor) -> None:
+    def update(averages: list[Tensor], latest: list[Tensor], number: Tensor) -> None:
+        if not averages[0].is_floating_point():  # all have one type
+            torch._foreach_copy_(averages, latest)
+            return
         share = -decay * torch.expm1(-number / ramp)  # on its device: the host need not wait
-        for average, value in zip(averages, latest, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, (1 - share).to(average.dtype))
-            else:
-                average.copy_(value)
+        changes = torch._foreach_sub(latest, averages)
+        torch._foreach_mul_(changes, (1 - share).to(averages[0].dtype))
+        torch._foreach_add_(averages, changes)
 
     return update
