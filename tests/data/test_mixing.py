@@ -142,3 +142,9 @@ def test_what_cannot_be_mixed_and_wrong_values_are_named() -> None:
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             Mosaic(**{"size": SIZE, "then": KEEP, **options})
+
+
+def test_inside_of_another_transform_there_is_nothing_to_mix() -> None:
+    inside = Compose(transforms=[Mosaic(size=SIZE, then=KEEP)])
+    with pytest.raises(ValueError, match=r"deta\.data\.Mosaic .* data\.train_transform itself"):
+        inside(coloured(32, 32, 1), generator())

@@ -1,5 +1,6 @@
 """Features of boxes."""
 
+import pytest
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
@@ -67,3 +68,16 @@ def test_a_compiled_function_is_one_graph_that_gives_the_same() -> None:
     for found, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected)
     torch.compiler.reset()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("samples", "aligned"), [(2, False), (0, True)])
+def test_a_gpu_reads_and_adds_what_a_cpu_does(samples: int, aligned: bool) -> None:
+    maps, boxes, levels = scene()
+    results = []
+    for device in ("cpu", "cuda"):
+        moved = [feature.detach().to(device).requires_grad_() for feature in maps]
+        pooled = pool_regions(moved, boxes.to(device), levels.to(device), SCALES, 7, samples, aligned=aligned)
+        results.append([pooled, *torch.autograd.grad(pooled.square().sum(), moved)])
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)

@@ -224,3 +224,10 @@ def test_a_fused_step_is_refused_where_the_optimizer_has_none() -> None:
         with_fused_step(torch.optim.RMSprop, True)
     parameter = nn.Parameter(torch.ones(2))
     assert isinstance(with_fused_step(torch.optim.RMSprop, None)([{"params": [parameter]}]), torch.optim.RMSprop)
+
+
+@pytest.mark.gpu
+def test_a_gpu_has_a_fused_step_unless_told_otherwise() -> None:
+    parameter = nn.Parameter(torch.ones(2, device="cuda"))
+    assert adamw(parameter, fused=None).defaults["fused"] is True
+    assert not adamw(parameter, fused=False).defaults["fused"]

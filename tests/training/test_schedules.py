@@ -170,3 +170,14 @@ def test_a_run_killed_inside_an_epoch_ends_as_one_that_was_not(
     assert first | second == rates
     assert next(iter(second)) == 6
     assert is_same(end, other_end)
+
+
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
+def test_epochs_of_a_schedule_are_those_of_optimizer_steps(cache: Path, tmp_path: Path) -> None:
+    data, rates = shapes(cache, num_train=10), Rates(None)  # five batches, of which two and at last one make a step
+    module = detection_module(data, scheduler=WARM_UP, scheduler_interval="step")
+    trainer = make_trainer(tmp_path, callbacks=[rates], max_epochs=4, limit_val_batches=0, accumulate_grad_batches=2)
+    trainer.fit(module, datamodule=data)
+    schedule = WARM_UP(SGD([nn.Parameter(torch.zeros(1))], lr=1e-3))
+    schedule.begin(3)
+    assert list(rates.found.values()) == [step[0] for step in followed(schedule, 12)]
