@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-done
 DEMO_RUN := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix lock bench clean
+.PHONY: help setup demo test check fix lock bench docs clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -45,5 +45,8 @@ bench: setup  ## time the training step and the attention operator on this machi
 	$(BIN)/python scripts/benchmarks/training_step.py
 	$(BIN)/python -m benchmarks.cpu
 
+docs: setup  ## build the documentation into site/, to be read from disk
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean:  ## remove the environment and caches, keep runs
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist site

@@ -12,7 +12,7 @@ from tests.commands.running import deta
 from tests.conftest import ROOT
 from tests.own_package import PACKAGE, write_package
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(deta [^`]+)`")
 PLACEHOLDER = re.compile(r"<[^<>]*>")
