@@ -1,6 +1,8 @@
 """The project as a package."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -64,3 +66,26 @@ print(deta.__version__)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "not installed"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_image_make_an_environment_in_which_deta_works(tmp_path: Path) -> None:
+    source, environment = tmp_path / "source", tmp_path / "venv"
+    source.mkdir()
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    variables = {**os.environ, "VIRTUAL_ENV": str(environment), "PATH": f"{environment}/bin:{os.environ['PATH']}"}
+    commands = re.findall(r"^RUN (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        subprocess.run(["sh", "-ec", command], cwd=source, env=variables, check=True)
+    work = tmp_path / "work"
+    work.mkdir()
+    words = [str(environment / "bin" / "deta"), "train", "experiment=deta_shapes", "--cfg", "job"]
+    done = subprocess.run(words, cwd=work, env=variables, capture_output=True, text=True, check=True)
+    assert "_target_: deta.losses.Criterion" in done.stdout
+    where = [str(environment / "bin" / "python"), "-c", "import deta; print(deta.__file__)"]
+    done = subprocess.run(where, cwd=work, env=variables, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).is_relative_to(environment)
