@@ -77,7 +77,7 @@ def test_fine_tuning_on_other_classes_says_which_weights_start_fresh() -> None:
         "body.hidden_dim",
         "num_classes",
         "body.encoder.num_layers",
-        "body.decoder.num_layers",
+        pytest.param("body.decoder.num_layers", marks=pytest.mark.slow),
         "body.encoder.ffn_dim",
         "neck.num_levels",
     ],

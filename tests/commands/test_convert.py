@@ -152,6 +152,7 @@ DENSE = (
 )
 
 
+@pytest.mark.slow
 def test_a_detector_of_two_publications_is_read_from_both_and_written_as_either(tmp_path: Path) -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         model = published_model(compose("convert", [*DENSE, "source=a", "target=b", "name=test", "run_dir=."]))

@@ -62,7 +62,7 @@ def averaged(workplace: Path) -> Path:
     return train_and_judge(workplace / "averaged", "callbacks=ema", "callbacks.ema.decay=0.9")
 
 
-@pytest.mark.parametrize("run", ["judged", "averaged"])
+@pytest.mark.parametrize("run", ["judged", pytest.param("averaged", marks=pytest.mark.slow)])
 def test_the_numbers_are_those_of_the_last_checkpoint(run: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     judged: Path = request.getfixturevalue(run)
     last = judged / "checkpoints" / "last.ckpt"

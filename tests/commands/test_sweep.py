@@ -226,6 +226,7 @@ def test_every_run_of_a_named_sweep_is_the_same_training_in_another_process(name
         )
 
 
+@pytest.mark.slow
 def test_folders_of_configurations_reach_every_process(tmp_path: Path) -> None:
     experiment = tmp_path / "my configurations" / "experiment" / "mine.yaml"
     experiment.parent.mkdir(parents=True)

@@ -35,6 +35,7 @@ def assert_kernels_were_called(said: str, *passes: str) -> None:
             assert int(calls[1]) > 0
 
 
+@pytest.mark.slow
 def test_kernels_give_the_reference_outputs_of_operator_and_module() -> None:
     said = run_interpreted(*PLUGIN, "tests/golden/test_operator.py", "tests/golden/test_modules.py")
     assert_kernels_were_called(said, "forward", "backward")

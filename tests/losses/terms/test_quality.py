@@ -33,12 +33,14 @@ class OfBins(DistributionFocalLoss):
         return super().__call__(replace(prediction, code=code), matches, targets)
 
 
-@pytest.mark.parametrize("by", ["centerness", "score", "quality"])
+@pytest.mark.parametrize(
+    "by", ["centerness", *(pytest.param(by, marks=pytest.mark.slow) for by in ("score", "quality"))]
+)
 def test_weighted_boxes_do_what_every_term_must(by: str) -> None:
     check_term(WeightedGIoULoss(by=by))
 
 
-@pytest.mark.parametrize("by", ["centerness", "score"])
+@pytest.mark.parametrize("by", ["centerness", pytest.param("score", marks=pytest.mark.slow)])
 def test_distributions_do_what_every_term_must(by: str) -> None:
     check_term(OfBins(bins=5, by=by), needs=["code", "strides"])
 
