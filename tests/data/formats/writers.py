@@ -34,7 +34,8 @@ def write_yolo(root: Path, split: str, document: Document, *, names: object = No
             rows.append(" ".join([str(numbers[each["category_id"]]), *shares]))
         path.write_text("".join(f"{row}\n" for row in rows))
     known = [each["name"] for each in categories]
-    content = {"path": "../somewhere", "train": "images/train", "val": "images/val", "names": names or known}
+    splits = {path.name: f"images/{path.name}" for path in (root / "labels").iterdir()}
+    content = {"path": "../somewhere", **splits, "names": names or known}
     (root / "data.yaml").write_text(yaml.safe_dump(content))
 
 

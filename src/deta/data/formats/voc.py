@@ -98,11 +98,11 @@ def _splits(folder: SourceFolder, images: Mapping[str, str]) -> dict[str, list[s
     for name in folder.with_suffix(".txt"):
         if f"/{_LISTS}/" not in f"/{name}":
             continue
-        stems = _listed(folder, name)
+        root = f"/{name}".partition(f"/{_LISTS}/")[0].strip("/")
+        stems = _listed(folder, name, {stem for of_root, stem in of_stem if of_root == root})
         if stems is None:
             folder.notes.add("list of the images of a class, which is not needed", name)
             continue
-        root = f"/{name}".partition(f"/{_LISTS}/")[0].strip("/")
         for stem in stems:
             image = of_stem.get((root, stem)) or of_stem.get((root, PurePosixPath(stem).stem), "")
             if not image:
@@ -122,12 +122,11 @@ def _root_of(name: str) -> str:
     return "" if str(parent) == "." else str(parent)
 
 
-def _listed(folder: SourceFolder, name: str) -> list[str] | None:
+def _listed(folder: SourceFolder, name: str, known: Collection[str]) -> list[str] | None:
     """The names in a list; None if it is that of a class."""
-    rows = [words for line in folder.read_text(name).splitlines() if (words := line.split())]
-    if rows and all(len(words) == 2 and words[1] in _OF_CLASSES for words in rows):
-        return None
-    return [" ".join(words) for words in rows]
+    lines = [line.strip() for line in folder.read_text(name).splitlines() if line.strip()]
+    has_flags = all(line.split()[-1] in _OF_CLASSES and len(line.split()) == 2 for line in lines)
+    return None if lines and has_flags and not any(line in known for line in lines) else lines
 
 
 def _origin(options: ImportOptions, files: Iterable[VocFile]) -> tuple[int, str]:
