@@ -11,7 +11,7 @@ Source: the development kits of 2007 to 2012, and the folders that labelImg, CVA
 - Categories are numbered from 1 by name. Masks of classes and objects (``SegmentationClass``) are not read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from deta.data.decoding import ImageSizes
