@@ -88,18 +88,21 @@ def test_three_parts_may_be_asked_for(whole: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("val=0", "val must be above 0, and val and test together below 1, got val=0 and test=0"),
         ("test=0.8", "together below 1, got val=0.2 and test=0.8"),
         ("group_pattern=(", "group_pattern=( is no regular expression"),
         ("group_pattern=^(c)_", "group_pattern=^(c)_ does not fit the file name b_01.png"),
         ("group_field=video", "image 1 has no field 'video'"),
-        ("seed=-1", "seed must be at least 0, got -1"),
     ],
 )
 def test_a_word_that_is_wrong_is_one_message(whole: Path, word: str, message: str) -> None:
     outcome = split(whole, "x", word)
     assert (outcome.code, message in outcome.err) == (1, True), outcome.err
     assert not (whole.parent / "x").exists()
+
+
+def test_a_file_and_a_folder_that_are_not_there_are_named_by_their_keys(whole: Path) -> None:
+    assert "annotations=gone.json does not exist" in fail("data", "split", "gone.json", "images=x", "target=y")
+    assert "images=gone is no folder" in fail("data", "split", str(whole), "images=gone", "target=y")
 
 
 def test_a_data_set_with_errors_is_not_parted(whole: Path) -> None:

@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from deta.commands.console import reports_errors
 from deta.data.checks import check_dataset, shared_pictures
 from deta.data.formats.labelme import read_labelme
-from deta.data.formats.layout import annotation_file, coco_splits, image_folder, require_free, write_layout
+from deta.data.formats.layout import TRANSFERS, annotation_file, coco_splits, image_folder, require_free, write_layout
 from deta.data.formats.recognise import LABELME, TITLES, VOC, YOLO, recognised_format
 from deta.data.formats.records import ALL, ForeignDataset, ImportOptions
 from deta.data.formats.source import SourceFolder
 from deta.data.formats.voc import read_voc
 from deta.data.formats.yolo import read_yolo
 from deta.data.images import ImageRules
-from deta.utils.checks import require_bool
+from deta.utils.checks import require_bool, require_choice
 from deta.utils.names import shown
 
 _READERS: dict[str, Callable[[SourceFolder, ImportOptions], ForeignDataset]] = {
@@ -41,6 +41,7 @@ def run(cfg: DictConfig) -> None:
         max_pixels=cfg.max_image_pixels,
         num_workers=cfg.num_workers,
     )
+    require_choice("transfer", cfg.transfer, TRANSFERS)
     rules = ImageRules(max_pixels=cfg.max_image_pixels, scale_16bit=cfg.scale_16bit)
     source = SourceFolder(folder, follow_links=require_bool("follow_links", cfg.follow_links))
     kind = _kind(cfg.source, folder)

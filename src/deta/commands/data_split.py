@@ -15,11 +15,11 @@ from deta.data.coco import CocoAnnotations, read_coco
 from deta.data.coco_subset import image_fields, parted_documents
 from deta.data.division import divide
 from deta.data.files import path_inside
-from deta.data.formats.layout import SplitFiles, require_free, write_layout
+from deta.data.formats.layout import TRANSFERS, SplitFiles, require_free, write_layout
 from deta.data.images import ImageRules
 from deta.data.kinship import near_name, units_of
 from deta.data.problems import MAX_EXAMPLES
-from deta.utils.checks import require_bool, require_int, require_number
+from deta.utils.checks import require_bool, require_choice, require_int, require_number
 from deta.utils.names import shown
 from deta.utils.wording import counted
 
@@ -28,13 +28,20 @@ from deta.utils.wording import counted
 def run(cfg: DictConfig) -> None:
     """Check the images, part them, show what each part has of each class, and write the parts."""
     file, folder, target = Path(cfg.annotations), Path(cfg.images), Path(cfg.target)
+    if not file.is_file():
+        raise FileNotFoundError(f"annotations={file} does not exist: give the annotation file that is to be parted")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"images={folder} is no folder: give the one that the file names start from")
     shares = _shares(cfg)
+    require_int("seed", cfg.seed, low=0)
+    require_bool("stratify", cfg.stratify)
+    require_choice("transfer", cfg.transfer, TRANSFERS)
     require_free(target, list(shares))
-    follow_links = require_bool("follow_links", cfg.follow_links)
-    digests = _checked_pictures(cfg, file, folder, follow_links=follow_links)
     annotations = read_coco(file)
     names = [annotations.file_name(index) for index in range(len(annotations))]
     groups = _groups(cfg, file, annotations, names)
+    follow_links = require_bool("follow_links", cfg.follow_links)
+    digests = _checked_pictures(cfg, file, folder, follow_links=follow_links)
     units = units_of([digests[name] for name in names], [near_name(name) for name in names], *groups)
     counts = _counts(annotations)
     parts = _parts(cfg, units, counts, shares)
@@ -67,8 +74,7 @@ def _parts(
     cfg: DictConfig, units: NDArray[np.int64], counts: NDArray[np.int64], shares: Mapping[str, float]
 ) -> dict[str, NDArray[np.bool_]]:
     """Which images each part has, by name."""
-    seed, stratify = require_int("seed", cfg.seed, low=0), require_bool("stratify", cfg.stratify)
-    chosen = divide(units, counts, list(shares.values()), seed=seed, stratify=stratify)
+    chosen = divide(units, counts, list(shares.values()), seed=cfg.seed, stratify=cfg.stratify)
     parts = {name: np.asarray(chosen == place) for place, name in enumerate(shares)}
     for name, is_in in parts.items():
         if not is_in.any():

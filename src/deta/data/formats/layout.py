@@ -15,7 +15,6 @@ from tqdm import tqdm
 from deta.data.formats.records import ForeignDataset, ForeignImage
 from deta.data.formats.source import SourceFolder
 from deta.data.image_rows import name_fault
-from deta.utils.checks import require_choice
 from deta.utils.files import UNFINISHED, named, replacing
 
 TRANSFERS = ("hardlink", "symlink", "copy")
@@ -70,9 +69,8 @@ def write_layout(target: Path, splits: Mapping[str, SplitFiles], *, transfer: st
     Raises:
         FileExistsError: A split is there already.
         OSError: Something cannot be written; the message says what to do.
-        ValueError: The transfer is none of these, or an image leaves its folder.
+        ValueError: An image leaves its folder.
     """
-    require_choice("transfer", transfer, TRANSFERS)
     require_free(target, list(splits))
     (target / "annotations").mkdir(parents=True, exist_ok=True)
     for split, files in splits.items():
