@@ -45,7 +45,7 @@ def test_the_format_may_be_said_and_images_linked(yolo: Path) -> None:
 
 def test_faults_are_listed_and_nothing_is_written(yolo: Path) -> None:
     (yolo / "labels/val/val.txt").write_text("5 0.5 0.5 0.5 0.5\n1 20 30 40 50\n")
-    message = fail("data", "import", str(yolo), f"target={yolo}_coco")
+    message = fail("data", "import", f"source={yolo}", f"target={yolo}_coco")
     assert "1 x class number that is not among the names: labels/val/val.txt, line 1: 5" in message
     assert "1 x row with a number outside of 0..1: boxes are shares of the image, not pixels" in message
     assert not Path(f"{yolo}_coco").exists()
@@ -54,8 +54,8 @@ def test_faults_are_listed_and_nothing_is_written(yolo: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["source=coco"], "source must be auto or one of yolo, voc, labelme, got 'coco'"),
-        (["source=../my set"], "the folder to read is given by folder=../my set"),
+        (["source=coco"], "source must be auto or one of yolo, voc, labelme beside folder=, got 'coco'"),
+        (["folder=null"], "folder has no value yet: deta data import <folder> target=<folder>"),
         (["target=inside"], "target=inside lies in the folder that is read: name one beside it"),
         (["splits=train"], "splits must be a mapping such as {train: trainval, val: test}, got 'train'"),
         (["splits={train: trainval}"], "splits: the source has no 'trainval'; it has train, val"),
@@ -72,7 +72,7 @@ def test_a_word_that_is_wrong_is_one_message(
 
 def test_a_folder_of_no_known_format_is_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "set/a.png")
-    assert "looks like none of yolo, voc, labelme: say which it is by source=" in fail(
+    assert "looks like none of yolo, voc, labelme: say which it is by source= beside folder=" in fail(
         "data", "import", str(tmp_path / "set"), f"target={tmp_path / 'coco'}"
     )
 

@@ -30,7 +30,7 @@ _READERS: dict[str, Callable[[SourceFolder, ImportOptions], ForeignDataset]] = {
 @reports_errors
 def run(cfg: DictConfig) -> None:
     """Read all, say what is left out, write images and annotations, and check them; exit with 1 if there are errors."""
-    folder, target = Path(cfg.folder), Path(cfg.target)
+    (folder, given), target = _source(cfg), Path(cfg.target)
     if target.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"target={target} lies in the folder that is read: name one beside it")
     options = ImportOptions(
@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     require_choice("transfer", cfg.transfer, TRANSFERS)
     rules = ImageRules(max_pixels=cfg.max_image_pixels, scale_16bit=cfg.scale_16bit)
     source = SourceFolder(folder, follow_links=require_bool("follow_links", cfg.follow_links))
-    kind = _kind(cfg.source, folder)
+    kind = _kind(given, folder)
     dataset = _READERS[kind](source, options)
     print(f"{shown(folder)}: read as {TITLES[kind]}")
     print("".join(f"  {shown(line)}\n" for line in (*dataset.decisions, *source.notes.lines())), end="")
@@ -66,17 +66,24 @@ def _split_names(splits: object) -> dict[str, str]:
     return {str(name): str(of) for name, of in plain.items()}
 
 
-def _kind(given: object, folder: Path) -> str:
-    if given in _READERS:
-        return str(given)
-    choices = ", ".join(_READERS)
-    if given != "auto":
-        is_folder = isinstance(given, str) and Path(given).exists()
-        remedy = f"; the folder to read is given by folder={given}" if is_folder else ""
-        raise ValueError(f"source must be auto or one of {choices}, got {given!r}{remedy}")
-    found = recognised_format(folder)
+def _source(cfg: DictConfig) -> tuple[Path, str]:
+    """The folder to read, and its format or ``auto``; without ``folder`` the source itself is the folder."""
+    is_format = cfg.source in ("auto", *_READERS)
+    if cfg.folder is None and is_format:
+        raise ValueError("folder has no value yet: deta data import <folder> target=<folder>")
+    if cfg.folder is None:
+        return Path(str(cfg.source)), "auto"
+    if not is_format:
+        raise ValueError(f"source must be auto or one of {', '.join(_READERS)} beside folder=, got {cfg.source!r}")
+    return Path(str(cfg.folder)), str(cfg.source)
+
+
+def _kind(given: str, folder: Path) -> str:
+    found = recognised_format(folder) if given == "auto" else given
     if found is None:
-        raise ValueError(f"{folder} looks like none of {choices}: say which it is by source=")
+        raise ValueError(
+            f"{folder} looks like none of {', '.join(_READERS)}: say which it is by source= beside folder="
+        )
     return found
 
 
