@@ -158,6 +158,15 @@ def test_a_list_names_images_of_the_folder_alone(tmp_path: Path) -> None:
         read(read_yolo, root)
 
 
+def test_one_file_describes_the_data_set(tmp_path: Path) -> None:
+    root = write_files(source(tmp_path), {"other.yaml": "a: &a [b]\nnames: *a\n"})
+    assert set(read(read_yolo, root)[0].splits) == {"train", "val"}
+    (root / "data.yaml").rename(root / "mine.yaml")
+    (root / "other.yaml").write_text("names: [cat]\n")
+    with pytest.raises(ValueError, match=r"has several descriptions, mine\.yaml, other\.yaml: call the right one data"):
+        read(read_yolo, root)
+
+
 def test_a_folder_without_names_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"it needs data\.yaml with 'names', or classes\.txt"):
         read(read_yolo, write_files(tmp_path, {"labels/a.txt": ""}, images=("images/a.png",)))

@@ -1,11 +1,11 @@
 """The folder that a data set of another format lies in; nothing outside of it is read."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from deta.data.decoding import ImageError, ImageSizes, read_sizes
 from deta.data.files import path_inside
@@ -15,7 +15,6 @@ from deta.data.problems import Problems
 MAX_BYTES = 2**26
 """Longest text file that is read, far above what the annotations of one image take."""
 _FOLLOWED = "set follow_links=true to follow links"
-_Result = TypeVar("_Result")
 
 
 class SourceFolder:
@@ -95,7 +94,8 @@ class SourceFolder:
                 return error
 
         names = list(names)
-        found = dict(zip(names, in_threads(look, names, num_workers), strict=True))
+        with ThreadPoolExecutor(max_workers=num_workers) as pool:
+            found = dict(zip(names, pool.map(look, names), strict=True))
         self.problems.add_all(
             ("image that cannot be used", str(e)) for e in found.values() if isinstance(e, ImageError)
         )
@@ -140,12 +140,6 @@ class SourceFolder:
         except ValueError:
             self.problems.add(f"file that is a link out of the folder, {_FOLLOWED}", name)
             return False
-
-
-def in_threads(work: Callable[[str], _Result], names: Iterable[str], num_workers: int) -> list[_Result]:
-    """What ``work`` gives of every name, in order."""
-    with ThreadPoolExecutor(max_workers=num_workers) as pool:
-        return list(pool.map(work, names))
 
 
 def parts_of(name: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from deta.data.formats.records import (
     outline_area,
     splits_by_folder,
 )
-from deta.data.formats.source import SourceFolder, in_threads, parts_of, stem_of
+from deta.data.formats.source import SourceFolder, parts_of, stem_of
 from deta.data.formats.voc_xml import VocFile, VocObject, read_voc_xml
 from deta.utils.wording import counted
 
@@ -56,12 +56,8 @@ def read_voc(folder: SourceFolder, options: ImportOptions) -> ForeignDataset:
 
 def _read_files(folder: SourceFolder) -> dict[str, VocFile]:
     """Annotations by the name of their file."""
-    names = folder.with_suffix(".xml")
-
-    def read(name: str) -> VocFile | None:
-        return read_voc_xml(folder.read_text(name), name=name, fault=folder.problems.add)
-
-    found = dict(zip(names, in_threads(read, names, 1), strict=True))
+    fault = folder.problems.add
+    found = {name: read_voc_xml(folder.read_text(name), name=name, fault=fault) for name in folder.with_suffix(".xml")}
     for name, file in found.items():
         if file is None:
             folder.notes.add("XML that is no annotation of VOC, left out", name)

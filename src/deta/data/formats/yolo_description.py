@@ -12,6 +12,7 @@ from deta.data.formats.source import MAX_BYTES, SourceFolder, inside_name, parts
 from deta.data.formats.yolo_labels import KeyPoints
 from deta.utils.files import read_yaml
 
+_USUAL = "data.yaml"
 NAMES_FILES = ("classes.txt", "obj.names")
 """Names of the classes, one a line, where there is no ``data.yaml``."""
 _PLACES = ("path", "download", "train", "val", "valid", "test", "names", "nc")
@@ -40,15 +41,12 @@ def describe(folder: SourceFolder) -> Description:
     Raises:
         ValueError: There is none, or several, or it cannot be read.
     """
-    found = {name: content for name in folder.names if (content := _description_in(folder, name)) is not None}
-    chosen = "data.yaml" if "data.yaml" in found else next(iter(found), None)
-    if len(found) > 1 and chosen != "data.yaml":
-        raise ValueError(f"{folder.root} has several descriptions, {', '.join(found)}: call the right one data.yaml")
-    if chosen is not None:
-        for other in found:
-            if other != chosen:
-                folder.notes.add("description beside data.yaml, left out", other)
-        return _from_yaml(folder, chosen, found[chosen])
+    candidates = [_USUAL] if _USUAL in folder.known else [name for name in folder.names if _may_describe(name)]
+    found = {name: content for name in candidates if (content := _description_in(folder, name)) is not None}
+    if len(found) > 1:
+        raise ValueError(f"{folder.root} has several descriptions, {', '.join(found)}: call the right one {_USUAL}")
+    for name, content in found.items():
+        return _from_yaml(folder, name, content)
     for name in folder.names:
         if PurePosixPath(name).name.lower() in NAMES_FILES:
             lines = [line.strip() for line in folder.read_text(name).splitlines()]
@@ -56,10 +54,13 @@ def describe(folder: SourceFolder) -> Description:
     raise ValueError(f"{folder.root} has no names of classes: it needs data.yaml with 'names', or classes.txt")
 
 
+def _may_describe(name: str) -> bool:
+    """Whether a file is YAML at the top."""
+    return "/" not in name and name.lower().endswith((".yaml", ".yml"))
+
+
 def _description_in(folder: SourceFolder, name: str) -> Mapping[str, Any] | None:
-    """The content of a YAML file at the top that names classes."""
-    if "/" in name or not name.lower().endswith((".yaml", ".yml")):
-        return None
+    """The content of a YAML file if it names classes."""
     path = folder.path(name)
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} has more than {MAX_BYTES:,} bytes")
