@@ -51,9 +51,9 @@ def test_a_polygon_keeps_its_corners_and_area(tmp_path: Path) -> None:
 
 def test_a_circle_has_the_box_around_it_and_keeps_its_points(tmp_path: Path) -> None:
     (each,) = image_of(tmp_path, shape("cat", [[20, 15], [23, 19]], "circle")).objects
-    assert each.box == (15, 10, 10, 10)
+    attributes = {"shape_type": "circle", "points": [(20, 15), (23, 19)]}
+    assert (each.box, each.attributes) == ((15, 10, 10, 10), attributes)
     assert each.area == pytest.approx(math.pi * 25, rel=2e-3)  # of a polygon with 64 corners
-    assert each.attributes == {"shape_type": "circle", "points": [(20, 15), (23, 19)]}
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2.0.11

@@ -34,7 +34,8 @@ NAMES = ("cat", "Ämeise", "a <b> & 'c'", "yes", "07")
 @st.composite
 def documents(draw: st.DrawFn, *, whole_pixels: bool, outlines: int) -> dict[str, Any]:
     """Images of one split with boxes inside them, and with polygons of up to so many parts."""
-    images, annotations = [], []
+    images: list[Any] = []
+    annotations: list[Any] = []
     for k in range(draw(st.integers(1, 3))):
         width, height = draw(st.integers(8, 40)), draw(st.integers(8, 40))
         images.append({"id": k + 1, "file_name": f"é {k}.png", "width": width, "height": height})
@@ -44,7 +45,7 @@ def documents(draw: st.DrawFn, *, whole_pixels: bool, outlines: int) -> dict[str
             (left, right), (top, bottom) = sorted(across), sorted(down)
             shift = 0 if whole_pixels else draw(st.floats(0, 0.9)) * (left < right - 1)
             box = [left + shift, top, right - left - shift, bottom - top]
-            entry = {
+            entry: dict[str, Any] = {
                 "id": len(annotations) + 1,
                 "image_id": k + 1,
                 "category_id": draw(st.integers(0, len(NAMES) - 1)) + 3,
@@ -58,8 +59,15 @@ def documents(draw: st.DrawFn, *, whole_pixels: bool, outlines: int) -> dict[str
                 entry |= {"bbox": list(outline_box([polygon])), "area": outline_area([polygon] * num)}
             annotations.append(entry)
     if not annotations:
-        entry = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}
-        annotations.append({**entry, "segmentation": []})
+        first: dict[str, Any] = {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 3,
+            "bbox": [1, 1, 4, 4],
+            "area": 16,
+            "iscrowd": 0,
+        }
+        annotations.append({**first, "segmentation": []})
     categories = [{"id": k + 3, "name": name} for k, name in enumerate(NAMES)]
     return {"images": images, "annotations": annotations, "categories": categories}
 

@@ -87,7 +87,7 @@ def write_labelme(root: Path, split: str, document: Document) -> None:
         path.write_text(json.dumps(content))
 
 
-def shape(label: str, points: Sequence[Sequence[float]], kind: str, **changes: object) -> dict[str, Any]:
+def shape(label: str, points: Sequence[Sequence[Any]], kind: str, **changes: object) -> dict[str, Any]:
     """A shape as labelme 5 writes it."""
     entry: dict[str, Any] = {"label": label, "points": points, "group_id": None, "description": "", "shape_type": kind}
     return {**entry, "flags": {}, "mask": None, **changes}
