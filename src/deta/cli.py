@@ -29,6 +29,8 @@ COMMANDS = {
     "eval": "evaluate a checkpoint on a data set; --from FILE: stored predictions, without a model",
     "predict": "detect objects in images, a folder or a glob",
     "convert": "turn a published checkpoint into ours, or back",
+    "data import": "turn a data set of YOLO, Pascal VOC or LabelMe into one of COCO's layout",
+    "data split": "part one annotation file into training and validation, without duplicates across",
     "data check": "check annotations and decode every image",
     "data stats": "sizes, numbers, categories and overlap of the annotated objects",
     "data show": "pictures of the annotated images before and after augmentation",
@@ -38,7 +40,13 @@ COMMANDS = {
 }
 VALUE_OPTIONS = ("cfg", "config-dir", "config-name", "info", "package")
 """Options that take a value; every other ``--name=value`` is an override with dashes by mistake."""
-FIRST_WORDS = {"report": "folder", "runs": "folder", "runs resume": "folder"}
+FIRST_WORDS = {
+    "report": "folder",
+    "runs": "folder",
+    "runs resume": "folder",
+    "data import": "folder",
+    "data split": "annotations",
+}
 """Commands whose first word may be the bare value of a key."""
 _OF_ALL = ("folder", "overrides", "parallel", "threads", "paths", "cluster", "hydra")
 OWN_KEYS = {

@@ -9,6 +9,7 @@ from deta.utils.names import nearest
 
 PATH_KEYS = frozenset(
     {
+        "annotations",
         "checksums",
         "ckpt",
         "data.cache",
@@ -21,9 +22,11 @@ PATH_KEYS = frozenset(
         "data.val_images",
         "folder",
         "from_file",
+        "group_pattern",
         "hydra.run.dir",
         "hydra.sweep.dir",
         "hydra.sweep.subdir",
+        "images",
         "logger.file.folder",
         "model.backbone.weights",
         "out",
@@ -37,7 +40,7 @@ PATH_KEYS = frozenset(
         "weights",
     }
 )
-"""Keys whose value is a file, a folder or an address."""
+"""Keys whose value is a file, a folder, an address or a pattern."""
 SWEEP_WORDS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 """Words of a command line that sweeps, beside those of a named sweep."""
 _NO_PATHS = ("", "null", "true", "false")

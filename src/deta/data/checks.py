@@ -37,6 +37,7 @@ class DatasetReport:
         objects_per_size: Objects by COCO's area limits: small, medium, large.
         num_decoded: Images decoded without error.
         pictures: Path of the image of every picture, by a digest of its pixels.
+        digests: That digest of every image that could be decoded, by its file name.
     """
 
     annotation_file: Path
@@ -48,6 +49,7 @@ class DatasetReport:
     objects_per_size: dict[str, int] = field(default_factory=dict)
     num_decoded: int = 0
     pictures: dict[bytes, Path] = field(default_factory=dict)
+    digests: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def is_usable(self) -> bool:
@@ -125,6 +127,7 @@ def check_dataset(
         objects_per_size=_objects_per_size(annotations),
         num_decoded=sum(finding.picture is not None for finding in findings),
         pictures=pictures,
+        digests={name: each.picture for name, each in zip(names, findings, strict=True) if each.picture is not None},
     )
 
 

@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from deta.data.annotation_rows import AnnotationColumns, read_annotations
 from deta.data.categories import Categories
+from deta.data.formats.recognise import import_hint
 from deta.data.image_rows import LVIS_KEYS, ImageColumns, Layout, is_lvis, read_images
 from deta.data.json_file import elements, kind_of, read_members, require_lists
 from deta.data.problems import Problems
@@ -54,10 +55,12 @@ def require_annotation_file(path: Path) -> None:
     """Refuse to read what is not there.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file; the message says how to import a data set of another format there.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"annotation file {path} does not exist; check data.root and the file names below it")
+        raise FileNotFoundError(
+            f"annotation file {path} does not exist; check data.root and the file names below it{import_hint(path)}"
+        )
 
 
 def read_coco_file(path: Path, *, layout: Layout = "coco") -> CocoFile:

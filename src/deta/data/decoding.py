@@ -6,7 +6,8 @@ import re
 import stat
 import struct
 import zlib
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -76,6 +77,16 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
         ImageError: It cannot be decoded, or has more than ``max_pixels``.
         OSError: The system has no memory or handle left to open it.
     """
+    with _opened(file, name, max_pixels) as image:
+        before = _orientation(image) if image.format == "TIFF" else 1  # which loading applies and forgets
+        image.load()
+        after = _orientation(image)
+        return LoadedImage(image, max(before, after), before > after, image.has_transparency_data)
+
+
+@contextmanager
+def _opened(file: Path | BinaryIO, name: str, max_pixels: int) -> Iterator[Image.Image]:
+    """An image whose pixels are not decoded yet; what decoders raise becomes an ``ImageError`` that names it."""
     # Pillow has one limit for the process. It is asked for inner parts of a file too, so it is set, not lifted.
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -86,10 +97,7 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
         with opened as content, Image.open(content, formats=_formats()) as image:
             if image.width * image.height > max_pixels:
                 raise _too_large(name, image.width * image.height, max_pixels)
-            before = _orientation(image) if image.format == "TIFF" else 1  # which loading applies and forgets
-            image.load()
-            after = _orientation(image)
-            return LoadedImage(image, max(before, after), before > after, image.has_transparency_data)
+            yield image
     except ImageError:
         raise
     except _BOMBS as error:
@@ -105,6 +113,31 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
         if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
             raise named(error, Path(name)) from error
         raise undecodable(name, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSizes:
+    """Size of an image file in both frames that it has.
+
+    Attributes:
+        stored: ``(height, width)`` in pixels as the file holds them.
+        upright: The same once its EXIF orientation is applied.
+    """
+
+    stored: tuple[int, int]
+    upright: tuple[int, int]
+
+
+def read_sizes(file: Path | BinaryIO, *, name: str, max_pixels: int) -> ImageSizes:
+    """The size of an image by the begin of its file; the pixels may be broken.
+
+    Raises:
+        ImageError: It is no image, or has more than ``max_pixels``.
+        OSError: The system has no memory or handle left to open it.
+    """
+    with _opened(file, name, max_pixels) as image:
+        size = (image.height, image.width)
+        return ImageSizes(size, size[::-1] if _orientation(image) >= 5 else size)
 
 
 @functools.cache
