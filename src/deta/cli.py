@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from deta.commands.catalogue import COMMANDS, begins_command, below, meant_command, usage
+from deta.commands.catalogue import COMMANDS, COMPLETION, begins_command, below, meant_command, usage
 from deta.commands.quoting import quoted, unquoted
 from deta.commands.spelling import spelt_out
 from deta.runs import preemption
@@ -32,6 +32,12 @@ CHILD_COMMAND = "DETA_CHILD_COMMAND"
 
 def main() -> None:
     """Run a command; exits with 0 on success, 1 on failure and 2 where the command line is wrong."""
+    if sys.argv[1:2] == [COMPLETION]:
+        from deta.commands.completion import complete
+
+        code, text = complete(sys.argv[2:], config_dir())
+        print(text)
+        sys.exit(code)
     command = _take_command()
     set_up_threads(os.environ)  # before PyTorch is imported
     if command == "train":

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import version
 from hydra._internal.hydra import Hydra
@@ -19,10 +19,11 @@ from omegaconf import MISSING, DictConfig
 
 from deta.commands.catalogue import COMMANDS
 from deta.commands.console import exit_with, user_errors, wants_trace
-from deta.commands.help import ALL, MAIN, help_text
+from deta.commands.help import MAIN, help_text
 from deta.commands.loader import Loader, values_as_written
+from deta.commands.options import OPTIONS, VALUES
 from deta.commands.study_words import product_words
-from deta.commands.vocabulary import read_vocabulary
+from deta.commands.vocabulary_reading import read_vocabulary
 from deta.commands.word_checks import WordError, require_words
 from deta.utils.checks import require_bool
 from deta.utils.names import shown_lines
@@ -32,7 +33,6 @@ LEAVING_NO_FILES = ("hydra.output_subdir=null", "hydra/job_logging=stdout")
 """With these Hydra writes neither its record nor a log into a run directory."""
 INSTEAD = {"ckpt": "from_file"}
 """Keys that need no value where another one has one."""
-INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 def run_application(
@@ -163,21 +163,19 @@ def _parser(command: str) -> _Parser:
     usage = COMMANDS[command].usage(command)
     parser = _Parser(prog=f"deta {command}", usage=usage, add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--help",
-        "-h",
-        nargs="?",
-        const=MAIN,
-        metavar="WORD",
-        help=f"the main keys; {ALL}: every key and choice; another word: those with it in them",
-    )
-    parser.add_argument("--hydra-help", action="store_true", help="Hydra's help")
-    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration")
-    parser.add_argument("--resolve", action="store_true", help="with --cfg: with all references resolved")
-    parser.add_argument("--package", "-p", metavar="KEY", help="with --cfg: this part alone")
-    parser.add_argument("--run", "-r", action="store_true", help="run, which is the default")
-    parser.add_argument("--multirun", "-m", action="store_true", help="sweep over all values with commas")
-    parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="a folder of configurations of your own")
-    parser.add_argument("--config-name", "-cn", metavar="NAME", help="another configuration than that of the command")
-    parser.add_argument("--info", "-i", choices=INFO, help="how the configuration came about")
+    flag: dict[str, Any] = {"action": "store_true"}
+    settings: dict[str, dict[str, Any]] = {
+        "--help": {"nargs": "?", "const": MAIN, "metavar": "WORD"},
+        "--hydra-help": flag,
+        "--cfg": {"choices": VALUES["--cfg"]},
+        "--resolve": flag,
+        "--package": {"metavar": "KEY"},
+        "--run": flag,
+        "--multirun": flag,
+        "--config-dir": {"metavar": "FOLDER"},
+        "--config-name": {"metavar": "NAME"},
+        "--info": {"choices": VALUES["--info"]},
+    }
+    for name, (short, meaning) in OPTIONS.items():
+        parser.add_argument(*filter(None, (name, short)), help=meaning, **settings[name])
     return parser

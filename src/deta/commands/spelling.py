@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deta.commands.catalogue import Command
+from deta.commands.options import WITH_VALUE
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, sweeps
 from deta.commands.told_words import told_present_words
-
-WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--info", "-i", "--package", "-p")
-"""Options whose value is the next word."""
 
 
 def spelt_out(command: Command, words: Sequence[str]) -> list[str]:

@@ -7,8 +7,10 @@ from hydra.errors import HydraException
 
 from deta.commands.catalogue import COMMANDS
 from deta.commands.meant import either, meant_keys
-from deta.commands.spelling import WITH_VALUE, stands_alone
-from deta.commands.vocabulary import Vocabulary, read_vocabulary
+from deta.commands.options import WITH_VALUE
+from deta.commands.spelling import stands_alone
+from deta.commands.vocabulary import Vocabulary
+from deta.commands.vocabulary_reading import read_vocabulary
 from deta.utils.names import nearest
 
 _LIKE_AN_OPTION = 0.8
