@@ -49,6 +49,7 @@ def main() -> None:
             print(f"deta: {error}", file=sys.stderr)
             sys.exit(1)
     from deta.commands.application import run_application
+    from deta.commands.console import say_loading
     from deta.commands.launch import TrainLauncher
     from deta.commands.naming import register_resolvers
 
@@ -56,6 +57,8 @@ def main() -> None:
     launcher = TrainLauncher()
 
     def task(cfg: "DictConfig") -> None:
+        if COMMANDS[command].needs_torch:
+            say_loading()
         import_module(f"deta.commands.{name}").run(cfg)  # late: it imports torch, which --cfg job does not need
 
     register_resolvers()

@@ -20,6 +20,7 @@ from omegaconf import MISSING, DictConfig
 from deta.commands.catalogue import COMMANDS
 from deta.commands.console import exit_with, user_errors, wants_trace
 from deta.commands.help import MAIN, help_text
+from deta.commands.inputs import require_inputs
 from deta.commands.loader import Loader, values_as_written
 from deta.commands.options import OPTIONS, VALUES
 from deta.commands.study_words import product_words
@@ -95,6 +96,8 @@ def _run(
     cfg = hydra.compose_config(name, words, RunMode.MULTIRUN, **as_it_is)
     _require_own_parts(cfg.hydra)
     _require_values(cfg, words, command)
+    if not is_sweep and cfg.hydra.mode != RunMode.MULTIRUN:
+        require_inputs(command, cfg, words)
     if require_bool("dry_run", cfg.get("dry_run", False)):
         words = [*LEAVING_NO_FILES, *words]
     mode = cfg.hydra.mode

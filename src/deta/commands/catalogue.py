@@ -16,7 +16,7 @@ class Command:
         purpose: In one line.
         positional: Keys whose values may be given without them, in this order.
         own: Of a command that passes words on to trainings: first parts of the keys that it keeps; empty: all.
-        reads: Keys whose files must exist; ``data`` means the annotations of the data set.
+        reads: Keys whose files must exist; ``data`` means the annotations of the data set, ``data.val`` of that split.
         main: What its short help shows: title to keys and groups of choices; empty: what it does not share with others.
         needs_torch: Whether it imports PyTorch, which takes seconds.
     """
@@ -71,7 +71,7 @@ COMMANDS: Mapping[str, Command] = {
     "eval": Command(
         "evaluate a checkpoint on a data set; --from FILE: stored predictions, without a model",
         ("ckpt",),
-        reads=("ckpt", "from_file", "data"),
+        reads=("ckpt", "from_file", "data.val"),
     ),
     "predict": Command("detect objects in images, a folder or a glob", ("ckpt", "source"), reads=("ckpt",)),
     "convert": Command("turn a published checkpoint into ours, or back", ("source", "target"), reads=("source",)),

@@ -92,9 +92,11 @@ def split_line(line: str) -> tuple[list[str], str]:
         except ValueError:
             continue
     else:
-        words = line.split()
-    is_open = bool(words) and not line[-1:].isspace()
-    return words[1 : len(words) - is_open], words[-1] if is_open and len(words) > 1 else ""
+        words, closing = line.split(), ""
+    is_open = bool(closing) or line.endswith("\\ ") or not line[-1:].isspace()
+    if not is_open or len(words) < 2:
+        return words[1:], ""
+    return words[1:-1], words[-1]
 
 
 def candidates(words: Sequence[str], word: str, configurations: Path) -> list[Candidate]:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from deta.commands.extras import advice_on_missing
 from deta.commands.quoting import quoted
 from deta.runs.former_words import present_default
 from deta.utils.names import shown_lines
@@ -97,6 +98,12 @@ def user_errors() -> tuple[type[Exception], ...]:
     return (*USER_ERRORS, MisconfigurationException, NonFiniteLossError)
 
 
+def say_loading() -> None:
+    """Tell once, and on one rank, that what takes seconds has begun."""
+    if "torch" not in sys.modules and os.environ.get("LOCAL_RANK", "0") == os.environ.get("SLURM_LOCALID", "0") == "0":
+        print("deta: loading PyTorch ...", file=sys.stderr, flush=True)
+
+
 def wants_trace() -> bool:
     """Whether the user has asked for stack traces."""
     return os.environ.get(TRACE_VARIABLE, "0") not in ("", "0")
@@ -140,6 +147,8 @@ def describe(error: BaseException) -> str:
     cause = _reader_failure(error) or error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
+    if isinstance(cause, ModuleNotFoundError) and (advice := advice_on_missing(cause.name)) is not None:
+        return advice
     if isinstance(cause, MissingMandatoryValue):
         name = key.removeprefix("full_key: ")
         return f"{name} has no value yet: give {name}=<value>"
