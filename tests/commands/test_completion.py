@@ -50,7 +50,8 @@ def words_for(line: str) -> list[str]:
         ("deta nothing ", []),
     ],
 )
-def test_a_line_goes_on_with(line: str, words: list[str]) -> None:
+def test_a_line_goes_on_with(line: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # without files
     assert words_for(line) == words
 
 

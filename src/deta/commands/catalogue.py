@@ -82,7 +82,9 @@ COMMANDS: Mapping[str, Command] = {
         "what an assignment rule does to a data set's objects, without training", ("assigner",), reads=("data",)
     ),
     "data shard": Command("pack images and annotations into shards for training from an object store", reads=("data",)),
-    "doctor": Command("show versions, machine, extras and whether the attention operator computes rightly"),
+    "doctor": Command(
+        "show versions, machine, extras and whether the attention operator computes rightly", needs_torch=False
+    ),
 }
 """What can stand behind ``deta``."""
 
