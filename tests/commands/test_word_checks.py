@@ -9,11 +9,8 @@ from tests.commands.running import deta
     ("line", "advice"),
     [
         ("train experiment deta_shapes", "did you mean experiment=deta_shapes?"),
-        ("train trainer.max_epoch 3", "did you mean trainer.max_epochs=3?"),
         ("train deta_shpes", "did you mean experiment=deta_shapes?"),
-        ("train seed", "give seed=<value>"),
         ("train --lr 0.1", "--lr 0.1: values are given without dashes: optimizer.lr=0.1"),
-        ("train --epochs=3", "values are given without dashes: trainer.max_epochs=3"),
         ("train --multirn", "did you mean --multirun?"),
         ("study tau2_shapes --batch-size 2", "values are given without dashes: data.batch_size=2"),
         ("predict runs/x a.jpg b.jpg", "alone stand only CKPT and SOURCE"),

@@ -71,7 +71,7 @@ def run_application(
 def _do(command: str, hydra: Hydra, options: argparse.Namespace, task: Callable[[DictConfig], object]) -> bool:
     name = options.config_name or command.replace(" ", "_")
     words: list[str] = options.overrides
-    if command == "study" and options.help is None:
+    if command == "study" and (options.help is None or any(word.startswith("study=") for word in words)):
         words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
     if options.help is not None:
         vocabulary = read_vocabulary(hydra, name, words)

@@ -34,7 +34,7 @@ def help_text(command: str, vocabulary: Vocabulary, options: str, topic: str = M
         return _join(vocabulary.head, *_everything(vocabulary.groups, vocabulary.keys), options)
     if topic == MAIN:
         declared = COMMANDS.get(command, Command(""))
-        sections = declared.main or {"Keys": _own(vocabulary)}
+        sections = declared.main or {"Keys": tuple(_own(vocabulary))}
         parts = [_section(title, names, vocabulary) for title, names in sections.items()]
         return _join(vocabulary.head, *parts, _more(command, vocabulary, sections), options)
     groups = {name: group for name, group in vocabulary.groups.items() if topic in name or topic in group.choices}

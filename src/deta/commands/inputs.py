@@ -31,7 +31,8 @@ def require_inputs(command: str, cfg: DictConfig, words: Sequence[str]) -> None:
     for key in COMMANDS[command].reads:
         first, _, split = key.partition(".")
         if first == "data":
-            _require_data(cfg, split)
+            if cfg.get("from_file") is None:  # which says itself where its annotations are
+                _require_data(cfg, split)
         else:
             _require_path(key, OmegaConf.select(cfg, key, throw_on_missing=False))
     if command == "train" and not any(word.lstrip("+~").startswith(_SAY_WHAT) for word in words):
