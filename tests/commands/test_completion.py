@@ -78,7 +78,6 @@ def test_choices_of_a_folder_of_ones_own_are_offered(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     monkeypatch.setenv("DETA_CACHE", str(tmp_path / "cache"))
-    assert words_for("deta doctor pa") == []
     assert words_for("deta convert dir") == ["direction="]
 
 
