@@ -49,6 +49,7 @@ def test_choices_that_begin_so_come_before_similar_ones() -> None:
     choices = ["deta", "deta_r50_24ep", "deta_r50_12ep", "detr_r50"]
     assert meant_choices("deta_r50", choices) == ["deta_r50_24ep", "deta_r50_12ep"]
     assert meant_choices("dtea", choices) == ["deta"]
+    assert meant_choices("deta_r50_12e", choices) == ["deta_r50_12ep"]
     assert meant_choices("", choices) == []
 
 

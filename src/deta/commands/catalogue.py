@@ -71,7 +71,7 @@ COMMANDS: Mapping[str, Command] = {
     "eval": Command(
         "evaluate a checkpoint on a data set; --from FILE: stored predictions, without a model",
         ("ckpt",),
-        reads=("ckpt", "from_file", "data.val"),
+        reads=("data.val", "ckpt", "from_file"),
     ),
     "predict": Command("detect objects in images, a folder or a glob", ("ckpt", "source"), reads=("ckpt",)),
     "convert": Command("turn a published checkpoint into ours, or back", ("source", "target"), reads=("source",)),

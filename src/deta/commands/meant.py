@@ -8,6 +8,7 @@ from deta.utils.names import nearest
 
 MOST = 3
 """Proposals at most."""
+_ALMOST = 0.9
 _ALIKE, _LAST_ALIKE = 0.6, 0.75
 """From which likeness on a part of a key is the one meant, where the others fit, and where they are not given."""
 ELSEWHERE: Mapping[str, str] = {
@@ -64,7 +65,10 @@ def meant_keys(name: str, known: Iterable[str]) -> list[str]:
 
 
 def meant_choices(value: str, choices: Sequence[str]) -> list[str]:
-    """Choices of a group that a value may have meant: those that begin so, or else the most similar one."""
+    """Choices of a group that a value may have meant: one almost like it, those that begin so, or the most similar."""
+    same = nearest(value, choices, likeness=_ALMOST)
+    if same is not None:
+        return [same]
     beginning = [choice for choice in choices if value and choice.startswith(value)]
     if beginning:
         return sorted(beginning, key=len)[:MOST]
