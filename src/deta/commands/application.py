@@ -75,7 +75,7 @@ def _do(command: str, hydra: Hydra, options: argparse.Namespace, task: Callable[
         words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
     if options.help is not None:
         vocabulary = read_vocabulary(hydra, name, words)
-        print(help_text(command, vocabulary, _parser(command).format_help().rstrip(), options.help))
+        print(help_text(command, vocabulary, options.help))
     elif options.hydra_help:
         hydra.hydra_help(name, args_parser=_parser(command), args=argparse.Namespace(overrides=[]))
     elif options.info:

@@ -66,6 +66,10 @@ COMMANDS: Mapping[str, Command] = {
         "compare: train every cell of a declared study with several seeds, and judge the differences",
         ("study",),
         own=("study", "size", "action", "bootstrap", *_OF_TRAININGS),
+        main={
+            "Which study, <question>_<size>": ("study/question@study", "study/size@study"),
+            "How": ("action", "parallel", "threads", "cluster", "dry_run", "folder", "bootstrap"),
+        },
     ),
     "report": Command("write a page and tables of a study or a sweep", ("folder",), reads=("folder",)),
     "eval": Command(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from deta.commands.catalogue import COMMANDS, Command
+from deta.commands.options import OPTIONS, VALUES
 from deta.commands.vocabulary import Group, Key, Vocabulary
 from deta.utils.wording import counted
 
@@ -18,22 +19,22 @@ _MOST_CHOICES = 8
 """Choices that the short help lists of a group."""
 
 
-def help_text(command: str, vocabulary: Vocabulary, options: str, topic: str = MAIN) -> str:
+def help_text(command: str, vocabulary: Vocabulary, topic: str = MAIN) -> str:
     """The help of a command.
 
     Args:
         command: Such as ``data check``.
         vocabulary: What can be said to it.
-        options: The lines on options.
         topic: ``MAIN``, ``ALL`` or a part of the name of a key, group or section.
 
     Raises:
         ValueError: No key, group or choice has the topic in it.
     """
+    declared = COMMANDS.get(command, Command(""))
+    options = f"usage: {declared.usage(command)}\n\nOptions:\n{_options()}"
     if topic == ALL:
         return _join(vocabulary.head, *_everything(vocabulary.groups, vocabulary.keys), options)
     if topic == MAIN:
-        declared = COMMANDS.get(command, Command(""))
         sections = declared.main or {"Keys": tuple(_own(vocabulary))}
         parts = [_section(title, names, vocabulary) for title, names in sections.items()]
         return _join(vocabulary.head, *parts, _more(command, vocabulary, sections), options)
@@ -44,6 +45,15 @@ def help_text(command: str, vocabulary: Vocabulary, options: str, topic: str = M
             f"--help {topic}: deta {command} has no key, group or choice of that name; --help all lists all"
         )
     return _join(*_everything(groups, keys))
+
+
+def _options() -> str:
+    lines = []
+    for name, (short, meaning) in OPTIONS.items():
+        value = {"--help": " [WORD]"}.get(name, f" {'|'.join(VALUES[name]) or 'NAME'}" if name in VALUES else "")
+        form = f"  {', '.join(filter(None, (name, short)))}{value}"
+        lines.append(f"{form:<{_NARROW}}  {meaning}")
+    return "\n".join(lines)
 
 
 def _everything(groups: Mapping[str, Group], keys: Mapping[str, Key]) -> Iterator[str]:
