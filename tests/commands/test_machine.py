@@ -1,6 +1,7 @@
 """What a machine has for trainings."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_folder_that_cannot_be_written_is_told_with_what_gives_another(
     def refuse(*, dir: Path) -> object:  # noqa: A002 - its name
         raise OSError(30, "Read-only file system", str(dir))
 
-    monkeypatch.setattr(machine.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     told = facts(tmp_path)["runs folder"]
     assert told.value == f"{tmp_path}/runs cannot be written (Read-only file system)"
     assert told.advice == "give another one by hydra.run.dir or DETA_RUNS"
