@@ -73,8 +73,10 @@ def test_every_command_of_the_documents_composes(
 
 def planned(words: Sequence[str]) -> list[str]:
     """The command so that it only says what it would do."""
-    if words[0] in ("--help", "-h", "--version") or words[-1] in ("--help", "-h"):
+    if words[0] in ("--help", "-h", "--version") or "--help" in words or words[-1] == "-h" or words[0] == "help":
         return list(words)
+    if words[0] == "completion":
+        return list(words[:2])
     composed = [word for word in words if word not in ("-m", "--multirun")]
     return [*map(first_value, composed), "--cfg", "job"]
 

@@ -73,7 +73,7 @@ def test_a_wrong_import_would_be_found() -> None:
 def test_only_attention_suppression_and_commands_know_the_kernels() -> None:
     packages = {path: {name.split(".")[0] for name in imported_modules(path)} for path in SOURCES}
     users = {path.relative_to(ROOT / "src/deta") for path in SOURCES if "deta_kernels" in packages[path]}
-    assert users == {Path("models/attention/deformable.py"), Path("ops/nms.py"), Path("commands/doctor.py")}
+    assert users == {Path("models/attention/deformable.py"), Path("ops/nms.py"), Path("commands/operator_check.py")}
 
 
 def test_kernels_never_import_deta() -> None:

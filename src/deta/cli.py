@@ -7,66 +7,19 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from deta.commands.quoting import gather_training_words, quote_paths, quoted, sweeps, unquoted
-from deta.commands.told_words import told_present_words
+from deta.commands.catalogue import COMMANDS, COMPLETION, begins_command, below, meant_command, usage
+from deta.commands.quoting import quoted, unquoted
+from deta.commands.spelling import spelt_out
 from deta.runs import preemption
 from deta.studies.conf import config_dir as config_dir
 from deta.utils.cpus import set_up_threads
-from deta.utils.names import nearest, shown
+from deta.utils.names import shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-COMMANDS = {
-    "train": "train a detector and evaluate it after every epoch; -m sweeps",
-    "search": "look for good values by Optuna, one training after the other",
-    "runs": "list runs with state, steps and AP",
-    "runs resume": "do what is not done of a folder of runs",
-    "study": "compare: train every cell of a declared study with several seeds, and judge the differences",
-    "report": "write a page and tables of a study or a sweep",
-    "eval": "evaluate a checkpoint on a data set; --from FILE: stored predictions, without a model",
-    "predict": "detect objects in images, a folder or a glob",
-    "convert": "turn a published checkpoint into ours, or back",
-    "data import": "turn a data set of YOLO, Pascal VOC or LabelMe into one of COCO's layout",
-    "data split": "part one annotation file into training and validation, without duplicates across",
-    "data check": "check annotations and decode every image",
-    "data stats": "sizes, numbers, categories and overlap of the annotated objects",
-    "data show": "pictures of the annotated images before and after augmentation",
-    "data assign": "what an assignment rule does to a data set's objects, without training",
-    "data shard": "pack images and annotations into shards for training from an object store",
-    "doctor": "show versions, devices and the attention backend",
-}
-VALUE_OPTIONS = ("cfg", "config-dir", "config-name", "info", "package")
-"""Options that take a value; every other ``--name=value`` is an override with dashes by mistake."""
-FIRST_WORDS = {
-    "report": "folder",
-    "runs": "folder",
-    "runs resume": "folder",
-    "data import": "folder",
-    "data split": "annotations",
-}
-"""Commands whose first word may be the bare value of a key."""
-_OF_ALL = ("folder", "overrides", "parallel", "threads", "paths", "cluster", "hydra")
-OWN_KEYS = {
-    "study": (
-        "study",
-        "size",
-        "action",
-        "folder",
-        "overrides",
-        "parallel",
-        "threads",
-        "bootstrap",
-        "dry_run",
-        "paths",
-        "cluster",
-        "hydra",
-    ),
-    "runs resume": ("folder", "overrides", "parallel", "threads", "dry_run", "paths", "cluster", "hydra"),
-}
-"""Commands that pass overrides on to trainings: the keys that they keep for themselves."""
 OF_A_RULE = {
     "rule/first": ("criterion.rules.first.assigner", "selection"),
     "rule/layers": ("criterion.rules.layers.assigner", "criterion.rules.layers.rematch", "postprocess"),
@@ -79,6 +32,12 @@ CHILD_COMMAND = "DETA_CHILD_COMMAND"
 
 def main() -> None:
     """Run a command; exits with 0 on success, 1 on failure and 2 where the command line is wrong."""
+    if sys.argv[1:2] == [COMPLETION]:
+        from deta.commands.completion import complete
+
+        code, text = complete(sys.argv[2:], config_dir())
+        print(text)
+        sys.exit(code)
     command = _take_command()
     set_up_threads(os.environ)  # before PyTorch is imported
     if command == "train":
@@ -89,8 +48,8 @@ def main() -> None:
         except (OSError, ValueError) as error:
             print(f"deta: {error}", file=sys.stderr)
             sys.exit(1)
-    sys.argv[1:] = name_first_word(command, sys.argv[1:])
     from deta.commands.application import run_application
+    from deta.commands.console import say_loading
     from deta.commands.launch import TrainLauncher
     from deta.commands.naming import register_resolvers
 
@@ -98,6 +57,8 @@ def main() -> None:
     launcher = TrainLauncher()
 
     def task(cfg: "DictConfig") -> None:
+        if COMMANDS[command].needs_torch:
+            say_loading()
         import_module(f"deta.commands.{name}").run(cfg)  # late: it imports torch, which --cfg job does not need
 
     register_resolvers()
@@ -164,25 +125,6 @@ def _trusted(arguments: list[str]) -> list[str]:
     return [name.strip(" '\"") for name in given[-1].strip("[]").split(",") if name.strip()] if given else []
 
 
-def name_first_word(command: str, arguments: list[str]) -> list[str]:
-    """Let ``deta report runs/x`` mean ``deta report folder='runs/x'``.
-
-    Args:
-        command: The command.
-        arguments: What follows it.
-
-    Returns:
-        The overrides to use; ``arguments`` where the first is an override or an option already.
-    """
-    key = FIRST_WORDS.get(command)
-    if key is None or not arguments or arguments[0].startswith(("-", "+", "~")):
-        return arguments
-    first, *others = arguments
-    if "=" in first and not Path(first).exists():
-        return arguments
-    return [f"{key}={quoted(first)}", *others]
-
-
 def _require_launcher(words: list[str]) -> None:
     """Hydra would say of a missing launcher only that a configuration is not there."""
     if "cluster=submitit" in words and find_spec("submitit") is None:
@@ -198,13 +140,15 @@ def _take_command() -> str:
     words = sys.argv[1:]
     if "LOCAL_RANK" in os.environ and CHILD_COMMAND in os.environ:
         return os.environ[CHILD_COMMAND]
+    if words and words[0] in ("help", "-h", "--help") and begins_command("".join(words[1:2])):
+        words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_usage())
+        print(usage())
         sys.exit(0 if words else 2)
     if words[0] == "--version":
         print(f"deta {version('deta')}")
         sys.exit(0)
-    flags = list(takewhile(lambda word: not _is_command(word), words)) if words[0].startswith("-") else []
+    flags = list(takewhile(lambda word: not begins_command(word), words)) if words[0].startswith("-") else []
     words = words[len(flags) :] or words
     for length in (2, 1):
         command = " ".join(words[:length])
@@ -212,64 +156,26 @@ def _take_command() -> str:
             sys.argv[1:] = _spelt_out(command, [*words[length:], *flags])
             os.environ[CHILD_COMMAND] = command
             return command
-    given = " ".join(words[:2]) if _is_command(words[0]) else words[0]
-    meant = nearest(" ".join(words[:2]), COMMANDS) or nearest(words[0], COMMANDS)
-    advice = f"Did you mean deta {meant}? " if meant else ""
-    print(f"deta: no command '{shown(given)}'. {advice}Commands: {', '.join(COMMANDS)}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _is_command(word: str) -> bool:
-    """Whether a word is a command, or the first of two that are one."""
-    return any(word == name.partition(" ")[0] for name in COMMANDS)
+    return _refuse(words)
 
 
 def _spelt_out(command: str, words: list[str]) -> list[str]:
-    """The words of a command as Hydra reads them."""
-    if command == "eval":
-        words = _spell_from(words)
-    _refuse_dashes(words)
     try:
-        words = told_present_words(words)
+        return spelt_out(COMMANDS[command], words)
     except ValueError as error:
         print(f"deta: {error}", file=sys.stderr)
         sys.exit(2)
-    words = quote_paths(words, is_sweep=sweeps(words))
-    return gather_training_words(words, OWN_KEYS[command]) if command in OWN_KEYS else words
 
 
-def _spell_from(words: list[str]) -> list[str]:
-    """``--from FILE`` and ``--from=FILE`` as the override ``from_file='FILE'``."""
-    spelt, rest = [], iter(words)
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if name != "--from":
-            spelt.append(word)
-            continue
-        value = value if equals else next(rest, "")
-        if not value or "=" in value:
-            print("deta: --from needs a file: deta eval --from predictions.json", file=sys.stderr)
-            sys.exit(2)
-        spelt.append(f"from_file={quoted(value)}")
-    return spelt
-
-
-def _refuse_dashes(words: list[str]) -> None:
-    for word in words:
-        name, equals, _ = word.removeprefix("--").partition("=")
-        if word.startswith("--") and equals and name not in VALUE_OPTIONS:
-            print(f"deta: {word}: values are given without dashes: {word.lstrip('-')}", file=sys.stderr)
-            sys.exit(2)
-
-
-def _usage() -> str:
-    lines = [f"  deta {name:<12} {purpose}" for name, purpose in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: deta <command> [key=value ...]",
-            "",
-            *lines,
-            "",
-            "deta <command> --help lists the keys, --cfg job prints the configuration, --multirun sweeps.",
-        ]
-    )
+def _refuse(words: list[str]) -> NoReturn:
+    """Say which commands there are, and which was probably meant."""
+    group = below(words[0])
+    if group and (len(words) == 1 or words[1] in ("-h", "--help")):
+        lines = [f"  deta {name:<12} {purpose}" for name, purpose in group.items()]
+        print("\n".join([f"usage: deta {words[0]} <command> [key=value ...]", "", *lines]))
+        sys.exit(0 if len(words) > 1 else 2)
+    given = " ".join(words[:2]) if group else words[0]
+    meant = meant_command(words)
+    advice = f"did you mean deta {meant}?" if meant else f"commands: {', '.join(group or COMMANDS)}"
+    print(f"deta: no command '{shown(given)}'; {advice} (deta --help lists all)", file=sys.stderr)
+    sys.exit(2)

@@ -108,7 +108,7 @@ def test_a_named_checkpoint_file_is_evaluated_itself(overfitted: Path, tmp_path:
         (["ckpt=RUN", "data=coco", "data.root=nowhere"], "instances_val2017.json does not exist; check data.root"),
         (["ckpt=RUN", "precision=fp8"], "Precision 'fp8' is invalid"),
         (["ckpt=RUN", "evaluator.max_detections=5"], "max_detections must be at least 10, got 5"),
-        (["ckpt=RUN", "batch_size=5"], "the configuration has no key batch_size; its keys: "),
+        (["ckpt=RUN", "batch_size=5"], "the configuration has no key batch_size; did you mean data.eval_batch_size?"),
     ],
 )
 def test_a_mistake_is_named(trained: Run, tmp_path: Path, words: list[str], message: str) -> None:

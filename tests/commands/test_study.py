@@ -158,10 +158,11 @@ def test_what_is_not_strict_is_refused_before_anything_runs(tmp_path: Path, more
 
 
 def test_an_unknown_study_lists_those_that_there_are() -> None:
-    message = fail("study", "study=assignment")
+    message = fail("study", "study=nothing")
     assert "questions: assignment, balance," in message
     assert "sizes: bccd, coco, shapes" in message
-    assert "study=tau2_shape size=coco: give a question" in fail("study", "study=tau2_shape", "size=coco")
+    assert "study=tau9 size=coco: did you mean study=tau2_coco?" in fail("study", "study=tau9", "size=coco")
+    assert "study=assignment: did you mean study=assignment_" in fail("study", "assignment", "action=plan")
 
 
 @dataclass(frozen=True)

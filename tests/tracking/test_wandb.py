@@ -14,7 +14,8 @@ from PIL import Image
 
 from deta.runs.preemption import StoppedRun
 from deta.tracking.metrics import MetricsLogger, read_metrics
-from deta.tracking.wandb import ID_FILE, WandbTracker, finishing, has_wandb_key, make_wandb_tracker, run_id
+from deta.tracking.wandb import ID_FILE, WandbTracker, finishing, make_wandb_tracker, run_id
+from deta.tracking.wandb_key import has_wandb_key
 from tests.tracking.wandb_records import merged, numbers, of_kind, parts, records
 from tests.training.tiny import detection_module, make_trainer, shapes
 

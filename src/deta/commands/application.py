@@ -1,11 +1,12 @@
 """A command as an application of Hydra: composed, shown, run or swept; what a user can mend is one message."""
 
 import argparse
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import version
 from hydra._internal.hydra import Hydra
@@ -16,18 +17,23 @@ from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig
 
+from deta.commands.catalogue import COMMANDS
 from deta.commands.console import exit_with, user_errors, wants_trace
-from deta.commands.help import help_text, values_as_written
-from deta.commands.loader import Loader
+from deta.commands.help import MAIN, help_text
+from deta.commands.inputs import require_inputs
+from deta.commands.loader import Loader, values_as_written
+from deta.commands.options import OPTIONS, VALUES
 from deta.commands.study_words import product_words
+from deta.commands.vocabulary_reading import read_vocabulary
+from deta.commands.word_checks import WordError, require_words
 from deta.utils.checks import require_bool
+from deta.utils.names import shown_lines
 
 VERSION_BASE = "1.3"
 LEAVING_NO_FILES = ("hydra.output_subdir=null", "hydra/job_logging=stdout")
 """With these Hydra writes neither its record nor a log into a run directory."""
 INSTEAD = {"ckpt": "from_file"}
 """Keys that need no value where another one has one."""
-INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 def run_application(
@@ -45,25 +51,31 @@ def run_application(
         Whether the task was run, and nothing was only shown.
     """
     version.setbase(VERSION_BASE)
-    options = _parser(command).parse_intermixed_args(words)
+    parser = _parser(command)
+    options, _ = parser.parse_known_intermixed_args(words)
     try:
-        return _do(command, options, task, configurations)
+        hydra = make_hydra(configurations, options.config_dir)
+        require_words(hydra, command, words, [*parser._option_string_actions])
+        return _do(command, hydra, options, task)
+    except WordError as error:
+        print(f"deta: {shown_lines(error)}", file=sys.stderr)
+        sys.exit(2)
     except user_errors() as error:
         if wants_trace():
             raise
-        exit_with(error)
+        exit_with(error, tells_trace=False)
     finally:
         GlobalHydra.instance().clear()
 
 
-def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], object], configurations: Path) -> bool:
+def _do(command: str, hydra: Hydra, options: argparse.Namespace, task: Callable[[DictConfig], object]) -> bool:
     name = options.config_name or command.replace(" ", "_")
-    hydra = _hydra(configurations, options.config_dir)
     words: list[str] = options.overrides
-    if command == "study" and not options.help:
+    if command == "study" and (options.help is None or any(word.startswith("study=") for word in words)):
         words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
-    if options.help:
-        print(help_text(hydra, name, words, _parser(command).format_help()))
+    if options.help is not None:
+        vocabulary = read_vocabulary(hydra, name, words)
+        print(help_text(command, vocabulary, options.help))
     elif options.hydra_help:
         hydra.hydra_help(name, args_parser=_parser(command), args=argparse.Namespace(overrides=[]))
     elif options.info:
@@ -71,17 +83,21 @@ def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], 
     elif options.cfg:
         hydra.show_cfg(name, words, cfg_type=options.cfg, package=options.package, resolve=options.resolve)
     else:
-        _run(hydra, name, task, words, is_sweep=options.multirun)
+        _run(hydra, command, name, task, words, is_sweep=options.multirun)
         return True
     return False
 
 
-def _run(hydra: Hydra, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool) -> None:
+def _run(
+    hydra: Hydra, command: str, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool
+) -> None:
     """Run or sweep as the option ``-m`` says, or else the configuration (a named sweep does)."""
     as_it_is = {"with_log_configuration": False, "validate_sweep_overrides": False}
     cfg = hydra.compose_config(name, words, RunMode.MULTIRUN, **as_it_is)
     _require_own_parts(cfg.hydra)
-    _require_values(cfg, words)
+    _require_values(cfg, words, command)
+    if not is_sweep and cfg.hydra.mode != RunMode.MULTIRUN:
+        require_inputs(command, cfg, words)
     if require_bool("dry_run", cfg.get("dry_run", False)):
         words = [*LEAVING_NO_FILES, *words]
     mode = cfg.hydra.mode
@@ -107,7 +123,7 @@ def _require_own_parts(hydra: DictConfig) -> None:
             raise ValueError(f"hydra.{name}=null: the command needs it; leave this word out")
 
 
-def _require_values(cfg: DictConfig, words: Sequence[str]) -> None:
+def _require_values(cfg: DictConfig, words: Sequence[str], command: str) -> None:
     """Find what must still be given before packages are imported for seconds and a directory is made.
 
     Raises:
@@ -120,10 +136,11 @@ def _require_values(cfg: DictConfig, words: Sequence[str]) -> None:
         f"{key} has no value yet: give {key}=<value>" for key in missing if values.get(INSTEAD.get(key, "")) is None
     ]
     if faults:
-        raise ValueError("; ".join(faults))
+        is_short = any(key in COMMANDS[command].positional for key in missing)
+        raise ValueError("; ".join(faults) + (f" ({COMMANDS[command].usage(command)})" if is_short else ""))
 
 
-def _hydra(configurations: Path, own: str | None) -> Hydra:
+def make_hydra(configurations: Path, own: str | None) -> Hydra:
     """Hydra with our loader, known to all that asks for the global one.
 
     Raises:
@@ -146,18 +163,22 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(command: str) -> _Parser:
-    parser = _Parser(
-        prog=f"deta {command}", usage=f"deta {command} [key=value ...] [option ...]", add_help=False, allow_abbrev=False
-    )
+    usage = COMMANDS[command].usage(command)
+    parser = _Parser(prog=f"deta {command}", usage=usage, add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--help", "-h", action="store_true", help="the keys of the command")
-    parser.add_argument("--hydra-help", action="store_true", help="Hydra's help")
-    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the configuration")
-    parser.add_argument("--resolve", action="store_true", help="with --cfg: with all references resolved")
-    parser.add_argument("--package", "-p", metavar="KEY", help="with --cfg: this part alone")
-    parser.add_argument("--run", "-r", action="store_true", help="run, which is the default")
-    parser.add_argument("--multirun", "-m", action="store_true", help="sweep over all values with commas")
-    parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="a folder of configurations of your own")
-    parser.add_argument("--config-name", "-cn", metavar="NAME", help="another configuration than that of the command")
-    parser.add_argument("--info", "-i", choices=INFO, help="how the configuration came about")
+    flag: dict[str, Any] = {"action": "store_true"}
+    settings: dict[str, dict[str, Any]] = {
+        "--help": {"nargs": "?", "const": MAIN, "metavar": "WORD"},
+        "--hydra-help": flag,
+        "--cfg": {"choices": VALUES["--cfg"]},
+        "--resolve": flag,
+        "--package": {"metavar": "KEY"},
+        "--run": flag,
+        "--multirun": flag,
+        "--config-dir": {"metavar": "FOLDER"},
+        "--config-name": {"metavar": "NAME"},
+        "--info": {"choices": VALUES["--info"]},
+    }
+    for name, (short, meaning) in OPTIONS.items():
+        parser.add_argument(*filter(None, (name, short)), help=meaning, **settings[name])
     return parser

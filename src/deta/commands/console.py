@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from deta.commands.extras import advice_on_missing
 from deta.commands.quoting import quoted
 from deta.runs.former_words import present_default
 from deta.utils.names import shown_lines
@@ -41,6 +42,9 @@ _INSTEAD = {
     "further": "leave it out",
 }
 """What other systems have in its place."""
+_MISPLACED = re.compile(r"Could not override '(.+)'\.\nDid you mean to override (.+)\?\n.*\+\1=(.*)")
+_UNCHOSEN = re.compile(r"You must specify '(.+?)',.*\nAvailable options:\n((?:.|\n)+)")
+"""What Hydra says of a group that stands elsewhere, and of one without a choice."""
 _OWN_CODE = Path(__file__).parents[1]
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
 LIBRARY_NOISE = (
@@ -94,20 +98,32 @@ def user_errors() -> tuple[type[Exception], ...]:
     return (*USER_ERRORS, MisconfigurationException, NonFiniteLossError)
 
 
+def say_loading() -> None:
+    """Tell once, and on one rank, that what takes seconds has begun."""
+    if "torch" not in sys.modules and os.environ.get("LOCAL_RANK", "0") == os.environ.get("SLURM_LOCALID", "0") == "0":
+        print("deta: loading PyTorch ...", file=sys.stderr, flush=True)
+
+
 def wants_trace() -> bool:
     """Whether the user has asked for stack traces."""
     return os.environ.get(TRACE_VARIABLE, "0") not in ("", "0")
 
 
-def exit_with(error: Exception) -> NoReturn:
-    """Print the message of an error and end with exit code 1; a reader that has gone, as ``head`` goes, gets none."""
+def exit_with(error: Exception, *, tells_trace: bool = True) -> NoReturn:
+    """Print the message of an error and end with exit code 1; a reader that has gone, as ``head`` goes, gets none.
+
+    Args:
+        error: The error.
+        tells_trace: Whether to say how the stack trace is shown, which is of no use where a word was mistyped.
+    """
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tells of it at its end
         sys.exit(128 + signal.SIGPIPE)
     if not isinstance(sys.unraisablehook, _OnceIsEnough):
         sys.unraisablehook = _OnceIsEnough(sys.unraisablehook)
     print(f"\ndeta: {shown_lines(describe(error))}", file=sys.stderr)
-    print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
+    if tells_trace:
+        print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
     sys.exit(1)
 
 
@@ -131,6 +147,8 @@ def describe(error: BaseException) -> str:
     cause = _reader_failure(error) or error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
+    if isinstance(cause, ModuleNotFoundError) and (advice := advice_on_missing(cause.name)) is not None:
+        return advice
     if isinstance(cause, MissingMandatoryValue):
         name = key.removeprefix("full_key: ")
         return f"{name} has no value yet: give {name}=<value>"
@@ -146,6 +164,11 @@ def describe(error: BaseException) -> str:
     choice = _OF_QUERIES.search(text)
     if choice is not None:
         return f"{choice[1]}= is a choice of query systems, which this system is not: {_INSTEAD[choice[1]]}"
+    if (misplaced := _MISPLACED.match(text)) is not None:
+        return f"{misplaced[1]}={misplaced[3]}: did you mean {misplaced[2]}={misplaced[3]}?"
+    if (unchosen := _UNCHOSEN.match(text)) is not None:
+        choices = [name for name in unchosen[2].split() if name != "default"]  # on which the others are built
+        return f"{unchosen[1]} has no value yet: give {unchosen[1]}=<name>, one of {', '.join(choices)}"
     if isinstance(cause, TypeError) and "unexpected keyword" in text:
         text += "; see the keys with --cfg job"
     where = key.removeprefix("full_key: ")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from deta.commands.meant import meant_path
 from deta.data.coco_json import require_annotation_file
 from deta.data.fingerprint import fingerprint, recipe_fingerprint
 from deta.data.shapes_recipe import ShapesRecipe
@@ -54,7 +55,14 @@ def require_data(cfg: DictConfig, splits: Iterable[str] = SPLITS) -> None:
         return
     for name in splits:
         if data.get(f"{name}_annotations") is not None:
-            require_annotation_file(_annotation_file(data, name))
+            path = _annotation_file(data, name)
+            try:
+                require_annotation_file(path)
+            except FileNotFoundError as error:
+                meant = meant_path(path)
+                root = None if meant is None else meant_path(Path(data.root))
+                advice = f"did you mean data.root={root}?" if root else f"did you mean {meant}?" if meant else ""
+                raise FileNotFoundError(f"{error}; {advice}" if advice else str(error)) from error
 
 
 def require_same_data(cfg: DictConfig, runs: Iterable[Path]) -> None:

@@ -1,97 +1,66 @@
-"""``deta doctor``: what is installed, and whether the attention operator computes rightly here."""
+"""``deta doctor``: what is installed, what the machine has, and whether the attention operator computes rightly."""
 
 import os
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
-from deta.commands.console import reports_errors
+from deta.commands.console import reports_errors, say_loading
+from deta.commands.extras import known_extras
+from deta.commands.machine import Fact, machine_facts
 from deta.tracking.environment import device_names, git_state, package_versions
-from deta.utils.cpus import usable_cpus
-from deta_kernels import choose_backend, deformable_attention
+from deta.utils.wording import counted
 
-LEVELS = ((60, 80), (30, 40), (15, 20), (8, 10))
-NUM_HEADS, HEAD_DIM, NUM_POINTS, NUM_QUERIES = 8, 32, 4, 900
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-MAX_ERROR = 1e-4
-"""Above this relative error against float64 the operator is broken: float32 leaves about 1e-6."""
 
 
 @reports_errors
 def run(cfg: DictConfig) -> None:
-    """Print versions, devices, and error and speed of the operator on each of them."""
-    del cfg
+    """Print what can be told at once, then devices, and error and speed of the operator on each of them."""
+    start = time.monotonic()
+    facts = [*_versions(), *machine_facts(**{name: Path(cfg.paths[name]) for name in ("runs", "cache", "data")})]
+    _tell(facts)
+    print("\nExtras, installed by pip install '.[<name>]':")
+    for extra in known_extras():
+        found = ", ".join(f"{name} {version or 'is not installed'}" for name, version in extra.packages.items())
+        print(f"  {extra.name:<16} {found:<40} {extra.purpose}".rstrip(), flush=True)
+    say_loading()
+    devices = list(_devices())
+    print()
+    _tell(devices)
+    import_module("deta.commands.operator_check").check_operator()  # late: it imports PyTorch
+    advice = [f"  {fact.name}: {fact.advice}" for fact in (*facts, *devices) if fact.advice]
+    if advice:
+        print("\n".join([f"\n{counted(len(advice), 'thing')} to look at:", *advice]))
+    print(f"\nLooked in {time.monotonic() - start:.0f} s")
+
+
+def _tell(facts: list[Fact]) -> None:
+    for fact in facts:
+        print(f"{fact.name:<18} {fact.value}", flush=True)
+
+
+def _versions() -> Iterator[Fact]:
     for name, version in package_versions().items():
-        print(f"{name:<18} {version}")
+        yield Fact(name, version)
     state = git_state()
     if state is not None:
-        print(f"{'git commit':<18} {state['commit']}{' (modified)' if state['is_modified'] else ''}")
-    usable, load = usable_cpus(), os.getloadavg()[0]
-    print(f"{'threads':<18} {torch.get_num_threads()}")
-    print(f"{'CPUs':<18} {usable.number} usable ({usable.limit}) of {os.cpu_count()}, load {load:.1f} of late")
+        yield Fact("git commit", f"{state['commit']}{' (modified)' if state['is_modified'] else ''}")
+
+
+def _devices() -> Iterator[Fact]:
+    import torch  # late: the rest is told before
+
+    yield Fact("threads", str(torch.get_num_threads()))
     for name in THREAD_VARIABLES:
-        print(f"{name:<18} {os.environ.get(name, 'not set')}")
+        yield Fact(name, os.environ.get(name, "not set"))
     for device in device_names():
-        print(f"{'device':<18} {device}")
-    print(f"\nDeformable attention, {NUM_QUERIES} queries, forward and backward, against float64:")
-    devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    errors = [_report(torch.device(name)) for name in devices]
-    if max(errors) > MAX_ERROR:
-        raise ValueError(f"the attention operator is off by {max(errors):.1e}; it must stay below {MAX_ERROR:.0e}")
+        yield Fact("device", device)
+    if Path("/proc/driver/nvidia").exists() and not torch.cuda.is_available():
+        yield Fact("CUDA", f"not usable by this PyTorch ({torch.version.cuda or 'built without CUDA'})", _NO_CUDA)
 
 
-def _report(device: torch.device) -> float:
-    """Print a line for the backend that ``auto`` takes on the device and for the twin; return the largest error."""
-    inputs = _inputs()
-    expected = _outputs_and_gradients([tensor.double() for tensor in inputs], "reference")
-    tensors = [tensor.to(device) for tensor in inputs]
-    errors = []
-    automatic = choose_backend("auto", device.type, tensors[0].dtype)
-    for backend in dict.fromkeys((automatic, "reference")):
-        found = [tensor.cpu().double() for tensor in _outputs_and_gradients(tensors, backend)]
-        gaps = [float((f - e).norm() / e.norm()) for f, e in zip(found, expected, strict=True)]
-        milliseconds = 1e3 * _fastest(partial(_outputs_and_gradients, tensors, backend), device)
-        choice = "auto" if backend == automatic else ""
-        print(f"  {device!s:<8} {backend:<10} {choice:<5} relative error {max(gaps):.1e}   {milliseconds:8.1f} ms")
-        errors.append(max(gaps))
-    return max(errors)
-
-
-def _inputs() -> list[Tensor]:
-    """Value, reference, offsets and logits as random float32 tensors."""
-    generator = torch.Generator().manual_seed(0)
-    num_positions, num_levels = sum(height * width for height, width in LEVELS), len(LEVELS)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    return [
-        normal(1, num_positions, NUM_HEADS, HEAD_DIM),
-        torch.rand(1, NUM_QUERIES, num_levels, 2, generator=generator),
-        3 * normal(1, NUM_QUERIES, NUM_HEADS, num_levels, NUM_POINTS, 2),
-        normal(1, NUM_QUERIES, NUM_HEADS, num_levels * NUM_POINTS),
-    ]
-
-
-def _outputs_and_gradients(inputs: list[Tensor], backend: str) -> list[Tensor]:
-    value, reference, offsets, logits = (tensor.detach().clone().requires_grad_() for tensor in inputs)
-    output = deformable_attention(value, LEVELS, reference, offsets, logits, backend=backend)
-    output.square().sum().backward()
-    gradients = [tensor.grad for tensor in (value, offsets, logits)]
-    return [output.detach(), *(gradient for gradient in gradients if gradient is not None)]
-
-
-def _fastest(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest of five calls, after one that is not counted."""
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+_NO_CUDA = "the machine has an NVIDIA driver: install a PyTorch that is built for a CUDA version of this driver"

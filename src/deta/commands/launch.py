@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from deta.commands import slurm
-from deta.commands.console import describe, user_errors
+from deta.commands.console import describe, say_loading, user_errors
 from deta.commands.finished import continues, nothing_left
 from deta.commands.quoting import shell_line
 from deta.commands.word_trust import remember_words
@@ -158,6 +158,7 @@ class TrainLauncher:
         if not self._is_explicit:
             _require_same_data(cfg, status)
         if self._is_explicit or status.state not in TAKEN:
+            say_loading()
             import_module("deta.commands.rehearsal").rehearse(cfg)  # late: it imports PyTorch
         self._cluster = _resolved(cfg.cluster)
         self._waiting[folder] = job_words(complete_words(HydraConfig.get()), folder)
@@ -304,6 +305,7 @@ def _claim(folder: Path) -> bool:
 
 
 def _train(cfg: DictConfig) -> None:
+    say_loading()
     import_module("deta.commands.train").run(cfg)  # late: it imports PyTorch
 
 

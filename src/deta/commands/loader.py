@@ -1,7 +1,7 @@
 """Hydra's loader of configurations, which refuses an override that cannot be meant before anything reads it."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -14,21 +14,27 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import split_key
 
-from deta.commands.help import values_as_written
+from deta.commands.meant import either, meant_choices, meant_keys
 from deta.commands.quoting import PATH_KEYS
 from deta.runs.former import former_names, present_key
 from deta.studies.settings import leaves
-from deta.utils.names import nearest, shown
+from deta.utils.names import shown
 
 HOW_BUILT = ("_partial_", "_recursive_", "_convert_", "_args_")
 """Keys by which a node says how it is built; the code that builds it relies on them."""
 
 OF_SEVERAL = ("compare", "further")
 """Groups of which any number is chosen: compare=[iou,atss], further=[copies,denoise]."""
+TOP_GROUPS = ("experiment", "system", "size", "rule", "data", "sweep", "search")
+"""Groups that people name first; a choice of one of them that is given to another group is told."""
 
 
 class Loader(ConfigLoaderImpl):
-    """Checks every override: a group takes names of choices, keys exist, and a part stays a part."""
+    """Checks every override: a group takes names of choices, keys exist, and a part stays a part.
+
+    Attributes:
+        defaults: The files of the latest composition, in their order.
+    """
 
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
@@ -46,18 +52,37 @@ class Loader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         cfg: DictConfig = super()._compose_config_from_defaults_list(defaults, repo)
+        self.defaults = defaults
         _require_present_names(cfg)
+        groups = [str(default.override_key) for default in defaults if default.override_key is not None]
+        groups += repo.get_group_options("", ObjectType.GROUP)
+        known = [*(group for group in groups if not group.startswith("hydra")), *map(str, cfg)]
+        known += [key for key, _ in values_as_written(cfg)]
         for override in self._of_values:
-            _require_fitting(override, cfg)
-            _require_reader(override, cfg, self._of_values)
+            _require_fitting(override, cfg, known)
+            _require_reader(override, cfg, self._of_values, known)
         return cfg
+
+
+def as_written(node: DictConfig) -> dict[str, Any]:
+    """As it is written: values that must still be given are ``???``, references are not followed."""
+    content = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(content, dict)
+    return {str(name): value for name, value in content.items()}
+
+
+def values_as_written(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values as they are written, the keys of the top first; those of Hydra are left out."""
+    own = {key: value for key, value in as_written(cfg).items() if key != "hydra"}
+    yield from ((key, value) for key, value in own.items() if not isinstance(value, Mapping) or not value)
+    for key, value in own.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, key)
 
 
 def _require_present_names(cfg: DictConfig) -> None:
     """The files alone, before any override, have no key or class under a former name; those shipped have none."""
-    content = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(content, dict)
-    names = former_names({str(key): value for key, value in content.items()})
+    names = former_names(as_written(cfg))
     if names:
         told = ", ".join(f"{former} is {present}" for former, present in names.items())
         raise ConfigCompositionException(f"a configuration file of yours has former names (docs/moved.md): {told}")
@@ -83,12 +108,20 @@ def _require_choices(override: Override, repository: IConfigRepository) -> None:
         if isinstance(value, dict) and value:
             key, setting = next(leaves(value, name))
             raise _refusal(override, f"its settings are given one by one, such as {present_key(key)}={setting}")
-        found = nearest(str(value), choices)
-        meant = f"did you mean {name}={found}? Its choices: " if found else "it takes the name of one of its choices: "
-        raise _refusal(override, meant + (", ".join(choices) or "none"))
+        likely = [f"{name}={choice}" for choice in meant_choices("" if value is None else str(value), choices)]
+        likely = likely or [f"{other}={value}" for other in _groups_with(value, repository)]
+        if likely:
+            raise _refusal(override, f"did you mean {either(likely)}? (--help {name} lists its choices)")
+        raise _refusal(override, f"it takes the name of one of its choices: {', '.join(choices) or 'none'}")
 
 
-def _require_fitting(override: Override, cfg: DictConfig) -> None:
+def _groups_with(value: Any, repository: IConfigRepository) -> Iterator[str]:  # noqa: ANN401 - a parsed value
+    """Groups at the top of a command that have such a choice."""
+    if isinstance(value, str) and value.isidentifier():
+        yield from (name for name in TOP_GROUPS if repository.config_exists(f"{name}/{value}"))
+
+
+def _require_fitting(override: Override, cfg: DictConfig, known: Iterable[str]) -> None:
     """The key of an override exists unless it is to be added, and its value can stand there."""
     *_, last = split_key(override.key_or_group)
     if last in HOW_BUILT:
@@ -105,25 +138,22 @@ def _require_fitting(override: Override, cfg: DictConfig) -> None:
             raise _refusal(override, f"it has no value: give {override.key_or_group}=<value>, or null for none")
         if last == "_target_" and not isinstance(value, str):
             raise _refusal(override, "it takes the dotted name of a class, such as deta.assign.IoUAssigner")
-    node, is_known = _find(override, cfg)
+    node, is_known = _find(override, cfg, known)
     if is_known and isinstance(node, DictConfig):
         _require_mapping(override, node)
 
 
-def _require_reader(override: Override, cfg: DictConfig, others: Iterable[Override]) -> None:
+def _require_reader(override: Override, cfg: DictConfig, others: Iterable[Override], known: Iterable[str]) -> None:
     """What is added at the top has an effect only where a value refers to it."""
     first = split_key(override.key_or_group)[0]
     if first in cfg._content or override.is_delete():  # type: ignore[operator]  # a dictionary: the whole configuration
         return
     texts = [OmegaConf.to_yaml(cfg), *(str(each.input_line) for each in others)]
     if not any(re.search(rf"\$\{{[^}}]*\b{re.escape(first)}\b", text) for text in texts):
-        raise _refusal(
-            override,
-            f"nothing reads {shown(first)}: {_unknown_key(override, first, [], map(str, cfg), _ending(first, cfg))}",
-        )
+        raise _refusal(override, f"nothing reads {shown(first)}: {_unknown_key(override, first, cfg, [], known)}")
 
 
-def _find(override: Override, cfg: DictConfig) -> tuple[Any, bool]:
+def _find(override: Override, cfg: DictConfig, known: Iterable[str]) -> tuple[Any, bool]:
     """The node that an override changes, and whether there is one that can be seen before references are resolved."""
     node: Any = cfg
     passed: list[str] = []
@@ -132,10 +162,7 @@ def _find(override: Override, cfg: DictConfig) -> tuple[Any, bool]:
             return None, False
         if name not in node._content:  # type: ignore[operator]  # a dictionary: it is no special value
             if not (override.is_add() or override.is_force_add()):
-                present = present_key(override.key_or_group)
-                is_former = present != override.key_or_group
-                deeper = [present] if is_former else [] if passed else _ending(override.key_or_group, cfg)
-                raise _refusal(override, _unknown_key(override, name, passed, map(str, node), deeper))
+                raise _refusal(override, _unknown_key(override, name, node, passed, known))
             return None, False
         node = node._get_node(name)
         passed.append(name)
@@ -143,22 +170,25 @@ def _find(override: Override, cfg: DictConfig) -> tuple[Any, bool]:
     return node, is_plain
 
 
-def _unknown_key(
-    override: Override, name: str, passed: list[str], known: Iterable[str], deeper: Sequence[str] = ()
-) -> str:
-    """What a key may have meant; ``deeper`` are whole keys that end so."""
-    keys = [key for key in known if not key.startswith("_") and not (key == "hydra" and not passed)]
-    where = ".".join(passed)
-    found = nearest(name, keys)
-    likely = list(deeper) or ([".".join([*passed, found])] if found else [])
-    meant = f"did you mean {' or '.join(likely)}? Its keys: " if likely else "its keys: "
-    added = f" (+{override.key_or_group}=... adds one)" if passed else ""  # at the top nothing would read it
-    return f"{where or 'the configuration'} has no key {shown(name)}; {meant}{', '.join(keys) or 'none'}{added}"
+def _unknown_key(override: Override, name: str, node: DictConfig, passed: list[str], known: Iterable[str]) -> str:
+    """What a key may have meant, or else what stands in its place.
 
-
-def _ending(name: str, cfg: DictConfig) -> list[str]:
-    """Whole keys that end as what was given for one, such as ``tau``."""
-    return [key for key, _ in values_as_written(cfg) if key.endswith(f".{name}")]
+    Args:
+        override: The word.
+        name: The first part of its key that does not exist.
+        node: Where it does not.
+        passed: The parts before it.
+        known: Every key and group of the configuration.
+    """
+    key, where = override.key_or_group, ".".join(passed)
+    present = present_key(key)
+    likely = [present] if present != key else meant_keys(key, known)
+    added = f" (+{key}=... adds one)" if passed else ""  # at the top nothing would read it
+    told = f"{where or 'the configuration'} has no key {shown(name)}; "
+    if likely:
+        return f"{told}did you mean {either(likely)}?{added}"
+    names = [str(each) for each in node if not str(each).startswith("_") and not (each == "hydra" and not passed)]
+    return f"{told}its keys: {', '.join(names) or 'none'}{added}"
 
 
 def _require_mapping(override: Override, node: DictConfig) -> None:
@@ -176,3 +206,13 @@ def _require_mapping(override: Override, node: DictConfig) -> None:
 
 def _refusal(override: Override, reason: str) -> ConfigCompositionException:
     return ConfigCompositionException(f"{shown(override.input_line)}: {reason}")
+
+
+def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if str(name).startswith("_"):
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}.{name}")
+        else:
+            yield f"{prefix}.{name}", value

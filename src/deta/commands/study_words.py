@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from deta.utils.names import nearest
+
 PRODUCT = "product"
 """The study that is a question at a size."""
 
@@ -28,6 +30,11 @@ def product_words(words: list[str], choices: Callable[[str], Iterable[str]]) -> 
     if question not in questions or last not in sizes:
         own = [name for name in choices("study") if name not in (PRODUCT, "declaration")]
         beside = f"; or one of your own: {', '.join(own)}" if own else ""
+        meant = nearest(
+            f"{study}_{size}" if size else study, [f"{each}_{last}" for each in questions for last in sizes]
+        )
+        if study and meant:
+            raise ValueError(f"study={study}{f' size={size}' if size else ''}: did you mean study={meant}?")
         asked = f"study={study}{f' size={size}' if size else ''}" if study else "no study"
         raise ValueError(
             f"{asked}: give a question and a size, such as study=tau2_shapes or study=tau2 size=shapes; "

@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 PACKAGES = (
     "deta",
     "torch",
@@ -55,6 +53,8 @@ def git_state() -> dict[str, str | bool] | None:
 
 def describe_run(*, seed: int) -> dict[str, Any]:
     """All facts about this process that belong to a run's record, as plain data."""
+    import torch  # late: versions are told without it
+
     return {
         "started": round(time.time(), 3),
         "command": sys.orig_argv,
@@ -69,6 +69,8 @@ def describe_run(*, seed: int) -> dict[str, Any]:
 
 def device_names() -> list[str]:
     """The CPU and every CUDA device."""
+    import torch
+
     names = [f"cpu: {platform.processor() or platform.machine()}"]
     return names + [f"cuda:{k}: {torch.cuda.get_device_name(k)}" for k in range(torch.cuda.device_count())]
 

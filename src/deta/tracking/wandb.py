@@ -1,7 +1,6 @@
 """Weights & Biases as a mirror of a run's own record, without a login and without a risk for the training."""
 
 import logging
-import netrc
 import os
 import re
 import secrets
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
-from urllib.parse import urlsplit
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
@@ -20,6 +18,7 @@ from PIL import Image
 
 from deta.runs.preemption import StoppedRun
 from deta.tracking.wandb_core import answered_within
+from deta.tracking.wandb_key import has_wandb_key
 from deta.utils.checks import require_choice
 from deta.utils.files import write_text
 
@@ -319,14 +318,3 @@ def run_id(folder: Path) -> str:
         name = re.sub(r"[^A-Za-z0-9._-]", "-", f"{folder.parent.name}-{folder.name}")
         write_text(path, f"{name[-_MAX_NAME:]}-{secrets.token_hex(4)}\n")
     return path.read_text().strip()
-
-
-def has_wandb_key() -> bool:
-    """Whether W&B would find a key, in ``WANDB_API_KEY`` or in the netrc file that ``wandb login`` writes."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
-        return False
