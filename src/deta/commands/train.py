@@ -28,7 +28,7 @@ from deta.runs.preemption import StoppedRun
 from deta.runs.progress import read_progress
 from deta.runs.state import mark_done, mark_failed, mark_running, mark_stopped
 from deta.studies.settings import differences, leaves
-from deta.tracking.wandb import finishing
+from deta.tracking.mirror import finishing
 from deta.training.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint, read_stored_data
 from deta.training.continuation import REMEDY, UnfitModelError
 from deta.training.module import DetectionModule

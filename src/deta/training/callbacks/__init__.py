@@ -5,11 +5,15 @@ from deta.training.callbacks.averaging import WeightAveraging
 from deta.training.callbacks.best import BestCheckpoint
 from deta.training.callbacks.class_table import ClassTable
 from deta.training.callbacks.data_wait import DataWait
+from deta.training.callbacks.early_stopping import EarlyStopping
 from deta.training.callbacks.instability import AssignmentInstability
 from deta.training.callbacks.non_finite import NonFiniteGuard, NonFiniteLossError
 from deta.training.callbacks.pictures import PredictionPictures
+from deta.training.callbacks.progress import TrainingProgress
 from deta.training.callbacks.raw_predictions import RawPredictionWriter
 from deta.training.callbacks.resume import ResumeCheckpoint
+from deta.training.callbacks.speed import Speed
+from deta.training.callbacks.validation_line import ValidationLine
 
 __all__ = [
     "AssignmentInstability",
@@ -17,10 +21,14 @@ __all__ = [
     "BestCheckpoint",
     "ClassTable",
     "DataWait",
+    "EarlyStopping",
     "NonFiniteGuard",
     "NonFiniteLossError",
     "PredictionPictures",
     "RawPredictionWriter",
     "ResumeCheckpoint",
+    "Speed",
+    "TrainingProgress",
+    "ValidationLine",
     "WeightAveraging",
 ]
