@@ -265,8 +265,8 @@ MISTAKES = {
     "criterion=null": "deta: criterion=null: it takes the name of one of its choices: atss, centernet, "
     "centernet_release, deltas, faster_rcnn, fcos, gfl, query, retinanet, retinanet_giou, tood, tood_phases, tsp_rcnn, "
     "yolox, yolox_phases",
-    "logger=nothing": "deta: logger=nothing: it takes the name of one of its choices: base, file, mlflow, tensorboard, "
-    "wandb",
+    "logger=nothing": "deta: logger=nothing: it takes the name of one of its choices: common, file, mlflow, "
+    "tensorboard, wandb",
     "data=coco": "annotations/instances_train2017.json does not exist; check data.root",
 }
 
