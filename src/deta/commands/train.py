@@ -22,6 +22,7 @@ from deta.commands.parts import last_config
 from deta.commands.record import PartRecord, told
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
+from deta.evaluation.class_charts import class_figures
 from deta.runs import preemption
 from deta.runs.claims import claim, release, require_held
 from deta.runs.data_record import DATA, DataRecord, read_data
@@ -274,13 +275,21 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
 
 def _report(module: DetectionModule, folder: Path, trainer: pl.Trainer, epoch: int | None) -> None:
     """Print the scores and after which epoch they were, or why there are none, and where what lies."""
-    figures = write_run_figures(folder)
+    figures = [*write_run_figures(folder), *class_figures(folder)]
     if module.scores is None:
         print(f"\nNo scores: {_why_not_evaluated(trainer)}\n")
     else:
         print(f"\nScores after epoch {epoch or 'unknown'} of {trainer.current_epoch}:\n{module.scores.table}\n")
     print(f"Run directory: {folder.resolve()}")
-    for name in ("config.yaml", "metrics.csv", "classes.csv", "checkpoints", "pictures"):
+    for name in (
+        "config.yaml",
+        "metrics.csv",
+        "classes.csv",
+        "class_scores.csv",
+        "confusion.csv",
+        "checkpoints",
+        "pictures",
+    ):
         if (folder / name).exists():
             print(f"  {folder / name}")
     for path in figures:

@@ -16,12 +16,20 @@ from deta.evaluation.ground_truth import GroundTruth
 from deta.evaluation.precision import RECALLS
 from deta.utils.tables import write_csv
 
+FIGURES = ("class_curves", "confusion")
+"""Their names."""
 _MOST_NAMED = 10
 """Classes whose curves have a colour and a name; more cannot be told apart."""
 _MOST_CELLS = 40
 """Classes of a confusion matrix that can be read; of more the most confused are drawn."""
 _MOST_NUMBERS = 20
 """Classes up to which every cell shows its number."""
+
+
+def class_figures(folder: Path) -> list[Path]:
+    """Those that ``write_class_curves`` has left in a folder."""
+    paths = [folder / "figures" / f"{name}.png" for name in FIGURES]
+    return [path for path in paths if path.is_file()]
 
 
 def write_class_curves(
@@ -32,8 +40,8 @@ def write_class_curves(
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "class_scores.csv", curves.rows())
     write_csv(folder / "confusion.csv", curves.confusion_rows())
-    draw(partial(curves_figure, curves), folder / "figures" / "class_curves.png")
-    draw(partial(confusion_figure, curves), folder / "figures" / "confusion.png")
+    for name, figure in zip(FIGURES, (curves_figure, confusion_figure), strict=True):
+        draw(partial(figure, curves), folder / "figures" / f"{name}.png")
     return curves
 
 

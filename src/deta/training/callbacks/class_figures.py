@@ -6,14 +6,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 from PIL import Image
 
-from deta.evaluation.class_charts import write_class_curves
+from deta.evaluation.class_charts import class_figures, write_class_curves
 from deta.tracking.metrics import logged_step
 from deta.tracking.mirror import Mirror
 from deta.training.module import DetectionModule
 
 _log = logging.getLogger(__name__)
-
-_FIGURES = {"val/class_curves": "class_curves", "val/confusion": "confusion"}
 
 
 class ClassFigures(pl.Callback):
@@ -45,10 +43,8 @@ class ClassFigures(pl.Callback):
         for logger in trainer.loggers:
             if not isinstance(logger, Mirror):
                 continue
-            for name, file in _FIGURES.items():
-                path = self._folder / "figures" / f"{file}.png"
-                if path.is_file():
-                    logger.log_pictures(name, [Image.open(path)], step=step)
+            for path in class_figures(self._folder):
+                logger.log_pictures(f"val/{path.stem}", [Image.open(path)], step=step)
             for name, rows in tables.items():
                 columns = list(dict.fromkeys(key for row in rows for key in row))
                 if rows:
