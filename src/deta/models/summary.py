@@ -87,7 +87,7 @@ def _count(detector: nn.Module, parts: Mapping[str, nn.Module], size: tuple[int,
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up the operations of what runs inside, by part; a part inside another one counts in both."""
+    """Adds up the operations of what runs inside: of the part whose module runs innermost, and of all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,17 +104,21 @@ class _Counter(TorchDispatchMode):
             number = own(args, found)
         elif packet in flop_registry:
             number = int(flop_registry[packet](*args, **kwargs, out_val=found))
-        for name in self.inside if number else ():
+        for name in {self.inside[-1], ""} if number and self.inside else ():
             self.by_part[name] = self.by_part.get(name, 0) + number
         return found
 
 
 @contextmanager
 def _watched(parts: Mapping[str, nn.Module], counter: _Counter) -> Iterator[None]:
-    hooks = []
+    owners: dict[nn.Module, str] = {}
     for name, part in parts.items():
-        hooks.append(part.register_forward_pre_hook(partial(_enter, counter, name)))
-        hooks.append(part.register_forward_hook(partial(_leave, counter)))
+        for module in part.modules():
+            owners.setdefault(module, name)  # the whole detector comes last
+    hooks = []
+    for module, name in owners.items():
+        hooks.append(module.register_forward_pre_hook(partial(_enter, counter, name)))
+        hooks.append(module.register_forward_hook(partial(_leave, counter)))
     try:
         yield
     finally:
