@@ -45,7 +45,7 @@ class TensorBoardTracker(Mirror, TensorBoardLogger):
         self._kwargs["purge_step"] = step
 
     @harmless
-    def log_hyperparams(  # type: ignore[override]  # no metrics: they come with their steps
+    def log_hyperparams(
         self,
         params: Mapping[str, Any] | Namespace,
         *args: Any,  # noqa: ANN401 - as Lightning declares it

@@ -1,18 +1,18 @@
 """How many images fit a GPU: steps of growing batches are tried before the training."""
 
-import logging
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from itertools import islice
+from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from deta.ops.random import Draw
 from deta.structures import Batch
 from deta.training.module import DetectionModule
 from deta.training.step import step
-
-_log = logging.getLogger(__name__)
 
 NUM_LOOKED_AT = 32
 """Training images whose largest sides and most objects the tried batches have."""
@@ -73,15 +73,13 @@ class MemoryTrial:
         module: DetectionModule,
         image: Batch,
         device: torch.device,
-        precision: Callable[[], torch.autocast | torch.amp.autocast],
+        precision: Callable[[], AbstractContextManager[Any]],
     ) -> None:
         self._module = module.to(device)
         self._image = image.to(device)
         self._precision = precision
-        configured = module.configure_optimizers()
-        self._optimizer: torch.optim.Optimizer = (
-            configured["optimizer"] if isinstance(configured, dict) else configured  # type: ignore[assignment]
-        )
+        configured: Any = module.configure_optimizers()
+        self._optimizer: Optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
         self._device = device
 
     def fits(self, size: int) -> bool:
