@@ -85,7 +85,7 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
         ),
         ("criterion=[null]", "takes the name of one of its choices: "),
         ("criterion={rematch: per_layer}", "one by one, such as criterion.rules.layers.rematch=per_layer"),
-        ("callbacks=false", "takes the name of one of its choices: default, ema"),
+        ("callbacks=false", "takes the name of one of its choices: common, default, early_stopping, ema"),
         ("cluster=[1,2]", "takes the name of one of its choices: none, sbatch"),
         ("evaluator=[coco,lvis]", "takes the name of one of its choices: coco,"),
         ("further=[denoise,copie]", "did you mean further=copies?"),

@@ -63,13 +63,20 @@ def test_a_run_leaves_its_metrics_and_checkpoints(trained: Run) -> None:
         assert checkpoint.config["model"]["body"]["hidden_dim"] == 32
 
 
+FIGURES = ("learning_curve", "assignment", "class_curves", "confusion")
+
+
 def test_a_run_leaves_pictures_and_figures(trained: Run) -> None:
     paths = [trained.folder / "pictures" / f"val_{k}.jpg" for k in range(4)]
-    paths += [trained.folder / "figures" / f"{name}.png" for name in ("learning_curve", "assignment")]
+    paths += [trained.folder / "figures" / f"{name}.png" for name in FIGURES]
     for path in paths:
         with Image.open(path) as image:
             image.load()
         assert str(path.parent.name) in trained.outcome.out
+    classes = (trained.folder / "class_scores.csv").read_text().splitlines()
+    assert classes[0].startswith("class,objects,F1,score")
+    assert classes[1].startswith("circle,")
+    assert (trained.folder / "confusion.csv").read_text().startswith("object,detected as,number")
 
 
 def test_the_table_of_average_precision_is_printed(trained: Run) -> None:
@@ -227,6 +234,16 @@ def test_gpu_recipe_options_work_on_a_cpu(tmp_path: Path) -> None:
     assert all(math.isfinite(loss) for loss in losses)
 
 
+def test_a_run_may_leave_its_best_weights_alone_which_are_used_but_not_continued(tmp_path: Path) -> None:
+    succeed("train", *TINY_TRAINING, "keep=weights", f"hydra.run.dir={tmp_path}")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best.ckpt"]
+    assert read_checkpoint(tmp_path).weights
+    found = fail("train", f"ckpt={tmp_path}", "trainer.max_epochs=2")
+    assert (
+        f"has kept its best weights alone (keep=weights), from which no training goes on: weights={tmp_path}" in found
+    )
+
+
 @pytest.mark.parametrize(("word", "mode"), [("true", True), ("max", "max")])
 def test_compile_reaches_the_step(word: str, mode: bool | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
@@ -265,7 +282,10 @@ MISTAKES = {
     "criterion=null": "deta: criterion=null: it takes the name of one of its choices: atss, centernet, "
     "centernet_release, deltas, faster_rcnn, fcos, gfl, query, retinanet, retinanet_giou, tood, tood_phases, tsp_rcnn, "
     "yolox, yolox_phases",
-    "logger=nothing": "deta: logger=nothing: it takes the name of one of its choices: file, wandb",
+    "logger=nothing": "deta: logger=nothing: it takes the name of one of its choices: common, file, mlflow, "
+    "tensorboard, wandb",
+    "data.batch_size=auto": "deta: data.batch_size=auto looks for the largest batch that fits the memory of a GPU, "
+    "and this run trains on cpu: give a number",
     "data=coco": "annotations/instances_train2017.json does not exist; check data.root",
 }
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from deta.runs.preemption import StoppedRun
 from deta.tracking.metrics import MetricsLogger, read_metrics
-from deta.tracking.wandb import ID_FILE, WandbTracker, finishing, make_wandb_tracker, run_id
+from deta.tracking.mirror import finishing
+from deta.tracking.wandb import ID_FILE, WandbTracker, make_wandb_tracker, run_id
 from deta.tracking.wandb_key import has_wandb_key
 from tests.tracking.wandb_records import merged, numbers, of_kind, parts, records
 from tests.training.tiny import detection_module, make_trainer, shapes
@@ -170,7 +171,11 @@ def fit(cache: Path, folder: Path) -> tuple[WandbTracker, list[dict[str, Any]]]:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "deta.tracking.wandb"]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name in ("deta.tracking.wandb", "deta.tracking.mirror")
+    ]
 
 
 def raising(error: Exception, *, after: int = 0) -> Callable[..., None]:

@@ -8,7 +8,15 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from deta.training.checkpoint import Checkpoint, find_checkpoint, load_weights, read_checkpoint
+from deta.training.callbacks import BestCheckpoint, ResumeCheckpoint, WeightAveraging
+from deta.training.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    find_resumable,
+    keep_weights,
+    load_weights,
+    read_checkpoint,
+)
 from tests.models.tiny import images, tiny_detector
 from tests.training.tiny import CONFIG, detection_module, is_same, make_trainer, shapes, weights
 
@@ -143,3 +151,25 @@ def test_heads_of_other_classes_stay_fresh_only_where_that_is_allowed() -> None:
     after, source = weights(detector), weights(other)
     for name, value in after.items():
         assert torch.equal(value, before[name] if name in fresh else source[name]), name
+
+
+@pytest.mark.parametrize("is_averaged", [False, True])
+def test_a_run_that_keeps_weights_alone_can_be_used_but_not_continued(
+    cache: Path, tmp_path: Path, is_averaged: bool
+) -> None:
+    folder = tmp_path / "checkpoints"
+    best = BestCheckpoint(dirpath=folder, filename="best", monitor="val/AP", mode="max", save_on_train_epoch_end=False)
+    callbacks = [best, ResumeCheckpoint(folder=folder), *([WeightAveraging(decay=0.5)] if is_averaged else [])]
+    data = shapes(cache)
+    make_trainer(tmp_path, callbacks=callbacks).fit(detection_module(data), datamodule=data)
+    before, size = read_checkpoint(tmp_path), (folder / "best.ckpt").stat().st_size
+    keep_weights(tmp_path)
+    after = read_checkpoint(tmp_path)
+    assert is_same(dict(before.weights), dict(after.weights))
+    assert after.category_names == before.category_names
+    assert [path.name for path in folder.iterdir()] == ["best.ckpt"]
+    assert (folder / "best.ckpt").stat().st_size < 0.6 * size
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path} has kept .*\(keep=weights\).* weights={tmp_path} starts another"
+    ):
+        find_resumable(tmp_path)

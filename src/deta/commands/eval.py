@@ -26,6 +26,7 @@ from deta.commands.stored import build, section
 from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation import write_evaluation
+from deta.evaluation.class_charts import write_class_curves
 from deta.training.callbacks import DataWait, PredictionPictures, RawPredictionWriter
 from deta.training.callbacks.data_wait import VAL_KEY
 from deta.training.checkpoint import Checkpoint, make_metadata, read_checkpoint
@@ -63,6 +64,7 @@ def run(cfg: DictConfig) -> None:
         assert module.result is not None
         write_evaluation(folder, module.evaluator, module.result)
         write_note(folder, datamodule.val_annotations, layout=datamodule.layout)
+        write_class_curves(folder, *module.evaluator.latest(), max_detections=module.result.max_detections)
         print(f"\n{module.result.table()}\n\n{module.result.class_table()}\n")
         wait = float(trainer.callback_metrics[VAL_KEY])
         print(f"{wait:.1%} of the time was spent waiting for data; data.num_workers={datamodule.num_workers}")

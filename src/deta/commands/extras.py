@@ -8,9 +8,11 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 PURPOSES: Mapping[str, str] = {
     "fast-eval": "evaluator=fast, and LVIS",
     "hotcoco": "evaluator=hotcoco",
+    "mlflow": "logger=mlflow",
     "optuna": "deta search",
     "streaming": "shards in an object store",
     "submitit": "cluster=submitit",
+    "tensorboard": "logger=tensorboard",
 }
 """What an extra of ``pyproject.toml`` is for."""
 _REQUIREMENT = re.compile(r"([\w.-]+).*;.*extra == ['\"]([\w.-]+)['\"]")

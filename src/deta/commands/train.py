@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deta.analysis.run_charts import write_run_figures
+from deta.commands.batch_size import settle_batch_size
 from deta.commands.build import make, make_module, make_part, plain, read_weights, start_from
 from deta.commands.console import describe, reports_errors
 from deta.commands.datasets import compare_data
@@ -21,6 +22,7 @@ from deta.commands.parts import last_config
 from deta.commands.record import PartRecord, told
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
+from deta.evaluation.class_charts import class_figures
 from deta.runs import preemption
 from deta.runs.claims import claim, release, require_held
 from deta.runs.data_record import DATA, DataRecord, read_data
@@ -28,8 +30,15 @@ from deta.runs.preemption import StoppedRun
 from deta.runs.progress import read_progress
 from deta.runs.state import mark_done, mark_failed, mark_running, mark_stopped
 from deta.studies.settings import differences, leaves
-from deta.tracking.wandb import finishing
-from deta.training.checkpoint import AtomicCheckpointIO, find_resumable, read_checkpoint, read_stored_data
+from deta.tracking.mirror import finishing
+from deta.training.checkpoint import (
+    KEPT,
+    AtomicCheckpointIO,
+    find_resumable,
+    keep_weights,
+    read_checkpoint,
+    read_stored_data,
+)
 from deta.training.continuation import REMEDY, UnfitModelError
 from deta.training.module import DetectionModule
 from deta.training.processes import (
@@ -43,7 +52,7 @@ from deta.training.processes import (
 )
 from deta.training.ranks import ElsewhereError, mark_rank_failed, root_cause
 from deta.training.regions import require_compile
-from deta.utils.checks import require_int, require_number
+from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.cpus import cpu_times
 from deta.utils.wording import counted
 
@@ -59,6 +68,7 @@ def run(cfg: DictConfig) -> None:
     It also tells the state of the run, see ``deta.runs.state``.
     """
     folder = Path(cfg.run_dir)
+    keep = require_choice("keep", cfg.keep, KEPT)
     pl.seed_everything(require_int("seed", cfg.seed, low=0, high=2**32 - 1), workers=True, verbose=False)
     try:
         resume_path = None if cfg.ckpt is None else find_resumable(cfg.ckpt)
@@ -97,6 +107,8 @@ def run(cfg: DictConfig) -> None:
     data = read_data(folder)
     known = {} if data is None else {"data": data.to_dict()}
     mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **scores, **known})
+    if keep == "weights":
+        keep_weights(folder)
 
 
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
@@ -128,11 +140,11 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     if compiled:
         _prepare_compilation(trainer)
     selections = make_selections(cfg)
+    settle_batch_size(cfg, trainer, resume_path)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
     module = make_module(cfg, datamodule)
     if trainer.is_global_zero:
         tell_threads(start)
-        _tell_size(module)
     if resume_path is not None:
         _require_own_weights(cfg)
     elif cfg.weights is not None:
@@ -157,12 +169,6 @@ def _known_data(folder: Path, resume_path: Path) -> dict[Path, DataRecord | None
     places = dict.fromkeys((folder, resume_path.resolve().parent.parent))
     known = {place: read_data(place) for place in places if (place / DATA).is_file()}
     return known or {resume_path: read_stored_data(resume_path)}
-
-
-def _tell_size(module: DetectionModule) -> None:
-    sizes = [(weight.numel(), weight.requires_grad) for weight in module.detector.parameters()]
-    trained = sum(size for size, is_trained in sizes if is_trained)
-    _log.info("The model has %d parameters, of which %d are trained", sum(size for size, _ in sizes), trained)
 
 
 def _naming_keys(error: UnfitModelError, cfg: DictConfig, checkpoint: Path) -> UnfitModelError:
@@ -214,6 +220,7 @@ def make_trainer(cfg: DictConfig, *further: pl.Callback) -> pl.Trainer:
     arguments = cfg.trainer.copy()
     with open_dict(arguments):
         patience = arguments.pop("seconds_of_patience", SECONDS_OF_PATIENCE)
+        arguments.enable_model_summary = False  # ours stands in its place
     trainer: pl.Trainer = make(
         arguments,
         callbacks=callbacks,
@@ -241,6 +248,8 @@ def make_callbacks(cfg: DictConfig) -> list[pl.Callback]:
         require_int("callbacks.progress.refresh_rate", nodes["progress"].get("refresh_rate", 1), low=0)
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
+    if not cfg.trainer.get("enable_model_summary", True):
+        nodes.pop("model_table", None)
     return [make_part(cfg, f"callbacks.{name}", pl.Callback) for name in nodes]
 
 
@@ -266,13 +275,21 @@ def _warn_of_epochs_without_validation(max_epochs: int, interval: int) -> None:
 
 def _report(module: DetectionModule, folder: Path, trainer: pl.Trainer, epoch: int | None) -> None:
     """Print the scores and after which epoch they were, or why there are none, and where what lies."""
-    figures = write_run_figures(folder)
+    figures = [*write_run_figures(folder), *class_figures(folder)]
     if module.scores is None:
         print(f"\nNo scores: {_why_not_evaluated(trainer)}\n")
     else:
         print(f"\nScores after epoch {epoch or 'unknown'} of {trainer.current_epoch}:\n{module.scores.table}\n")
     print(f"Run directory: {folder.resolve()}")
-    for name in ("config.yaml", "metrics.csv", "classes.csv", "checkpoints", "pictures"):
+    for name in (
+        "config.yaml",
+        "metrics.csv",
+        "classes.csv",
+        "class_scores.csv",
+        "confusion.csv",
+        "checkpoints",
+        "pictures",
+    ):
         if (folder / name).exists():
             print(f"  {folder / name}")
     for path in figures:

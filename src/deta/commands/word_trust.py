@@ -17,9 +17,9 @@ from deta.studies.conf import config_dir
 ALL_WORDS = "words"
 """Among the values of ``trusted``: every word on record, as it stands."""
 _GENERATED = ("hydra.mode=RUN",)
-_PLACES = ("run_dir", "dirpath", "folder", "default_root_dir", "save_dir", "cache", "shard_cache", "runs")
+_PLACES = ("run_dir", "dirpath", "folder", "default_root_dir", "save_dir", "cache", "shard_cache", "runs", "store")
 """Last parts of keys that say where a training writes."""
-_OF_TRACKER = ("entity", "project", "host", "base_url", "mode", "checkpoints")
+_OF_TRACKER = ("entity", "project", "host", "base_url", "mode", "checkpoints", "tracking_uri", "experiment")
 """Keys of a logger by which something is sent under the name of the reader."""
 _LOCAL_MODES = ("offline", "disabled")
 _PLAIN_NAME = re.compile(r"\w[\w-]*")

@@ -68,7 +68,7 @@ def judge(
         background: IoU below which a detection has nothing to do with an object.
         max_detections: Most detections per image and category; worse ones take no part.
     """
-    order = _order(detections, max_detections)
+    order = by_score(detections, max_detections)
     labels = np.searchsorted(np.array(ground_truth.category_ids), detections.category_ids)[order]
     boxes, images = detections.boxes_xywh[order], detections.image_ids[order]
     verdicts, objects = np.full(len(order), Verdict.BACKGROUND, dtype=np.int64), np.full(len(order), _NO_OBJECT)
@@ -142,7 +142,7 @@ class _Scene:
         return is_found
 
 
-def _order(detections: CocoDetections, max_detections: int) -> NDArray[np.int64]:
+def by_score(detections: CocoDetections, max_detections: int) -> NDArray[np.int64]:
     """Rows by image and descending score, without those beyond the limit of their image and category."""
     order = np.lexsort((-detections.scores, detections.category_ids, detections.image_ids))
     images, categories = detections.image_ids[order], detections.category_ids[order]
@@ -151,8 +151,8 @@ def _order(detections: CocoDetections, max_detections: int) -> NDArray[np.int64]
     positions = np.arange(len(order))
     rank = positions - np.maximum.accumulate(np.where(starts, positions, 0))
     kept = order[rank < max_detections]
-    by_score: NDArray[np.int64] = kept[np.lexsort((-detections.scores[kept], detections.image_ids[kept]))]
-    return by_score
+    best_first: NDArray[np.int64] = kept[np.lexsort((-detections.scores[kept], detections.image_ids[kept]))]
+    return best_first
 
 
 def _per_image(

@@ -118,9 +118,14 @@ class DetectionEvaluator(Metric, Generic[Result]):
         Raises:
             ValueError: ``compute`` was never called, or this is not the first rank, which alone has them.
         """
-        return self._latest()[1].records()
+        return self.latest()[1].records()
 
-    def _latest(self) -> tuple[GroundTruth, CocoDetections]:
+    def latest(self) -> tuple[GroundTruth, CocoDetections]:
+        """Ground truth and detections of the latest ``compute``; ``reset`` keeps them.
+
+        Raises:
+            ValueError: As for ``records``.
+        """
         if self._evaluated is None:
             raise ValueError("compute must be called before records or matches, and these on the first rank only")
         return self._evaluated
@@ -206,7 +211,7 @@ class CocoEvaluator(DetectionEvaluator[CocoResult]):
         Raises:
             ValueError: As for ``records``.
         """
-        return match_images(*self._latest(), max_detections=self._rules.max_detections)
+        return match_images(*self.latest(), max_detections=self._rules.max_detections)
 
 
 def _check_categories(category_ids: Sequence[int | None], ground_truth: GroundTruth) -> None:

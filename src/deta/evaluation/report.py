@@ -15,6 +15,7 @@ from deta.evaluation.breakdown import (
     recall_rows,
 )
 from deta.evaluation.charts import category_figure, error_figure, precision_recall_figure, size_figure
+from deta.evaluation.class_charts import write_class_curves
 from deta.evaluation.errors import ErrorAnalysis, analyse_errors
 from deta.evaluation.precision import RECALLS
 from deta.utils.files import write_json
@@ -57,6 +58,9 @@ class EvaluationReport:
         }
         for name, figure in figures.items():
             draw(figure, folder / "figures" / f"{name}.png")
+        write_class_curves(
+            folder, truth, self.evaluation.detections, max_detections=self.evaluation.result.max_detections
+        )
 
     def _write_curves(self, folder: Path) -> None:
         curves = self.evaluation.curves

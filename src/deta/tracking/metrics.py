@@ -21,8 +21,8 @@ from deta.utils.tables import write_csv
 _log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TABLES = 30.0
-CLOCK_KEYS = ("time", "data/train_wait", "data/val_wait")
-"""Keys of a row that depend on the clock; all others are equal in two runs of one configuration and seed."""
+CLOCK_KEYS = ("time", "data/train_wait", "data/val_wait", "speed/images_per_s", "speed/gpu_memory_gb")
+"""Keys of a row that depend on the machine; all others are equal in two runs of one configuration and seed."""
 
 
 class MetricsLogger(Logger):

@@ -5,18 +5,15 @@ import os
 import re
 import secrets
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from deta.runs.preemption import StoppedRun
+from deta.tracking.mirror import Mirror, harmless
 from deta.tracking.wandb_core import answered_within
 from deta.tracking.wandb_key import has_wandb_key
 from deta.utils.checks import require_choice
@@ -44,35 +41,8 @@ _CHECKPOINTS = ("none", "best", "all")
 _MAX_NAME = 100
 """Letters of an id before its random part; W&B allows 128 in all."""
 
-_Method = TypeVar("_Method", bound=Callable[..., None])
 
-
-def _harmless(method: _Method) -> _Method:
-    """Let nothing that W&B raises reach the training: the first failure is a warning and the last call.
-
-    A call that gets no answer is such a failure.
-    """
-
-    @wraps(method)
-    @rank_zero_only
-    def guarded(self: "WandbTracker", *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of any method
-        if self.is_broken:
-            return
-        try:
-            with answered_within(self.seconds_to_finish if method.__name__ == "finish" else SECONDS_TO_ANSWER):
-                method(self, *args, **kwargs)
-        except Exception as error:  # of any kind: a training is worth more than its mirror
-            self.is_broken = True
-            _log.warning(
-                "W&B failed (%s: %s): the training goes on without it, metrics.jsonl and metrics.csv stay complete",
-                type(error).__name__,
-                error,
-            )
-
-    return cast(_Method, guarded)
-
-
-class WandbTracker(Logger):
+class WandbTracker(Mirror):
     """Sends metrics, configuration, pictures, tables and checkpoints to W&B, or keeps them on disk for ``wandb sync``.
 
     The step of every row is the training step, as in ``metrics.jsonl``; rows of one step are one row at W&B. The run
@@ -87,10 +57,9 @@ class WandbTracker(Logger):
         job_type: W&B's kind of run, such as ``train``.
         checkpoints: Kept as artifacts: ``none``; ``best``: the best one at the end; ``all``: every one that is better
             than those before and, at the end, the last one.
-
-    Attributes:
-        is_broken: Whether W&B has failed.
     """
+
+    title = "W&B"
 
     def __init__(
         self,
@@ -103,7 +72,6 @@ class WandbTracker(Logger):
         checkpoints: str = "none",
     ) -> None:
         super().__init__()
-        self.is_broken = False
         self.mode = require_choice("logger.wandb.mode", mode, ("online", "offline"))
         self._folder = Path(folder).resolve()
         self._project = project
@@ -129,25 +97,29 @@ class WandbTracker(Logger):
         is_large = self.mode == "online" and self._checkpoints != "none"
         return SECONDS_TO_UPLOAD if is_large else SECONDS_TO_ANSWER
 
-    @_harmless
+    def within_time(self, method: str) -> AbstractContextManager[None]:
+        """Kills W&B's process where a call gets no answer."""
+        return answered_within(self.seconds_to_finish if method == "finish" else SECONDS_TO_ANSWER)
+
+    @harmless
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as Lightning declares it
         """Make ``params`` the configuration of the run."""
         content = dict(params) if isinstance(params, Mapping) else vars(params)
         self._started().config.update(content, allow_val_change=True)  # type: ignore[no-untyped-call]  # W&B leaves it untyped
 
-    @_harmless
+    @harmless
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Send one row."""
         self._started().log(dict(metrics), step=step)
 
-    @_harmless
+    @harmless
     def log_pictures(self, name: str, pictures: Sequence[Image.Image], *, step: int) -> None:
         """Send pictures."""
         import wandb
 
         self._started().log({name: [wandb.Image(picture) for picture in pictures]}, step=step)
 
-    @_harmless
+    @harmless
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, step: int) -> None:
         """Send a table."""
         import wandb
@@ -155,7 +127,7 @@ class WandbTracker(Logger):
         table = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
         self._started().log({name: table}, step=step)
 
-    @_harmless
+    @harmless
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Note the best checkpoint, and send it if all are wanted."""
         if checkpoint_callback.best_model_path:
@@ -167,7 +139,7 @@ class WandbTracker(Logger):
         """Note the best checkpoint of an earlier part of the run."""
         self._best = path
 
-    @_harmless
+    @harmless
     def finish(self, *, exit_code: int = 0, is_preempted: bool = False) -> None:
         """End this part of the run; what was not uploaded in ``seconds_to_finish`` stays on disk.
 
@@ -286,23 +258,6 @@ def make_wandb_tracker(
         job_type=job_type,
         checkpoints=checkpoints,
     )
-
-
-@contextmanager
-def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Finish the trackers among ``loggers`` at the end of the ``with`` block, as failed where an exception ends it.
-
-    A run that a signal has stopped is preempted.
-    """
-    trackers = [logger for logger in loggers if isinstance(logger, WandbTracker)]
-    try:
-        yield
-    except BaseException as error:
-        for tracker in trackers:
-            tracker.finish(exit_code=1, is_preempted=isinstance(error, StoppedRun))
-        raise
-    for tracker in trackers:
-        tracker.finish()
 
 
 def run_id(folder: Path) -> str:

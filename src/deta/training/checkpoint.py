@@ -34,6 +34,9 @@ TRAINING_STATE: Mapping[str, type] = {
 }
 """What a checkpoint holds beside weights and metadata if training can go on from it."""
 _PARTS = (CHECKPOINT_KEY, "state_dict")
+BEST = "best.ckpt"
+KEPT = ("all", "weights")
+"""What a run that is done may leave."""
 _MAX_VALUES, _MAX_DEPTH = 100_000, 50
 """Bounds of a stored configuration."""
 _OF_CLASSES = ("class", ".labels.")
@@ -121,6 +124,12 @@ def find_resumable(path: str | Path) -> Path:
         FileNotFoundError: There is none.
         ValueError: What there is cannot be read.
     """
+    folder = Path(path) / "checkpoints"
+    if (folder / BEST).is_file() and not any((folder / name).exists() for name in (LAST, PREVIOUS)):
+        raise ValueError(
+            f"{path} has kept its best weights alone (keep=weights), from which no training goes on: weights={path} "
+            "starts another run from them"
+        )
     newest = find_checkpoint(path, name="last")
     if Path(path).is_file():
         return newest
@@ -135,6 +144,22 @@ def find_resumable(path: str | Path) -> Path:
             _log.warning("continuing from %s: the one after it is missing or damaged", candidate)
         return candidate
     raise ValueError(f"{path}: no checkpoint of this run can be read; remove the folder to start anew")
+
+
+def keep_weights(run: Path) -> None:
+    """Leave of the checkpoints of a run the weights of the best one, averages where it averaged, without more.
+
+    A run without a best one keeps what it has, and a warning says so.
+    """
+    folder = run / "checkpoints"
+    best = folder / BEST
+    if not best.is_file():
+        _log.warning("%s has no best checkpoint, so that its checkpoints stay as they are", run)
+        return
+    content = _read(best)
+    save_tensors({name: content[name] for name in _PARTS}, best)
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def read_training(path: Path) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from deta.tracking.metrics import logged_step
-from deta.tracking.wandb import WandbTracker
+from deta.tracking.mirror import Mirror
 from deta.training.module import DetectionModule
 from deta.utils.tables import write_csv
 
 
 class ClassTable(pl.Callback):
-    """Writes ``classes.csv``, that of the latest validation, and sends every table to W&B as ``val/classes``.
+    """Writes ``classes.csv``, that of the latest validation, and sends every table to the trackers as ``val/classes``.
 
     Columns: ``class``, ``objects``, ``AP`` and ``AP50``; a class without an object has no AP.
 
@@ -39,7 +39,7 @@ class ClassTable(pl.Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         write_csv(self._folder / "classes.csv", rows)
         for logger in trainer.loggers:
-            if isinstance(logger, WandbTracker) and rows:
+            if isinstance(logger, Mirror) and rows:
                 table = [list(row.values()) for row in rows]
                 logger.log_table("val/classes", list(rows[0]), table, step=logged_step(trainer))
 

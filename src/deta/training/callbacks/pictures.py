@@ -9,7 +9,7 @@ from deta.drawing.assignment import draw_assigned
 from deta.drawing.boxes import compare, contact_sheet, save_picture, to_pil
 from deta.structures import Batch
 from deta.tracking.metrics import logged_step
-from deta.tracking.wandb import WandbTracker
+from deta.tracking.mirror import Mirror
 from deta.training.module import DetectionModule
 from deta.training.stage_names import assignment_names
 from deta.utils.checks import require_int, require_number
@@ -23,7 +23,7 @@ _TITLES = {
 
 
 class PredictionPictures(pl.Callback):
-    """Draws the first validation images with detections, ground truth and assigned boxes, to files and to W&B.
+    """Draws the first validation images with detections, ground truth and assigned boxes, to files and to the trackers.
 
     Assigned boxes are the references by which the first stage and the last decoder layer were assigned; they need a
     criterion. The file of an image is replaced at every validation, so the folder shows the latest state.
@@ -68,7 +68,7 @@ class PredictionPictures(pl.Callback):
         for k, picture in enumerate(self._pictures):
             save_picture(picture, self._folder / f"val_{k}.jpg")
         for logger in trainer.loggers:
-            if isinstance(logger, WandbTracker):
+            if isinstance(logger, Mirror):
                 sheet = to_pil(contact_sheet(self._pictures, columns=1))
                 logger.log_pictures("val/pictures", [sheet], step=logged_step(trainer))
 

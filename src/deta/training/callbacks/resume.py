@@ -20,6 +20,7 @@ from torch import Tensor
 from deta.runs import preemption
 from deta.runs.state import LAST, PREVIOUS
 from deta.tracking.metrics import MetricsLogger
+from deta.tracking.mirror import Mirror
 from deta.training.continuation import continue_callbacks, require_whole_windows
 from deta.training.module import DetectionModule
 from deta.training.ranks import gather
@@ -33,9 +34,9 @@ class ResumeCheckpoint(Checkpoint):
     """Writes ``last.ckpt``, from which training continues bit by bit on a CPU, however it ended.
 
     It is written where Lightning can restart without losing or repeating anything: after an optimizer step that is
-    not followed by a validation or the end of the epoch, after every validation, and at the end of the training. The
-    step before a validation or the end of an epoch is always saved, so that at most that much is done again. The
-    file before is kept as ``previous.ckpt``.
+    not followed by a validation or the end of the epoch, after every validation unless it ends the training early, and
+    at the end of the training. The step before a validation or the end of an epoch is always saved, so that at most
+    that much is done again. The file before is kept as ``previous.ckpt``.
 
     A signal (see ``deta.runs.preemption``) on any rank ends the training at the next such place with
     ``StoppedRun``, after saving; during a validation it ends at once, and the validation is done again. So does an
@@ -74,6 +75,9 @@ class ResumeCheckpoint(Checkpoint):
         if self._loaded is not None:
             for logger in _metrics_loggers(trainer):
                 logger.cut_back(self._loaded["metrics_end"], self._loaded["row"])
+            for logger in trainer.loggers:
+                if isinstance(logger, Mirror):
+                    logger.continue_at(trainer.global_step)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
@@ -129,10 +133,15 @@ class ResumeCheckpoint(Checkpoint):
             raise self._stopped(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save; stop if a signal came."""
+        """Save; stop if a signal came.
+
+        A training that ends early is saved at its end alone: one that is killed before goes through this validation
+        again, and ends again.
+        """
         if _is_fitting(trainer):
             is_stopping = _agree_to_stop(trainer)
-            self._save(trainer)
+            if not trainer.should_stop:
+                self._save(trainer)
             if is_stopping:
                 raise self._stopped(trainer)
 
