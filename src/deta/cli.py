@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "write a page and tables of a study or a sweep",
     "eval": "evaluate a checkpoint on a data set; --from FILE: stored predictions, without a model",
     "predict": "detect objects in images, a folder or a glob",
+    "export": "write a detector as an ONNX file or a program of PyTorch, and check it",
     "convert": "turn a published checkpoint into ours, or back",
     "data check": "check annotations and decode every image",
     "data stats": "sizes, numbers, categories and overlap of the annotated objects",

@@ -24,6 +24,7 @@ PATH_KEYS = frozenset(
         "hydra.run.dir",
         "hydra.sweep.dir",
         "hydra.sweep.subdir",
+        "images",
         "logger.file.folder",
         "model.backbone.weights",
         "out",
