@@ -49,7 +49,9 @@ def run(cfg: DictConfig) -> None:
     inputs = list(_inputs(_samples(cfg, checkpoint), shape))
     detector = restore_detector(checkpoint, cfg.trusted)
     if not isinstance(detector, Detector):
-        raise ValueError(f"{checkpoint.path}: only a deta.models.Detector can be exported, not {type(detector).__name__}")
+        raise ValueError(
+            f"{checkpoint.path}: only a deta.models.Detector can be exported, not {type(detector).__name__}"
+        )
     postprocess = make_postprocess(cfg, checkpoint)
     select = Selected(postprocess) if cfg.nms == "inside" else Candidates.scored_as(postprocess)
     graph = DetectorGraph(detector, select).eval()
@@ -129,7 +131,7 @@ def _description(
         "inputs": list(INPUTS),
         "outputs": list(outputs),
         "batch": shape.batch or "dynamic",
-        "size": list(shape.size) if shape.size else "dynamic",
+        "image_size": list(shape.size) if shape.size else "dynamic",
         "least_side": LEAST_SIDE,
         "preparation": transform,
         "resize": _resize_of(transform),
@@ -143,7 +145,9 @@ def _description(
             "multiple": graph.multiple,
         },
         "nms": cfg.nms,
-        "postprocess": section(checkpoint, "postprocess") if cfg.postprocess is None else plain(cfg)["postprocess"],
+        "postprocess": section(checkpoint, "postprocess")
+        if cfg.get("postprocess") is None
+        else plain(cfg)["postprocess"],
     }
 
 
@@ -232,5 +236,5 @@ def _check(
     model, file = times / num_images * 1000
     return [
         f"Checked {told}: corners differ by at most {total.pixels:.4f} px, scores by {total.score:.6f}",
-        f"An image takes {file:.0f} ms in the file and {model:.0f} ms in the model, on this CPU, the first run included",
+        f"An image takes {file:.0f} ms in the file and {model:.0f} ms in the model, on this CPU, first runs included",
     ]

@@ -80,14 +80,18 @@ def _best_pairs(boxes: Tensor, scores: Tensor) -> list[Tensor]:
 def _compare_image(expected: _Image, found: _Image, min_score: float) -> Agreement:
     limits = [max(min_score, float(scores.min()) if (scores > 0).all() else 0.0) for _, scores, _ in (expected, found)]
     edge = max(limits) + MOST_SCORE
-    sides = [tuple(part[image[1] >= max(min_score - MOST_SCORE, 1e-6)] for part in image) for image in (expected, found)]
+    sides = [
+        tuple(part[image[1] >= max(min_score - MOST_SCORE, 1e-6)] for part in image) for image in (expected, found)
+    ]
     (boxes, scores, labels), (other_boxes, other_scores, other_labels) = sides
     if not len(boxes) and not len(other_boxes):
         return Agreement()
     pixels = (boxes[:, None] - other_boxes).abs().amax(-1)  # [K, K']
     apart = (scores[:, None] - other_scores).abs()
     cost = pixels / MOST_PIXELS + apart / MOST_SCORE + _APART * (labels[:, None] != other_labels)
-    rows, columns = (torch.from_numpy(index) for index in linear_sum_assignment(np.nan_to_num(cost.numpy(), nan=_APART)))
+    rows, columns = (
+        torch.from_numpy(index) for index in linear_sum_assignment(np.nan_to_num(cost.numpy(), nan=_APART))
+    )
     is_like = (pixels[rows, columns] <= MOST_PIXELS) & (apart[rows, columns] <= MOST_SCORE)
     is_like &= labels[rows] == other_labels[columns]
     different = 0

@@ -1,6 +1,7 @@
 """Files of exported detectors: written whole, and run as their users run them."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,6 +59,7 @@ def write(
 def _write_onnx(program: ExportedProgram, path: Path, outputs: Sequence[str], description: str) -> None:
     from deta.export.onnx_operators import OPSET, translations
 
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it tells of every operator that it leaves as it is
     written = torch.onnx.export(
         without_own_operators(program, suppression=False),
         dynamo=True,

@@ -40,9 +40,7 @@ def view_dtype(self: Value, dtype: int) -> Value:
     return op.Cast(self, to=dtype)
 
 
-def grouped_nms(
-    boxes_xyxy: Value, scores: Value, groups: Value, iou_threshold: float, is_candidate: Value
-) -> Value:
+def grouped_nms(boxes_xyxy: Value, scores: Value, groups: Value, iou_threshold: float, is_candidate: Value) -> Value:
     """``deta.ops.nms.grouped_nms``: groups are the classes of NonMaxSuppression, ranks its scores.
 
     Ranks tell equal scores apart by their place. Overlaps are compared in float32, where ours are float64.
