@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -13,6 +12,8 @@ MOST_PIXELS, MOST_SCORE = 0.5, 1e-3
 NUM_CANDIDATES = 100
 """Best pairs of an image that are compared where a file leaves the selection to its user."""
 _APART = 1e6
+_LEAST_SCORE = 1e-6
+"""Below this a place counts as one without a detection."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Agreement:
 
     Attributes:
         num_detections: Of the model, that were compared.
-        num_different: Those of the model without one of the file, or of the file without one of the model.
+        num_different: Without their like on the other side, in every image those of the side that has more of them.
         pixels: Largest difference of a corner between a detection and its like.
         score: Largest difference of their scores.
     """
@@ -57,51 +58,52 @@ def compare(model: Sequence[Tensor], file: Sequence[Tensor], min_score: float) -
     return total
 
 
-_Image = tuple[Tensor, Tensor, Tensor]
+@dataclass(frozen=True)
+class _Image:
+    """Detections of one image: ``[K, 4]`` boxes, ``[K]`` scores and ``[K]`` labels."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def limit(self, min_score: float) -> float:
+        """The score at which a detection may have been left out: the last one where every place is taken."""
+        is_full = len(self.scores) > 0 and bool((self.scores > 0).all())
+        return max(min_score, float(self.scores.min()) if is_full else 0.0) + MOST_SCORE
+
+    def from_score(self, least: float) -> "_Image":
+        """The detections from this score on."""
+        chosen = self.scores >= max(least, _LEAST_SCORE)
+        return _Image(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
 
 
 def _of_images(outputs: Sequence[Tensor]) -> list[_Image]:
-    """``[K, 4]`` boxes, ``[K]`` scores and ``[K]`` labels of every image."""
-    if len(outputs) == 2:
-        outputs = _best_pairs(outputs[0], outputs[1])
-    boxes, scores, labels = outputs
-    return list(zip(boxes, scores, labels, strict=True))
+    boxes, scores, labels = _best_pairs(*outputs) if len(outputs) == 2 else outputs
+    return [_Image(*image) for image in zip(boxes, scores, labels, strict=True)]
 
 
-def _best_pairs(boxes: Tensor, scores: Tensor) -> list[Tensor]:
+def _best_pairs(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     num_classes = scores.shape[2]
     best, pairs = scores.flatten(1).topk(min(NUM_CANDIDATES, scores[0].numel()), dim=1)  # [B, K]
     if boxes.dim() == 3:
         boxes = boxes[:, :, None].expand(-1, -1, num_classes, -1)  # [B, N, C, 4]
     chosen = boxes.flatten(1, 2).gather(1, pairs[..., None].expand(-1, -1, 4))  # [B, K, 4]
-    return [chosen, best, pairs % num_classes]
+    return chosen, best, pairs % num_classes
 
 
-def _compare_image(expected: _Image, found: _Image, min_score: float) -> Agreement:
-    limits = [max(min_score, float(scores.min()) if (scores > 0).all() else 0.0) for _, scores, _ in (expected, found)]
-    edge = max(limits) + MOST_SCORE
-    sides = [
-        tuple(part[image[1] >= max(min_score - MOST_SCORE, 1e-6)] for part in image) for image in (expected, found)
+def _compare_image(model: _Image, file: _Image, min_score: float) -> Agreement:
+    limits = file.limit(min_score), model.limit(min_score)  # of one side what the other may have left out
+    own, other = (image.from_score(min_score - MOST_SCORE) for image in (model, file))
+    pixels = (own.boxes[:, None] - other.boxes).abs().amax(-1)  # [K, K']
+    apart = (own.scores[:, None] - other.scores).abs()
+    is_same = own.labels[:, None] == other.labels
+    cost = (pixels / MOST_PIXELS + apart / MOST_SCORE + _APART * ~is_same).nan_to_num(_APART)
+    rows, columns = map(torch.from_numpy, linear_sum_assignment(cost.numpy()))
+    is_like = is_same & (pixels <= MOST_PIXELS) & (apart <= MOST_SCORE)  # [K, K']
+    rows, columns = (index[is_like[rows, columns]] for index in (rows, columns))
+    num_alone = [
+        int((scores.index_fill(0, like, 0.0) > limit).sum())
+        for scores, like, limit in zip((own.scores, other.scores), (rows, columns), limits, strict=True)
     ]
-    (boxes, scores, labels), (other_boxes, other_scores, other_labels) = sides
-    if not len(boxes) and not len(other_boxes):
-        return Agreement()
-    pixels = (boxes[:, None] - other_boxes).abs().amax(-1)  # [K, K']
-    apart = (scores[:, None] - other_scores).abs()
-    cost = pixels / MOST_PIXELS + apart / MOST_SCORE + _APART * (labels[:, None] != other_labels)
-    rows, columns = (
-        torch.from_numpy(index) for index in linear_sum_assignment(np.nan_to_num(cost.numpy(), nan=_APART))
-    )
-    is_like = (pixels[rows, columns] <= MOST_PIXELS) & (apart[rows, columns] <= MOST_SCORE)
-    is_like &= labels[rows] == other_labels[columns]
-    different = 0
-    for own, like in ((scores, rows[is_like]), (other_scores, columns[is_like])):
-        is_alone = torch.ones_like(own, dtype=torch.bool).index_fill(0, like, False)
-        different = max(different, int((is_alone & (own > edge)).sum()))
-    same = rows[is_like], columns[is_like]
-    return Agreement(
-        int((scores >= min_score).sum()),
-        different,
-        float(pixels[same].amax()) if is_like.any() else 0.0,
-        float(apart[same].amax()) if is_like.any() else 0.0,
-    )
+    largest = [float(values[rows, columns].max()) if len(rows) else 0.0 for values in (pixels, apart)]
+    return Agreement(int((own.scores >= min_score).sum()), max(num_alone), *largest)

@@ -77,19 +77,19 @@ def _write_onnx(program: ExportedProgram, path: Path, outputs: Sequence[str], de
     written.save(path, external_data=False)
 
 
-def load(path: Path, kind: str) -> Run:
+def load(path: Path, kind: str, inputs: Sequence[str] = INPUTS) -> Run:
     """What runs the file on a CPU, in ONNX Runtime or as the loaded program: inputs in, outputs out."""
     if kind == "torch_export":
         with path.open("rb") as file:
             module = torch.export.load(file).module()
-        return lambda inputs: list(module(*inputs))
+        return lambda values: list(module(*values))
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def run(inputs: Sequence[Tensor]) -> list[Tensor]:
-        values = dict(zip(INPUTS, (value.numpy() for value in inputs), strict=True))
-        return [torch.from_numpy(output) for output in session.run(None, values)]
+    def run(values: Sequence[Tensor]) -> list[Tensor]:
+        named = dict(zip(inputs, (value.numpy() for value in values), strict=True))
+        return [torch.from_numpy(output) for output in session.run(None, named)]
 
     return run
 
