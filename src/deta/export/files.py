@@ -59,7 +59,8 @@ def write(
 def _write_onnx(program: ExportedProgram, path: Path, outputs: Sequence[str], description: str) -> None:
     from deta.export.onnx_operators import OPSET, translations
 
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it tells of every operator that it leaves as it is
+    for package in ("onnxscript", "onnx_ir"):
+        logging.getLogger(package).setLevel(logging.ERROR)  # they tell of every operator that they leave or drop
     written = torch.onnx.export(
         without_own_operators(program, suppression=False),
         dynamo=True,

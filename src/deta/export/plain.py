@@ -1,5 +1,6 @@
 """The operators of ``deta.ops`` as those of PyTorch and torchvision, for programs that run without deta."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,11 @@ def without_own_operators(program: ExportedProgram, *, suppression: bool) -> Exp
         table[torch.ops.deta.grouped_nms.default] = grouped_nms
     present = {node.target for node in program.graph.nodes}
     needed = {operator: form for operator, form in table.items() if operator in present}
-    return program.run_decompositions(needed) if needed else program  # type: ignore[arg-type]  # whatever is callable
+    if not needed:
+        return program
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)  # of torchvision
+        return program.run_decompositions(needed)  # type: ignore[arg-type]  # whatever is callable
 
 
 def grouped_nms(
