@@ -90,23 +90,20 @@ class Shape:
         Raises:
             ValueError: One of them is neither ``dynamic`` nor a number.
         """
-        if size != "dynamic" and not (isinstance(size, ListConfig | list | tuple) and len(size) == 2):
-            raise ValueError(f"image_size must be dynamic or [height,width] in pixels, got {size!r}")
         if isinstance(batch, str) and batch != "dynamic":
             raise ValueError(f"batch must be dynamic or a number of images from 1, got {batch!r}")
-        return cls(
-            None if batch == "dynamic" else require_int("batch", batch, low=1),
-            None if isinstance(size, str) else (_side(size[0]), _side(size[1])),  # type: ignore[index]  # a list by now
-        )
+        count = None if batch == "dynamic" else require_int("batch", batch, low=1)
+        if size == "dynamic":
+            return cls(count, None)
+        if not isinstance(size, ListConfig | list | tuple) or len(size) != 2:
+            raise ValueError(f"image_size must be dynamic or [height,width] in pixels, got {size!r}")
+        height, width = (require_int("image_size", side, low=LEAST_SIDE) for side in size)
+        return cls(count, (height, width))
 
     def __str__(self) -> str:
         images = "any number of images" if self.batch is None else counted(self.batch, "image")
         size = f"any size from {LEAST_SIDE} pixels on" if self.size is None else "{} x {} pixels".format(*self.size)
         return f"{images}, {size}"
-
-
-def _side(side: object) -> int:
-    return require_int("image_size", side, low=LEAST_SIDE)
 
 
 def _require_free(target: Path, kind: str) -> None:
@@ -219,7 +216,7 @@ def _check(
         expected = [output.clone() for output in graph(*values)]
         middle = perf_counter()
         found = run_file(values)
-        times += middle - start, perf_counter() - middle
+        times += np.array((middle - start, perf_counter() - middle))
         outputs.append((expected, found))
     total = sum((compare(*pair, min_score) for pair in outputs), Agreement())
     limit = f"from a score of {min_score:g} on"

@@ -45,6 +45,7 @@ def write(
 
     Raises:
         OSError: The file cannot be written.
+        ValueError: ONNX has no form of a part of it.
     """
     if kind == "onnx":
         _write_onnx(program, path, outputs, json.dumps(description))
@@ -61,15 +62,21 @@ def _write_onnx(program: ExportedProgram, path: Path, outputs: Sequence[str], de
 
     for package in ("onnxscript", "onnx_ir"):
         logging.getLogger(package).setLevel(logging.ERROR)  # they tell of every operator that they leave or drop
-    written = torch.onnx.export(
-        without_own_operators(program, suppression=False),
-        dynamo=True,
-        input_names=list(INPUTS),
-        output_names=list(outputs),
-        custom_translation_table=dict(translations()),
-        opset_version=OPSET,
-        verbose=False,
-    )
+    try:
+        written = torch.onnx.export(
+            without_own_operators(program, suppression=False),
+            dynamo=True,
+            input_names=list(INPUTS),
+            output_names=list(outputs),
+            custom_translation_table=dict(translations()),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        lines = [line for line in str(error.__cause__ or error).splitlines() if line.strip()]
+        raise ValueError(
+            f"a part of this detector has no form in ONNX, format=torch_export may take it: {lines[0][:300]}"
+        ) from error
     assert written is not None
     for node in written.model.graph:
         node.metadata_props.clear()  # with paths of this machine

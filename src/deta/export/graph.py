@@ -1,12 +1,11 @@
 """A detector and its selection as one graph of tensors alone."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional
 
@@ -133,7 +132,7 @@ def trace(graph: DetectorGraph, *, batch: int | None, size: tuple[int, int] | No
     with torch.no_grad(), plain_attention(graph):
         try:
             return torch.export.export(graph, (images, sizes, sizes.clone()), dynamic_shapes=is_open, strict=False)
-        except (UserError, RuntimeError) as error:
+        except RuntimeError as error:  # of which all errors of a trace are
             raise ValueError(_fixed(error, batch, size)) from error
 
 
@@ -156,9 +155,3 @@ def plain_attention(graph: DetectorGraph) -> Iterator[None]:
     finally:
         use_backend(graph, "auto")
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def shapes_of(program: ExportedProgram) -> Sequence[tuple[int | str, ...]]:
-    """Sizes of every output, those that are left open as words."""
-    values = [node.meta["val"] for node in next(iter(reversed(program.graph.nodes))).args[0]]
-    return [tuple(side if isinstance(side, int) else str(side) for side in value.shape) for value in values]
