@@ -107,6 +107,7 @@ def maps() -> Inputs:
     return torch.rand(1, 4, 16, 16, generator=generator), 3 * torch.randn(1, 8, 16, 16, generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_operators_in_onnx_give_what_ours_give(case: str, in_onnx: Callable[[Inputs], list[Tensor]]) -> None:
     inputs = (*CASES[case], *maps())
