@@ -13,7 +13,7 @@ LAYERS = [
     {"commands"},
     {"studies", "testing"},
     {"training"},
-    {"evaluation", "analysis"},
+    {"evaluation", "analysis", "export"},
     {"tracking"},
     {"runs", "drawing"},
     {"data", "models", "losses"},

@@ -78,6 +78,9 @@ COMMANDS: Mapping[str, Command] = {
         reads=("data.val", "ckpt", "from_file"),
     ),
     "predict": Command("detect objects in images, a folder or a glob", ("ckpt", "source"), reads=("ckpt",)),
+    "export": Command(
+        "write a detector as an ONNX file or a program of PyTorch, and check it", ("ckpt",), reads=("ckpt",)
+    ),
     "convert": Command("turn a published checkpoint into ours, or back", ("source", "target"), reads=("source",)),
     "data import": Command("turn a data set of YOLO, Pascal VOC or LabelMe into one of COCO's layout", ("folder",)),
     "data split": Command(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 PURPOSES: Mapping[str, str] = {
+    "export": "deta export",
     "fast-eval": "evaluator=fast, and LVIS",
     "hotcoco": "evaluator=hotcoco",
     "mlflow": "logger=mlflow",

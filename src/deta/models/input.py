@@ -1,6 +1,5 @@
 """How pixels enter a network."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -50,7 +49,7 @@ class InputConvention(nn.Module):
 
     def padded_side(self, side: int) -> int:
         """The smallest height or width that it lets in from ``side`` pixels on."""
-        return math.ceil(side / self.multiple) * self.multiple
+        return -(-side // self.multiple) * self.multiple
 
     def forward(self, images: Tensor, is_padding: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Pad and normalise.

@@ -102,7 +102,7 @@ def valid_ratios(valid_sizes: Tensor, grids: Sequence[Tensor]) -> Tensor:
 
 def cell_grid(height: int, width: int, device: torch.device) -> Tensor:
     """``[height * width, 2]`` centre ``(x, y)`` of every cell of a level, in cells."""
-    rows, columns = (torch.arange(0.5, count, device=device) for count in (height, width))
+    rows, columns = (torch.arange(count, device=device) + 0.5 for count in (height, width))
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).view(-1, 2)  # [h * w, 2]
 
 
@@ -117,7 +117,7 @@ def cell_centres(grids: Sequence[Tensor], valid_sizes: Tensor) -> Tensor:
         ``[B, S, 2]`` as ``(x, y)``.
     """
     levels = zip(valid_sizes.unbind(1), grids, strict=True)
-    sizes = torch.cat([size[:, None].expand(-1, len(grid), -1) for size, grid in levels], dim=1)  # [B, S, 2]
+    sizes = torch.cat([size[:, None].expand(-1, grid.shape[0], -1) for size, grid in levels], dim=1)  # [B, S, 2]
     return torch.cat(list(grids)) / sizes
 
 

@@ -365,5 +365,5 @@ def _inside(boxes: Tensor, original_sizes: Tensor) -> Tensor:
 
 def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     # Which of equal scores comes first depends on the device.
-    best = scores.topk(min(count, scores.shape[1]), dim=1)
+    best = scores.topk(torch.sym_min(count, scores.shape[1]), dim=1)
     return best.values, best.indices

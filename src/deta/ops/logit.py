@@ -14,4 +14,4 @@ def inverse_sigmoid(probability: Tensor, eps: float = 1e-5) -> Tensor:
         Logits of the same shape.
     """
     # Both sides are limited by themselves: 1 - eps is no limit where a type cannot tell it from 1.
-    return (probability.clamp(eps, 1) / (1 - probability).clamp(eps, 1)).log()
+    return (probability.clamp(eps, 1.0) / (1 - probability).clamp(eps, 1.0)).log()

@@ -6,7 +6,7 @@ from torchvision.ops import nms
 
 from deta.ops.rows import take_rows
 
-_LARGEST = 2.0**24
+LARGEST = 2.0**24
 """Coordinate up to which float32 knows every integer; one box far beyond it would cost the others their precision."""
 
 
@@ -47,7 +47,7 @@ def _suppress(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold:
     keep = torch.zeros_like(is_candidate)
     if boxes_xyxy.numel() == 0:
         return keep
-    is_sane = (boxes_xyxy.abs() <= _LARGEST).all(2) & ~scores.isnan()
+    is_sane = (boxes_xyxy.abs() <= LARGEST).all(2) & ~scores.isnan()
     takes_part = is_candidate & is_sane
     boxes = boxes_xyxy.double().masked_fill(~takes_part[..., None], 0)  # without area they overlap nothing
     span = boxes.amax((1, 2)) - boxes.amin((1, 2)) + 1  # [B]

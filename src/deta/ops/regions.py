@@ -35,7 +35,7 @@ def pool_regions(
     Returns:
         ``[B, R, D, resolution, resolution]``.
     """
-    image = torch.arange(len(boxes), device=boxes.device, dtype=boxes.dtype)[:, None, None]  # [B, 1, 1]
+    image = torch.arange(boxes.shape[0], device=boxes.device, dtype=boxes.dtype)[:, None, None]  # [B, 1, 1]
     rows = torch.cat((image.expand(*boxes.shape[:2], 1), boxes.detach()), dim=-1).flatten(0, 1)  # [B * R, 5]
     pooled: Tensor = _pool(list(maps), rows, levels.flatten(), list(scales), resolution, samples, aligned)
     return pooled.view(*boxes.shape[:2], *pooled.shape[1:])  # [B, R, D, resolution, resolution]
@@ -55,12 +55,12 @@ def _pool(
     samples: int,
     aligned: bool,
 ) -> Tensor:
-    pooled = rows.new_zeros(len(rows), maps[0].shape[1], resolution, resolution)
+    pooled = rows.new_zeros(rows.shape[0], maps[0].shape[1], resolution, resolution)
     for level, (feature, scale) in enumerate(zip(maps, scales, strict=True)):
         settings = (scale, resolution, resolution, samples, aligned)
         feature, is_here = feature.contiguous(), levels == level
         if rows.is_cuda:
-            here = torch.ops.torchvision.roi_align(feature, _of_level(rows, is_here), *settings)
+            here = torch.ops.torchvision.roi_align(feature, of_level(rows, is_here), *settings)
             pooled = torch.where(is_here[:, None, None, None], here, pooled)
         else:
             pooled[is_here] = torch.ops.torchvision.roi_align(feature, rows[is_here], *settings)
@@ -78,7 +78,7 @@ def _pool_shape(
     aligned: bool,
 ) -> Tensor:
     del levels, scales, samples, aligned
-    return rows.new_empty(len(rows), maps[0].shape[1], resolution, resolution)
+    return rows.new_empty(rows.shape[0], maps[0].shape[1], resolution, resolution)
 
 
 @torch.library.custom_op("deta::pool_regions_backward", mutates_args=())
@@ -97,7 +97,7 @@ def _pool_backward(
     for level, (height_width, scale) in enumerate(zip(zip(sides[::2], sides[1::2], strict=True), scales, strict=True)):
         is_here = levels == level
         if rows.is_cuda:
-            own, here = torch.where(is_here[:, None, None, None], gradient, 0.0), _of_level(rows, is_here)
+            own, here = torch.where(is_here[:, None, None, None], gradient, 0.0), of_level(rows, is_here)
         else:
             own, here = gradient[is_here], rows[is_here]
         shape = (num_images, width, *height_width)
@@ -106,7 +106,7 @@ def _pool_backward(
     return gradients
 
 
-def _of_level(rows: Tensor, is_here: Tensor) -> Tensor:
+def of_level(rows: Tensor, is_here: Tensor) -> Tensor:
     """All of them, since counting would wait for the device; those of other levels lie outside, where kernels stop."""
     return torch.cat((rows[:, :1], rows[:, 1:].masked_fill(~is_here[:, None], _OUTSIDE)), dim=1)
 

@@ -112,7 +112,7 @@ class Prediction(TensorStruct):
             if field.name == "frame" or not isinstance(value, Tensor):
                 continue
             if field.name in _PER_CANDIDATE and value.dim() == 1:
-                value = value.expand(len(rows), -1)  # [B, N]
+                value = value.expand(rows.shape[0], -1)  # [B, N]
             index = rows.view(*rows.shape, *[1] * (value.dim() - 2)).expand(*rows.shape, *value.shape[2:])
             parts[field.name] = value.gather(1, index)
         return replace(self, **parts, grid=None)

@@ -1,6 +1,5 @@
 """What all backbones have in common."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -34,7 +33,7 @@ class Backbone(Region):
 
     def padded_side(self, side: int) -> int:
         """The smallest height or width that it takes from ``side`` pixels on."""
-        return math.ceil(max(side, self.min_side) / self.multiple) * self.multiple
+        return -(-max(side, self.min_side) // self.multiple) * self.multiple
 
 
 class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no types

@@ -60,7 +60,7 @@ class DenseBody(Body):
         del targets, draw
         of_levels = self.priors(features)
         priors = torch.cat(of_levels)  # [N, 4]
-        sizes = [len(level) for level in of_levels]
+        sizes = [level.shape[0] for level in of_levels]
         levels = _spread(range(len(sizes)), sizes, priors, torch.int64)
         strides = _spread(features.strides, sizes, priors, torch.float32)
         logits, code, quality = self.head(features.maps)

@@ -22,7 +22,9 @@ def encoder_anchors(memory: FeatureTokens, scale: float, growth: float) -> tuple
         ``[B, S]`` bool: a valid position is no padding and all its coordinates keep away from 0 and 1.
     """
     sizes = scale * growth ** memory.levels().float()  # [S]
-    anchors = torch.cat((memory.centres, sizes[None, :, None].expand(len(memory.centres), -1, 2)), dim=-1)  # [B, S, 4]
+    anchors = torch.cat(
+        (memory.centres, sizes[None, :, None].expand(memory.centres.shape[0], -1, 2)), dim=-1
+    )  # [B, S, 4]
     is_inside = ((anchors > BORDER) & (anchors < 1 - BORDER)).all(-1)
     is_valid = is_inside & ~memory.is_padding
     return anchors.where(is_valid[..., None], 1.0), is_valid

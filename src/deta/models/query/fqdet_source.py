@@ -83,7 +83,7 @@ class AnchorQueries(nn.Module):
             boxes,
             torch.ones_like(logits, dtype=torch.bool),
             level_sizes,
-            min(self.num_queries, logits.shape[1]),
+            torch.sym_min(self.num_queries, logits.shape[1]),
         )
         grid = tuple((height, width, num_kinds) for height, width in features.spatial_shapes)
         first = Prediction(logits[..., None], boxes, boxes, frame, grid=grid, levels=levels, strides=strides)

@@ -149,7 +149,7 @@ class EncoderProposals(QuerySource):
             levels=memory.levels(),
             strides=memory.strides_of_tokens(),
         )
-        selected = self._select(first, None, memory, min(self.count(draw), anchors.shape[1]))
+        selected = self._select(first, None, memory, torch.sym_min(self.count(draw), anchors.shape[1]))
         learned = None if self.content is None else self.content.weight
         return self._queries(take_rows(features, selected), memory, first, selected, learned), first
 
@@ -217,7 +217,7 @@ class EncoderProposals(QuerySource):
             content = content + self.content_norm(self.content_projection(features.detach()))
         elif self.kind == "learned":
             assert learned is not None
-            content = learned[: source.shape[1]].expand(len(source), -1, -1)  # [B, Q, D]
+            content = learned[: source.shape[1]].expand(source.shape[0], -1, -1)  # [B, Q, D]
         elif self.kind == "tokens":
             assert first.may_match is not None
             is_known = first.may_match.gather(1, source)[..., None]  # [B, Q, 1]

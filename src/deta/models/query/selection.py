@@ -120,7 +120,7 @@ def best_of_levels(scores: Tensor, level_sizes: Sequence[int], count: int) -> tu
     """
     positions, start = [], 0
     for size in level_sizes:
-        positions.append(_best(scores[:, start : start + size], min(size, count)) + start)
+        positions.append(_best(scores[:, start : start + size], torch.sym_min(size, count)) + start)
         start += size
     numbers = torch.arange(len(positions), device=scores.device).unbind()
     levels = torch.cat([number.expand_as(best) for number, best in zip(numbers, positions, strict=True)], dim=1)

@@ -177,7 +177,7 @@ class LearnedQueries(QuerySource):
     def forward(self, memory: FeatureTokens, draw: Draw | None = None) -> tuple[Queries, Prediction | None]:
         """``[B, Q, ...]`` queries that no image has changed; there is no first stage."""
         del draw
-        return self._queries(self.query_embed.weight, len(memory.tokens)), None
+        return self._queries(self.query_embed.weight, memory.tokens.shape[0]), None
 
     def vectors(self, count: int) -> nn.ModuleDict:
         """Position, and content where it is learned."""
@@ -193,7 +193,7 @@ class LearnedQueries(QuerySource):
     ) -> Queries:
         """Further learned queries, whose references are made as those of the main ones."""
         del count, main, first
-        return self._queries(vectors["query_embed"], len(memory.tokens))
+        return self._queries(vectors["query_embed"], memory.tokens.shape[0])
 
     def _width(self) -> int:
         return self.hidden_dim if self.content == "zeros" else 2 * self.hidden_dim
@@ -253,7 +253,7 @@ class LearnedBoxes(QuerySource):
         own = {"boxes": self.boxes.weight}
         if self.content is not None:
             own["content"] = self.content.weight
-        return self._queries(own, len(memory.tokens)), None
+        return self._queries(own, memory.tokens.shape[0]), None
 
     def vectors(self, count: int) -> nn.ModuleDict:
         """Boxes before the sigmoid, and content where it is learned."""
@@ -272,7 +272,7 @@ class LearnedBoxes(QuerySource):
     ) -> Queries:
         """Further learned boxes, asked with the same patterns."""
         del count, main, first
-        return self._queries(vectors, len(memory.tokens))
+        return self._queries(vectors, memory.tokens.shape[0])
 
     def _queries(self, vectors: Mapping[str, Tensor], num_images: int) -> Queries:
         boxes = vectors["boxes"].sigmoid()  # [Q, 4]

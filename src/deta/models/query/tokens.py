@@ -92,7 +92,9 @@ def made_of(source: Tensor | None, first: Prediction | None) -> tuple[Tensor | N
     """
     if source is None or first is None or first.levels is None or first.strides is None:
         return None, None
-    levels, strides = (take_rows(values.expand(len(source), -1), source) for values in (first.levels, first.strides))
+    levels, strides = (
+        take_rows(values.expand(source.shape[0], -1), source) for values in (first.levels, first.strides)
+    )
     return levels, strides
 
 

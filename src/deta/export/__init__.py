@@ -1,0 +1,1 @@
+"""Detectors as files that run without deta: ONNX and exported programs of PyTorch."""

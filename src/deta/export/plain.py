@@ -1,0 +1,68 @@
+"""The operators of ``deta.ops`` as those of PyTorch and torchvision, for programs that run without deta."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from deta.ops.nms import LARGEST
+from deta.ops.regions import of_level
+
+
+def without_own_operators(program: ExportedProgram, *, suppression: bool) -> ExportedProgram:
+    """The program with plain forms of our operators.
+
+    Args:
+        program: As ``trace`` gives it.
+        suppression: Whether suppression is replaced, too; ONNX has an operator of its own for it.
+    """
+    table: dict[Any, Callable[..., Any]] = {torch.ops.deta.pool_regions.default: pool_regions}
+    if suppression:
+        table[torch.ops.deta.grouped_nms.default] = grouped_nms
+    present = {node.target for node in program.graph.nodes}
+    needed = {operator: form for operator, form in table.items() if operator in present}
+    if not needed:
+        return program
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)  # of torchvision
+        return program.run_decompositions(needed)  # type: ignore[arg-type]  # whatever is callable
+
+
+def grouped_nms(
+    boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, is_candidate: Tensor
+) -> Tensor:
+    """``deta.ops.nms.grouped_nms``: torchvision's loop once for all images, which are moved apart as groups are."""
+    is_sane = (boxes_xyxy.abs() <= LARGEST).all(2) & ~scores.isnan()
+    takes_part = is_candidate & is_sane
+    boxes = boxes_xyxy.double().masked_fill(~takes_part[..., None], 0)  # [B, N, 4]
+    span = boxes.amax() - boxes.amin() + 1
+    image = torch.arange(boxes.shape[0], device=boxes.device)[:, None] * (groups.amax() + 1)  # [B, 1]
+    boxes = boxes + ((groups + image) * span)[..., None]
+    rows = takes_part.flatten().nonzero()[:, 0]
+    ranks = scores.double().flatten()[rows]
+    kept = torch.ops.torchvision.nms(boxes.flatten(0, 1)[rows], ranks, iou_threshold)
+    keep = torch.zeros_like(is_candidate).flatten().index_fill(0, rows[kept], True).view_as(is_candidate)
+    return torch.where(takes_part, keep, is_candidate)
+
+
+def pool_regions(
+    maps: Sequence[Tensor],
+    rows: Tensor,
+    levels: Tensor,
+    scales: Sequence[float],
+    resolution: int,
+    samples: int,
+    aligned: bool,
+) -> Tensor:
+    """``deta.ops.regions``: all regions are read from every level, those of others outside of its map."""
+    pooled = rows.new_zeros(rows.shape[0], maps[0].shape[1], resolution, resolution)
+    for level, (feature, scale) in enumerate(zip(maps, scales, strict=True)):
+        is_here = levels == level
+        here = torch.ops.torchvision.roi_align(
+            feature, of_level(rows, is_here), scale, resolution, resolution, samples, aligned
+        )
+        pooled = torch.where(is_here[:, None, None, None], here, pooled)
+    return pooled
