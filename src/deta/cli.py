@@ -29,6 +29,8 @@ COMMANDS = {
     "eval": "evaluate a checkpoint on a data set; --from FILE: stored predictions, without a model",
     "predict": "detect objects in images, a folder or a glob",
     "convert": "turn a published checkpoint into ours, or back",
+    "weights list": "published weights by name: system, AP, licence, where their file is",
+    "weights get": "download published weights once, and check them",
     "data check": "check annotations and decode every image",
     "data stats": "sizes, numbers, categories and overlap of the annotated objects",
     "data show": "pictures of the annotated images before and after augmentation",
@@ -38,7 +40,13 @@ COMMANDS = {
 }
 VALUE_OPTIONS = ("cfg", "config-dir", "config-name", "info", "package")
 """Options that take a value; every other ``--name=value`` is an override with dashes by mistake."""
-FIRST_WORDS = {"report": "folder", "runs": "folder", "runs resume": "folder"}
+FIRST_WORDS = {
+    "report": "folder",
+    "runs": "folder",
+    "runs resume": "folder",
+    "weights list": "match",
+    "weights get": "name",
+}
 """Commands whose first word may be the bare value of a key."""
 _OF_ALL = ("folder", "overrides", "parallel", "threads", "paths", "cluster", "hydra")
 OWN_KEYS = {

@@ -5,7 +5,9 @@ from deta.training.callbacks.averaging import WeightAveraging
 from deta.training.callbacks.best import BestCheckpoint
 from deta.training.callbacks.class_table import ClassTable
 from deta.training.callbacks.data_wait import DataWait
+from deta.training.callbacks.early_stopping import EarlyStopping
 from deta.training.callbacks.instability import AssignmentInstability
+from deta.training.callbacks.length import TrainingLength
 from deta.training.callbacks.non_finite import NonFiniteGuard, NonFiniteLossError
 from deta.training.callbacks.pictures import PredictionPictures
 from deta.training.callbacks.raw_predictions import RawPredictionWriter
@@ -17,10 +19,12 @@ __all__ = [
     "BestCheckpoint",
     "ClassTable",
     "DataWait",
+    "EarlyStopping",
     "NonFiniteGuard",
     "NonFiniteLossError",
     "PredictionPictures",
     "RawPredictionWriter",
     "ResumeCheckpoint",
+    "TrainingLength",
     "WeightAveraging",
 ]
