@@ -46,7 +46,7 @@ def served(**files: bytes) -> Iterator[Served]:
 
 def _handler(state: Served) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name that the base class calls
+        def do_GET(self) -> None:
             content, tag = state.files.get(self.path), state.tags.get(self.path)
             wanted = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
             start = wanted if tag is not None and self.headers.get("If-Range") == tag else 0

@@ -101,7 +101,7 @@ def _ranks_by_first_channel(detector: nn.Module, name: str) -> bool:
 def _owner(detector: nn.Module, name: str, kind: type[nn.Module]) -> nn.Module | None:
     """The module of a kind in which a parameter lies."""
     parts = name.split(".")[:-1]
-    modules = (detector.get_submodule(".".join(parts[:length])) for length in range(len(parts), 0, -1))
+    modules = (detector.get_submodule(".".join(parts[:length])) for length in range(len(parts), -1, -1))
     return next((module for module in modules if isinstance(module, kind)), None)
 
 
@@ -137,7 +137,7 @@ def taken_by_class(
     Raises:
         ValueError: A parameter that has rows of classes has other dimensions.
     """
-    for name in rows.keys() & weights.keys():
+    for name in rows.keys() & weights.keys() & own.keys():
         if own[name].shape[1:] != weights[name].shape[1:]:
             shapes = f"{tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
             raise ValueError(f"weights: {name} has other dimensions than those of its classes: {shapes}")
