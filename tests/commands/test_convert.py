@@ -128,6 +128,7 @@ def test_mistakes_are_named_before_anything_is_written(published: Path, trained:
 def test_class_outputs_are_category_ids_unless_there_are_as_many_as_categories() -> None:
     names = {1: "person", 3: "car"}
     assert category_of_output(4, names) == [None, 1, None, 3]
+    assert category_of_output(3, names) == [1, None, 3]  # without one of id 0
     assert category_of_output(2, names) == [1, 3]
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from deta.commands.build import empty_detector
+from deta.commands.published import category_of_output, coco_names, compose_published, published_model
 from deta.commands.start import read_weights
+from deta.models.releases import layouts_of
 from deta.training.checkpoint import read_checkpoint
-from deta.zoo import Entry, table
+from deta.zoo import Entry, entries, table
 from tests.commands.running import SMALL_MODEL, TINY_TRAINING, fail, succeed
 from tests.commands.test_convert import release_state
 from tests.commands.test_predict import photo
@@ -73,7 +76,7 @@ def test_weights_by_name_are_converted_evaluated_and_shown(server: Served, tmp_p
 def test_what_is_neither_path_nor_name_is_told_the_nearest_name(server: Served, tmp_path: Path) -> None:
     for words in (("eval", "ckpt=tinny"), ("predict", "ckpt=tinny", f"source={photo(tmp_path / 'a.png')}")):
         message = fail(*words, f"hydra.run.dir={tmp_path}/run")
-        assert "tinny does not exist, and no published weights have this name: did you mean tiny?" in message
+        assert "or a name of published weights (did you mean tiny? deta weights list shows all)" in message
 
 
 def test_weights_of_another_system_name_the_words_of_theirs(server: Served) -> None:
@@ -93,3 +96,12 @@ def test_a_training_starts_from_a_name_and_takes_over_the_classes_that_both_have
     found = read_checkpoint(tmp_path / "run").weights
     published = {name: value for name, value in release_state().items() if name.startswith("transformer.enc_output.")}
     assert torch.equal(found["body.source.memory_projection.weight"], published["transformer.enc_output.weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", entries().values(), ids=lambda weights: weights.name)
+def test_the_words_of_weights_make_a_model_of_a_published_layout(weights: Entry) -> None:
+    cfg = compose_published(weights)
+    detector = empty_detector(published_model(cfg), cfg.num_classes)
+    assert layouts_of(detector.state_dict())
+    assert len(category_of_output(cfg.num_classes, coco_names())) == cfg.num_classes

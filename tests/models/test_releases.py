@@ -17,8 +17,8 @@ def test_published_file_fills_every_weight(tmp_path: Path, learned: bool, refine
     target = tiny_detector(learned=learned, refine=refine, seed=1)
     content = {"model": to_release(source), "args": argparse.Namespace(lr=1e-4), "epoch": 12}
     torch.save(content, tmp_path / "release.pth")
-    read_release(target, tmp_path / "release.pth")
-    found, expected = target.state_dict(), source.state_dict()
+    found, expected = read_release(target, tmp_path / "release.pth"), source.state_dict()
+    assert list(found) == list(expected)
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 

@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     """Map every weight, strictly; nothing is left out or left fresh."""
     require_choice("direction", cfg.direction, ("from_release", "to_release"))
     is_published = cfg.direction == "from_release"
-    name = named_weights(cfg.source) if is_published else None
+    name = named_weights(cfg.source, key="source") if is_published else None
     if name is not None:
         cfg = compose_published(entry(name), given_words(HydraConfig.get().overrides.task))
     source, target = Path(cfg.source), Path(cfg.target)

@@ -42,8 +42,12 @@ def open_checkpoint(ckpt: str | Path, places: Places | None = None) -> Checkpoin
     return published_checkpoint(cfg, find(name, places))
 
 
-def named_weights(text: str | Path) -> str | None:
+def named_weights(text: str | Path, *, key: str | None = None) -> str | None:
     """The name of published weights that a value is; None where it is a path that exists.
+
+    Args:
+        text: The value.
+        key: Whose it is, for the message; None leaves it out.
 
     Raises:
         FileNotFoundError: It is neither.
@@ -54,9 +58,10 @@ def named_weights(text: str | Path) -> str | None:
         return str(text)
     found = nearest(str(text), entries())
     meant = f"did you mean {found}? " if found else ""
+    given = shown(text) if key is None else f"{key}={shown(text)}"
     raise FileNotFoundError(
-        f"{shown(text)} does not exist, and no published weights have this name: {meant}deta weights list shows "
-        "all names"
+        f"{given} does not exist: give a checkpoint file or the directory of a run, or a name of published weights "
+        f"({meant}deta weights list shows all)"
     )
 
 

@@ -91,8 +91,8 @@ def _load_by_name(cfg: DictConfig, detector: nn.Module, checkpoint: Checkpoint, 
     config = {**plain(cfg.model), "num_classes": None}
     rows = class_rows(empty_detector(config, num_classes=1), empty_detector(config, num_classes=2))
     others: Sequence[str | None] = checkpoint.category_names
-    if not checkpoint.config:  # a published file, which has numbers alone
-        others = class_names(number_of_classes(checkpoint.weights, rows), coco_names())
+    if not checkpoint.config:
+        others = _published_names(number_of_classes(checkpoint.weights, rows))
     pairs = same_classes(names, others)
     weights = taken_by_class(detector.state_dict(), checkpoint.weights, rows, pairs)
     load_weights(detector, replace(checkpoint, weights=weights))
@@ -104,6 +104,15 @@ def _load_by_name(cfg: DictConfig, detector: nn.Module, checkpoint: Checkpoint, 
         _log.info(
             "%s: %s start%s", checkpoint.path, counted(len(fresh), "class", "classes"), _listed(" fresh: ", fresh)
         )
+
+
+def _published_names(number: int) -> list[str | None]:
+    """Of the classes of a published file, which holds numbers alone: known where there are as many as of COCO."""
+    names = coco_names()
+    if number not in (len(names), max(names), max(names) + 1):
+        _log.warning("the weights are for %d classes, which are not those of COCO: their names are not known", number)
+        return [None] * number
+    return class_names(number, names)
 
 
 def _listed(begin: str, names: Sequence[str]) -> str:
