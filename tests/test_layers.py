@@ -15,7 +15,7 @@ LAYERS = [
     {"training"},
     {"evaluation", "analysis", "export"},
     {"tracking"},
-    {"runs", "drawing"},
+    {"runs", "drawing", "zoo"},
     {"data", "models", "losses"},
     {"assign"},
     {"ops"},

@@ -8,6 +8,8 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -58,12 +60,13 @@ def make_training(
 
 def load_initial(module: pl.LightningModule, path: Path) -> None:
     """Load a checkpoint as ``weights=`` does."""
-    from deta.commands.build import start_from
     from deta.training.checkpoint import read_checkpoint
 
     detector = module.detector
     assert isinstance(detector, torch.nn.Module)
-    start_from(detector, read_checkpoint(path))
+    has_moved = find_spec("deta.commands.start") is not None
+    home, name = ("start", "load_by_size") if has_moved else ("build", "start_from")
+    getattr(import_module(f"deta.commands.{home}"), name)(detector, read_checkpoint(path))
 
 
 def batch_digest(batch: Any) -> str:  # noqa: ANN401 - a batch of either side

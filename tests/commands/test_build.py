@@ -10,7 +10,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from deta.commands.build import make_detector, make_postprocess, restore_detector, start_from, without_pretrained
+from deta.commands.build import make_detector, make_postprocess, restore_detector, without_pretrained
+from deta.commands.start import load_by_size
 from deta.models.postprocess import NMS, OnePerQuery
 from deta.structures import SoftmaxScore
 from deta.training.checkpoint import Checkpoint, read_checkpoint
@@ -68,7 +69,7 @@ def test_a_key_that_has_moved_is_refused_by_both_names() -> None:
 def test_fine_tuning_on_other_classes_says_which_weights_start_fresh() -> None:
     source = replace(CHECKPOINT, weights=tiny_detector(num_classes=7).state_dict())
     with pytest.warns(UserWarning, match=r"4 class-head weights of run.ckpt of another size, made afresh: body\.heads"):
-        start_from(tiny_detector(num_classes=3), source)
+        load_by_size(tiny_detector(num_classes=3), source)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from deta.cli import config_dir
-from deta.commands.build import make_detector, read_weights, start_from
-from deta.commands.convert import category_of_output, published_model
+from deta.commands.build import make_detector
+from deta.commands.published import category_of_output, published_model
+from deta.commands.start import load_by_size, read_weights
 from deta.models.detector import Detector
 from deta.models.releases import to_release
 from deta.training.checkpoint import read_checkpoint
@@ -127,6 +128,7 @@ def test_mistakes_are_named_before_anything_is_written(published: Path, trained:
 def test_class_outputs_are_category_ids_unless_there_are_as_many_as_categories() -> None:
     names = {1: "person", 3: "car"}
     assert category_of_output(4, names) == [None, 1, None, 3]
+    assert category_of_output(3, names) == [1, None, 3]  # without one of id 0
     assert category_of_output(2, names) == [1, 3]
 
 
@@ -182,7 +184,7 @@ def test_a_dense_detector_of_other_classes_starts_from_a_published_file(tmp_path
     assert isinstance(published, Detector)
     torch.save({"state_dict": to_release(published, "YOLOX of mmdetection")}, tmp_path / "published.pth")
     with pytest.warns(UserWarning, match=r"6 class-head weights .* afresh: body\.head\.class_logits\.0\.bias"):
-        start_from(own, read_weights(tmp_path / "published.pth", own))
+        load_by_size(own, read_weights(tmp_path / "published.pth", own))
     found = own.state_dict()
     same = {name: value for name, value in published.state_dict().items() if "class_logits" not in name}
     assert len(same) == len(found) - 6

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deta.cli import config_dir
 from deta.commands.build import make_detector
-from deta.commands.convert import published_model
+from deta.commands.published import published_model
 from deta.models import Detector
 from deta.models.releases import RELEASES, Release
 from deta.models.releases.layout import head

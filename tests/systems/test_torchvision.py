@@ -15,7 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_convert
 
 from deta.commands.build import make
-from deta.commands.convert import published_model
+from deta.commands.published import published_model
 from deta.data.images import ImageRules, decode_image
 from deta.models import Detector
 from deta.models.releases import from_release

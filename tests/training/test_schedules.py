@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.optim.lr_scheduler import LinearLR, MultiStepLR
 from deta.structures import Batch
 from deta.training.callbacks import ResumeCheckpoint
 from deta.training.joint import JointOptimizer
-from deta.training.schedules import CourseLR, WarmUpCosineLR, WarmUpMultiStepLR
+from deta.training.schedules import CourseLR, WarmUpCosineLR, WarmUpMultiStepLR, WarmUpToEndLR
 from tests.training.tiny import detection_module, is_same, make_trainer, shapes, weights
 
 Schedule = Callable[[Optimizer], CourseLR]
@@ -181,3 +182,23 @@ def test_epochs_of_a_schedule_are_those_of_optimizer_steps(cache: Path, tmp_path
     schedule = WARM_UP(SGD([nn.Parameter(torch.zeros(1))], lr=1e-3))
     schedule.begin(3)
     assert list(rates.found.values()) == [step[0] for step in followed(schedule, 12)]
+
+
+def test_a_course_of_the_whole_training_rises_and_ends_with_it() -> None:
+    schedule = WarmUpToEndLR(optimizer(), rise=0.25, lowest=0.1, milestones=[3])
+    schedule.begin(STEPS_PER_EPOCH, 21)
+    factors = [rates[0] / RATES[0] for rates in followed(schedule, 21)]
+    top = 0.25 * 21
+    assert factors[:6] == pytest.approx([(step + 1) / (top + 1) for step in range(6)])
+    assert all(first > second for first, second in pairwise(factors[6:]))
+    half = 6 + math.ceil((20 - top) / 2)
+    assert factors[half] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * (half - top) / (20 - top))) / 2)
+    assert factors[-1] == pytest.approx(0.1)
+
+
+def test_a_course_of_a_training_without_an_end_keeps_the_whole_rate() -> None:
+    schedule = WarmUpToEndLR(optimizer(), rise=0.25)
+    schedule.begin(STEPS_PER_EPOCH)
+    assert followed(schedule, 3) == [list(RATES)] * 3
+    with pytest.raises(ValueError, match=r"schedule\.make\.rise"):
+        WarmUpToEndLR(optimizer(), rise=1.5)

@@ -1,10 +1,8 @@
 """From a configuration to objects."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,19 +26,14 @@ from deta.commands.words import given_words
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation import DetectionEvaluator
 from deta.losses import Criterion
-from deta.models.detector import Detector
 from deta.models.limits import limited_parts
 from deta.models.postprocess import Postprocess, scored_as
-from deta.models.releases import from_release
-from deta.models.weights import read_state_dict
 from deta.runs.former import KEYS, is_owned
 from deta.training.accumulation import require_one_divisor
 from deta.training.checkpoint import (
     Checkpoint,
-    holds_checkpoint,
     load_weights,
     make_metadata,
-    read_checkpoint,
     require_fitting_weights,
 )
 from deta.training.module import DetectionModule
@@ -172,7 +165,8 @@ def _words(cfg: DictConfig) -> list[str]:
 def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
     """Everything that trains and evaluates, for the categories of the data module, which is set up last.
 
-    Reading a large data set takes long: a wrong value elsewhere is found before.
+    Reading a large data set takes long: a wrong value elsewhere is found before. A detector that starts from weights as
+    a whole needs none for its backbone.
     """
     recipe = make_recipe(cfg)
     datamodule.prepare_data()
@@ -184,7 +178,9 @@ def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
             f"annotations, got {cfg.model.num_classes}"
         )
     return DetectionModule(
-        detector=make_detector(cfg.model, len(categories)),
+        detector=make_detector(
+            cfg.model if cfg.get("weights") is None else without_pretrained(plain(cfg.model)), len(categories)
+        ),
         criterion=recipe.criterion,
         postprocess=recipe.postprocess,
         evaluator=make_evaluator(make(cfg.evaluator), datamodule, categories.ids),
@@ -225,15 +221,25 @@ def _try_optimization(cfg: DictConfig, optimizer: Factory, scheduler: Factory | 
 
 def _try_detector(config: Mapping[str, Any]) -> nn.Module | None:
     """The detector for one class without content, as a large data set takes long to read; None if there is no such."""
-    named = OmegaConf.create({"model": without_pretrained(config)})
     try:
-        limit = limited_parts(_MOST_PARTS, "more than fit a training")
-        with limit, torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return make_detector(named.model, num_classes=1)
+        return empty_detector(config, num_classes=1)
     except InstantiationException as error:
         if not isinstance(error.__cause__, RuntimeError):  # which may be of that device, and comes again if it is not
             raise
         return None
+
+
+def empty_detector(config: Mapping[str, Any], num_classes: int) -> nn.Module:
+    """A detector without content: names and shapes of its parameters.
+
+    Raises:
+        hydra.errors.InstantiationException: A part refuses what it is given; a ``RuntimeError`` behind it may be of
+            parts that cannot be made without content.
+    """
+    named = OmegaConf.create({"model": without_pretrained(config)})
+    limit = limited_parts(_MOST_PARTS, "more than fit a training")
+    with limit, torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return make_detector(named.model, num_classes=num_classes)
 
 
 def _try(key: str, factory: Factory, argument: object) -> object:
@@ -304,33 +310,6 @@ def _try_stored(make_stored: Factory, checkpoint: Checkpoint) -> None:
         raise
     if isinstance(detector, nn.Module):
         require_fitting_weights(detector, checkpoint)
-
-
-def start_from(detector: nn.Module, checkpoint: Checkpoint) -> None:
-    """Load weights for fine-tuning; class heads of another size stay fresh, and a warning names them."""
-    fresh = load_weights(detector, checkpoint, allow_new_classes=True)
-    if fresh:
-        warnings.warn(
-            f"{counted(len(fresh), 'class-head weight')} of {checkpoint.path} of another size, made afresh: "
-            f"{', '.join(fresh[:3])}, ...",
-            stacklevel=2,
-        )
-
-
-def read_weights(path: str | Path, detector: nn.Module) -> Checkpoint:
-    """A checkpoint of ours, or of a published file its weights by the names of ``detector``.
-
-    Raises:
-        FileNotFoundError: There is no such file or run.
-        ValueError: The file is damaged, or of another detector.
-    """
-    if holds_checkpoint(path):
-        return read_checkpoint(path)
-    path = Path(path)
-    if not isinstance(detector, Detector):
-        raise ValueError(f"weights={path} is a published file, and model no Detector, of which such files are")
-    weights = from_release(read_state_dict(path), detector)
-    return Checkpoint(path, weights, config={}, category_ids=(), category_names=())
 
 
 def without_pretrained(config: Any) -> dict[str, Any]:  # noqa: ANN401 - of a command line or a file

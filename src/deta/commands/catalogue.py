@@ -82,6 +82,10 @@ COMMANDS: Mapping[str, Command] = {
         "write a detector as an ONNX file or a program of PyTorch, and check it", ("ckpt",), reads=("ckpt",)
     ),
     "convert": Command("turn a published checkpoint into ours, or back", ("source", "target"), reads=("source",)),
+    "weights list": Command(
+        "published weights by name: system, AP, licence, where their file is", ("match",), needs_torch=False
+    ),
+    "weights get": Command("download published weights once, and check them", ("name",), needs_torch=False),
     "data import": Command("turn a data set of YOLO, Pascal VOC or LabelMe into one of COCO's layout", ("folder",)),
     "data split": Command(
         "part one annotation file into training and validation, without duplicates across", ("annotations",)

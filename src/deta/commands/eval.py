@@ -21,6 +21,7 @@ from deta.commands.build import (
 from deta.commands.console import reports_errors
 from deta.commands.datasets import require_data
 from deta.commands.eval_stored import evaluate_stored, write_note
+from deta.commands.published import open_checkpoint, places_of
 from deta.commands.reach import far_settings
 from deta.commands.stored import build, section
 from deta.data.categories import Categories
@@ -29,7 +30,7 @@ from deta.evaluation import write_evaluation
 from deta.evaluation.class_charts import write_class_curves
 from deta.training.callbacks import DataWait, PredictionPictures, RawPredictionWriter
 from deta.training.callbacks.data_wait import VAL_KEY
-from deta.training.checkpoint import Checkpoint, make_metadata, read_checkpoint
+from deta.training.checkpoint import Checkpoint, make_metadata
 from deta.training.module import DetectionModule
 from deta.training.processes import choose_environment
 from deta.utils.checks import require_bool
@@ -49,7 +50,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.nms_thresholds is not None or cfg.top_k is not None:
         raise ValueError("nms_thresholds and top_k sweep stored raw predictions: give --from raw_predictions.npz")
     require_data(cfg, ["val"])
-    checkpoint = read_checkpoint(cfg.ckpt)
+    checkpoint = open_checkpoint(cfg.ckpt, places_of(cfg))
     datamodule = _datamodule(cfg, checkpoint)
     module = DetectionModule(
         detector=restore_detector(checkpoint, cfg.trusted),

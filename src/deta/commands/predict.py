@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from deta.commands.build import make_postprocess, restore_detector, trust_in
 from deta.commands.console import reports_errors
+from deta.commands.published import open_checkpoint, places_of
 from deta.commands.stored import build, section
 from deta.data.collate import Collate
 from deta.data.decoding import ImageError
@@ -26,7 +27,7 @@ from deta.drawing.boxes import draw_boxes, save_picture
 from deta.evaluation import to_coco_results
 from deta.models.postprocess import Postprocess
 from deta.structures import Batch, DetectionOutput, Detections
-from deta.training.checkpoint import Checkpoint, read_checkpoint
+from deta.training.checkpoint import Checkpoint
 from deta.utils.checks import require_bool, require_choice, require_int, require_number
 from deta.utils.files import without_non_finite, write_text
 from deta.utils.wording import counted
@@ -43,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     require_bool("draw", cfg.draw)
     found = find_images(cfg.source)
     paths = found.paths
-    checkpoint = read_checkpoint(cfg.ckpt)
+    checkpoint = open_checkpoint(cfg.ckpt, places_of(cfg))
     rules = _rules(cfg, checkpoint)
     device = _device(cfg.device)
     detector = restore_detector(checkpoint, cfg.trusted).to(device)

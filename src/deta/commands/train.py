@@ -14,12 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deta.analysis.run_charts import write_run_figures
 from deta.commands.batch_size import settle_batch_size
-from deta.commands.build import make, make_module, make_part, plain, read_weights, start_from
+from deta.commands.build import make, make_module, make_part, plain
 from deta.commands.console import describe, reports_errors
 from deta.commands.datasets import compare_data
 from deta.commands.evaluations import evaluate_final_weights, make_selections
 from deta.commands.parts import last_config
 from deta.commands.record import PartRecord, told
+from deta.commands.start import start_from
 from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation.class_charts import class_figures
@@ -148,7 +149,7 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     if resume_path is not None:
         _require_own_weights(cfg)
     elif cfg.weights is not None:
-        start_from(module.detector, read_weights(cfg.weights, module.detector))
+        start_from(cfg, module.detector, module.class_names)
     if compiled:
         has_gpu = trainer.strategy.root_device.type == "cuda"
         module.compile_step(

@@ -17,6 +17,10 @@ MISSING = "???"
 """A value that must still be given."""
 
 
+LATER: Mapping[str, object] = {"class_heads": "by_size"}
+"""Options that came when runs had names already: no part of them at these values."""
+
+
 class _Absent(Enum):
     ABSENT = "absent"
 
@@ -32,7 +36,7 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     folders = {str(folder): f"${{paths.{name}}}" for name, folder in config.get("paths", {}).items()}
     content: dict[str, Any] = _pruned(config, "", folders)
-    return content
+    return {name: value for name, value in content.items() if name not in LATER or value != LATER[name]}
 
 
 _MOUNTED = {"encoder": "model.body.encoder"}

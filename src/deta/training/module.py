@@ -126,14 +126,15 @@ class DetectionModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Refuse settings under which gradients of several batches would not be those of a larger one.
 
-        A schedule that is told in epochs begins here, where their number of steps is known.
+        A schedule that is told in epochs or shares of the training begins here, where their number of steps is known.
         """
         num_batches = self.trainer.accumulate_grad_batches
         require_one_divisor(self.criterion, num_batches)
         require_validation_between_steps(self.trainer)
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, CourseLR):
-                config.scheduler.begin(math.ceil(self.trainer.num_training_batches / num_batches))
+                steps_per_epoch = math.ceil(self.trainer.num_training_batches / num_batches)
+                config.scheduler.begin(steps_per_epoch, self.trainer.estimated_stepping_batches)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, divided as ``AccumulatedBatch`` says.

@@ -1,4 +1,4 @@
-"""Learning rates that change with every optimizer step along a course in epochs."""
+"""Learning rates that change with every optimizer step along a course in epochs, or in shares of the training."""
 
 import math
 from bisect import bisect_right
@@ -15,8 +15,8 @@ class CourseLR(LRScheduler):
     """Base class of schedules of interval ``step`` whose course is told in epochs.
 
     The rate is a function of the number of steps alone: a run that goes on from a checkpoint has the rates of one that
-    was never stopped, to the last bit. How many steps an epoch has is known once a training begins; before, the course
-    stands at its start.
+    was never stopped, to the last bit. How many steps an epoch and the training have is known once it begins; before,
+    the course stands at its start.
 
     Args:
         optimizer: Whose rates change.
@@ -24,15 +24,18 @@ class CourseLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.steps_per_epoch: int | None = None
+        self.num_steps: float = math.inf
         super().__init__(optimizer)
 
-    def begin(self, steps_per_epoch: int) -> None:
+    def begin(self, steps_per_epoch: int, num_steps: float = math.inf) -> None:
         """Take up the course, at the step that the schedule has reached.
 
         Args:
             steps_per_epoch: Optimizer steps of an epoch, from 1.
+            num_steps: Of the training; infinite where it has no end of its own.
         """
         self.steps_per_epoch = require_int("steps_per_epoch", steps_per_epoch, low=1)
+        self.num_steps = num_steps
         self._last_lr = self.get_lr()
         for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = rate
@@ -126,6 +129,42 @@ class WarmUpCosineLR(CourseLR):
         if epochs >= end:
             return self.lowest
         passed = (epochs - self.epochs) / (end - self.epochs)
+        return self.lowest + (1 - self.lowest) * (1 + math.cos(math.pi * passed)) / 2
+
+
+class WarmUpToEndLR(CourseLR):
+    """A linear rise over the first share of the training, and half a cosine down to its last step.
+
+    So it is as long as the training, however many images there are. A training without an end keeps the whole rate.
+
+    Source: arXiv:1608.03983, eq. 5, without restarts; arXiv:1706.02677, sec. 2.2.
+
+    Args:
+        optimizer: Whose rates change.
+        rise: Share of the training until the whole rate is reached, 0..1.
+        lowest: Share of the rate in the last step, 0..1.
+        milestones: What a size or an experiment says for other schedules; this one has none.
+
+    Raises:
+        ValueError: A value lies outside its range.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, *, rise: float = 0.05, lowest: float = 0.01, milestones: Sequence[int] = ()
+    ) -> None:
+        self.rise = require_number("schedule.make.rise", rise, low=0, high=1)
+        self.lowest = require_number("schedule.make.lowest", lowest, low=0, high=1)
+        _milestones(milestones)
+        super().__init__(optimizer)
+
+    def factor(self, steps: int, epochs: float) -> float:
+        """See the class."""
+        if math.isinf(self.num_steps):
+            return 1.0
+        top = self.rise * self.num_steps
+        if steps < top:
+            return (steps + 1) / (top + 1)
+        passed = min(1.0, (steps - top) / max(1.0, self.num_steps - 1 - top))
         return self.lowest + (1 - self.lowest) * (1 + math.cos(math.pi * passed)) / 2
 
 

@@ -34,7 +34,7 @@ from deta.models.releases.h_detr import H_DETR
 from deta.models.releases.layout import OURS, PUBLISHED, Release
 from deta.models.releases.tsp_rcnn import TSP_RCNN
 from deta.models.releases.yolox import YOLOX, YOLOX_MMDETECTION
-from deta.models.weights import load_strictly, read_state_dict
+from deta.models.weights import read_state_dict, require_fit
 from deta.utils.checks import require_choice
 
 __all__ = [
@@ -43,8 +43,8 @@ __all__ = [
     "from_release",
     "layout_of",
     "layouts_of",
-    "load_release",
     "published_layout",
+    "read_release",
     "to_release",
 ]
 
@@ -154,21 +154,26 @@ def to_release(detector: Detector, layout: str | None = None) -> dict[str, Tenso
     return layout_of(state, layout).to_release(state)
 
 
-def load_release(detector: Detector, path: Path | str, *, averaged: bool = False) -> None:
-    """Load a published checkpoint file into ``detector``, all of it.
+def read_release(detector: Detector, path: Path | str, *, averaged: bool = False) -> dict[str, Tensor]:
+    """The weights of a published checkpoint file under the names of ``detector``, all of it.
 
     A published first stage has as many class outputs as there are categories: ``source.num_classes`` must
     say so, and ``num_classes`` is 91 for COCO.
 
     Args:
-        detector: Of the same architecture.
+        detector: Of the same architecture; may be without content.
         path: The file.
         averaged: See ``read_state_dict``.
+
+    Returns:
+        Name to tensor in the order and types of the detector.
 
     Raises:
         ValueError: Anything missing, unexpected or of another shape.
     """
     state, own = read_state_dict(path, averaged=averaged), detector.state_dict()
     layout = _layout_for(state, own)
-    load_strictly(detector, layout.from_release(state, own), str(path))
+    weights = layout.from_release(state, own)
+    require_fit(detector, weights, str(path))
     _log.info("%s: the layout of %s", path, layout.name)
+    return {name: weights[name].to(value.dtype) for name, value in own.items()}

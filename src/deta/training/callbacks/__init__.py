@@ -8,6 +8,7 @@ from deta.training.callbacks.class_table import ClassTable
 from deta.training.callbacks.data_wait import DataWait
 from deta.training.callbacks.early_stopping import EarlyStopping
 from deta.training.callbacks.instability import AssignmentInstability
+from deta.training.callbacks.length import TrainingLength
 from deta.training.callbacks.model_table import ModelTable
 from deta.training.callbacks.non_finite import NonFiniteGuard, NonFiniteLossError
 from deta.training.callbacks.pictures import PredictionPictures
@@ -32,6 +33,7 @@ __all__ = [
     "RawPredictionWriter",
     "ResumeCheckpoint",
     "Speed",
+    "TrainingLength",
     "TrainingProgress",
     "ValidationLine",
     "WeightAveraging",

@@ -35,6 +35,10 @@ class EarlyStopping(LightningEarlyStopping):
         """That of Lightning's own callback, whose state it reads."""
         return super().state_key.replace(type(self).__qualname__, LightningEarlyStopping.__qualname__, 1)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what was counted; patience is that of the configuration."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop again what has stopped, unless there is patience left."""
         if self.stopping_reason == EarlyStoppingReason.NOT_STOPPED:
