@@ -58,7 +58,7 @@ def run_application(
 
 def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], object], configurations: Path) -> bool:
     name = options.config_name or command.replace(" ", "_")
-    hydra = _hydra(configurations, options.config_dir)
+    hydra = make_hydra(configurations, options.config_dir)
     words: list[str] = options.overrides
     if command == "study" and not options.help:
         words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
@@ -123,7 +123,7 @@ def _require_values(cfg: DictConfig, words: Sequence[str]) -> None:
         raise ValueError("; ".join(faults))
 
 
-def _hydra(configurations: Path, own: str | None) -> Hydra:
+def make_hydra(configurations: Path, own: str | None) -> Hydra:
     """Hydra with our loader, known to all that asks for the global one.
 
     Raises:

@@ -10,11 +10,14 @@ from deta.commands.build import make_detector, plain, restore_detector, without_
 from deta.commands.console import reports_errors
 from deta.models.detector import Detector
 from deta.models.releases import load_release, to_release
-from deta.training.checkpoint import DETECTOR_PREFIX, holds_checkpoint, make_metadata, read_checkpoint
+from deta.training.checkpoint import DETECTOR_PREFIX, Checkpoint, holds_checkpoint, make_metadata, read_checkpoint
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.tensor_files import save_tensors
 from deta.utils.checks import require_bool, require_choice
 from deta.utils.wording import counted
+
+_KEPT = ("model", "data", "evaluator", "postprocess", "trainer")
+"""What a checkpoint needs of a configuration."""
 
 
 @reports_errors
@@ -36,24 +39,34 @@ def run(cfg: DictConfig) -> None:
 def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
     if holds_checkpoint(source):
         raise ValueError(f"source={source} is a checkpoint of deta already; direction=to_release is the way back")
+    read = from_published(cfg, source)
+    state = {f"{DETECTOR_PREFIX}{name}": value for name, value in read.weights.items()}
+    metadata = make_metadata(read.config, read.category_ids, read.category_names)
+    save_tensors({"state_dict": state, CHECKPOINT_KEY: metadata}, target)
+    return len(state)
+
+
+def from_published(cfg: DictConfig, source: Path) -> Checkpoint:
+    """A published file as a checkpoint of ours, with what the configuration of the command says beside its weights.
+
+    Raises:
+        ValueError: The file is of another detector, or damaged.
+    """
     config = {**plain(cfg), "model": published_model(cfg)}
     detector = make_detector(config["model"], cfg.num_classes)
     assert isinstance(detector, Detector)
     load_release(detector, source, averaged=require_bool("averaged", cfg.averaged))
     names = {int(identity): str(name) for identity, name in cfg.categories.items()}
     identities = category_of_output(cfg.num_classes, names)
-    state = {f"{DETECTOR_PREFIX}{name}": value for name, value in detector.state_dict().items()}
-    metadata = make_metadata(
-        {
-            key: value
-            for key, value in config.items()
-            if key in ("model", "data", "evaluator", "postprocess", "trainer")
-        },
-        identities,
-        [f"unused {slot}" if identity is None else names[identity] for slot, identity in enumerate(identities)],
+    return Checkpoint(
+        path=source,
+        weights=detector.state_dict(),
+        config={name: config[name] for name in _KEPT if name in config},
+        category_ids=tuple(identities),
+        category_names=tuple(
+            f"unused {slot}" if identity is None else names[identity] for slot, identity in enumerate(identities)
+        ),
     )
-    save_tensors({"state_dict": state, CHECKPOINT_KEY: metadata}, target)
-    return len(state)
 
 
 def category_of_output(num_classes: int, names: Mapping[int, str]) -> list[int | None]:

@@ -84,12 +84,7 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
         # Of a file that Pillow opens itself it maps uncompressed pixels, which mixes up those of a turned TIFF (13.0).
         opened = file.open("rb") if isinstance(file, Path) else nullcontext(file)
         with opened as content, Image.open(content, formats=_formats()) as image:
-            if image.width * image.height > max_pixels:
-                raise _too_large(name, image.width * image.height, max_pixels)
-            before = _orientation(image) if image.format == "TIFF" else 1  # which loading applies and forgets
-            image.load()
-            after = _orientation(image)
-            return LoadedImage(image, max(before, after), before > after, image.has_transparency_data)
+            return loaded_image(image, name=name, max_pixels=max_pixels)
     except ImageError:
         raise
     except _BOMBS as error:
@@ -105,6 +100,20 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
         if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
             raise named(error, Path(name)) from error
         raise undecodable(name, error) from error
+
+
+def loaded_image(image: Image.Image, *, name: str, max_pixels: int) -> LoadedImage:
+    """Load the first frame of an image that is open.
+
+    Raises:
+        ImageError: It has more than ``max_pixels``.
+    """
+    if image.width * image.height > max_pixels:
+        raise _too_large(name, image.width * image.height, max_pixels)
+    before = _orientation(image) if image.format == "TIFF" else 1  # which loading applies and forgets
+    image.load()
+    after = _orientation(image)
+    return LoadedImage(image, max(before, after), before > after, image.has_transparency_data)
 
 
 @functools.cache
