@@ -1,4 +1,4 @@
-"""What may be looked at: image files, folders, globs, lists, addresses, videos, cameras, what arrives, what is given."""
+"""What may be looked at: files, folders, globs, lists, addresses, videos, cameras, what arrives and what is given."""
 
 import os
 import re
@@ -22,12 +22,14 @@ from deta.inference.pictures import Picture, given_picture, picture_of_file
 from deta.utils.checks import require_bool, require_int, require_number
 
 FORMS = (
-    "an image file, a folder, a quoted glob, a list of images (.txt), an address (https://, rtsp://), a video file, the "
-    "number of a camera, or - for what is piped in"
+    "an image file, a folder, a quoted glob, a list of images (.txt), an address (https://, rtsp://), a video file, "
+    "the number of a camera, or - for what is piped in"
 )
 VIDEO_SUFFIXES = frozenset(
-    (".avi", ".flv", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".m2ts", ".ogv", ".ts", ".webm")
-    + (".wmv",)
+    (
+        *(".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+    )
 )
 _STREAM = re.compile(r"(?i)(rtsps?|rtmps?|udp|tcp|srt)://")
 
