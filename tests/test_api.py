@@ -68,7 +68,7 @@ def test_a_word_that_does_not_fit_is_an_exception(words: list[str], message: str
 def test_a_folder_without_a_run_has_no_numbers(tmp_path: Path) -> None:
     run = deta.Run(tmp_path)
     assert (run.state, run.metrics, run.history) == (RunState.MISSING, {}, [])
-    with pytest.raises(FileNotFoundError, match="holds no checkpoints/best.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"holds no checkpoints/best\.ckpt"):
         run.best  # noqa: B018  # that it is looked for is the test
 
 
@@ -89,7 +89,7 @@ def test_every_image_may_have_its_own_candidates_and_counts() -> None:
     compared = deta.compare_rules(boxes, [(64, 64), (64, 64), (96, 96)], ["iou", "atss"])
     rows = {(row["rule"], row["size"]): row for row in compared.rows()}
     assert rows["iou", "all"]["objects"] == 3
-    assert [len(targets) for targets in compared.targets["atss"]][0] > 0
+    assert all(len(targets) > 0 for targets in compared.targets["atss"])
 
 
 def test_a_rule_that_looks_at_predictions_takes_their_scores() -> None:
@@ -109,7 +109,7 @@ def test_a_rule_that_looks_at_predictions_takes_their_scores() -> None:
         (([[0, 0, 1, 1]], 9), "sizes must be"),
         (
             ([[0, 0, 1, 1]], (9, 9), ["iuo"]),
-            "compare=.*did you mean|compare=.*its choices|compare=.*one of its choices",
+            "did you mean|one of its choices",
         ),
         (([[0, 0, 1, 1]], (9, 9), "iou"), "rules must be a list of names or rules"),
         (([[[0, 0, 1, 1]]] * 3, [(9, 9)] * 2), "sizes must be given once or for each of 3 images, got 2"),

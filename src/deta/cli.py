@@ -27,7 +27,7 @@ COMMANDS = {
     "study": "compare: train every cell of a declared study with several seeds, and judge the differences",
     "report": "write a page and tables of a study or a sweep",
     "eval": "evaluate a checkpoint on a data set; --from FILE: stored predictions, without a model",
-    "predict": "detect objects in images, a folder or a glob",
+    "predict": "detect objects in images, folders, videos and streams",
     "convert": "turn a published checkpoint into ours, or back",
     "data check": "check annotations and decode every image",
     "data stats": "sizes, numbers, categories and overlap of the annotated objects",

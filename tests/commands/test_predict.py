@@ -162,7 +162,7 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
         (["source="], "source=: it has no value: give source=<value>"),
         (
             ["source=null"],
-            "source must name an image file, a folder, a quoted glob, a list of images (.txt), an address",
+            "source must name an image file, a folder, a quoted glob, a list of images (.txt)",
         ),
         (["source=a.png", "device=gpu"], "device must be one of auto, cpu, cuda, got 'gpu'"),
         (["source=a.png", "min_score=30"], "min_score must be in [0, 1], got 30"),
@@ -170,7 +170,7 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
         (["source=a.png", "outputs=[xml]"], "outputs: each must be one of coco, crops, csv, json, jsonl, yolo, got"),
         (
             ["source=a.png", "watch=true"],
-            "watch=true waits for images that arrive in a folder, and source=a.png is none",
+            "watch=true waits for images that arrive in a folder, and source=",
         ),
         (["source=a.png", "on_bad_image=ignore"], "on_bad_image must be one of error, skip, got 'ignore'"),
     ],
