@@ -89,7 +89,7 @@ def test_what_is_no_model_is_named_with_what_would_be(tmp_path: Path) -> None:
 
 def test_a_published_file_needs_the_words_of_its_detector(trained: Run, tmp_path: Path) -> None:
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "published.pth")
-    with pytest.raises(ValueError, match="is a published file, which does not say of which detector"):
+    with pytest.raises(ValueError, match=r"is not a deta checkpoint; deta convert and deta\.load"):
         deta.load(tmp_path / "published.pth")
     with pytest.raises(ValueError, match=r"did you mean system=dino\?"):
         deta.load(tmp_path / "published.pth", "system=dyno")

@@ -220,10 +220,10 @@ def load(
     """
     found = find_weights(weights)
     chosen = choose_device(device)
-    if holds_checkpoint(found):
-        if words:
-            raise ValueError(f"{words[0]}: {found} is a checkpoint of deta, which says itself what it holds")
+    if not words:
         checkpoint = read_checkpoint(found)
+    elif holds_checkpoint(found):
+        raise ValueError(f"{words[0]}: {found} is a checkpoint of deta, which says itself what it holds")
     else:
         checkpoint = read_published(found, words)
     detector = restore_detector(checkpoint, trusted).to(chosen)

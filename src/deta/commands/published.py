@@ -16,16 +16,11 @@ def read_published(path: Path, words: Sequence[str]) -> Checkpoint:
 
     Args:
         path: The file.
-        words: What it holds, as of ``deta convert``.
+        words: What it holds, as of ``deta convert``, such as ``system=dino``.
 
     Raises:
-        ValueError: No word says it, one does not fit, or the file is of another detector.
+        ValueError: A word does not fit, or the file is of another detector.
     """
-    if not words:
-        raise ValueError(
-            f"{path} is a published file, which does not say of which detector: name it as deta convert takes it, such "
-            f'as deta.load({str(path)!r}, "system=dino")'
-        )
     try:
         cfg = compose("convert", [*words, f"source={path}", "target=none"])
         return from_published(cfg, path)

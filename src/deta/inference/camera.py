@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -46,15 +47,13 @@ class Camera:
 
     def __iter__(self) -> Iterator[Picture]:
         """The frames, counted from 0."""
-        start, taken = time.monotonic(), 0
-        for number, pixels in enumerate(self._newest):
-            if number % self._every:
-                continue
-            yield self._picture(number, pixels, time.monotonic() - start)
-            taken += 1
-            if taken == self._max_frames:
-                break
-        self._newest.stop()
+        start = time.monotonic()
+        chosen = islice(enumerate(self._newest), 0, None, self._every)
+        try:
+            for number, pixels in islice(chosen, self._max_frames):
+                yield self._picture(number, pixels, time.monotonic() - start)
+        finally:
+            self._newest.stop()
 
     def notes(self) -> list[str]:
         """How many frames were passed over."""

@@ -52,4 +52,8 @@ class Newest(Generic[Item]):
                     self._change.notify_all()
         except BaseException as error:  # of any kind: it is raised where items are taken
             self._error = error
-        self.stop()
+        finally:
+            close = getattr(self._items, "close", None)
+            if close is not None:  # a generator that holds a device or connection
+                close()
+            self.stop()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,16 +78,13 @@ class Video:
         if self._is_live:
             self._newest = Newest(frames)
             frames = iter(self._newest)
-        taken = 0
-        for number, frame in enumerate(frames):
-            if number % self._every:
-                continue
-            yield _picture(self.name, stem, number, frame)
-            taken += 1
-            if taken == self._max_frames:
-                break
-        if self._newest is not None:
-            self._newest.stop()
+        chosen = islice(enumerate(frames), 0, None, self._every)
+        try:
+            for number, frame in islice(chosen, self._max_frames):
+                yield _picture(self.name, stem, number, frame)
+        finally:
+            if self._newest is not None:
+                self._newest.stop()
 
     def notes(self) -> list[str]:
         """How many frames of a stream were passed over."""
