@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> None:
     require_bool("draw", cfg.draw)
     kinds = _kinds(cfg.outputs)
     names = ("watch", "watch_seconds", "every", "max_frames")
-    source = open_source(_plain_source(cfg), SourceOptions(**{name: cfg[name] for name in names}))
+    source = open_source(cfg.source, SourceOptions(**{name: cfg[name] for name in names}))
     model = load(
         cfg.ckpt,
         device=cfg.device,
@@ -68,11 +68,6 @@ def run(cfg: DictConfig) -> None:
                 output.add(result, number)
     lines = [*tally.lines(), *source.notes()]
     print("".join(f"{shown(line)}\n" for line in lines), end="")
-
-
-def _plain_source(cfg: DictConfig) -> Any:  # noqa: ANN401 - whatever the command line gave
-    """A list in brackets is several sources."""
-    return OmegaConf.to_container(cfg.source) if OmegaConf.is_list(cfg.source) else cfg.source
 
 
 def _kinds(outputs: Any) -> Sequence[str]:  # noqa: ANN401 - as above
