@@ -76,7 +76,7 @@ def test_no_video_and_playlists_that_name_other_files_are_refused(tmp_path: Path
 def test_a_video_without_its_end_is_refused(tmp_path: Path) -> None:
     path = video(tmp_path / "clip.mp4")
     path.write_bytes(path.read_bytes()[:-800])  # with it the table of its frames
-    with pytest.raises(ValueError, match=r"source=.*clip.mp4 cannot be opened as a video"):
+    with pytest.raises(ValueError, match=r"clip\.mp4 (has no pictures|cannot be opened)"):
         open_source(path)
 
 
