@@ -1,6 +1,7 @@
 """``deta predict`` on photographs as users have them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from PIL import Image
 from deta.training.checkpoint import read_checkpoint
 from tests.commands.conftest import Run
 from tests.commands.running import Outcome, fail, succeed
+from tests.inference.test_video import video
+
+SHAPES = ("circle", "square", "triangle", "ring", "cross", "star")
 
 
 def photo(path: Path, *, height: int = 90, width: int = 120, mode: str = "RGB") -> Path:
@@ -36,8 +40,9 @@ def cut_photo(path: Path) -> Path:
 
 
 def predict(run: Run, source: object, folder: Path, *words: str) -> tuple[list[dict[str, Any]], Outcome]:
-    """The records that the command wrote, and what it said."""
-    outcome = succeed("predict", f"ckpt={run.folder}", f"source='{source}'", f"hydra.run.dir={folder}", *words)
+    """The records that the command wrote, of all detections unless words say otherwise, and what it said."""
+    given = [f"ckpt={run.folder}", f"source='{source}'", f"hydra.run.dir={folder}", "min_score=0", *words]
+    outcome = succeed("predict", *given)
     return json.loads((folder / "predictions.json").read_text()), outcome
 
 
@@ -54,7 +59,39 @@ def test_a_photo_gives_boxes_in_its_pixels_and_a_picture(trained: Run, tmp_path:
         assert 0 <= record["score"] <= 1
     with Image.open(tmp_path / "out" / "pictures" / "my photo.jpg") as image:
         image.load()
-    assert f"{len(records)} detections in 1 image" in outcome.out
+    number = len(records)
+    assert f"Model: {run_file(trained)}\n{number} detections: {tmp_path}/out/boxes.json\n" in outcome.out
+    assert f"{number:,} of {number:,} boxes reach 0 in 1 image" in outcome.out
+    (entry,) = json.loads((tmp_path / "out" / "boxes.json").read_text())
+    assert len(entry["boxes"]) == number
+    assert {box["name"] for box in entry["boxes"]} <= set(SHAPES)
+    assert min(min(box["xyxy"]) for box in entry["boxes"]) >= 0
+
+
+def run_file(run: Run) -> Path:
+    """The checkpoint that commands take of a run."""
+    return run.folder / "checkpoints" / "best.ckpt"
+
+
+def test_min_score_leaves_boxes_out_of_every_file_and_nothing_is_copied_unmarked(trained: Run, tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.png")
+    words = ["min_score=0.99", "outputs=[json,coco,csv,yolo,crops,jsonl]"]
+    records, outcome = predict(trained, path, tmp_path / "out", *words)
+    assert records == []
+    assert json.loads((tmp_path / "out" / "boxes.json").read_text())[0]["boxes"] == []
+    assert len((tmp_path / "out" / "boxes.csv").read_text().splitlines()) == 1
+    assert not (tmp_path / "out" / "pictures").exists()
+    assert not (tmp_path / "out" / "crops").exists()
+    assert re.search(r"0 of \d+ boxes reach 0\.99, best 0\.\d+ in 1 image: there is nothing to draw", outcome.out)
+
+
+def test_a_video_gives_an_annotated_video(trained: Run, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV, extra video, is not installed")
+    path = video(tmp_path / "clip.mp4", frames=3)
+    records, outcome = predict(trained, path, tmp_path / "out")
+    assert {record["image_id"] for record in records} == {1, 2, 3}
+    assert f"3 annotated frames: {tmp_path}/out/video.mp4" in outcome.out
+    assert not (tmp_path / "out" / "pictures").exists()
 
 
 def test_pictures_of_a_folder_a_glob_and_a_batch_get_the_same_boxes(trained: Run, tmp_path: Path) -> None:
@@ -84,7 +121,7 @@ def test_predictions_are_those_of_the_evaluation(trained: Run, workplace: Path, 
     succeed("eval", f"ckpt={trained.folder}", "data.eval_batch_size=1", f"hydra.run.dir={tmp_path}/eval")
     expected = json.loads((tmp_path / "eval" / "predictions.json").read_text())
     source = next((workplace / "cache").glob("shapes-8-4-*")) / "val"
-    records, _ = predict(trained, source, tmp_path / "predict", "draw=false")
+    records, _ = predict(trained, source, tmp_path / "predict", "draw=false", "batch_size=1")
 
     def in_order(entries: list[dict[str, Any]]) -> list[tuple[float, ...]]:
         return sorted((entry["image_id"], entry["category_id"], entry["score"], *entry["bbox"]) for entry in entries)
@@ -113,7 +150,7 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
     assert f"image {bad} cannot be decoded" in message
     records, outcome = predict(trained, tmp_path / "in", tmp_path / "out", "on_bad_image=skip")
     assert {record["file_name"] for record in records} == {str(good)}
-    assert "detections in 1 image" in outcome.out
+    assert "boxes reach 0 in 1 image" in outcome.out
     assert f"1 image was skipped as unusable: {bad}" in outcome.out
 
 
@@ -123,10 +160,18 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
         (["source=nothing.jpg"], "source=nothing.jpg: no such file or folder, and no image fits it as a glob"),
         (["source=empty"], "source=empty: the folder holds no image"),
         (["source="], "source=: it has no value: give source=<value>"),
-        (["source=null"], "source must name an image file, a folder or a quoted glob, got "),
+        (
+            ["source=null"],
+            "source must name an image file, a folder, a quoted glob, a list of images (.txt)",
+        ),
         (["source=a.png", "device=gpu"], "device must be one of auto, cpu, cuda, got 'gpu'"),
         (["source=a.png", "min_score=30"], "min_score must be in [0, 1], got 30"),
         (["source=a.png", "batch_size=0"], "batch_size must be at least 1, got 0"),
+        (["source=a.png", "outputs=[xml]"], "outputs: each must be one of coco, crops, csv, json, jsonl, yolo, got"),
+        (
+            ["source=a.png", "watch=true"],
+            "watch=true waits for images that arrive in a folder, and source=",
+        ),
         (["source=a.png", "on_bad_image=ignore"], "on_bad_image must be one of error, skip, got 'ignore'"),
     ],
 )
@@ -142,7 +187,7 @@ def test_a_mistake_is_named(
 def test_a_missing_checkpoint_is_named_without_a_look_at_the_images(tmp_path: Path) -> None:
     photo(tmp_path / "a.png")
     message = fail("predict", "ckpt=nowhere", f"source={tmp_path}/a.png", f"hydra.run.dir={tmp_path}/out")
-    assert "nowhere does not exist: give a checkpoint file or the directory of a run" in message
+    assert "nowhere does not exist: give the directory of a run, a checkpoint of deta" in message
 
 
 def test_what_is_no_image_in_a_folder_is_counted_and_named(trained: Run, tmp_path: Path) -> None:

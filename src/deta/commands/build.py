@@ -266,12 +266,17 @@ def trust_in(checkpoint: Checkpoint, trusted: Any) -> Trust:  # noqa: ANN401 - w
 
 
 def make_postprocess(cfg: DictConfig, checkpoint: Checkpoint) -> Postprocess:
+    """The post-processing that a command asks for, see ``choose_postprocess``."""
+    chosen: Postprocess | None = None if cfg.get("postprocess") is None else make(cfg["postprocess"])
+    return choose_postprocess(chosen, checkpoint, cfg.trusted)
+
+
+def choose_postprocess(chosen: Postprocess | None, checkpoint: Checkpoint, trusted: Any = ()) -> Postprocess:  # noqa: ANN401 - as above
     """The post-processing asked for, or the one that the checkpoint was trained with, whose score both have."""
     place = "postprocess"
-    chosen: Postprocess | None = None if cfg.get(place) is None else make(cfg[place])
     if chosen is not None and not (checkpoint.config.get(place) or {}).get("score"):
         return chosen
-    stored: Postprocess = build(section(checkpoint, place), place, trust_in(checkpoint, cfg.trusted))
+    stored: Postprocess = build(section(checkpoint, place), place, trust_in(checkpoint, trusted))
     return stored if chosen is None else scored_as(chosen, stored)
 
 

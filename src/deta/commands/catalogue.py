@@ -77,7 +77,7 @@ COMMANDS: Mapping[str, Command] = {
         ("ckpt",),
         reads=("data.val", "ckpt", "from_file"),
     ),
-    "predict": Command("detect objects in images, a folder or a glob", ("ckpt", "source"), reads=("ckpt",)),
+    "predict": Command("detect objects in images, folders, videos and streams", ("ckpt", "source"), reads=("ckpt",)),
     "export": Command(
         "write a detector as an ONNX file or a program of PyTorch, and check it", ("ckpt",), reads=("ckpt",)
     ),

@@ -68,7 +68,7 @@ def reports_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfi
 
     @wraps(command)
     def guarded(cfg: DictConfig) -> None:
-        _calm_lightning()
+        calm_lightning()
         warnings.formatwarning = _as_message
         try:
             try:
@@ -217,7 +217,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(_NO_NEWS) and "litlogger" not in record.getMessage()
 
 
-def _calm_lightning() -> None:
+def calm_lightning() -> None:
     """Leave Lightning's messages to Hydra's log, so that none stands there twice, without what is no news."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)

@@ -14,6 +14,7 @@ PURPOSES: Mapping[str, str] = {
     "streaming": "shards in an object store",
     "submitit": "cluster=submitit",
     "tensorboard": "logger=tensorboard",
+    "video": "videos, cameras and streams of deta predict",
 }
 """What an extra of ``pyproject.toml`` is for."""
 _REQUIREMENT = re.compile(r"([\w.-]+).*;.*extra == ['\"]([\w.-]+)['\"]")

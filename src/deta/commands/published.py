@@ -1,17 +1,15 @@
 """Published weights as checkpoints: which model they are of, and which class each of their outputs is."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from deta.commands.application import VERSION_BASE
 from deta.commands.build import empty_detector, plain, without_pretrained
+from deta.commands.composing import compose
+from deta.commands.console import describe
 from deta.models.detector import Detector
 from deta.models.releases import read_release
 from deta.studies.conf import config_dir
@@ -72,13 +70,23 @@ def compose_published(weights: Entry, words: Sequence[str] = ()) -> DictConfig:
         weights: Of the table.
         words: Further overrides, which win.
     """
-    own = GlobalHydra.instance()
-    is_ready = own.is_initialized()
-    with nullcontext() if is_ready else initialize_config_dir(str(config_dir()), version_base=VERSION_BASE):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        overrides = [*weights.words, "source=-", "target=-", *words]
-        return hydra.compose_config("convert", overrides, run_mode=RunMode.RUN, with_log_configuration=False)
+    return compose("convert", [*weights.words, "source=-", "target=-", *words])
+
+
+def read_published(path: Path, words: Sequence[str]) -> Checkpoint:
+    """A published file as a checkpoint.
+
+    Args:
+        path: The file.
+        words: What it holds, as of ``deta convert``, such as ``system=dino``.
+
+    Raises:
+        ValueError: A word does not fit, or the file is of another detector.
+    """
+    try:
+        return published_checkpoint(compose("convert", [*words, f"source={path}", "target=-"]), path)
+    except HydraException as error:
+        raise ValueError(describe(error)) from error
 
 
 def published_checkpoint(cfg: DictConfig, source: Path) -> Checkpoint:

@@ -1,6 +1,7 @@
 """``deta train``: train a detector and evaluate it after every epoch."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -255,11 +256,17 @@ def make_callbacks(cfg: DictConfig) -> list[pl.Callback]:
 
 
 def _require_processes(trainer: pl.Trainer) -> None:
-    """A run of a sweep in this process cannot start further ranks: they would start the sweep again."""
+    """A run of a sweep, or of a program, cannot start further ranks: they would start the sweep or program again."""
     if HydraConfig.get().mode == RunMode.MULTIRUN and starts_own_ranks(trainer):
         raise ValueError(
             f"a sweep in one process trains on one device, but this run has {trainer.world_size} ranks: use "
             "cluster=sbatch, let deta runs resume do the runs one by one, or set trainer.devices=1"
+        )
+
+    if "DETA_CHILD_COMMAND" not in os.environ and starts_own_ranks(trainer):
+        raise ValueError(
+            f"deta.train trains on one device, but this run has {trainer.world_size} ranks: start it by the command "
+            "deta train, or set trainer.devices=1"
         )
 
 

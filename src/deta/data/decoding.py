@@ -78,10 +78,7 @@ def load_image(file: Path | BinaryIO, *, name: str, max_pixels: int) -> LoadedIm
         OSError: The system has no memory or handle left to open it.
     """
     with _opened(file, name, max_pixels) as image:
-        before = _orientation(image) if image.format == "TIFF" else 1  # which loading applies and forgets
-        image.load()
-        after = _orientation(image)
-        return LoadedImage(image, max(before, after), before > after, image.has_transparency_data)
+        return loaded_image(image, name=name, max_pixels=max_pixels)
 
 
 @contextmanager
@@ -95,8 +92,6 @@ def _opened(file: Path | BinaryIO, name: str, max_pixels: int) -> Iterator[Image
         # Of a file that Pillow opens itself it maps uncompressed pixels, which mixes up those of a turned TIFF (13.0).
         opened = file.open("rb") if isinstance(file, Path) else nullcontext(file)
         with opened as content, Image.open(content, formats=_formats()) as image:
-            if image.width * image.height > max_pixels:
-                raise _too_large(name, image.width * image.height, max_pixels)
             yield image
     except ImageError:
         raise
@@ -136,8 +131,27 @@ def read_sizes(file: Path | BinaryIO, *, name: str, max_pixels: int) -> ImageSiz
         OSError: The system has no memory or handle left to open it.
     """
     with _opened(file, name, max_pixels) as image:
+        _require_size(image, name, max_pixels)
         size = (image.height, image.width)
         return ImageSizes(size, size[::-1] if _orientation(image) >= 5 else size)
+
+
+def loaded_image(image: Image.Image, *, name: str, max_pixels: int) -> LoadedImage:
+    """Load the first frame of an image that is open.
+
+    Raises:
+        ImageError: It has more than ``max_pixels``.
+    """
+    _require_size(image, name, max_pixels)
+    before = _orientation(image) if image.format == "TIFF" else 1  # which loading applies and forgets
+    image.load()
+    after = _orientation(image)
+    return LoadedImage(image, max(before, after), before > after, image.has_transparency_data)
+
+
+def _require_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise _too_large(name, image.width * image.height, max_pixels)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
-from deta.data.decoding import DECODER_FAILURES, ImageError, LoadedImage, load_image, undecodable
+from deta.data.decoding import DECODER_FAILURES, ImageError, LoadedImage, load_image, loaded_image, undecodable
 from deta.utils.checks import require_bool, require_choice, require_int
 
 EXIF_CHOICES = ("auto", "apply", "ignore")
@@ -102,7 +102,30 @@ def decode_image(
         OSError: If the system has no memory or handle left to open it.
     """
     rules = rules or ImageRules()
-    loaded = load_image(file, name=name, max_pixels=rules.max_pixels)
+    return _settled(load_image(file, name=name, max_pixels=rules.max_pixels), name, expected_size, rules)
+
+
+def decoded_image(image: Image.Image, *, name: str, rules: ImageRules) -> DecodedImage:
+    """An image that Pillow holds already, under the same rules as that of a file.
+
+    Args:
+        image: Loaded or not; not changed.
+        name: What messages call it.
+        rules: What is accepted and how it is read.
+
+    Raises:
+        ImageError: As ``decode_image``.
+    """
+    try:
+        loaded = loaded_image(image, name=name, max_pixels=rules.max_pixels)
+    except ImageError:
+        raise
+    except DECODER_FAILURES as error:  # of a file that is read only here
+        raise undecodable(name, error) from error
+    return _settled(loaded, name, None, rules)
+
+
+def _settled(loaded: LoadedImage, name: str, expected_size: tuple[int, int] | None, rules: ImageRules) -> DecodedImage:
     image, orientation = _oriented(loaded, name, expected_size, rules.exif)
     rgb = _to_rgb(image, name, has_transparency=loaded.has_transparency, scale_16bit=rules.scale_16bit)
     if min(rgb.size) < rules.min_side:

@@ -111,6 +111,9 @@ class DetectionResult(ABC):
         values = [*(_text(value) for value in metrics.values()), *(str(count) for count in counts.values())]
         return _aligned([[name, value] for name, value in zip(names, values, strict=True)])
 
+    def __str__(self) -> str:
+        return self.table()
+
     def scores(self) -> Scores:
         """What a run tells of it at its end."""
         return Scores({name: float(value) for name, value in self.metrics().items()}, self.table())

@@ -252,7 +252,9 @@ def _read(path: Path) -> dict[str, Any]:
     """
     content = read_torch_file(path).content
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in _PARTS):
-        raise ValueError(f"{path} is not a deta checkpoint; deta convert reads published ones")
+        raise ValueError(
+            f'{path} is not a deta checkpoint; deta convert and deta.load(path, "system=...") read published ones'
+        )
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{path}: state_dict must map names to tensors, got {name!r}: {type(value).__name__}")
