@@ -19,6 +19,7 @@ from omegaconf import MISSING, DictConfig
 from deta.commands.console import exit_with, user_errors, wants_trace
 from deta.commands.help import help_text, values_as_written
 from deta.commands.loader import Loader
+from deta.commands.rule_words import rule_words
 from deta.commands.study_words import product_words
 from deta.utils.checks import require_bool
 
@@ -60,8 +61,11 @@ def _do(command: str, options: argparse.Namespace, task: Callable[[DictConfig], 
     name = options.config_name or command.replace(" ", "_")
     hydra = _hydra(configurations, options.config_dir)
     words: list[str] = options.overrides
+    choices = partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG)
     if command == "study" and not options.help:
-        words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
+        words = product_words(words, choices)
+    if command == "data assign":
+        words = rule_words(words, choices)
     if options.help:
         print(help_text(hydra, name, words, _parser(command).format_help()))
     elif options.hydra_help:

@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 _COMMENT = re.compile(r"\s*,?\s*# (?:@unnamed(?:; |$))?(.*)")
 _PURPOSE = re.compile(r"# For (defaults lists|deta [a-z ]+): ")
 """So begins a file which is no choice by itself, or of one command alone."""
+_FILLED = ("compare",)
+"""Groups that other words fill."""
 _WIDTH = 44
 """Letters up to the meaning of a key."""
 
@@ -46,7 +48,7 @@ def help_text(hydra: Hydra, name: str, words: Sequence[str], options: str) -> st
     groups = [
         f"{_aligned(f'  {group}={_text(choice)}')}{', '.join(sorted(_choices(loader, group, roots, name)))}"
         for group, choice in sorted(choices.items())
-        if not group.startswith("hydra/")
+        if not group.startswith(("hydra/", *_FILLED))
     ]
     keys = [_line(key, value, comments.get(key, "")) for key, value in values_as_written(cfg)]
     parts = [head, *([] if not groups else ["Choices:", *groups, ""]), *(["Keys:", *keys, ""] if keys else []), options]

@@ -24,7 +24,7 @@ HOW_BUILT = ("_partial_", "_recursive_", "_convert_", "_args_")
 """Keys by which a node says how it is built; the code that builds it relies on them."""
 
 OF_SEVERAL = ("compare", "further")
-"""Groups of which any number is chosen: compare=[iou,atss], further=[copies,denoise]."""
+"""Groups of which any number is chosen, such as further=[copies,denoise]."""
 
 
 class Loader(ConfigLoaderImpl):
