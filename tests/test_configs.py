@@ -67,7 +67,8 @@ def test_every_file_of_every_group_composes(group: str, name: str, tmp_path: Pat
     elif group == "search":
         cfg = compose("search", [f"search={name}"])
     elif group == "compare":
-        cfg = compose("data_assign", [f"compare=[{name}]"])
+        own = f"+compare@compare.own={name}" if name == "anchors" else f"compare=[{name}]"
+        cfg = compose("data_assign", [own])
     else:
         cfg = compose_train([f"{MOUNTED.get(group, group)}={name}"], tmp_path)
     assert OmegaConf.to_yaml(cfg)

@@ -51,15 +51,15 @@ def curves(axes: Axes) -> dict[str, list[tuple[float, float]]]:
 def test_the_learning_curve_shows_losses_and_precision() -> None:
     left, right = learning_curve(RUN, title="a run").axes
     assert curves(left) == {"train loss": [(1, 8), (2, 5)], "val loss": [(1, 6), (2, 4)]}
-    assert curves(right) == {"AP": [(1, 0.1), (2, 0.3)], "AP50": [(1, 0.2), (2, 0.5)]}
+    assert curves(right) == {"AP": [(1, 10), (2, 30)], "AP50": [(1, 20), (2, 50)]}
     assert [axes.get_xlabel() for axes in (left, right)] == ["epochs", "epochs"]
     assert left.get_ylabel()
-    assert "0 to 1" in right.get_ylabel()
+    assert "points" in right.get_ylabel()
 
 
 def test_the_learning_curve_may_run_over_steps() -> None:
     left, right = learning_curve(RUN, x="step").axes
-    assert curves(right)["AP"] == [(99, 0.1), (199, 0.3)]
+    assert curves(right)["AP"] == [(99, 10), (199, 30)]
     assert left.get_xlabel() == "training steps"
 
 

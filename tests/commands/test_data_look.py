@@ -10,6 +10,7 @@ from tests.commands.running import fail, succeed
 from tests.conftest import ROOT
 from tests.data.folders import annotation, document, image, write_json
 
+OWN = "_target_: deta.assign.IoUAssigner\ntau: 0.5\nmax_per_target: null\ngamma: null\nclosest_box: false\n"
 SIZES = ("small", "medium", "large")
 SHAPES = ("data=shapes", "data.num_train=8", "data.num_val=4")
 
@@ -94,7 +95,7 @@ def test_rules_are_compared_each_on_its_own_candidates(tmp_path: Path) -> None:
     entries = [annotation(k, bbox=list(box), area=box[2] * box[3]) for k, box in enumerate(boxes, start=1)]
     write_json(tmp_path / "a.json", document([image(1, height=256, width=320)], entries))
     words = (f"data.root={tmp_path}", "data.val_annotations=a.json", "num_workers=1", "augment=flip")
-    outcome = succeed("data", "assign", *words, "compare=[topk_iou,gaussian]", f"hydra.run.dir={tmp_path}")
+    outcome = succeed("data", "assign", *words, "assigner=[topk_iou,gaussian]", f"hydra.run.dir={tmp_path}")
     table = {(row["rule"], row["size"]): row for row in rows(tmp_path / "assignment.csv")}
     assert [table["gaussian", size]["positives"] for size in SIZES] == ["1", "1", "1"]
     assert [table["gaussian", size]["unmatched"] for size in SIZES] == ["0", "0", "1"]
@@ -107,24 +108,30 @@ def test_rules_are_compared_each_on_its_own_candidates(tmp_path: Path) -> None:
 
 
 def test_all_rules_are_compared_and_those_that_need_predictions_named(tmp_path: Path) -> None:
-    words = ("compare=all", "compare.topk_iou.assigner.k=1", "picture=2", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    words = ("assigner=all", "assigner.topk_iou.k=1", "picture=2", "num_workers=1", f"hydra.run.dir={tmp_path}")
     out = succeed("data", "assign", *SHAPES, *words).out
     assert width(tmp_path / "picture.png") > 2000  # four columns
     table = {row["rule"]: row for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"}
-    assert list(table) == ["iou", "release", "topk_iou", "max_iou", "max_iou_mmdet", "atss", "fcos", "gaussian"]
+    of_candidates = ["iou", "release", "topk_iou", "max_iou", "max_iou_mmdet", "atss", "fcos", "gaussian"]
+    assert list(table) == [*of_candidates, "hungarian", "simota", "tal", "one_per_object"]
     assert float(table["topk_iou"]["positives_per_object"]) <= 1
-    assert "Left out, since they look at what a network predicts: hungarian, simota, tal, one_per_object" in out
+    assert float(table["hungarian"]["positives_per_object"]) == 1
+    assert "On anchors with equal scores, as before any training: hungarian, simota, tal, one_per_object" in out
 
 
 def test_a_rule_of_your_own_is_compared_from_your_own_folder(tmp_path: Path) -> None:
-    own = tmp_path / "own" / "compare" / "near.yaml"
-    own.parent.mkdir(parents=True)
-    text = (ROOT / "conf" / "compare" / "atss.yaml").read_text(encoding="utf-8")
-    own.write_text(text.replace("compare.atss", "compare.near") + "  strides: [16]\n", encoding="utf-8")
-    words = ("compare=[all,near]", "num_workers=1", "--config-dir", str(tmp_path / "own"), f"hydra.run.dir={tmp_path}")
-    assert "9 rules on 4 images" in succeed("data", "assign", *SHAPES, *words).out
-    table = {row["rule"]: row["positives"] for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"}
-    assert 0 < int(table["near"]) < int(table["atss"])
+    near = (ROOT / "conf" / "compare" / "atss.yaml").read_text(encoding="utf-8").replace("compare.atss", "compare.near")
+    for name, text in {"compare/near": f"{near}  strides: [16]\n", "assigner/own": OWN}.items():
+        own = tmp_path / "own" / f"{name}.yaml"
+        own.parent.mkdir(parents=True)
+        own.write_text(text, encoding="utf-8")
+    words = ("assigner=[atss,near,own]", "assigner.own.tau=0.9", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    out = succeed("data", "assign", *SHAPES, *words, "--config-dir", str(tmp_path / "own")).out
+    assert "3 rules on 4 images" in out
+    table = {row["rule"]: row for row in rows(tmp_path / "assignment.csv") if row["size"] == "all"}
+    assert 0 < int(table["near"]["positives"]) < int(table["atss"]["positives"])
+    assert float(table["own"]["unmatched_share"]) > 0.5  # nearly no anchor reaches 0.9
+    assert "On anchors with equal scores, as before any training: own" in out
 
 
 def documented(out: str) -> bool:
@@ -135,28 +142,38 @@ def documented(out: str) -> bool:
 
 @pytest.mark.slow
 def test_the_table_of_generated_pictures_is_the_documented_one(tmp_path: Path) -> None:
-    words = ("data=shapes", "data.num_train=8", "compare=all", "num_workers=1", f"hydra.run.dir={tmp_path}")
+    words = ("data=shapes", "data.num_train=8", "assigner=all", "num_workers=1", f"hydra.run.dir={tmp_path}")
     assert documented(succeed("data", "assign", *words).out)
 
 
 @pytest.mark.slow
 def test_the_table_of_photographs_is_the_documented_one(shared: Path, tmp_path: Path) -> None:
-    words = (f"data.root={shared / 'data' / 'coco_sample'}", "compare=all", f"hydra.run.dir={tmp_path}")
+    rules = "[iou,release,topk_iou,max_iou,max_iou_mmdet,atss,fcos,gaussian]"
+    words = (f"data.root={shared / 'data' / 'coco_sample'}", f"assigner={rules}", f"hydra.run.dir={tmp_path}")
     assert documented(succeed("data", "assign", *words).out)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["compare=[iou,tal]"], "compare=tal cannot be compared without training: the rule looks at what a network"),
-        (["compare=[iou]", "grid.tau=[0.5]"], "grid.tau=[0.5] has no effect beside compare="),
-        (["compare=atss", "assigner=iou"], "assigner=iou has no effect beside compare="),
-        (["compare=fcos", "+compare.fcos.candidates.strides=[]"], "candidates.strides must name at least one level"),
+        (
+            ["compare=[iou,tal]"],
+            "compare=[iou,tal]: several rules are assigner=[iou,atss], and settings",
+        ),
+        (
+            ["assigner=[iou]", "grid.tau=[0.5]"],
+            "grid.tau=[0.5] is of one rule alone: beside assigner=[...] give",
+        ),
+        (["assigner=[atss]", "assigner.tau=1"], "assigner.tau=1 is of one rule alone"),
+        (
+            ["assigner=[fcos]", "+assigner.fcos.candidates.strides=[]"],
+            "candidates.strides must name at least one level",
+        ),
         (["picture=77"], "picture must be the id of an image of the split that is assigned, got 77"),
-        (["compare=atsss"], "did you mean compare=atss?"),
+        (["assigner=[iou,atsss]"], "assigner=[iou,atsss]: no rule atsss; did you mean atss? Rules: "),
         (
             ["assigner=hungarian", "grid.tau=[0.5]"],
-            "grid.tau is no setting of deta.assign.HungarianAssigner: sweep class_weight, l1_weight, giou_weight, "
+            "grid.tau is no setting of assigner=hungarian: sweep class_weight, l1_weight, giou_weight, "
             "scores, eps by "
             "+grid.<setting>=[...], which the YAML of the rule must name",
         ),

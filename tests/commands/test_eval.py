@@ -41,7 +41,8 @@ def test_the_twelve_numbers_are_those_of_the_training(overfitted: Path, tmp_path
         {name.removeprefix("val/"): value for name, value in logged.items() if name.startswith("val/A")}
     )
     assert metrics(tmp_path)["AP50"] > 0
-    assert f"AP50        {logged['val/AP50']:.4f}" in outcome.out
+    told = dict(line.split() for line in outcome.out.splitlines() if line.startswith("AP"))
+    assert told["AP50"] == f"{100 * logged['val/AP50']:.2f}"
 
 
 def test_a_run_leaves_numbers_detections_and_pictures(overfitted: Path, tmp_path: Path) -> None:

@@ -96,11 +96,11 @@ def test_cells_that_have_not_started_have_rows_with_the_levels_that_their_words_
     succeed("report", str(tmp_path))
     rows = list(csv.DictReader((tmp_path / "report" / "table.csv").read_text().splitlines()))
     assert [(row["assigner"], row["tau"], row["seeds_done"], row["seeds_planned"]) for row in rows] == [
-        ("IoUAssigner", "0.6", "1", "1"),
-        ("IoUAssigner", "0.5", "0", "2"),
-        ("HungarianAssigner", "-", "0", "1"),
+        ("iou", "0.6", "1", "1"),
+        ("iou", "0.5", "0", "2"),
+        ("hungarian", "-", "0", "1"),
     ]
     notes = (tmp_path / "report" / "table.md").read_text()
-    assert "assigner=IoUAssigner tau=0.5 seed=1 is missing" in notes
+    assert "assigner=iou tau=0.5 seed=1" in notes
     assert "1 run left out, not started" in notes
     assert "different" not in notes

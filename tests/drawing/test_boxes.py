@@ -134,7 +134,10 @@ def test_a_comparison_shows_detections_left_and_truth_right() -> None:
     left, right = picture[:, strip:, :500], picture[:, strip:, 508:]
     for panel in (left, right):  # the same box, found at twice the size
         assert pixel(panel, 200, 200) == pixel(panel, 299, 210) == class_colour(1)
-    assert not has_colour(picture, class_colour(0))  # below the score limit, and padding
+    assert not has_colour(picture, class_colour(0))
+    pale = left[:, 11:30, 10]  # of the detection below the score limit
+    assert not (pale == GREY).all()
+    assert (left[:, 2:8, 2:8] == GREY).all()  # padding, which is no detection
     assert (left[:, 300:, :90] == GREY).all()
     assert not (right[:, 300:, :90] == GREY).all()  # the crowd
     lower = compare(*scene(), 0, names=NAMES, min_score=0.05)

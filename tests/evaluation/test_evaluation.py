@@ -352,7 +352,7 @@ def test_the_table_has_one_row_per_number(tmp_path: Path, capsys: pytest.Capture
     result = score(path, {1: [([0, 0, 100, 62], 0.9, 0)]})
     rows = dict(line.split(maxsplit=1) for line in result.table().splitlines())
     assert rows["AP50"] == "1.0000"
-    assert (rows["AP"], rows["APs"], rows["images"]) == ("0.3000", "-", "1")
+    assert (rows["AP"], rows["APs"], rows["images"]) == ("30.00", "-", "1")
     assert " ".join(list(rows)[:12]) == "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl"
     assert capsys.readouterr().out == ""
 

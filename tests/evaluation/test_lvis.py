@@ -186,7 +186,7 @@ def test_the_table_names_the_groups(tmp_path: Path) -> None:
     path = write(tmp_path, [image(1)], [(1, 3, BOX)])
     result, _ = score(path, {1: [(BOX, 0.5, 3)]})
     rows = dict(line.split() for line in result.table().splitlines())
-    assert (rows["APr"], rows["APc"], rows["AR300"]) == ("1.0000", "-", "1.0000")
+    assert (rows["APr"], rows["APc"], rows["AR300"]) == ("100.00", "-", "100.00")
 
 
 def test_a_file_of_coco_is_refused(shared: Path) -> None:

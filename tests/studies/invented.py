@@ -1,14 +1,17 @@
 """An invented comparison of two thresholds, two limits, two rules and three seeds, with gaps; no number is measured."""
 
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
 
+from deta.drawing.scene import BoxLayer, Corners, Scene
 from deta.runs.state import RunState, RunStatus
 from deta.studies.results import (
     Axis,
@@ -105,7 +108,7 @@ def _run(folder: Path, factors: Mapping[str, str], seed: int, *, strength: int, 
     path = folder / name
     rng = random.Random(name)
     final = 0.42 + 0.006 * strength + rng.gauss(0, SPREAD)
-    _draw_pictures(path / "pictures", rng, num_pictures)
+    _draw_scenes(path / "pictures" / "boxes", rng, num_pictures)
     return Run(
         folder=path,
         status=RunStatus(path, RunState.DONE, 1200, final),
@@ -168,22 +171,28 @@ def _difference(runs: Sequence[Run], base: Sequence[Run], selection: str) -> Dif
     return Difference(summary.mean, pairs, over_seeds, over_images, Verdict.NOISE if 0.0 in over_seeds else verdict)
 
 
-def _draw_pictures(folder: Path, rng: random.Random, number: int) -> None:
-    """Two halves side by side as a run draws them: detections and ground truth."""
+def _draw_scenes(folder: Path, rng: random.Random, number: int) -> None:
+    """Images, and beside each its objects, what was found in it and what was assigned, as a run keeps them."""
     for k in range(number):
         folder.mkdir(parents=True, exist_ok=True)
-        picture = Image.new("RGB", (1288, 500), (24, 24, 24))
+        picture = Image.new("RGB", (640, 470), (70 + 20 * k, 90, 110))
         draw = ImageDraw.Draw(picture)
         scene = random.Random(k)
-        boxes = [(scene.randint(20, 400), scene.randint(60, 300), scene.randint(60, 200)) for _ in range(6)]
-        for left in (0, 648):
-            draw.rectangle((left, 30, left + 639, 499), fill=(70 + 20 * k, 90, 110))
-            draw.text((left + 8, 8), "ground truth" if left else "detections from 0.30 (41 below)", fill="white")
-            for number_of_box, (x, y, side) in enumerate(boxes):
-                shift = 0 if left else rng.randint(-12, 12)
-                colour = ((230, 159, 0), (86, 180, 233), (0, 158, 115))[number_of_box % 3]
-                draw.ellipse((left + x, y, left + x + side, y + side), fill=tuple(c // 2 for c in colour))
-                draw.rectangle(
-                    (left + x + shift, y + shift, left + x + side + shift, y + side + shift), outline=colour, width=3
-                )
+        sides = [(scene.uniform(0.05, 0.6), scene.uniform(0.1, 0.6), scene.uniform(0.1, 0.3)) for _ in range(6)]
+        objects = [(x, y, x + side, y + side) for x, y, side in sides]
+        for x0, y0, x1, y1 in objects:
+            draw.ellipse((640 * x0, 470 * y0, 640 * x1, 470 * y1), fill=(140, 110, 40))
         picture.save(folder / f"val_{k}.jpg", quality=85)
+        labels = [place % 3 for place in range(len(objects))]
+        layers = {
+            "detections": BoxLayer([_moved(box, rng) for box in objects], labels, [0.9, 0.8, 0.6, 0.4, 0.2, 0.05]),
+            "proposals": BoxLayer([_moved(box, rng) for box in objects * 2], labels * 2, owners=[*range(6)] * 2),
+            "layers": BoxLayer([_moved(box, rng) for box in objects[:5]], labels[:5], owners=[*range(5)]),
+        }
+        whole = Scene(k + 1, ["cell", "plate", "seed"], BoxLayer(objects, labels), [(0.8, 0.8, 1.0, 1.0)], layers)
+        (folder / f"val_{k}.json").write_text(json.dumps(asdict(whole)))
+
+
+def _moved(box: Corners, rng: random.Random) -> Corners:
+    x, y = rng.uniform(-0.02, 0.02), rng.uniform(-0.02, 0.02)
+    return box[0] + x, box[1] + y, box[2] + x, box[3] + y

@@ -48,7 +48,7 @@ def texts(table: Table, title: str) -> list[str]:
 
 def records(table: Table) -> list[dict[str, str]]:
     """The CSV of a table."""
-    return list(csv.DictReader(io.StringIO(to_csv(table))))
+    return list(csv.DictReader(io.StringIO(str(to_csv(table)))))
 
 
 def test_scores_are_in_points_with_their_spread() -> None:

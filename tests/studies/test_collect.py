@@ -94,7 +94,7 @@ def test_runs_that_are_missing_are_named_and_take_no_part(tmp_path: Path) -> Non
     assert base.summary["AP"].num_seeds == 1
     assert other.difference is None  # no seed that both have
     assert not other.is_complete
-    assert {"tau=0.6 seed=0 is missing", "tau=0.5 seed=1 is missing"} <= set(comparison.notes)
+    assert "2 runs are missing: tau=0.6 seed=0, tau=0.5 seed=1" in comparison.notes
 
 
 def test_settings_on_disk_that_differ_beside_the_axes_are_noted(tmp_path: Path) -> None:
@@ -188,7 +188,9 @@ def test_cells_of_a_sweep_that_have_not_started_are_missing_and_no_base(tmp_path
         [(0, done), (1, missing)],
         [(0, missing), (1, missing)],
     ]
-    assert "tau=0.5 gamma=0.1 seed=0 is missing" in comparison.notes
+    missing_runs = ["tau=0.5 gamma=0.2 seed=1", "tau=0.6 gamma=0.2 seed=1"]
+    missing_runs += ["tau=0.5 gamma=0.1 seed=0", "tau=0.5 gamma=0.1 seed=1"]
+    assert f"4 runs are missing: {', '.join(missing_runs)}" in comparison.notes
     assert "1 run left out, not started" in comparison.notes
     assert ablation_table(comparison).rows[-1][2].text == "missing"
     trace = next(trace for trace in heat_map(comparison).views[0].traces if trace.spec["type"] == "scatter")
@@ -226,9 +228,9 @@ def test_what_follows_from_another_setting_is_no_axis(tmp_path: Path) -> None:
     assert [axis.name for axis in comparison.axes] == ["assigner", "tau", "postprocess"]
     assert "criterion.rules.layers.rematch" in comparison.axes[0].keys
     assert [dict(cell.factors) for cell in comparison.cells] == [
-        {"assigner": "IoUAssigner", "tau": "0.6", "postprocess": "nms"},
-        {"assigner": "IoUAssigner", "tau": "0.5", "postprocess": "nms"},
-        {"assigner": "HungarianAssigner", "tau": "-", "postprocess": "topk"},
+        {"assigner": "iou", "tau": "0.6", "postprocess": "nms"},
+        {"assigner": "iou", "tau": "0.5", "postprocess": "nms"},
+        {"assigner": "hungarian", "tau": "-", "postprocess": "topk"},
     ]
     assert [cell.postprocess for cell in comparison.cells] == ["nms", "nms", "topk"]
 

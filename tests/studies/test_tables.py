@@ -32,7 +32,7 @@ TABLE = Table(
 
 
 def test_csv_holds_the_values_at_full_precision_and_gaps_as_empty_cells() -> None:
-    rows = list(csv.reader(io.StringIO(to_csv(TABLE))))
+    rows = list(csv.reader(io.StringIO(str(to_csv(TABLE)))))
     assert rows == [
         ["assigner", "AP_mean", "AP_std"],
         ["iou|x", "31.4159", "0.31"],
@@ -49,7 +49,7 @@ def test_text_sets_columns_below_each_other() -> None:
 
 
 def test_markdown_sets_numbers_to_the_right_and_keeps_names_inside_their_cells() -> None:
-    assert to_markdown(TABLE).splitlines() == [
+    assert str(to_markdown(TABLE)).splitlines() == [
         "50 % of a_b",
         "",
         "| assigner | AP |",
@@ -62,7 +62,7 @@ def test_markdown_sets_numbers_to_the_right_and_keeps_names_inside_their_cells()
 
 
 def test_latex_has_the_rules_of_booktabs_and_no_letter_with_a_meaning() -> None:
-    text = to_latex(TABLE)
+    text = str(to_latex(TABLE))
     assert r"\begin{tabular}{lr}" in text
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
     assert r"    iou\textbar{}x & 31.4 $\pm$ 0.3 \\" in text
@@ -81,18 +81,18 @@ def test_latex_has_the_rules_of_booktabs_and_no_letter_with_a_meaning() -> None:
 )
 def test_every_special_letter_of_latex_is_written_out(given: str, expected: str) -> None:
     table = Table("", (Column("x", ("x",)),), ((Entry(given, (given,)),),))
-    assert f"    {expected} \\\\" in to_latex(table)
+    assert f"    {expected} \\\\" in str(to_latex(table))
 
 
 def test_an_interval_at_the_start_of_a_row_is_not_an_argument_of_latex() -> None:
     table = Table("", (Column("x", ("x",)),), ((Entry("[1, 2]", (1,)),),))
-    assert r"    {}[1, 2] \\" in to_latex(table)
+    assert r"    {}[1, 2] \\" in str(to_latex(table))
 
 
 def test_a_table_without_rows_is_a_table() -> None:
     empty = Table("", COLUMNS, ())
-    assert to_csv(empty) == "assigner,AP_mean,AP_std\n"
-    assert to_markdown(empty) == "| assigner | AP |\n| --- | ---: |\n"
+    assert str(to_csv(empty)) == "assigner,AP_mean,AP_std\n"
+    assert str(to_markdown(empty)) == "| assigner | AP |\n| --- | ---: |\n"
 
 
 def test_rows_that_do_not_fit_the_columns_are_refused() -> None:
@@ -105,15 +105,15 @@ def test_rows_that_do_not_fit_the_columns_are_refused() -> None:
 def test_tables_are_written_beside_each_other(tmp_path: Path) -> None:
     paths = write_tables(TABLE, tmp_path, "table")
     assert [path.name for path in paths] == ["table.csv", "table.md", "table.tex"]
-    assert paths[0].read_bytes() == to_csv(TABLE).encode()
+    assert paths[0].read_bytes() == str(to_csv(TABLE)).encode()
 
 
 def test_names_that_programs_obey_are_harmless_in_every_format() -> None:
     name = "=HYPERLINK(1)\x1b[31m\u202e"
     table = Table("c\x1b", COLUMNS, ((Entry(name, (name,)), Entry("1", (-1.0, None))),), (name,))
-    rows = list(csv.reader(io.StringIO(to_csv(table))))
+    rows = list(csv.reader(io.StringIO(str(to_csv(table)))))
     assert rows[1] == [r"'=HYPERLINK(1)\x1b[31m\u202e", "-1.0", ""]
-    for text in (to_text(table), to_markdown(table), to_latex(table)):
+    for text in (to_text(table), str(to_markdown(table)), str(to_latex(table))):
         assert not any(letter in text for letter in "\x1b\u202e")
     assert r"\x1b[31m\u202e" in to_text(table)
 
@@ -123,3 +123,10 @@ def test_the_text_fits_the_terminal() -> None:
     row = to_text(long, width=40).splitlines()[1]
     assert len(row) == 40
     assert row.endswith("x  31.4 ± 0.3")
+
+
+def test_some_of_the_rows_between_the_same_ends_are_a_table_too() -> None:
+    some = Table(TABLE.caption, TABLE.columns, TABLE.rows[1:], TABLE.notes)
+    for write in (to_csv, to_markdown, to_latex):
+        whole = write(TABLE)
+        assert "".join([whole.head, whole.rows[1], whole.foot]) == str(write(some))

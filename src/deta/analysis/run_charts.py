@@ -20,6 +20,7 @@ from deta.drawing.series import Row, Series, series
 from deta.drawing.style import GREY, ORANGE, PURPLE, SIZE_COLOURS, draw, new_figure, style_axes
 from deta.structures import SIZE_NAMES
 from deta.utils.checks import require_choice
+from deta.utils.wording import POINTS
 
 _LOSS_COLOURS = {"train/loss": GREY, "val/loss": PURPLE}
 _AP_COLOURS = {
@@ -90,10 +91,17 @@ def learning_curve(rows: Sequence[Row], *, x: str = "epoch", title: str = "") ->
     _decorate(left, "loss", "loss (weighted sum of all terms)", x)
     for key, curve in losses.items():
         _draw(left, curve, key.replace("/", " "), _LOSS_COLOURS[key])
-    _decorate(right, "average precision", "COCO AP (0 to 1)", x)
+    _decorate(right, "average precision", "COCO AP (points)", x)
     for name, curve in precisions.items():
         style = "--" if name in ("AP50", "AP75") else "-"
-        _draw(right, curve, name, _AP_COLOURS[name], width=2.4 if name == "AP" else 1.4, style=style)
+        _draw(
+            right,
+            (curve[0], POINTS * curve[1]),
+            name,
+            _AP_COLOURS[name],
+            width=2.4 if name == "AP" else 1.4,
+            style=style,
+        )
     right.set_ylim(bottom=0)
     for axes, curves in ((left, losses), (right, precisions)):
         _legend(axes, is_empty=not curves)

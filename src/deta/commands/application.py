@@ -23,6 +23,7 @@ from deta.commands.help import MAIN, help_text
 from deta.commands.inputs import require_inputs
 from deta.commands.loader import Loader, values_as_written
 from deta.commands.options import OPTIONS, VALUES
+from deta.commands.rule_words import rule_words
 from deta.commands.study_words import product_words
 from deta.commands.vocabulary_reading import read_vocabulary
 from deta.commands.word_checks import WordError, require_words
@@ -71,8 +72,11 @@ def run_application(
 def _do(command: str, hydra: Hydra, options: argparse.Namespace, task: Callable[[DictConfig], object]) -> bool:
     name = options.config_name or command.replace(" ", "_")
     words: list[str] = options.overrides
+    choices = partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG)
     if command == "study" and (options.help is None or any(word.startswith("study=") for word in words)):
-        words = product_words(words, partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG))
+        words = product_words(words, choices)
+    if command == "data assign":
+        words = rule_words(words, choices)
     if options.help is not None:
         vocabulary = read_vocabulary(hydra, name, words)
         print(help_text(command, vocabulary, options.help))

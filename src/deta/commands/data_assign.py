@@ -20,6 +20,7 @@ from deta.analysis.laboratory_picture import laboratory_picture
 from deta.commands.build import make, plain
 from deta.commands.console import reports_errors
 from deta.commands.data_stats import read_split
+from deta.commands.rule_words import ON_ANCHORS
 from deta.data.coco import CocoAnnotations
 from deta.data.datamodule import CocoDataModule
 from deta.data.sample import Sample, unlabelled_sample
@@ -39,8 +40,8 @@ _SHOWN = ("positives_per_object", "unmatched_share", "mean_iou", "rescued_share"
 def run(cfg: DictConfig) -> None:
     """Assign every image of a split by every rule; write ``assignment.csv``, ``assignment.png`` and a ``picture``."""
     compare = cfg.get("compare")
-    grid, left_out = (_grid(cfg), []) if compare is None else ({}, _left_out(compare))
-    entries = _swept(cfg, grid) if compare is None else _compared(compare, left_out)
+    grid = _grid(cfg) if compare is None else {}
+    entries = _swept(cfg, grid) if compare is None else _compared(compare)
     settings, contenders = zip(*entries, strict=True)
     shared_iou = None if cfg.shared_iou is None else require_number("shared_iou", cfg.shared_iou, low=0, high=1)
     datamodule = make(cfg.data)
@@ -68,7 +69,7 @@ def run(cfg: DictConfig) -> None:
     write_csv(folder / "assignment.csv", rows)
     name = datamodule.splits[cfg.split].annotation_file.name
     if compare is None:
-        title = f"{cfg.assigner._target_.rpartition('.')[2]} on the anchors of {name}"
+        title = f"{HydraConfig.get().runtime.choices['assigner']} on the anchors of {name}"
         draw(partial(laboratory_figure, rows, grid, title=title), folder / "assignment.png")
         print(_table(rows, list(grid)))
     else:
@@ -79,8 +80,8 @@ def run(cfg: DictConfig) -> None:
             chosen.get("rule", ", ".join(f"{name}={value}" for name, value in chosen.items())) for chosen in settings
         ]
         save_figure(laboratory_picture(laboratory, *pictured, names), folder / "picture.png")
-    if left_out:
-        print(f"\nLeft out, since they look at what a network predicts: {', '.join(left_out)}")
+    if bare := _on_anchors():
+        print(f"\nOn anchors with equal scores, as before any training: {', '.join(bare)}")
     print(f"\n{counted(len(settings), 'rule')} on {counted(len(annotations), 'image')} in {seconds:.0f} s")
     print(f"Table and chart lie in {folder.resolve()}")
 
@@ -92,32 +93,21 @@ def _swept(cfg: DictConfig, grid: Mapping[str, Sequence[Any]]) -> list[tuple[Set
     return [(chosen, Contender(make({**base, **chosen}), anchors)) for chosen in settings]
 
 
-def _compared(compare: DictConfig, left_out: Sequence[str]) -> list[tuple[Setting, Contender]]:
-    """Every rule of ``compare`` on its own candidates."""
-    words = [word for word in HydraConfig.get().overrides.task if re.match(r"[+~]*(assigner|grid)\b", word)]
+def _compared(compare: DictConfig) -> list[tuple[Setting, Contender]]:
+    """Every rule on its own candidates."""
+    words = [word for word in HydraConfig.get().overrides.task if re.match(r"[+~]*(assigner\.|grid\b)", word)]
     if words:
         raise ValueError(
-            f"{words[0]} has no effect beside compare=, where every rule has its settings: give "
-            "compare.<rule>.assigner.<setting>=<value>, or leave compare= out to sweep one rule"
+            f"{words[0]} is of one rule alone: beside assigner=[...] give assigner.<rule>.<setting>=<value>, with the "
+            f"name of one of {', '.join(map(str, compare))}"
         )
-    names = [str(name) for name in compare if name not in left_out]
-    return [({"rule": name}, Contender(**make(compare[name]))) for name in names]
+    return [({"rule": str(name)}, Contender(**make(node))) for name, node in compare.items()]
 
 
-def _left_out(compare: DictConfig) -> list[str]:
-    """Rules of ``compare`` without candidates, which are left out where all are asked for.
-
-    Raises:
-        ValueError: Such a rule is asked for by name.
-    """
-    names = [str(name) for name, node in compare.items() if node.get("candidates") is None]
-    chosen = [word.partition("=")[2] for word in HydraConfig.get().overrides.task if word.startswith("compare=")]
-    if names and "all" not in re.findall(r"\w+", " ".join(chosen)):
-        raise ValueError(
-            f"compare={names[0]} cannot be compared without training: the rule looks at what a network predicts. Leave "
-            f"it out; assigner={names[0]} runs it alone, on anchors with equal scores"
-        )
-    return names
+def _on_anchors() -> list[str]:
+    """Rules side by side that have no candidates of their own."""
+    words = (word for word in HydraConfig.get().overrides.task if word.startswith(ON_ANCHORS))
+    return [word.removeprefix(ON_ANCHORS).partition("=")[0] for word in words]
 
 
 def _grid(cfg: DictConfig) -> dict[str, Sequence[Any]]:
@@ -126,12 +116,13 @@ def _grid(cfg: DictConfig) -> dict[str, Sequence[Any]]:
     swept = {} if cfg.grid is None else {name: values for name, values in plain(cfg.grid).items() if values is not None}
     settings = [str(key) for key in cfg.assigner if not str(key).startswith("_")]
     grid = {name: values for name, values in swept.items() if name in settings or {"grid", f"grid.{name}"} & {*words}}
+    rule = HydraConfig.get().runtime.choices["assigner"]
     for name, values in grid.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"grid.{name} must be a list of values such as [0.5,0.7], or null, got {values!r}")
         if name not in settings:
             raise ValueError(
-                f"grid.{name} is no setting of {cfg.assigner._target_}: sweep {', '.join(settings) or 'nothing'} by "
+                f"grid.{name} is no setting of assigner={rule}: sweep {', '.join(settings) or 'nothing'} by "
                 "+grid.<setting>=[...], which the YAML of the rule must name"
             )
     return grid

@@ -34,7 +34,7 @@ from deta.models.postprocess import NMS, TopK
 from deta.utils.checks import require_int, require_number
 from deta.utils.files import write_json, write_text
 from deta.utils.tables import write_csv
-from deta.utils.wording import counted
+from deta.utils.wording import counted, points
 
 NOTE = "evaluation.json"
 """File beside stored predictions that names the annotation file they belong to."""
@@ -195,7 +195,7 @@ def _sweep(cfg: DictConfig, raw: RawPredictions, ground_truth: GroundTruth, rule
                 print(f"\n{'NMS':>5} {'top k':>6} " + " ".join(f"{name:>7}" for name in shown) + " uncertain")
             row = {"nms_threshold": threshold, "top_k": limit, "detections": len(detections)}
             rows.append({**row, "uncertain_images": num_uncertain, **values})
-            cells = " ".join(f"{value:>7.4f}" for value in shown.values())
+            cells = " ".join(f"{points(value):>7}" for value in shown.values())
             print(f"{'off' if threshold is None else f'{threshold:g}':>5} {limit:>6} {cells} {num_uncertain:>9}")
     if any(row["uncertain_images"] for row in rows):
         print(_uncertain(max(int(str(row["uncertain_images"])) for row in rows)))

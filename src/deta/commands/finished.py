@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from deta.runs.state import LAST, read_done
+from deta.utils.wording import points
 
 _NO_LIMIT = -1
 
@@ -27,7 +28,7 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
     limits = [name for name in ("epoch", "step") if _is_reached(cfg.trainer, name, done)]
     if not limits:
         return None
-    score = f", AP {done['AP']:.4f}" if isinstance(done.get("AP"), float) else ""
+    score = f", AP {points(done['AP'])}" if isinstance(done.get("AP"), float) else ""
     remedy = " and ".join(f"trainer.max_{name}s above {done[name]}" for name in limits)
     return f"{folder} is done ({done.get('step')} steps{score}): to train it further give {remedy}"
 

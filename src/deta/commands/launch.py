@@ -37,6 +37,7 @@ from deta.runs.state import TAKEN, RunState, RunStatus, has_checkpoint, is_done,
 from deta.runs.table import table, terminal_width
 from deta.utils.checks import require_bool
 from deta.utils.names import shown_lines
+from deta.utils.terminal import show
 from deta.utils.wording import counted
 
 _SWEEP_CONFIG = "multirun.yaml"
@@ -142,7 +143,7 @@ class TrainLauncher:
             return False
         cells = {folder / str(name) for name in HydraConfig.get().callbacks["cells"].get("names", [])}
         statuses = read_statuses(sorted(cells))
-        print(f"\n{table(statuses, folder, width=terminal_width())}")
+        show(f"\n{table(statuses, folder, width=terminal_width())}")
         others = len(set(find_runs(folder)) - cells)
         if others:
             print(f"(beside {counted(others, 'other run')}: deta runs folder={folder})")

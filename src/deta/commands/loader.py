@@ -24,7 +24,7 @@ HOW_BUILT = ("_partial_", "_recursive_", "_convert_", "_args_")
 """Keys by which a node says how it is built; the code that builds it relies on them."""
 
 OF_SEVERAL = ("callbacks", "compare", "further", "logger")
-"""Groups of which any number is chosen: compare=[iou,atss], callbacks=[early_stopping,ema]."""
+"""Groups of which any number is chosen: further=[copies,denoise], callbacks=[early_stopping,ema]."""
 TOP_GROUPS = ("experiment", "system", "size", "rule", "data", "sweep", "search")
 """Groups that people name first; a choice of one of them that is given to another group is told."""
 

@@ -10,6 +10,7 @@ from deta.commands.console import reports_errors
 from deta.runs.folders import find_runs
 from deta.runs.state import read_statuses
 from deta.runs.table import table, terminal_width
+from deta.utils.terminal import show
 
 
 @reports_errors
@@ -18,6 +19,6 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.folder)
     statuses = table(read_statuses(find_runs(folder)), folder, width=terminal_width())
     try:
-        print(statuses, flush=True)
+        show(statuses)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,6 +23,7 @@ from deta.runs.folders import find_runs
 from deta.runs.state import TAKEN, RunState, RunStatus, read_statuses
 from deta.runs.table import table, terminal_width
 from deta.utils.checks import require_choice
+from deta.utils.terminal import show
 
 
 @reports_errors
@@ -34,7 +35,7 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.folder)
     cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
     statuses = read_statuses(find_runs(folder))
-    print(table(statuses, folder, width=terminal_width()))
+    show(table(statuses, folder, width=terminal_width()))
     open_runs = [status.folder for status in statuses if status.state not in TAKEN]
     outside = [path for path in open_runs if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts]
     if outside:
@@ -53,7 +54,7 @@ def run(cfg: DictConfig) -> None:
     trainings = {path: ["train", *words] for path, words in commands.items()}
     log = None if cfg.parallel == 1 else "training.log"
     codes = [ended.code for ended in run_here(trainings, parallel=cfg.parallel, threads=cfg.threads, log=log)]
-    print(f"\n{table(read_statuses(find_runs(folder)), folder, width=terminal_width())}")
+    show(f"\n{table(read_statuses(find_runs(folder)), folder, width=terminal_width())}")
     if any(codes) or num_wrong:
         sys.exit(1)
 

@@ -24,6 +24,7 @@ from deta.runs.data_record import DATA
 from deta.runs.former import present_key
 from deta.studies.space import Parameter, Value, as_override
 from deta.utils.checks import require_choice
+from deta.utils.wording import told
 
 
 @reports_errors
@@ -83,7 +84,8 @@ def run(cfg: DictConfig) -> None:
     print(f"\n{', '.join(f'{count} {state.lower()}' for state, count in counts.items() if count)}; {folder}/trials.csv")
     if values:
         best = max(values, key=lambda number: values[number])
-        print(f"Best: trial {best} with {content['metric']} {values[best]:.4f}, {trials[best].params}")
+        metric = content["metric"]
+        print(f"Best: trial {best} with {metric} {told(metric, values[best])}, {trials[best].params}")
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:

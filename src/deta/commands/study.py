@@ -22,7 +22,8 @@ from deta.studies.lint import check_cells
 from deta.studies.plan import Plan, PlannedRun, Study, describe_cell
 from deta.studies.tables import to_text
 from deta.utils.checks import require_bool, require_choice, require_int
-from deta.utils.wording import counted
+from deta.utils.terminal import show
+from deta.utils.wording import counted, points
 
 ACTIONS = ("run", "plan", "collect")
 OF_THE_STUDY = {"seed": "study.seeds=[0,1]", "name": "study.name=<name>"}
@@ -181,7 +182,7 @@ def _train(plan: Plan, folder: Path, *, parallel: int, threads: int | None) -> N
     for number, each in enumerate(ended, start=skipped + 1):
         status = read_status(each.folder)
         what = (
-            f"AP {status.metric:.4f} of epoch {status.metric_epoch or 'unknown'}"
+            f"AP {points(status.metric)} of epoch {status.metric_epoch or 'unknown'}"
             if status.state == RunState.DONE and status.metric is not None
             else str(status.state)
         )
@@ -223,7 +224,7 @@ def _collect(folder: Path, bootstrap: int | None) -> None:
     from deta.studies.report import write_report
 
     comparison = collect(folder, bootstrap=bootstrap)
-    print(f"\n{to_text(ablation_table(comparison), terminal_width())}\n{write_report(comparison, folder / REPORT)}")
+    show(f"\n{to_text(ablation_table(comparison), terminal_width())}\n{write_report(comparison, folder / REPORT)}")
 
 
 def _describe(planned: PlannedRun) -> str:

@@ -18,6 +18,8 @@ _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Ten times as fast where PyYAML was built with its library."""
 _PURPOSE = re.compile(r"# For (defaults lists|deta [a-z ]+): ")
 """So begins a file which is no choice by itself, or of one command alone."""
+FILLED = ("compare",)
+"""Groups that other words fill."""
 
 
 def read_vocabulary(hydra: Hydra, name: str, words: Sequence[str]) -> Vocabulary:
@@ -60,7 +62,7 @@ def read_vocabulary(hydra: Hydra, name: str, words: Sequence[str]) -> Vocabulary
     groups = {
         group: Group(as_text(choice), tuple(sorted(_choices(loader, group, roots, name))), of_groups.get(group, ""))
         for group, choice in sorted(choices.items())
-        if not group.startswith("hydra/")
+        if not group.startswith("hydra/") and group not in FILLED
     }
     keys = {
         key: Key(as_text(value), comments.get(key, ""), is_own=key.partition(".")[0] in own)

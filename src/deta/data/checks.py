@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from deta.data.categories import Categories
 from deta.data.coco import AnnotationReport, CocoAnnotations, read_coco
 from deta.data.decoding import ImageError
@@ -20,6 +18,7 @@ from deta.data.images import DecodedImage, ImageRules, decode_image
 from deta.data.problems import Problems
 from deta.structures import LARGE_AREA, SIZE_NAMES, SMALL_AREA
 from deta.utils.files import write_text
+from deta.utils.terminal import progress
 from deta.utils.wording import counted
 
 
@@ -172,7 +171,7 @@ class _Finding:
 def _in_threads(check: Callable[[int], _Finding], indexes: Sequence[int], num_workers: int) -> list[_Finding]:
     with ThreadPoolExecutor(max_workers=num_workers) as pool:
         checked = pool.map(check, indexes)
-        return list(tqdm(checked, total=len(indexes), unit="image", disable=None))  # a terminal alone
+        return list(progress(checked, total=len(indexes), what="images decoded"))
 
 
 def _check_file(

@@ -22,6 +22,8 @@ _MIN_SIDE = 360
 """Smaller pictures are enlarged to this shorter side, in pixels, so that labels can be read ..."""
 _MAX_SIDE = 4000
 """... but not beyond this longer side."""
+_PALE = 0.4
+"""How much a pale line covers, 0..1."""
 _GOLDEN_RATIO = 0.618034
 """Steps of this part of the hue circle keep neighbouring class indices apart, however many there are."""
 
@@ -41,6 +43,7 @@ def draw_boxes(
     names: Sequence[str],
     scores: Tensor | None = None,
     is_named: Tensor | None = None,
+    is_pale: Tensor | None = None,
     ignore_xyxy: Tensor | None = None,
     title: str = "",
 ) -> Tensor:
@@ -53,6 +56,7 @@ def draw_boxes(
         names: Name of every class index.
         scores: ``[N]`` in 0..1, written with two decimals; None for ground truth.
         is_named: ``[N]`` bool, False draws the box with a thin line and without its class; None names all.
+        is_pale: ``[N]`` bool, True draws the box in a thin pale line below all others, without its class.
         ignore_xyxy: ``[I, 4]`` areas which are not annotated, hatched.
         title: Written above the picture, if any.
 
@@ -72,6 +76,11 @@ def draw_boxes(
             canvas.hatch(box)
     rows = list(zip(_rectangles(boxes_xyxy, factor, picture), labels.tolist(), strict=True))
     best_first = list(range(len(rows)) if scores is None else scores.argsort(descending=True, stable=True).tolist())
+    if is_pale is not None:
+        canvas.veil(
+            [(box, class_colour(label)) for (box, label), pale in zip(rows, is_pale.tolist(), strict=True) if pale]
+        )
+        best_first = [index for index in best_first if not is_pale[index]]
     labelled = []
     for index in reversed(best_first):
         box, label = rows[index]
@@ -94,23 +103,26 @@ def compare(
         detections: Its answer, in pixels of the original images.
         index: Of the image in the batch.
         names: Name of every class index.
-        min_score: Detections below it are not drawn; the title says how many there are.
+        min_score: Detections below it are drawn pale; the title says how many there are.
 
     Returns:
         ``[3, H', W']`` uint8 RGB.
     """
     image, size = unpadded(batch, index)
     original_size = batch.original_sizes[index].flip(0).repeat(2)
-    found = detections.is_detection[index] & (detections.scores[index] >= min_score)
-    num_hidden = int(detections.is_detection[index].sum()) - int(found.sum())
+    found = detections.is_detection[index]
+    scores = detections.scores[index][found]
+    is_pale = scores < min_score
+    num_pale = int(is_pale.sum())
     targets = batch.targets.map(lambda tensor: tensor[index : index + 1])
     left = draw_boxes(
         image,
         detections.boxes[index][found].float() * (size / original_size),
         detections.labels[index][found],
         names=names,
-        scores=detections.scores[index][found],
-        title=f"detections from {min_score:.2f} ({num_hidden} below)",
+        scores=scores,
+        is_pale=is_pale,
+        title=f"detections: {len(scores) - num_pale} from {min_score:.2f}, {num_pale} below",
     )
     right = draw_boxes(
         image,
@@ -190,6 +202,13 @@ class _Canvas:
 
     def outline(self, box: Rectangle, colour: Colour, *, is_thin: bool = False) -> None:
         self._draw.rectangle(box, outline=colour, width=1 if is_thin else self._line_width)
+
+    def veil(self, boxes: Sequence[tuple[Rectangle, Colour]]) -> None:
+        """Thin outlines through which the picture is seen."""
+        drawn = self._picture.copy()
+        for box, colour in boxes:
+            ImageDraw.Draw(drawn).rectangle(box, outline=colour, width=1)
+        self._picture.paste(Image.blend(self._picture, drawn, _PALE))
 
     def hatch(self, box: Rectangle) -> None:
         """Diagonal lines inside a dashed border."""

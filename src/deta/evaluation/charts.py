@@ -24,7 +24,7 @@ from deta.drawing.style import (
 from deta.evaluation.breakdown import Part
 from deta.evaluation.errors import ErrorAnalysis
 from deta.evaluation.precision import RECALLS
-from deta.utils.wording import counted
+from deta.utils.wording import POINTS, counted, points
 
 _ERROR_COLOURS = (PURPLE, ORANGE, RED, SKY, BLUE, GREEN)
 _MAX_CATEGORIES = 80
@@ -101,9 +101,9 @@ def error_figure(analysis: ErrorAnalysis) -> Figure:
     left, right = figure.subplots(1, 2)
     names = [kind.name for kind in analysis.kinds]
     gains = [kind.gain for kind in analysis.kinds]
-    style_axes(left, title=f"gain in AP50 (now {analysis.ap:.3f}) if one kind were repaired")
-    bars = left.barh(names, np.nan_to_num(gains), color=_ERROR_COLOURS)
-    left.bar_label(bars, ["-" if math.isnan(gain) else f"{gain:+.3f}" for gain in gains], fontsize=9, padding=3)
+    style_axes(left, title=f"gain in AP50 (now {points(analysis.ap)} points) if one kind were repaired")
+    bars = left.barh(names, POINTS * np.nan_to_num(gains), color=_ERROR_COLOURS)
+    left.bar_label(bars, [points(gain, has_sign=True) for gain in gains], fontsize=9, padding=3)
     style_axes(right, title="how many: detections, for missed objects")
     counts = [kind.count for kind in analysis.kinds]
     bars = right.barh(names, counts, color=_ERROR_COLOURS)

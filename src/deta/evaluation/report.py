@@ -20,6 +20,7 @@ from deta.evaluation.errors import ErrorAnalysis, analyse_errors
 from deta.evaluation.precision import RECALLS
 from deta.utils.files import write_json
 from deta.utils.tables import write_csv
+from deta.utils.wording import points
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class EvaluationReport:
 
     def error_table(self) -> str:
         """One line per kind of mistake: name, number, what repairing it would add to AP50."""
-        rows = [f"{kind.name:<11} {kind.count:>9}  {kind.gain:>+8.4f}" for kind in self.errors.kinds]
+        rows = [f"{kind.name:<11} {kind.count:>9}  {points(kind.gain, has_sign=True):>8}" for kind in self.errors.kinds]
         return "\n".join([f"{'mistake':<11} {'number':>9}  {'AP50':>8}", *rows])
 
     def write(self, folder: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deta.evaluation.engines import Curves
 from deta.evaluation.ground_truth import GroundTruth
 from deta.utils.names import shown
+from deta.utils.wording import points
 
 _IOU_50, _IOU_75 = 0, 5
 ALL, SMALL, MEDIUM, LARGE = range(4)
@@ -100,7 +101,7 @@ class DetectionResult(ABC):
         }
 
     def table(self) -> str:
-        """One row per number: its name and its value in 0..1, "-" where it is not defined."""
+        """One row per number: its name and its value in points, "-" where it is not defined."""
         metrics = self.metrics()
         counts = {"images": self.num_images, "detections": self.num_detections}
         if self.num_unmapped:
@@ -108,7 +109,7 @@ class DetectionResult(ABC):
         if self.num_repeats:
             counts["left out: repeated images"] = self.num_repeats
         names = [*metrics, *counts]
-        values = [*(_text(value) for value in metrics.values()), *(str(count) for count in counts.values())]
+        values = [*(points(value) for value in metrics.values()), *(str(count) for count in counts.values())]
         return _aligned([[name, value] for name, value in zip(names, values, strict=True)])
 
     def __str__(self) -> str:
@@ -120,7 +121,7 @@ class DetectionResult(ABC):
 
     def class_table(self) -> str:
         """One row per category: name, objects, AP and AP50; "-" for a category without an object."""
-        rows = [[shown(row.name), str(row.num_objects), _text(row.ap), _text(row.ap50)] for row in self.per_class]
+        rows = [[shown(row.name), str(row.num_objects), points(row.ap), points(row.ap50)] for row in self.per_class]
         return _aligned([["class", "objects", "AP", "AP50"], *rows])
 
 
@@ -213,10 +214,6 @@ def mean(values: NDArray[np.float64]) -> float:
     """Mean of what is defined, that is, not -1; NaN if nothing is."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else math.nan
-
-
-def _text(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def _aligned(rows: list[list[str]]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from deta.runs.cells import find_cell, known_words
 from deta.runs.state import RunState, RunStatus
 from deta.utils.names import short_keys, shown
+from deta.utils.wording import points
 
 _NO_AXES = ("ckpt", "cluster", "hydra", "logger", "name", "run_dir")
 """Begins of keys that say where and how a run is done."""
@@ -33,7 +34,7 @@ def table(runs: Iterable[RunStatus], root: Path, *, width: int | None = None) ->
     rows = [["run", "state", "steps", "saved", "AP", "of epoch", *columns, ""]]
     for name, run in zip(names, runs, strict=True):
         step, saved, epoch = ("-" if each is None else str(each) for each in (run.step, run.saved, run.metric_epoch))
-        metric = "-" if run.metric is None else f"{run.metric:.4f}"
+        metric = "-" if run.metric is None else points(run.metric)
         swept = (each.get(name, "-") for each in columns.values())
         rows.append([name, run.state, step, saved, metric, epoch, *swept, run.message])
     counts = {state: sum(run.state == state for run in runs) for state in RunState}

@@ -8,9 +8,8 @@ from deta.runs.state import RunState
 from deta.studies.labels import is_base, level_of, shown_axes
 from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Interval, Run
 from deta.studies.tables import ABSENT, MINUS, Column, Entry, Table
+from deta.utils.wording import POINTS
 
-POINTS = 100
-"""Scores are kept in 0..1 and shown in points."""
 METRICS = (PRIMARY, "AP50", "AP75", "APs", "APm", "APl")
 DIFFERENCE_TITLE = f"Δ{PRIMARY} to base"
 SEEDS_TITLE = "95 % over seeds"
@@ -102,10 +101,11 @@ def num_decimals(comparison: Comparison) -> int:
 
 
 def number(value: float | None, decimals: int, *, has_sign: bool = False) -> str:
-    """A number with a true minus sign; a dash where there is none."""
+    """A number with a true minus sign, none where it is rounded to zero; a dash where there is no number."""
     if value is None or not math.isfinite(value):
         return ABSENT
-    return f"{value:{'+' if has_sign else ''}.{decimals}f}".replace("-", MINUS)
+    text = f"{value:{'+' if has_sign else ''}.{decimals}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def state_in_words(cell: Cell) -> str:

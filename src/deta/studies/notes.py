@@ -39,12 +39,15 @@ def study_notes(study: Study, groups: Sequence[tuple[Factors, Sequence[Record]]]
 
 
 def missing_runs(records: Sequence[Record]) -> Iterator[str]:
-    """A note on every run that is not done."""
+    """A note on every run that is not done; runs of one state and message share one."""
+    groups: dict[str, list[str]] = {}
     for record in records:
         status = record.run.status
         if status.state != RunState.DONE:
-            name = f"{describe_cell(record.run.factors)} seed={record.run.seed}".strip()
-            yield f"{name} is {status.state}{f': {status.message}' if status.message else ''}"
+            told = f"{status.state} ({status.message})" if status.message else str(status.state)
+            groups.setdefault(told, []).append(f"{describe_cell(record.run.factors)} seed={record.run.seed}".strip())
+    for told, names in groups.items():
+        yield f"{names[0]} is {told}" if len(names) == 1 else f"{len(names)} runs are {told}: {', '.join(names)}"
 
 
 def damaged_files(records: Iterable[Record]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from deta.studies.space import Parameter, Value
 from deta.tracking.metrics import read_metrics
 from deta.utils.checks import require_int, require_number
 from deta.utils.tables import write_csv
+from deta.utils.wording import told
 
 STORAGE = "search.db"
 """Optuna's record in the folder of a search, which its dashboard can show."""
@@ -221,7 +222,7 @@ class Search:
         """Say what came out, bring the table up to date and stop where nothing works."""
         trials = study.get_trials()
         done = trials[number]
-        value = "no value" if done.value is None else f"{self._metric} {done.value:.4f}"
+        value = "no value" if done.value is None else f"{self._metric} {told(self._metric, done.value)}"
         print(f"trial {number}: {done.state.name.lower()}, {value}", flush=True)
         write_csv(self._folder / TABLE, [row_of(trial, self._metric) for trial in trials])
         latest = [trial.state for trial in trials[-MOST_FAILURES:]]

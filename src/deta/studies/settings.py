@@ -11,6 +11,7 @@ from deta.runs.former import first_target
 from deta.studies.conf import config_dir
 
 _MARKED = re.compile(r"^(?:  - )?(\w+):.* # @unnamed\b", re.MULTILINE)
+_TARGET = re.compile(r"^_target_: (deta\.\S+)", re.MULTILINE)
 BY_REFERENCE = ("selection",)
 """Parts that act only where others refer to them, and are part of a result there."""
 MISSING = "???"
@@ -55,6 +56,16 @@ def without_effect() -> frozenset[str]:
         place = _MOUNTED.get(path.parent.name, path.parent.name)
         names += [f"{place}.{name}" for name in marked(path)]
     return frozenset({*BY_REFERENCE, *names})
+
+
+@cache
+def chosen_by() -> dict[str, str]:
+    """Class of ours to the choice that makes it, such as ``hungarian``, where that is one alone in all groups."""
+    names: dict[str, set[str]] = {}
+    for path in config_dir().glob("*/*.yaml"):
+        for target in _TARGET.findall(path.read_text(encoding="utf-8")):
+            names.setdefault(first_target(target), set()).add(path.stem)
+    return {target: next(iter(found)) for target, found in names.items() if len(found) == 1}
 
 
 def marked(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from deta.runs.state import is_pruned
 from deta.studies.notes import damaged_files, different_data, different_machines, missing_runs
 from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis
-from deta.studies.settings import ABSENT, is_below, leaves
+from deta.studies.settings import ABSENT, chosen_by, is_below, leaves
 from deta.utils.wording import counted
 
 DATA_SET = "data_set"
@@ -175,9 +175,9 @@ def _level(settings: Mapping[str, Any], axis: Axis) -> str:
 
 
 def shown_level(value: object) -> str:
-    """A value of a setting as a level of an axis: as it is written, of a class of ours its name alone."""
+    """A value of a setting as a level of an axis: as it is written, a class of ours by the word that chooses it."""
     if value is ABSENT:
         return "-"
     if isinstance(value, str):
-        return value.rpartition(".")[2] if value.startswith("deta.") else value
+        return chosen_by().get(value, value.rpartition(".")[2]) if value.startswith("deta.") else value
     return json.dumps(value, default=str)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,28 +92,42 @@ class Table:
                     raise ValueError(f"row {number}: {column.names} needs as many values, got {entry.values}")
 
 
+@dataclass(frozen=True)
+class Written:
+    """A table in one format, row by row: some of its rows between the same ends are a table too.
+
+    Attributes:
+        head: What stands before the rows.
+        rows: Each with its line end.
+        foot: What stands behind them.
+    """
+
+    head: str
+    rows: tuple[str, ...]
+    foot: str = ""
+
+    def __str__(self) -> str:
+        return "".join((self.head, *self.rows, self.foot))
+
+
 def write_tables(table: Table, folder: Path, name: str) -> list[Path]:
     """Write ``<name>.csv``, ``.md`` and ``.tex`` into an existing folder."""
     paths = []
     for ending, written in formats(table).items():
         paths.append(folder / f"{name}.{ending}")
-        write_text(paths[-1], written)
+        write_text(paths[-1], str(written))
     return paths
 
 
-def formats(table: Table) -> dict[str, str]:
+def formats(table: Table) -> dict[str, Written]:
     """The table in every format, by the ending of its file."""
     return {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
 
 
-def to_csv(table: Table) -> str:
+def to_csv(table: Table) -> Written:
     """The values at full precision; an absent one is an empty cell."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([name for column in table.columns for name in column.names])
-    for row in table.rows:
-        writer.writerow(csv_row(value for entry in row for value in entry.values))
-    return file.getvalue()
+    head = _csv_line(name for column in table.columns for name in column.names)
+    return Written(head, tuple(_csv_line(value for entry in row for value in entry.values) for row in table.rows))
 
 
 def to_text(table: Table, width: int | None = None) -> str:
@@ -125,21 +139,20 @@ def to_text(table: Table, width: int | None = None) -> str:
     return "\n\n".join(part for part in (shown(table.caption), "\n".join(lines), notes) if part) + "\n"
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(table: Table) -> Written:
     """The texts as a table of GitHub's Markdown, the notes as a list."""
-    lines = [_markdown(column.title) for column in table.columns]
     rules = ["---:" if column.is_number else "---" for column in table.columns]
-    rows = [[_markdown(entry.text) for entry in row] for row in table.rows]
-    body = "\n".join(f"| {' | '.join(cells)} |" for cells in (lines, rules, *rows))
-    notes = "\n".join(f"- {_markdown(note)}" for note in table.notes)
-    return "\n\n".join(part for part in (_markdown(table.caption), body, notes) if part) + "\n"
+    lines = [_markdown_line([_markdown(column.title) for column in table.columns]), _markdown_line(rules)]
+    caption = f"{_markdown(table.caption)}\n\n" if table.caption else ""
+    notes = "".join(f"- {_markdown(note)}\n" for note in table.notes)
+    rows = tuple(_markdown_line([_markdown(entry.text) for entry in row]) for row in table.rows)
+    return Written(caption + "".join(lines), rows, f"\n{notes}" if notes else "")
 
 
-def to_latex(table: Table) -> str:
+def to_latex(table: Table) -> Written:
     r"""The texts as a ``table`` with the rules of the package booktabs, the notes below it."""
     layout = "".join("r" if column.is_number else "l" for column in table.columns)
-    notes = [rf"  \par\smallskip\footnotesize {_latex(note)}" for note in table.notes]
-    lines = [
+    head = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"  \centering",
@@ -148,13 +161,21 @@ def to_latex(table: Table) -> str:
         r"    \toprule",
         _latex_row([column.title for column in table.columns]),
         r"    \midrule",
-        *(_latex_row([entry.text for entry in row]) for row in table.rows),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        *notes,
-        r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    notes = [rf"  \par\smallskip\footnotesize {_latex(note)}" for note in table.notes]
+    foot = [r"    \bottomrule", r"  \end{tabular}", *notes, r"\end{table}"]
+    rows = tuple(f"{_latex_row([entry.text for entry in row])}\n" for row in table.rows)
+    return Written("\n".join([*head, ""]), rows, "\n".join([*foot, ""]))
+
+
+def _csv_line(values: Iterable[Value]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(csv_row(values))
+    return line.getvalue()
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _latex_row(texts: Sequence[str]) -> str:

@@ -65,3 +65,10 @@ def test_one_axis_or_no_score_is_a_reason(cells: tuple[Cell, ...]) -> None:
     plot = heat_map(grid(*cells))
     assert plot.views == ()
     assert "two axes" in plot.absent
+
+
+def test_many_levels_stand_below_each_other() -> None:
+    cells = [cell(0.3, system=f"s{level}", n=n) for n in "14" for level in range(9)]
+    view = heat_map(grid(*cells, axes=("system", "n"))).views[0]
+    assert (view.layout["xaxis"]["title"]["text"], view.layout["yaxis"]["title"]["text"]) == ("n", "system")
+    assert view.layout["yaxis"]["autorange"] == "reversed"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from deta.studies.report.plots import Plot, Trace, View, plain_text, to_json
+from deta.studies.report.plots import Plot, Trace, View, counts, plain_text, to_json
 
 
 def plot(*views: View, absent: str = "") -> Plot:
@@ -35,3 +35,9 @@ def test_a_plot_says_why_it_is_empty() -> None:
 def test_a_view_chooses_for_every_control() -> None:
     with pytest.raises(ValueError, match="must choose"):
         plot(View(("AP", "nms"), (), {}))
+
+
+@pytest.mark.parametrize(("most", "step"), [(1, 1), (6, 1), (12, 2), (50, 5), (600, 100), (90_000, 10_000)])
+def test_an_axis_of_counts_has_whole_ticks_and_no_more_than_ten(most: float, step: int) -> None:
+    assert counts("epochs", most)["dtick"] == step
+    assert most / step <= 10

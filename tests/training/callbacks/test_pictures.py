@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from deta.drawing.scene import read_scene
 from deta.training.callbacks import PredictionPictures
 from tests.training.tiny import detection_module, make_trainer, shapes
 
@@ -14,7 +15,7 @@ def validate(cache: Path, folder: Path, *, num_images: int, num_val: int = 5) ->
     data = shapes(cache, num_val=num_val)
     callback = PredictionPictures(folder=folder / "pictures", num_images=num_images, min_score=0.0)
     make_trainer(folder, callbacks=[callback]).validate(detection_module(data), datamodule=data, verbose=False)
-    return sorted(path.name for path in (folder / "pictures").glob("*"))
+    return sorted(path.name for path in (folder / "pictures").glob("*.jpg"))
 
 
 @pytest.mark.parametrize(("num_images", "expected"), [(0, 0), (1, 1), (3, 3), (9, 5)])
@@ -29,6 +30,17 @@ def test_pictures_can_be_opened_and_are_replaced_by_the_next_validation(cache: P
     validate(cache, tmp_path, num_images=1)
     with Image.open(folder / "val_0.jpg") as image:
         assert image.size[0] > 2 * 64  # prediction and truth side by side
+
+
+def test_images_and_their_boxes_lie_beside_as_data(cache: Path, tmp_path: Path) -> None:
+    validate(cache, tmp_path, num_images=2)
+    found = [read_scene(path) for path in sorted((tmp_path / "pictures" / "boxes").glob("*.json"))]
+    assert len({scene.image_id for scene in found}) == 2
+    for scene in found:
+        assert list(scene.layers) == ["detections", "proposals", "layers"]
+        assert scene.truth.boxes
+        assert len(scene.layers["detections"].scores) > 0
+        assert len(scene.layers["proposals"].owners) > 1  # the closest boxes are positive
 
 
 def test_assigned_boxes_stand_below_where_there_is_a_criterion(cache: Path, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 
-from deta.studies.ablation import POINTS, device_hours
+from deta.studies.ablation import device_hours
 from deta.studies.labels import label
-from deta.studies.report.plots import Plot, Trace, View, plain_text, titled
+from deta.studies.report.plots import Plot, Trace, View, counts, plain_text, titled
 from deta.studies.report.trainings import Training, symbol
 from deta.studies.results import PRIMARY, Comparison, Run
+from deta.utils.wording import POINTS
 
 _UNITS: dict[str, Callable[[Run], float]] = {
     "device hours of a run": device_hours,
@@ -28,7 +29,9 @@ def cost_plot(comparison: Comparison, trainings: Sequence[Training]) -> Plot:
             if (trace := _point(comparison, training, index, cost)) is not None
         )
         if traces:
-            layout = {"xaxis": titled(title), "yaxis": titled(f"{PRIMARY} (points)")}
+            most = max(trace.spec["x"][0] for trace in traces)
+            axis = titled(title, rangemode="tozero") if "hours" in title else counts(title, most)
+            layout = {"xaxis": axis, "yaxis": titled(f"{PRIMARY} (points)")}
             views.append(View((title,), traces, layout))
     devices = sorted({run.cost.device for training in trainings for run in training.runs if run.cost})
     return Plot(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deta.drawing.series import series
-from deta.studies.ablation import POINTS
-from deta.studies.report.plots import Plot, Trace, View, plain_text, titled
+from deta.studies.report.plots import Plot, Trace, View, counts, plain_text, titled
 from deta.studies.report.stages import stage_title, stages
 from deta.studies.report.trainings import Training
 from deta.studies.results import PRIMARY, Run
+from deta.utils.wording import POINTS
 
 _SCORE = re.compile(r"val/(A[PR]\w*)")
 _LOSSES = {"val/loss": "validation loss", "train/loss": "training loss"}
@@ -67,7 +67,7 @@ def learning_curves(trainings: Sequence[Training]) -> Plot:
     for key, (option, title, factor) in chosen.items():
         traces = curve_traces(trainings, key, factor=factor)
         if traces:
-            views.append(View((option,), traces, _layout(title)))
+            views.append(View((option,), traces, _layout(title, traces)))
     return Plot(
         name="curves",
         title="Learning curves",
@@ -84,7 +84,7 @@ def instability(trainings: Sequence[Training]) -> Plot:
     views = []
     for stage in stages(trainings, "instability"):
         traces = curve_traces(trainings, f"assign/{stage}/instability")
-        layout = _layout("instability", rangemode="tozero")
+        layout = _layout("instability", traces, rangemode="tozero")
         views.append(View((stage_title(stage),), traces, layout))
     return Plot(
         name="instability",
@@ -138,8 +138,9 @@ def _line(training: Training, found: Band) -> Trace:
     return Trace(spec, training.cells, label=training.label)
 
 
-def _layout(title: str, **axis: object) -> dict[str, object]:
-    return {"xaxis": titled("epochs"), "yaxis": titled(title, **axis)}
+def _layout(title: str, traces: Sequence[Trace], **axis: object) -> dict[str, object]:
+    most = max((epoch for trace in traces for epoch in trace.spec["x"]), default=1.0)
+    return {"xaxis": counts("epochs", most), "yaxis": titled(title, **axis)}
 
 
 def _score_order(name: str) -> tuple[bool, bool, str]:

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from itertools import combinations
 
-from deta.studies.ablation import DIFFERENCE_TITLE, METRICS, POINTS, num_decimals, number, state_in_words
+from deta.studies.ablation import DIFFERENCE_TITLE, METRICS, num_decimals, number, state_in_words
 from deta.studies.labels import is_base, level_of, shown_axes
 from deta.studies.report.plots import Plot, Trace, View, plain_text, titled
 from deta.studies.results import PRIMARY, Axis, Comparison
+from deta.utils.wording import POINTS
 
+_MOST_COLUMNS = 6
+"""Beside each other there is room for so many tiles with words."""
+_LEAST_HEIGHT, _ROW_HEIGHT = 360, 32
+"""Pixels of the chart, and of a row of it where there are many."""
 _THRESHOLD, _LIMIT = "tau", ("n", "max_per_target")
 """Names of the axes that the paper asks about together."""
 
@@ -15,7 +20,7 @@ _THRESHOLD, _LIMIT = "tau", ("n", "max_per_target")
 def heat_map(comparison: Comparison) -> Plot:
     """For any two axes with two levels or more: a metric over both, all other axes at one level each."""
     axes = [axis for axis in shown_axes(comparison) if len(axis.levels) > 1]
-    pairs = sorted(combinations(axes, 2), key=_is_not_of_the_paper)
+    pairs = [_upright(pair) for pair in sorted(combinations(axes, 2), key=_is_not_of_the_paper)]
     metrics = [name for name in METRICS if any(name in cell.summary for cell in comparison.cells)]
     if any(cell.difference is not None for cell in comparison.cells):
         metrics.insert(1, DIFFERENCE_TITLE)
@@ -26,18 +31,28 @@ def heat_map(comparison: Comparison) -> Plot:
             for metric in metrics:
                 traces = _traces(comparison, cells, (x_axis, y_axis), metric)
                 if traces:
-                    layout = {"xaxis": _categories(x_axis), "yaxis": _categories(y_axis)}
+                    layout = {
+                        "xaxis": _categories(x_axis),
+                        "yaxis": _categories(y_axis) | {"autorange": "reversed"},  # as in a table
+                        "height": max(_LEAST_HEIGHT, _ROW_HEIGHT * len(y_axis.levels)),
+                    }
                     choice = (f"{x_axis.name} x {y_axis.name}", fixed, metric)
                     views.append(View(choice, traces, layout))
     return Plot(
         name="heat_map",
         title="Two axes at a time",
         caption="Mean over seeds in points, with its standard deviation where there are several. Cells without a run "
-        "that is done name their state; what is blank is not part of the comparison.",
+        "that is done name their state, or have a dot among many; what is blank is not part of the comparison.",
         controls=("axes", "others", "metric"),
         views=tuple(views),
         absent="A heat map takes two axes with two levels each and a run that is done.",
     )
+
+
+def _upright(pair: tuple[Axis, Axis]) -> tuple[Axis, Axis]:
+    """Many levels stand below each other, where there is room for their names."""
+    first, second = pair
+    return (second, first) if len(first.levels) > max(_MOST_COLUMNS, len(second.levels)) else pair
 
 
 def _is_not_of_the_paper(pair: tuple[Axis, Axis]) -> bool:
@@ -99,8 +114,9 @@ def _state(comparison: Comparison, index: int, axes: tuple[Axis, Axis]) -> Trace
         "x": [plain_text(level_of(cell, axes[0].name) or "")],
         "y": [plain_text(level_of(cell, axes[1].name) or "")],
         "text": [state_in_words(cell)],
-        "textfont": {"color": "var(--ink-2)"},
-        "hoverinfo": "skip",
+        "textfont": {"color": "var(--ink-2)", "size": 11},
+        "hovertext": [state_in_words(cell)],
+        "hoverinfo": "text",
         "showlegend": False,
     }
     return Trace(spec, (index,))

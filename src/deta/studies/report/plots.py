@@ -8,6 +8,8 @@ from typing import Any
 
 _DIGITS = 6
 """Significant digits of numbers in the page; no screen shows more."""
+_MOST_TICKS = 10
+"""Of an axis of whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,13 @@ def plain_text(text: str) -> str:
 def titled(text: str, **axis: Any) -> dict[str, Any]:  # noqa: ANN401 - Plotly's own values
     """An axis with a title."""
     return {"title": {"text": plain_text(text)}, **axis}
+
+
+def counts(text: str, most: float) -> dict[str, Any]:
+    """An axis of whole numbers from near zero to ``most``, with a title: its ticks are whole numbers too."""
+    step = max(10 ** math.floor(math.log10(max(most, 1) / _MOST_TICKS)), 1)
+    step *= next(factor for factor in (1, 2, 5, 10) if factor * step * _MOST_TICKS >= most)
+    return titled(text, dtick=step, tickformat=",d")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - containers of any depth

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from deta.studies.ablation import POINTS
 from deta.studies.labels import label
 from deta.studies.report.plots import Plot, Trace, View, plain_text, titled
 from deta.studies.report.trainings import Training, symbol
 from deta.studies.results import PRIMARY, Comparison
+from deta.utils.wording import POINTS
 
 _MEAN_SIZE = 20
 """Pixels of the stroke at the mean."""

@@ -8,8 +8,8 @@ from deta.studies.results import Cell, Comparison, Run
 
 NUM_COLOURS = 6
 """Colours of the page beside that of the base, which colour-blind readers can tell apart."""
-_DASHES = ("solid", "dash", "dot", "dashdot")
-"""Where there are more trainings than colours, the dashes tell them apart."""
+DASHES = {"solid": "", "dash": "6 4", "dot": "2 3", "dashdot": "7 3 2 3"}
+"""Where there are more trainings than colours, the dashes tell them apart: Plotly's names, and as SVG writes them."""
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 
 
@@ -45,7 +45,7 @@ def trainings(comparison: Comparison) -> tuple[Training, ...]:
             colour, dash = "var(--ink)", "solid"
         else:
             colour = f"var(--cell-{num_coloured % NUM_COLOURS})"
-            dash = _DASHES[num_coloured // NUM_COLOURS % len(_DASHES)]
+            dash = list(DASHES)[num_coloured // NUM_COLOURS % len(DASHES)]
             num_coloured += 1
         found.append(Training(tuple(cells), first.runs, _without_selection(comparison, first), colour, dash))
     return tuple(found)

@@ -6,6 +6,11 @@ const CONFIG = {
   modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
   toImageButtonOptions: { format: "svg" },
 };
+const NARROW = 420; // pixels of a chart below which its names are folded
+const FOLDED_LETTERS = 15;
+const FOLDED_HEIGHT = 1.4; // times the height
+const STATE_WIDTH = 110; // pixels of a tile, names of its row apart, that a state in words needs
+const PAPER_WIDTH = 660; // pixels between the margins of a page of paper
 let singledOut = null; // names of cells, or null
 
 function styleValue(name) {
@@ -22,6 +27,38 @@ function resolveColours(value) {
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, resolveColours(item)]));
 }
 
+// Where there is little room a name continues below itself, and a state beside others is a dot.
+function folded(text) {
+  return text.replace(/[^_,= ]+[_,= ]*/g, "$&\u200b").split("\u200b").reduce(
+    (lines, part) => {
+      if ((lines.at(-1) + part).length > FOLDED_LETTERS) lines.push("");
+      lines[lines.length - 1] += part;
+      return lines;
+    },
+    [""],
+  ).filter(Boolean).join("<br>");
+}
+
+function categories(traces, letter) {
+  return [...new Set(traces.flatMap((trace) => trace[letter]))];
+}
+
+function foldAxis(axis, traces, letter) {
+  if (axis.type !== "category") return axis;
+  const names = categories(traces, letter);
+  return { ...axis, tickmode: "array", tickvals: names, ticktext: names.map(folded), tickfont: { size: 10 } };
+}
+
+function folding(layout, traces) {
+  const height = layout.height ? FOLDED_HEIGHT * layout.height : undefined;
+  return { ...layout, height, yaxis: foldAxis(layout.yaxis, traces, "y") };
+}
+
+function shortened(traces, width) {
+  const room = width / categories(traces.filter((trace) => trace.type === "heatmap"), "x").length;
+  return traces.map((trace) => (trace.mode === "text" && room < STATE_WIDTH ? { ...trace, text: ["·"] } : trace));
+}
+
 function visibleTrace(trace) {
   const spec = resolveColours(trace.spec);
   if (trace.grid) {
@@ -35,12 +72,14 @@ function visibleTrace(trace) {
 
 function themed(layout) {
   const [ink, line, surface] = ["--ink", "--line", "--surface"].map(styleValue);
+  const titled = (axis) => ({ ...axis?.title, standoff: 10 });
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true };
   return {
     ...layout,
-    xaxis: { ...axis, ...layout.xaxis },
-    yaxis: { ...axis, ...layout.yaxis },
+    xaxis: { ...axis, ...layout.xaxis, title: titled(layout.xaxis) },
+    yaxis: { ...axis, ...layout.yaxis, title: titled(layout.yaxis) },
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
+    width: paper.matches ? PAPER_WIDTH : undefined,
     margin: { l: 52, r: 12, t: 26, b: 42 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
@@ -69,6 +108,7 @@ class Chart {
       this.choice[place] = select.value;
       this.fillSelects();
       this.draw();
+      writeAddress();
     });
     label.append(name, select);
     this.root.querySelector(".controls").append(label);
@@ -91,13 +131,17 @@ class Chart {
 
   draw() {
     const traces = this.view.traces.filter((trace) => trace.cells.some(isShown));
-    this.chart.style.height = this.view.layout.height ? `${this.view.layout.height}px` : "";
     const filename = `${data.name}-${this.plot.name}`;
+    if (!window.Plotly) return; // until it is unpacked
     const config = { ...CONFIG, toImageButtonOptions: { ...CONFIG.toImageButtonOptions, filename } };
-    Plotly.react(this.chart, traces.map(visibleTrace), themed(this.view.layout), config);
-    this.drawLegend(traces);
     this.root.querySelector(".nothing").hidden = traces.length > 0;
     this.chart.hidden = traces.length === 0;
+    const width = paper.matches ? PAPER_WIDTH : this.chart.clientWidth;
+    const specs = shortened(traces.map(visibleTrace), width);
+    const layout = width < NARROW ? folding(this.view.layout, specs) : this.view.layout;
+    this.chart.style.height = layout.height ? `${layout.height}px` : "";
+    Plotly.react(this.chart, specs, themed(layout), config);
+    this.drawLegend(traces);
   }
 
   drawLegend(traces) {
@@ -147,12 +191,36 @@ function singleOut(cells) {
   const isSame = singledOut !== null && cells.every((cell) => singledOut.has(cell));
   singledOut = isSame ? null : new Set(cells);
   drawCharts();
+  writeAddress();
 }
+
+kept.push({
+  write(params) {
+    if (singledOut) params.set("single", [...singledOut].join(","));
+    for (const chart of charts) {
+      const isFirst = chart.choice.every((option, place) => option === chart.plot.views[0].choice[place]);
+      if (!isFirst) for (const option of chart.choice) params.append(`chart.${chart.plot.name}`, option);
+    }
+  },
+  read(params) {
+    const single = (params.get("single") ?? "").split(",").filter((cell) => data.cells[cell]).map(Number);
+    singledOut = single.length ? new Set(single) : null;
+    for (const chart of charts) {
+      const choice = params.getAll(`chart.${chart.plot.name}`);
+      chart.choice = chart.plot.views[0].choice.map((first, place) => choice[place] ?? first);
+      chart.fillSelects();
+    }
+  },
+});
 
 function startCharts() {
   charts.push(...data.plots.filter((plot) => plot.views.length > 0).map((plot) => new Chart(plot)));
   listeners.push(drawCharts);
-  for (const query of ["(prefers-color-scheme: dark)", "print"]) {
-    matchMedia(query).addEventListener("change", drawCharts);
-  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawCharts);
+  paper.addEventListener("change", () => {
+    for (const part of document.querySelectorAll(paper.matches ? "details:not([open])" : "details[data-closed]")) {
+      part.open = part.toggleAttribute("data-closed", paper.matches);
+    }
+    drawCharts();
+  });
 }
