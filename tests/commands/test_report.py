@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from deta.cli import name_first_word
+from deta.commands.spelling import name_words
 from deta.runs.cells import add_cells
 from deta.studies.results import Comparison
 from tests.commands.conftest import Run
@@ -32,26 +32,11 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, i
     return calls
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["runs/x", "bootstrap=null"], ["folder='runs/x'", "bootstrap=null"]),
-        (["it's"], ["folder='it\\'s'"]),
-        (["folder=runs/x"], ["folder=runs/x"]),
-        (["--cfg", "job"], ["--cfg", "job"]),
-        ([], []),
-    ],
-)
-def test_the_first_word_is_the_folder(arguments: list[str], expected: list[str]) -> None:
-    assert name_first_word("report", arguments) == expected
-    assert name_first_word("train", arguments) == arguments
-
-
 def test_a_folder_may_look_like_an_override(tmp_path: Path) -> None:
     folder = tmp_path / "tau=0.5"
-    assert name_first_word("report", [str(folder)]) == [str(folder)]
+    assert name_words([str(folder)], ["folder"]) == [str(folder)]
     folder.mkdir()
-    assert name_first_word("report", [str(folder)]) == [f"folder='{folder}'"]
+    assert name_words([str(folder)], ["folder"]) == [f"folder={folder}"]
 
 
 def test_the_report_lies_in_the_folder_unless_told_otherwise(

@@ -1,6 +1,7 @@
 """Checkpoints of systems that are made in a moment and detect with clear scores."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -23,7 +24,9 @@ def write_checkpoint(system: str, path: Path, *words: str) -> Path:
     register_resolvers()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("train", [*words_of(system), *words, "run_dir=none", "name=test"])
-    config = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("model", "postprocess")}
+    config: dict[str, Any] = {
+        name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("model", "postprocess")
+    }
     config["data"] = {"val_transform": OmegaConf.to_container(cfg.data.val_transform, resolve=True)}
     torch.manual_seed(0)
     detector = make_detector(config["model"], len(NAMES))

@@ -22,7 +22,8 @@ def write(kind: str, folder: Path, found: list[Result]) -> str:
     output = KINDS[kind](folder)
     for number, result in enumerate(found, 1):
         output.add(result, number)
-    return output.close()
+    told: str = output.close()
+    return told
 
 
 def test_json_holds_every_image_with_names_and_boxes_inside(tmp_path: Path) -> None:

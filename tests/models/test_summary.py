@@ -31,7 +31,8 @@ class _Operators(nn.Module):
             boxes, levels = torch.zeros(1, 5, 4), torch.zeros(1, 5, dtype=torch.int64)
             return pool_regions([maps], boxes, levels, scales=[1.0], resolution=7, samples=2, aligned=True)
         offset = torch.zeros(1, 18, SIDE, SIDE)
-        return deform_conv2d(maps, offset, torch.zeros(4, 8, 3, 3), padding=1)
+        moved: torch.Tensor = deform_conv2d(maps, offset, torch.zeros(4, 8, 3, 3), padding=1)
+        return moved
 
 
 CONV = 2 * 8 * 3 * 9 * SIDE**2

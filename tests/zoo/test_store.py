@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ WORDS = ("system=detr",)
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """The publisher of three sets of weights, which are the whole table."""
     with served(known_pth=CONTENT, unknown_pth=CONTENT, page_pth=CONTENT) as running:
-        common = {"words": WORDS, "repository": "r", "licence": "MIT"}
+        common: dict[str, Any] = {"words": WORDS, "repository": "r", "licence": "MIT"}
         sources = MappingProxyType({"sha256": "where.md"})
         known = Entry("known", url=f"{running.url}/known.pth", sha256=SUM[:8], read_in=sources, **common)
         unknown = Entry("unknown", url=f"{running.url}/unknown.pth", **common)

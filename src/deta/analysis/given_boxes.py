@@ -95,9 +95,10 @@ def assign_given(
     told = None if scores is None else _per_image("scores", scores, 1)
     if told is not None and given is None:
         raise ValueError("scores are those of candidates: give both")
-    for name, values in (("sizes", shapes), ("candidates", given), ("scores", told)):
-        if values is not None and len(values) not in (1, len(objects)):
-            raise ValueError(f"{name} must be given once or for each of {len(objects)} images, got {len(values)}")
+    lengths = {"sizes": len(shapes), "candidates": len(given or [0]), "scores": len(told or [0])}
+    for name, length in lengths.items():
+        if length not in (1, len(objects)):
+            raise ValueError(f"{name} must be given once or for each of {len(objects)} images, got {length}")
     totals: dict[str, list[Outcome]] = {name: [] for name in contenders}
     targets: dict[str, list[NDArray[np.int64]]] = {name: [] for name in contenders}
     for index, own in enumerate(objects):

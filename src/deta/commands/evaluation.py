@@ -75,6 +75,7 @@ def evaluate(
     """
     options = checkpoint.config.get("trainer")
     stored: Any = options.get("precision", "32-true") if isinstance(options, Mapping) else "32-true"
+    chosen: Any = precision or stored
     module = DetectionModule(
         detector=detector,
         postprocess=postprocess,
@@ -84,7 +85,7 @@ def evaluate(
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=devices,
-        precision=precision or stored,
+        precision=chosen,
         logger=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,

@@ -26,7 +26,7 @@ def make_contenders(
     """
     if isinstance(rules, str) or not rules:
         raise ValueError(f"rules must be a list of names or rules, such as ['iou', 'atss'], got {rules!r}")
-    named = dict(rules) if isinstance(rules, Mapping) else {}
+    named: dict[str, str | Assigner] = dict(rules) if isinstance(rules, Mapping) else {}
     for rule in () if isinstance(rules, Mapping) else rules:
         name = rule if isinstance(rule, str) else type(rule).__name__
         if name in named:

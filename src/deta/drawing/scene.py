@@ -42,9 +42,10 @@ class BoxLayer:
     owners: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for name, values in {"labels": self.labels, "scores": self.scores, "owners": self.owners}.items():
-            if len(values) != len(self.boxes) and (name == "labels" or values):
-                raise ValueError(f"{name} must be one for each of {len(self.boxes)} boxes, got {len(values)}")
+        lengths = {"labels": len(self.labels), "scores": len(self.scores), "owners": len(self.owners)}
+        for name, length in lengths.items():
+            if length != len(self.boxes) and (name == "labels" or length):
+                raise ValueError(f"{name} must be one for each of {len(self.boxes)} boxes, got {length}")
         _require_fractions("boxes", chain(self.scores, *self.boxes))
 
     def relabelled(self, places: Mapping[int, int]) -> "BoxLayer":
@@ -146,7 +147,8 @@ def _found(batch: Batch, index: int, detections: Detections) -> BoxLayer:
 
 
 def _xyxy(boxes_cxcywh: Tensor) -> Tensor:
-    return box_convert(boxes_cxcywh.float(), "cxcywh", "xyxy")
+    corners: Tensor = box_convert(boxes_cxcywh.float(), "cxcywh", "xyxy")
+    return corners
 
 
 def _corners(boxes_xyxy: Tensor) -> list[Corners]:

@@ -263,6 +263,6 @@ def _confusion(
     labels = scene.object_labels
     np.add.at(confusion, (labels[right], labels[right]), 1)
     np.add.at(confusion, (labels[wrong[is_confused]], scene.labels[rest[is_confused]]), 1)
-    np.add.at(confusion, (num_classes, scene.labels[rest[~is_confused]]), 1)
-    np.add.at(confusion, (labels[np.setdiff1d(missed, wrong)], num_classes), 1)
+    np.add.at(confusion[num_classes], scene.labels[rest[~is_confused]], 1)
+    np.add.at(confusion[:, num_classes], labels[np.setdiff1d(missed, wrong)], 1)
     return confusion

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from onnx import TensorProto
-from onnxscript import opset20 as op
+from onnxscript import opset20
 
 from deta.ops.nms import LARGEST
 
 OPSET = 20
+op: Any = opset20
 Value = Any
 """A value of the graph that is made; onnxscript has no types for it."""
 

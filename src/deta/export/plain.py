@@ -28,7 +28,8 @@ def without_own_operators(program: ExportedProgram, *, suppression: bool) -> Exp
         return program
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)  # of torchvision
-        return program.run_decompositions(needed)  # type: ignore[arg-type]  # whatever is callable
+        plain: ExportedProgram = program.run_decompositions(needed)
+        return plain
 
 
 def grouped_nms(

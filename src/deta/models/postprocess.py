@@ -12,6 +12,7 @@ from torch.nn import functional
 from deta.ops.boxes import to_corners
 from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
+from deta.ops.sizes import smaller
 from deta.structures import Detections, Prediction, Score, SigmoidScore
 from deta.utils.checks import require_bool, require_callable, require_int, require_number
 
@@ -365,5 +366,5 @@ def _inside(boxes: Tensor, original_sizes: Tensor) -> Tensor:
 
 def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     # Which of equal scores comes first depends on the device.
-    best = scores.topk(torch.sym_min(count, scores.shape[1]), dim=1)
+    best = scores.topk(smaller(count, scores.shape[1]), dim=1)
     return best.values, best.indices

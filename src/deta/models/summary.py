@@ -83,14 +83,15 @@ def _count(detector: nn.Module, parts: Mapping[str, nn.Module], size: tuple[int,
     finally:
         for part, mode in was_training.items():
             part.training = mode
-    return counter.by_part
+    counted: dict[str, int] = counter.by_part
+    return counted
 
 
 class _Counter(TorchDispatchMode):
     """Adds up the operations of what runs inside: of the part whose module runs innermost, and of all."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.by_part: dict[str, int] = {}
         self.inside: list[str] = []
 
@@ -151,7 +152,7 @@ def _of_moved_convolution(args: Sequence[Any], output: Tensor) -> int:
     weight: Tensor = args[1]  # [C_out, C_in / groups, h, w]
     places = output.shape[0] * prod(output.shape[2:])
     num_inputs = args[0].shape[1] * prod(weight.shape[2:])
-    return 2 * output.numel() * prod(weight.shape[1:]) + 2 * _BILINEAR * places * num_inputs
+    return int(2 * output.numel() * prod(weight.shape[1:]) + 2 * _BILINEAR * places * num_inputs)
 
 
 _FORMULAS: Mapping[str, Callable[[Sequence[Any], Tensor], int]] = {

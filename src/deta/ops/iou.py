@@ -37,11 +37,9 @@ def box_giou(first: Tensor, second: Tensor, eps: float = 0.0) -> Tensor:
     Returns:
         ``[...]`` in -1..1. Two boxes without area at one point give 0, not NaN.
     """
-    sides, others, overlap = _sides(first), _sides(second), _overlap(first, second)
-    intersection = _area(overlap)
-    union = _area(sides) + _area(others) - intersection
-    # Of two intervals, hull and overlap are together as long as both; apart, the overlap is less than nothing.
-    hull = _area(sides + others - overlap)
+    intersection = _area(_overlap(first, second))
+    union = box_area(first) + box_area(second) - intersection
+    hull = _area(torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2]))
     return intersection / _divisor(union, eps) - (hull - union) / _divisor(hull, eps)
 
 

@@ -140,7 +140,7 @@ def _refusal(error: "Exception") -> str | None:
         return "it is no address of a file (http:// or https://)"
     if isinstance(error, requests.HTTPError) and error.response is not None:
         code = error.response.status_code
-        if code < requests.codes.server_error:
+        if code < 500:  # those from there on are faults of the server, which may pass
             return f"the server answers {code} {error.response.reason}"
     return None
 

@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -56,7 +57,8 @@ def test_classes_are_those_of_all_scenes_and_rows_point_to_them(tmp_path: Path) 
 
 def test_the_switch_offers_what_a_scene_has_in_the_order_of_the_network(tmp_path: Path) -> None:
     assigned = BoxLayer([BOX], [0], owners=[0])
-    own = scene(layers=assigned, proposals=assigned, **{"further/layers": assigned})
+    further: dict[str, Any] = {"further/layers": assigned}
+    own = scene(layers=assigned, proposals=assigned, **further)
     found = pictures([training(run(folder=draw(tmp_path, own)))])
     assert found.layers == {"detections": "detections", "proposals": "first stage", "layers": "decoder"}
     assert "further/layers" not in found.to_json([])["images"][0]["found"][0]["layers"]

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class DrawnPictures(Output):
         self._stems, self._num_files, self._num_empty = Stems(), 0, 0
 
     def add(self, result: Result, number: int) -> None:
+        """See ``Output``."""
         stem = self._stems.of(result, number)
         if not len(result):
             self._num_empty += 1
@@ -38,6 +39,7 @@ class DrawnPictures(Output):
         self._num_files += 1
 
     def close(self) -> str:
+        """See ``Output``."""
         without = f"; none of {counted(self._num_empty, 'image')} without a detection" if self._num_empty else ""
         return f"{counted(self._num_files, 'annotated picture')}: {self._pictures}{without}" if self._num_files else ""
 
@@ -60,16 +62,18 @@ class DrawnVideo(Output):
         self._num_frames = 0
 
     def add(self, result: Result, number: int) -> None:
+        """See ``Output``."""
         import av
 
         image = result.draw()
         if self._container is None:
             self._container = av.open(str(self._unfinished), "w")
             codec = next(name for name in _CODECS if name in av.codecs_available)
-            self._stream = self._container.add_stream(codec, rate=self._rate)
+            stream: VideoStream = cast(Any, self._container).add_stream(codec, rate=self._rate)
             # Encoders of this colour format need even sides.
-            self._stream.width, self._stream.height = image.width // 2 * 2, image.height // 2 * 2
-            self._stream.pix_fmt = "yuv420p"
+            stream.width, stream.height = image.width // 2 * 2, image.height // 2 * 2
+            stream.pix_fmt = "yuv420p"
+            self._stream = stream
         assert self._stream is not None
         if image.size != (self._stream.width, self._stream.height):
             image = image.resize((self._stream.width, self._stream.height))
@@ -78,6 +82,7 @@ class DrawnVideo(Output):
         self._num_frames += 1
 
     def close(self) -> str:
+        """See ``Output``."""
         if self._container is None or self._stream is None:
             return ""
         self._container.mux(self._stream.encode(None))

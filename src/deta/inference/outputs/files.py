@@ -23,6 +23,7 @@ class YoloText(Output):
         self._stems, self._num_files = Stems(), 0
 
     def add(self, result: Result, number: int) -> None:
+        """See ``Output``."""
         self._labels.mkdir(exist_ok=True)
         if not self._num_files:
             write_text(self.folder / "classes.txt", "".join(f"{shown(name)}\n" for name in result.names))
@@ -37,6 +38,7 @@ class YoloText(Output):
         self._num_files += 1
 
     def close(self) -> str:
+        """See ``Output``."""
         return f"{counted(self._num_files, 'file')} of labels: {self._labels}" if self._num_files else ""
 
 
@@ -48,6 +50,7 @@ class Crops(Output):
         self._stems, self._num_files = Stems(), 0
 
     def add(self, result: Result, number: int) -> None:
+        """See ``Output``."""
         stem = self._stems.of(result, number)
         for index, (box, crop) in enumerate(zip(result, result.crops(), strict=True), 1):
             # Names of classes come out of a file that somebody else may have written.
@@ -57,4 +60,5 @@ class Crops(Output):
             self._num_files += 1
 
     def close(self) -> str:
+        """See ``Output``."""
         return f"{counted(self._num_files, 'crop')}: {self.folder / 'crops'}" if self._num_files else ""

@@ -29,6 +29,7 @@ class _OneFile(Output):
         self.num_rows = 0
 
     def close(self) -> str:
+        """See ``Output``."""
         self._stack.close()
         return f"{counted(self.num_rows, 'detection')}: {self.path}"
 
@@ -45,6 +46,7 @@ class _JsonList(_OneFile):
         self._between = ",\n"
 
     def close(self) -> str:
+        """See ``Output``."""
         self.file.write("[]\n" if self._between == "[" else "]\n")
         return super().close()
 
@@ -55,6 +57,7 @@ class BoxJson(_JsonList):
     file_name = "boxes.json"
 
     def add(self, result: Result, number: int) -> None:
+        """See ``Output``."""
         self.append(result.to_dict())
         self.num_rows += len(result)
 
@@ -65,6 +68,7 @@ class CocoJson(_JsonList):
     file_name = "predictions.json"
 
     def add(self, result: Result, number: int) -> None:
+        """See ``Output``."""
         for record in result.to_coco(number):
             self.append({**record, "file_name": result.name})
         self.num_rows += len(result)
@@ -83,6 +87,7 @@ class BoxLines(_OneFile):
         self.num_rows = 0
 
     def add(self, result: Result, number: int) -> None:
+        """See ``Output``."""
         self.file.write(f"{json.dumps(result.to_dict(), allow_nan=False)}\n")
         self.file.flush()
         self.num_rows += len(result)
@@ -99,6 +104,7 @@ class BoxTable(_OneFile):
         self._writer.writerow(_COLUMNS)
 
     def add(self, result: Result, number: int) -> None:
+        """See ``Output``."""
         picture = result.picture
         for box in result:
             place = (result.name, picture.frame, picture.seconds)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
 
 from deta.losses.federated import counted_scores
 from deta.losses.terms.base import Sum
@@ -54,11 +55,9 @@ class FocalLoss:
         no_object = num_classes - 1 if self.background else -1
         label = torch.where(matches.is_positive(), take_rows(targets.labels, matches.target), no_object)  # [B, N]
         one_hot = label[..., None] == torch.arange(num_classes, device=logits.device)  # [B, N, C]
-        # The logit of the wrong answer: the loss of both labels is one function of it.
-        wrong = logits.float() * (1 - 2.0 * one_hot)  # [B, N, C]
-        loss = functional.softplus(wrong) * wrong.sigmoid() ** self.focusing
-        if self.alpha is not None:
-            loss = loss * (one_hot * (2 * self.alpha - 1) + (1 - self.alpha))
+        alpha = -1.0 if self.alpha is None else self.alpha  # torchvision's word for none
+        # Its rounding is that of the publications: 1 - (1 - p) of a small p differs from p in the fifth digit.
+        loss = sigmoid_focal_loss(logits.float(), one_hot.float(), alpha=alpha, gamma=self.focusing)
         own = one_hot
         if self.background:  # which is looked for everywhere
             own = one_hot | (torch.arange(num_classes, device=logits.device) == no_object)

@@ -10,6 +10,7 @@ from deta.models.query.heads import Float32Linear
 from deta.models.query.selection import Selection
 from deta.models.query.tokens import Queries
 from deta.ops.rows import take_rows
+from deta.ops.sizes import smaller
 from deta.structures import Features, Prediction
 from deta.utils.checks import require_callable, require_int, require_list, require_number
 
@@ -83,7 +84,7 @@ class AnchorQueries(nn.Module):
             boxes,
             torch.ones_like(logits, dtype=torch.bool),
             level_sizes,
-            torch.sym_min(self.num_queries, logits.shape[1]),
+            smaller(self.num_queries, logits.shape[1]),
         )
         grid = tuple((height, width, num_kinds) for height, width in features.spatial_shapes)
         first = Prediction(logits[..., None], boxes, boxes, frame, grid=grid, levels=levels, strides=strides)

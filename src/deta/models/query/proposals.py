@@ -15,6 +15,7 @@ from deta.models.query.sources import QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.random import Draw
 from deta.ops.rows import take_rows
+from deta.ops.sizes import smaller
 from deta.structures import Prediction
 from deta.utils.checks import require_bool, require_callable, require_choice, require_int, require_number
 
@@ -149,7 +150,7 @@ class EncoderProposals(QuerySource):
             levels=memory.levels(),
             strides=memory.strides_of_tokens(),
         )
-        selected = self._select(first, None, memory, torch.sym_min(self.count(draw), anchors.shape[1]))
+        selected = self._select(first, None, memory, smaller(self.count(draw), anchors.shape[1]))
         learned = None if self.content is None else self.content.weight
         return self._queries(take_rows(features, selected), memory, first, selected, learned), first
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from deta.ops.boxes import to_corners
 from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
+from deta.ops.sizes import smaller
 from deta.utils.checks import require_int, require_number
 
 
@@ -120,7 +121,7 @@ def best_of_levels(scores: Tensor, level_sizes: Sequence[int], count: int) -> tu
     """
     positions, start = [], 0
     for size in level_sizes:
-        positions.append(_best(scores[:, start : start + size], torch.sym_min(size, count)) + start)
+        positions.append(_best(scores[:, start : start + size], smaller(size, count)) + start)
         start += size
     numbers = torch.arange(len(positions), device=scores.device).unbind()
     levels = torch.cat([number.expand_as(best) for number, best in zip(numbers, positions, strict=True)], dim=1)

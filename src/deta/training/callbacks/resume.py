@@ -75,9 +75,8 @@ class ResumeCheckpoint(Checkpoint):
         if self._loaded is not None:
             for logger in _metrics_loggers(trainer):
                 logger.cut_back(self._loaded["metrics_end"], self._loaded["row"])
-            for logger in trainer.loggers:
-                if isinstance(logger, Mirror):
-                    logger.continue_at(trainer.global_step)
+            for mirror in (logger for logger in trainer.loggers if isinstance(logger, Mirror)):
+                mirror.continue_at(trainer.global_step)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
