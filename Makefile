@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup  ## train a small DETA on generated images, evaluate it and draw what it finds
 	rm -rf $(DEMO_RUN)
-	$(BIN)/deta train experiment=deta_shapes hydra.run.dir=$(DEMO_RUN)
+	$(BIN)/deta train experiment=demo hydra.run.dir=$(DEMO_RUN)
 
 test: setup  ## run the tests, on every core
 	$(BIN)/pytest -n auto --dist loadfile
