@@ -98,7 +98,7 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
         ("logger.file.folder=''", "it has no value"),
         ("callbacks.learning_rate={}", "an empty {} changes nothing"),
         ("model.body.hiden_dim=3", "did you mean model.body.hidden_dim?"),
-        ("modle.hidden_dim=3", "did you mean model.body.hidden_dim?"),
+        ("modle.hidden_dim=3", "did you mean model.body.hidden_dim or model.neck.hidden_dim?"),
         ("trainer._target_=torch.nn.Identity", "trainer must make a Trainer; torch.nn.Identity gives Identity"),
         ("name=a(b", 'as a text it is written "name='),
         ("hydra.run.dir=null", "hydra.run.dir=null: it takes the path of a file or folder"),
@@ -155,7 +155,7 @@ def test_help_explains_the_keys_of_the_command(command: str) -> None:
     assert re.search(rf"^usage: deta {command} .*\[key=value \.\.\.\]", text, re.MULTILINE)
     keys = {
         "train": "  seed=0                                      of weights, data order, augmentation and assignment",
-        "predict": "  source=???                                  image file, folder (with those below it) or ",
+        "predict": "  source=???                                  image, folder, quoted glob, list (.txt), address, ",
         "study": "  parallel=1                                  trainings at once on this machine",
         "data assign": "  anchors.scale=0.05                          side of an anchor on the finest level",
     }

@@ -351,7 +351,7 @@ def test_the_table_has_one_row_per_number(tmp_path: Path, capsys: pytest.Capture
     path = write(tmp_path, [1], [annotation(1, [0, 0, 100, 100])])
     result = score(path, {1: [([0, 0, 100, 62], 0.9, 0)]})
     rows = dict(line.split(maxsplit=1) for line in result.table().splitlines())
-    assert rows["AP50"] == "1.0000"
+    assert rows["AP50"] == "100.00"
     assert (rows["AP"], rows["APs"], rows["images"]) == ("30.00", "-", "1")
     assert " ".join(list(rows)[:12]) == "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl"
     assert capsys.readouterr().out == ""

@@ -25,15 +25,15 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [record[kind] for record in found if record["type"] == kind]
 
 
+NO_NUMBERS = ("val/pictures", "val/classes", "val/class_curves", "val/class_scores", "val/confusion")
+"""Begins of the names of pictures and tables."""
+
+
 def numbers(found: list[dict[str, Any]]) -> dict[int, dict[str, float | None]]:
     """Metrics of every step, None where they are not finite; without W&B's own, pictures and tables."""
     rows = {}
     for record in of_kind(found, "history"):
-        metrics = {
-            name: value
-            for name, value in record["item"].items()
-            if not name.startswith(("_", "val/pictures", "val/classes"))
-        }
+        metrics = {name: value for name, value in record["item"].items() if not name.startswith(("_", *NO_NUMBERS))}
         rows[int(record["item"]["_step"])] = {name: _number(value) for name, value in metrics.items()}
     return rows
 
