@@ -82,6 +82,8 @@ def test_tables_and_charts_say_where_the_precision_is(good: Path, evaluated: Pat
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
         "categories",
         "errors",
+        "class_curves",
+        "confusion",
         "precision_recall",
         "sizes",
     }
@@ -114,7 +116,7 @@ def test_a_sweep_has_one_row_for_every_selection(evaluated: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--from", "nowhere.json"], "nowhere.json are not known: give data.val_annotations=<file>"),
+        (["--from", "nowhere.json"], "from_file=nowhere.json does not exist"),
         (["--from", "RUN", "ckpt=RUN"], "give either --from or ckpt"),
         (["--from", "RUN", "nms_thresholds=[0.5]"], "need raw predictions, which deta eval ckpt=... save_raw=true"),
         (["--from", "RUN/raw_predictions.npz"], "raw predictions need a selection: postprocess=nms"),

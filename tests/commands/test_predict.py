@@ -187,7 +187,7 @@ def test_a_mistake_is_named(
 def test_a_missing_checkpoint_is_named_without_a_look_at_the_images(tmp_path: Path) -> None:
     photo(tmp_path / "a.png")
     message = fail("predict", "ckpt=nowhere", f"source={tmp_path}/a.png", f"hydra.run.dir={tmp_path}/out")
-    assert "nowhere does not exist: give the directory of a run, a checkpoint of deta" in message
+    assert "nowhere does not exist: give a checkpoint file or the directory of a run" in message
 
 
 def test_what_is_no_image_in_a_folder_is_counted_and_named(trained: Run, tmp_path: Path) -> None:

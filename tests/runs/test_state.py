@@ -253,7 +253,7 @@ def test_the_table_says_after_which_epoch_the_latest_validation_was(tmp_path: Pa
     (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     head, line, _ = table([read_status(tmp_path)], tmp_path).splitlines()
     assert head.endswith("AP  of epoch")
-    assert line.split()[2:] == ["15", "-", "0.2000", "2"]
+    assert line.split()[2:] == ["15", "-", "20.00", "2"]
 
 
 def test_the_reason_of_a_failure_that_cannot_be_written_hides_no_other(
