@@ -14,7 +14,7 @@ from deta.models.detector import Detector
 from deta.models.releases import read_release
 from deta.studies.conf import config_dir
 from deta.training.checkpoint import Checkpoint, read_checkpoint
-from deta.utils.files import read_yaml
+from deta.utils.files import is_there, read_yaml
 from deta.utils.names import nearest, shown
 from deta.zoo import Entry, Places, entries, entry, find, is_name
 
@@ -50,7 +50,7 @@ def named_weights(text: str | Path, *, key: str | None = None) -> str | None:
     Raises:
         FileNotFoundError: It is neither.
     """
-    if Path(text).exists():
+    if is_there(text):
         return None
     if is_name(str(text)):
         return str(text)

@@ -1,12 +1,12 @@
 """The words of a command line as Hydra reads them: keys for words that stand alone, quotes around paths."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from deta.commands.catalogue import Command
 from deta.commands.options import WITH_VALUE
 from deta.commands.quoting import gather_training_words, quote_paths, quoted, sweeps
 from deta.commands.told_words import told_present_words
+from deta.utils.files import is_there
 
 
 def spelt_out(command: Command, words: Sequence[str]) -> list[str]:
@@ -45,7 +45,7 @@ def name_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
             named.append(word)
         else:
             following = words[place + 1] if place + 1 < len(words) else "<value>"
-            if word in keys and not Path(word).exists():
+            if word in keys and not is_there(word):
                 raise ValueError(f"{word} {following}: a key and its value are joined by '=': {word}={following}")
             named.append(f"{free.pop(0)}={word}")
         is_value = word in WITH_VALUE
@@ -59,7 +59,7 @@ def stands_alone(word: str, keys: Sequence[str] = ()) -> bool:
     if not word or word.startswith(("-", "+", "~")):
         return False
     key, equals, _ = word.partition("=")
-    return not equals or (bool(keys) and key not in keys and Path(word).exists())
+    return not equals or (bool(keys) and key not in keys and is_there(word))
 
 
 def _with_help(words: Sequence[str]) -> list[str]:

@@ -43,6 +43,14 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def is_there(text: str | Path) -> bool:
+    """Whether there is a file or folder of this name; a text that cannot be a path, too long a one too, names none."""
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``path`` in UTF-8, see ``replacing``."""
     with replacing(path) as unfinished:
