@@ -54,7 +54,7 @@ def test_a_training_goes_on_where_it_was_and_leaves_the_program_as_it_was(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--cfg"], "--cfg is an option of deta train, not of a program"),
+        (["--cfg"], "--cfg is an option of the command deta train"),
         (["experiment=deta_shapes", "sweep=seeds"], "deta.train does one run"),
         (["experiment=deta_shapes", "trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
         (["ckpt=nowhere"], "nowhere does not exist"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
 from deta.analysis.given_boxes import RuleComparison, assign_given
 from deta.assign import Assigner
@@ -110,13 +111,13 @@ def train(*words: str) -> Run:
         register_resolvers()
         try:
             run_application("train", launcher.run, spelt, config_dir())
-            folder = Path(HydraConfig.get().runtime.output_dir)
             launcher.finish()
         except SystemExit as end:
             if end.code == _INTERRUPTED:
                 raise KeyboardInterrupt from None
             raise
-    return Run(folder)
+    assert launcher.folder is not None
+    return Run(launcher.folder)
 
 
 def compare_rules(
@@ -134,7 +135,7 @@ def compare_rules(
     Args:
         boxes: ``[T, 4]`` ``xyxy`` in pixels of the objects of an image, or a list of such arrays, one for each image.
         sizes: ``(height, width)`` in pixels of the image as the network sees it, or a list of them.
-        rules: Names as ``deta data assign compare=`` has them, or rules; a mapping gives rules their names.
+        rules: Names as ``deta data assign assigner=[...]`` has them, or rules; a mapping gives rules their names.
         candidates: ``[N, 4]`` ``xyxy`` in pixels of what every rule chooses from, or a list; None gives every named
             rule those of its publication, and any other the anchors of DETA.
         scores: ``[N]`` in 0..1 of the candidates, or a list, for rules that look at predictions; None is 0.5 for all.
@@ -153,7 +154,14 @@ def compare_rules(
 
 
 class _RaisingLauncher(TrainLauncher):
-    """Lets the program have the error of a run that does not start."""
+    """Lets the program have the folder of the run, and the error of one that does not start."""
+
+    folder: Path | None = None
+
+    def run(self, cfg: DictConfig) -> None:
+        """See the base class."""
+        self.folder = Path(HydraConfig.get().runtime.output_dir)
+        super().run(cfg)
 
     def _refuse(self, error: Exception, *, is_sweep: bool) -> None:
         raise error

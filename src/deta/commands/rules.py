@@ -10,6 +10,8 @@ from deta.assign import Assigner
 from deta.commands.build import make
 from deta.commands.composing import compose
 from deta.commands.console import describe
+from deta.commands.rule_words import LOOK_AT_PREDICTIONS, rule_words
+from deta.studies.conf import config_dir
 
 
 def make_contenders(
@@ -41,7 +43,8 @@ def make_contenders(
 
 def _shipped(names: Sequence[str], *, needs_candidates: bool) -> dict[str, Contender]:
     try:
-        compared = compose("data_assign", [f"compare=[{','.join(names)}]"]).compare
+        words = rule_words([f"assigner=[{','.join(names)}]"], _choices)
+        compared = compose("data_assign", words).compare
     except HydraException as error:
         raise ValueError(describe(error)) from error
     found = {}
@@ -49,8 +52,11 @@ def _shipped(names: Sequence[str], *, needs_candidates: bool) -> dict[str, Conte
         node = compared.get(name)
         if node is None:
             raise ValueError(f"rules: {name} stands for several rules: name them one by one")
-        if node.get("candidates") is None and needs_candidates:
+        if name in LOOK_AT_PREDICTIONS and needs_candidates:
             raise ValueError(f"rules: {name} looks at what a network predicts: give candidates, and scores")
-        candidates = AnchorGrid() if node.get("candidates") is None else make(node.candidates)
-        found[name] = Contender(make(node.assigner), candidates)
+        found[name] = Contender(make(node.assigner), make(node.candidates))
     return found
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
