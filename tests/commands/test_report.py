@@ -42,14 +42,16 @@ def test_a_folder_may_look_like_an_override(tmp_path: Path) -> None:
 def test_the_report_lies_in_the_folder_unless_told_otherwise(
     tmp_path: Path, asked: list[tuple[Path, int | None]]
 ) -> None:
-    folder = tmp_path / "it's a study"
+    folder, other = tmp_path / "it's a study", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
     outcome = succeed("report", str(folder))
     assert outcome.out.splitlines()[0] == str(folder / "report" / "report.html")
     assert "table.csv, table.md, table.tex" in outcome.out
     assert (folder / "report" / "report.html").is_file()
-    succeed("report", f"folder={tmp_path}/other", f"out={tmp_path}/out", "bootstrap=null")
+    succeed("report", f"folder={other}", f"out={tmp_path}/out", "bootstrap=null")
     assert (tmp_path / "out" / "table.tex").is_file()
-    assert asked == [(folder, 1000), (tmp_path / "other", None)]
+    assert asked == [(folder, 1000), (other, None)]
 
 
 def test_without_a_folder_the_message_says_what_to_give() -> None:

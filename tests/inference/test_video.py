@@ -1,5 +1,6 @@
 """Videos, streams and cameras, all of them made here."""
 
+import contextlib
 import socket
 import struct
 import sys
@@ -139,7 +140,7 @@ def test_of_what_comes_too_fast_the_newest_is_taken_and_the_rest_counted() -> No
 def serve_rtsp(listener: socket.socket, content: bytes) -> None:
     """Answer one client: a transport stream in RTP packets inside of the connection."""
     connection, _ = listener.accept()
-    with connection:
+    with connection, contextlib.suppress(ConnectionError):  # the client may leave when it has seen enough
         stream = connection.makefile("rb")
         while True:
             lines = []

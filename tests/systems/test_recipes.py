@@ -88,5 +88,5 @@ def test_a_recipe_is_that_of_its_publication(name: str) -> None:
 
 def test_every_recipe_of_a_query_system_is_compared() -> None:
     found = {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}
-    ours = {name for name in found if name.startswith(("deta_", "improved_baseline_"))}
+    ours = {name for name in found if name.startswith(("deta_", "improved_baseline_", "demo", "finetune"))}
     assert found - ours - DENSE_RECIPES.keys() - {"deformable_detr_r50_two_stage"} == set(RECIPES)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra import version
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -16,8 +18,10 @@ from deta.studies.conf import config_dir
 
 @contextmanager
 def own_hydra() -> Iterator[None]:
-    """Leave what the program itself does with Hydra as it was."""
+    """Leave what the program, or the command, itself does with Hydra as it was."""
     state = Singleton.get_state()
+    others = {kind: one for kind, one in state["instances"].items() if kind not in (GlobalHydra, HydraConfig)}
+    Singleton.set_state({**state, "instances": others})
     try:
         yield
     finally:
