@@ -163,7 +163,9 @@ def test_every_rule_that_the_page_names_and_every_choice_of_further_queries_is_o
     assert names("further") <= set(code(TEXT.partition("- `further`")[2].partition("\n- ")[0]))
 
 
-@pytest.mark.parametrize("system", COMBINED)
+@pytest.mark.parametrize(
+    "system", [pytest.param(name, marks=[] if name in ("detr", "dino") else pytest.mark.slow) for name in COMBINED]
+)
 def test_further_queries_join_a_system_as_the_table_says(system: str) -> None:
     has_first, allowed = COMBINED[system]
     cfg = composed(f"system={system}")

@@ -56,7 +56,7 @@ def test_output_and_every_gradient_equal_the_twin(boxes: bool, deterministic: bo
     assert_results_close(result, run_reference(problem), FLOAT32)
 
 
-@pytest.mark.parametrize("channels", [8, 12, 33, 128])
+@pytest.mark.parametrize("channels", [12, 33, 128])
 def test_any_head_size_is_right(channels: int) -> None:
     problem = random_problem(channels=channels, images=1, heads=2, queries=3)
     assert_results_close(run_triton(problem.to(torch.float32)), run_reference(problem), FLOAT32)

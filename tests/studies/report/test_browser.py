@@ -144,6 +144,7 @@ def test_levels_words_and_completeness_filter_the_table_and_all_charts(opened: O
     expect(page.locator("#plot-curves .chart")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_the_table_sorts_by_click_and_by_key_and_can_be_saved(opened: Open, report: Path) -> None:
     page = opened(report)
     heading = page.locator("#cells thead th", has_text="AP").first
@@ -165,6 +166,7 @@ def test_the_table_sorts_by_click_and_by_key_and_can_be_saved(opened: Open, repo
     assert Path(download.value.path()).read_bytes() == (report.parent / "table.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_rows_that_are_shown_are_copied_as_latex_in_their_order(opened: Open, report: Path) -> None:
     page = opened(report, address="axis.postprocess=nms&complete=1&sort.cells=AP,descending")
     page.locator("[data-table=cells]").get_by_role("button", name="copy as LaTeX").click()
@@ -179,6 +181,7 @@ def test_the_rows_that_are_shown_are_copied_as_latex_in_their_order(opened: Open
     assert [line for line in lines if line not in whole] == []
 
 
+@pytest.mark.slow
 def test_the_address_keeps_what_is_chosen_and_brings_it_back(opened: Open, report: Path) -> None:
     page = opened(report)
     assert "#" not in page.url.removesuffix("#")
@@ -203,6 +206,7 @@ def test_the_address_keeps_what_is_chosen_and_brings_it_back(opened: Open, repor
     assert "axis" not in other.url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address", ["axis.tau=7&sort.cells=none,up&chart.curves=x&image=x&boxes=x&single=99&scores=x", "%%%"]
 )
@@ -212,6 +216,7 @@ def test_an_address_that_means_nothing_does_no_harm(opened: Open, report: Path, 
     assert page.locator("#pictures figure:visible").count() >= 1
 
 
+@pytest.mark.slow
 def test_pictures_switch_between_what_is_found_and_what_is_assigned(opened: Open, report: Path) -> None:
     page = opened(report)
     truth, found = page.locator("#pictures .truth figure"), page.locator("#pictures .found figure")
@@ -237,6 +242,7 @@ def test_pictures_switch_between_what_is_found_and_what_is_assigned(opened: Open
     assert sides[0]["x"] + sides[0]["width"] < sides[1]["x"]  # alone in its column
 
 
+@pytest.mark.slow
 def test_charts_show_what_their_controls_and_legends_choose(opened: Open, report: Path) -> None:
     page = opened(report)
     curves = page.locator("#plot-curves")
@@ -256,6 +262,7 @@ def test_charts_show_what_their_controls_and_legends_choose(opened: Open, report
     assert page.locator("#plot-curves .legend [aria-pressed='true']").count() == 0
 
 
+@pytest.mark.slow
 def test_the_page_follows_the_colours_of_the_system_and_of_paper(opened: Open, report: Path) -> None:
     page = opened(report, scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -289,6 +296,7 @@ def test_nothing_is_cut_or_covered_and_the_same_is_seen_in_every_window(opened: 
     assert set(WORDS) <= seen[0]
 
 
+@pytest.mark.slow
 def test_a_page_of_paper_holds_all_of_it(opened: Open, report: Path) -> None:
     page = opened(report, width=700)
     page.emulate_media(media="print")
@@ -300,6 +308,7 @@ def test_a_page_of_paper_holds_all_of_it(opened: Open, report: Path) -> None:
     expect(page.locator("#runs")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_the_filter_of_a_narrow_window_starts_closed(opened: Open, report: Path) -> None:
     page = opened(report, width=390)
     expect(page.get_by_label("Search")).to_be_hidden()
