@@ -5,7 +5,7 @@ Importing this is cheap: what it offers is imported when it is first used.
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deta.api import Run as Run
@@ -32,7 +32,7 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - what the name stands for
+def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module 'deta' has no attribute {name!r}; it offers {', '.join(_PLACES)}")
     return getattr(import_module(_PLACES[name]), name)

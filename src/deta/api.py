@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from deta.analysis.given_boxes import RuleComparison, assign_given
+from deta.analysis.given_boxes import Arrays, RuleComparison, assign_given
 from deta.assign import Assigner
 from deta.cli import continue_run
 from deta.commands.application import run_application
@@ -121,12 +121,12 @@ def train(*words: str) -> Run:
 
 
 def compare_rules(
-    boxes: Any,  # noqa: ANN401 - arrays or tensors
-    sizes: Any,  # noqa: ANN401 - as above
+    boxes: Arrays,
+    sizes: Arrays,
     rules: Sequence[str | Assigner] | Mapping[str, Assigner] = ("iou", "atss", "fcos"),
     *,
-    candidates: Any = None,  # noqa: ANN401 - as above
-    scores: Any = None,  # noqa: ANN401 - as above
+    candidates: Arrays | None = None,
+    scores: Arrays | None = None,
     shared_iou: float | None = None,
     seed: int = 0,
 ) -> RuleComparison:

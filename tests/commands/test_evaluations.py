@@ -97,7 +97,7 @@ def test_a_run_that_was_killed_before_the_end_evaluates_what_is_missing(judged: 
 
 
 class Alarm(TopK):
-    """Selects as always, but the process is told to come back later, once."""
+    """Selects as always, but the process is told to stop, once, when the training is over."""
 
     def __init__(self, mark: str) -> None:
         super().__init__(max_detections=7)
@@ -107,7 +107,7 @@ class Alarm(TopK):
         """Select."""
         if not self._mark.exists():
             self._mark.touch()
-            signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGTERM)
         return super().__call__(prediction, original_sizes)
 
 
@@ -116,8 +116,8 @@ def test_a_signal_ends_them_and_a_later_call_does_the_rest(tmp_path: Path) -> No
     alarm = f"{{_target_: {__name__}.Alarm, mark: '{tmp_path}/mark'}}"
     words = (*BOTH[:1], f"+evaluations.zzz={alarm}", f"hydra.run.dir={run}")
     stopped = deta("train", *TINY_TRAINING, *words)
-    assert stopped.code == 128 + signal.SIGUSR1
-    assert "stopped by SIGUSR1 after step 2" in stopped.err
+    assert stopped.code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM after step 2" in stopped.err
     assert read_status(run).state == RunState.RESUMABLE
     assert (run / "evaluations" / "nms" / "metrics.json").is_file()
     rows = (run / "metrics.jsonl").read_text()

@@ -54,7 +54,7 @@ def predictor(seen: Callable[[Tensor], object] = lambda _: None, **options: obje
         transform=keep,
         names=NAMES,
         category_ids=(3, 7, None),
-        rules=ImageRules(exif="apply", **options),  # type: ignore[arg-type]
+        rules=ImageRules(exif="apply", **options),  # type: ignore[arg-type]  # whichever a test sets
     )
 
 

@@ -114,7 +114,7 @@ def test_what_is_no_number_is_an_error_that_names_the_image(tmp_path: Path) -> N
     broken = predictor()
 
     def break_it(module: object, inputs: object, output: object) -> None:
-        prediction = next(iter(output.stages.values()))  # type: ignore[attr-defined]
+        prediction = next(iter(output.stages.values()))  # type: ignore[attr-defined]  # of a stage, which a module does not tell
         object.__setattr__(prediction, "boxes", prediction.boxes * float("nan"))
 
     broken.detector.register_forward_hook(break_it)

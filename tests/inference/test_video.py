@@ -5,6 +5,7 @@ import socket
 import struct
 import sys
 import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,7 +125,7 @@ def test_a_camera_gives_frames_with_red_first() -> None:
 def test_of_what_comes_too_fast_the_newest_is_taken_and_the_rest_counted() -> None:
     over = threading.Event()
 
-    def items() -> Any:  # noqa: ANN401
+    def items() -> Iterator[Any]:
         yield from range(5)
         over.set()
 

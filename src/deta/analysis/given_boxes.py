@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torchvision.ops import box_convert
 
@@ -20,6 +20,8 @@ from deta.runs.table import aligned
 from deta.structures import SIZE_NAMES, Prediction
 from deta.utils.checks import require_int
 
+Arrays = ArrayLike | Tensor | Sequence[Tensor]
+"""Numbers as an array, a tensor or nested lists, of one image, or a list of these with one for each image."""
 _SHARES = ("unmatched_share", "mean_iou", "contested_share", "shared_share")
 
 
@@ -75,10 +77,10 @@ class RuleComparison:
 
 def assign_given(
     contenders: Mapping[str, Contender],
-    boxes: Any,  # noqa: ANN401 - arrays or tensors
-    sizes: Any,  # noqa: ANN401 - as above
-    candidates: Any,  # noqa: ANN401 - as above
-    scores: Any,  # noqa: ANN401 - as above
+    boxes: Arrays,
+    sizes: Arrays,
+    candidates: Arrays | None,
+    scores: Arrays | None,
     *,
     shared_iou: float | None,
     seed: int,
@@ -118,17 +120,20 @@ def assign_given(
     return RuleComparison({name: reduce(Outcome.__add__, parts) for name, parts in totals.items()}, targets)
 
 
-def _sizes(sizes: Any) -> list[Any]:  # noqa: ANN401 - as above
-    array = np.asarray(sizes)
+def _sizes(sizes: Arrays) -> list[list[int]]:
+    array: NDArray[Any] = np.asarray(sizes)
     if array.ndim not in (1, 2) or array.shape[-1] != 2:
         raise ValueError(f"sizes must be (height, width) or a list of them, got {sizes!r:.80}")
-    return array.reshape(-1, 2).tolist()
+    listed: list[list[int]] = array.reshape(-1, 2).tolist()
+    return listed
 
 
-def _per_image(name: str, values: Any, dims: int) -> list[Tensor]:  # noqa: ANN401 - as above
+def _per_image(name: str, values: Arrays, dims: int) -> list[Tensor]:
     """Float32 tensors ``[K, 4]`` or ``[K]``, one for each image, of one such array or a list of them."""
-    is_list = isinstance(values, Sequence) and len(values) > 0 and all(np.ndim(each) == dims for each in values)
-    parts = [torch.as_tensor(np.asarray(each), dtype=torch.float32) for each in (values if is_list else [values])]
+    listed: Sequence[ArrayLike | Tensor] = [values]
+    if isinstance(values, Sequence) and len(values) > 0 and all(np.ndim(each) == dims for each in values):
+        listed = values
+    parts = [torch.as_tensor(np.asarray(each), dtype=torch.float32) for each in listed]
     for part in parts:
         if part.numel() == 0:
             continue

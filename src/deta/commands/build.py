@@ -271,7 +271,7 @@ def make_postprocess(cfg: DictConfig, checkpoint: Checkpoint) -> Postprocess:
     return choose_postprocess(chosen, checkpoint, cfg.trusted)
 
 
-def choose_postprocess(chosen: Postprocess | None, checkpoint: Checkpoint, trusted: Any = ()) -> Postprocess:  # noqa: ANN401 - as above
+def choose_postprocess(chosen: Postprocess | None, checkpoint: Checkpoint, trusted: Sequence[str] = ()) -> Postprocess:
     """The post-processing asked for, or the one that the checkpoint was trained with, whose score both have."""
     place = "postprocess"
     if chosen is not None and not (checkpoint.config.get(place) or {}).get("score"):

@@ -77,7 +77,7 @@ class Model:
         *,
         min_score: float = ...,
         batch_size: int | None = ...,
-        **options: Any,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401 - those of SourceOptions, which checks them
     ) -> Result: ...
 
     @overload
@@ -87,8 +87,8 @@ class Model:
         *,
         min_score: float = ...,
         batch_size: int | None = ...,
-        **options: Any,  # noqa: ANN401
-    ) -> Result | Any: ...  # noqa: ANN401 - a name may mean one image or many
+        **options: Any,  # noqa: ANN401 - those of SourceOptions, which checks them
+    ) -> Result | Any: ...  # noqa: ANN401 - a name may mean one image or many, and who writes it knows
 
     @overload
     def predict(
@@ -97,7 +97,7 @@ class Model:
         *,
         min_score: float = ...,
         batch_size: int | None = ...,
-        **options: Any,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401 - those of SourceOptions, which checks them
     ) -> list[Result]: ...
 
     def predict(
@@ -137,11 +137,11 @@ class Model:
 
     def stream(
         self,
-        source: Any,  # noqa: ANN401 - as of predict
+        source: Given | str | Path | Sequence[Any],
         *,
         min_score: float = DEFAULT_SCORE,
         batch_size: int | None = None,
-        **options: Any,  # noqa: ANN401 - those of SourceOptions
+        **options: Any,  # noqa: ANN401 - those of SourceOptions, which checks them
     ) -> Iterator[Result]:
         """``predict`` one result after the other, with pixels; the next ones are made meanwhile.
 

@@ -72,7 +72,7 @@ def run(cfg: DictConfig) -> None:
     print("".join(f"{shown(line)}\n" for line in lines), end="")
 
 
-def _kinds(outputs: Any) -> Sequence[str]:  # noqa: ANN401 - as above
+def _kinds(outputs: Any) -> Sequence[str]:  # noqa: ANN401 - what the user gave
     listed = list(outputs) if OmegaConf.is_list(outputs) else outputs
     return [require_choice("outputs: each", kind, KINDS) for kind in dict.fromkeys(require_list("outputs", listed))]
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -111,6 +112,7 @@ def run(cfg: DictConfig) -> None:
     mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **scores, **known})
     if keep == "weights":
         keep_weights(folder)
+    preemption.leave((signal.SIGTERM,))
 
 
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
@@ -159,6 +161,9 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     with finishing(trainer.loggers):
         try:
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
+            preemption.listen(
+                (signal.SIGTERM,)
+            )  # all is saved: what is left, as charts, takes seconds and is not cut off
         except UnfitModelError as error:
             assert resume_path is not None
             raise _naming_keys(error, cfg, resume_path) from error

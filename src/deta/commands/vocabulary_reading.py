@@ -73,8 +73,9 @@ def read_vocabulary(hydra: Hydra, name: str, words: Sequence[str]) -> Vocabulary
 
 def as_text(value: object) -> str:
     """A value as an override writes it."""
-    is_word = value is None or isinstance(value, bool)
-    return {None: "null", True: "true", False: "false"}[value] if is_word else str(value)  # type: ignore[index]
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _choices(loader: ConfigLoader, group: str, roots: Sequence[Path], command: str) -> Iterator[str]:

@@ -91,11 +91,11 @@ class _Counter(TorchDispatchMode):
     """Adds up the operations of what runs inside: of the part whose module runs innermost, and of all."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch annotates none of it
         self.by_part: dict[str, int] = {}
         self.inside: list[str] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 - as PyTorch declares it
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
         packet = func._overloadpacket

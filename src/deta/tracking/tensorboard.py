@@ -49,7 +49,7 @@ class TensorBoardTracker(Mirror, TensorBoardLogger):
         self,
         params: Mapping[str, Any] | Namespace,
         *args: Any,  # noqa: ANN401 - as Lightning declares it
-        **kwargs: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401 - as Lightning declares it
     ) -> None:
         """Make ``params`` the row of the run in the table of hyperparameters."""
         from torch.utils.tensorboard.summary import hparams

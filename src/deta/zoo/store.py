@@ -99,7 +99,7 @@ def _download(weights: Entry, places: Places) -> Path:
         where = "are published nowhere that is known" if weights.url is None else f"need a browser: {weights.url}"
         note = f" ({weights.note})" if weights.note else ""
         raise DownloadError(f"the weights {weights.name} {where}{note}: {remedy}")
-    url = weights.url if places.mirror is None else f"{places.mirror.rstrip('/')}/{weights.file}"
+    url = weights.address() if places.mirror is None else f"{places.mirror.rstrip('/')}/{weights.file}"
     assert url is not None
     try:
         _log.info("%s: %s to %s", weights.name, url, target)

@@ -13,7 +13,7 @@ from deta.utils.files import read_yaml
 from deta.utils.names import nearest, shown
 
 TABLE = Path(__file__).with_name("table.yaml")
-_SYSTEM, _NUM_CLASSES = "system=", "num_classes="
+_SYSTEM, _NUM_CLASSES, _TORCHVISION = "system=", "num_classes=", "torchvision:"
 
 
 class _Source(msgspec.Struct, forbid_unknown_fields=True):
@@ -28,6 +28,7 @@ class _Weights(msgspec.Struct, forbid_unknown_fields=True):
     words: list[str]
     ap: float | None = None
     url: str | None = None
+    file: str | None = None
     browser: bool = False
     size: str | None = None
     sha256: str | None = None
@@ -50,7 +51,9 @@ class Entry:
         repository: Of the publication.
         licence: Of the repository; none says more of its weights.
         ap: Average precision on COCO val2017 as published, points.
-        url: Address of the file, or of a page where ``needs_browser``.
+        url: Address of the file, or of a page where ``needs_browser``; ``torchvision:`` and the name of weights of
+            torchvision, see ``address``.
+        file_name: Of the file, where the address does not tell it.
         needs_browser: Whether a person has to fetch the file from a page.
         size: Of the file, as published.
         sha256: SHA-256 of the file in hexadecimal, or its first digits.
@@ -64,6 +67,7 @@ class Entry:
     licence: str
     ap: float | None = None
     url: str | None = None
+    file_name: str | None = None
     needs_browser: bool = False
     size: str | None = None
     sha256: str | None = None
@@ -73,9 +77,20 @@ class Entry:
     @property
     def file(self) -> str:
         """Name of the file in a folder or on a mirror: as published, or its own where that is not known."""
+        if self.file_name is not None:
+            return self.file_name
         if self.url is None or self.needs_browser:
             return f"{self.name}.pth"
         return PurePosixPath(urlsplit(self.url).path).name
+
+    def address(self) -> str | None:
+        """``url``, for weights of torchvision the one that the installed package has, which is imported then."""
+        if self.url is None or not self.url.startswith(_TORCHVISION):
+            return self.url
+        from torchvision.models import get_weight
+
+        address: str = get_weight(self.url.removeprefix(_TORCHVISION)).url
+        return address
 
     @property
     def system(self) -> str:
@@ -125,6 +140,7 @@ def _entry(name: str, weights: _Weights, source: _Source) -> Entry:
         licence=source.licence,
         ap=weights.ap,
         url=weights.url,
+        file_name=weights.file,
         needs_browser=weights.browser,
         size=weights.size,
         sha256=weights.sha256,

@@ -23,7 +23,7 @@ def write_files(root: Path, files: Mapping[str, object], *, images: tuple[str, .
     return root
 
 
-def read(reader: Reader, root: Path, **options: Any) -> tuple[ForeignDataset, str]:  # noqa: ANN401
+def read(reader: Reader, root: Path, **options: Any) -> tuple[ForeignDataset, str]:  # noqa: ANN401 - of any reader
     """What a reader gives of a folder without faults, and what it tells."""
     folder = SourceFolder(root)
     dataset = reader(folder, ImportOptions(**options))
@@ -31,7 +31,7 @@ def read(reader: Reader, root: Path, **options: Any) -> tuple[ForeignDataset, st
     return dataset, "\n".join([*dataset.decisions, *folder.notes.lines()])
 
 
-def faults(reader: Reader, root: Path, **options: Any) -> str:  # noqa: ANN401
+def faults(reader: Reader, root: Path, **options: Any) -> str:  # noqa: ANN401 - as above
     """What a reader finds wrong with a folder."""
     folder = SourceFolder(root)
     reader(folder, ImportOptions(**options))

@@ -25,12 +25,12 @@ def png(pixels: Any) -> str:  # noqa: ANN401 - whatever NumPy takes
     return base64.b64encode(file.getvalue()).decode()
 
 
-def source(root: Path, *shapes: Any, **changes: Any) -> Path:  # noqa: ANN401
+def source(root: Path, *shapes: dict[str, object], **changes: Any) -> Path:  # noqa: ANN401 - JSON
     """One annotated image of 30 x 40 pixels."""
     return write_files(root, {"a.json": labelme_content(shapes, "a.png", **changes)}, images=("a.png",))
 
 
-def image_of(root: Path, *shapes: Any, **options: Any) -> ForeignImage:  # noqa: ANN401
+def image_of(root: Path, *shapes: dict[str, object], **options: Any) -> ForeignImage:  # noqa: ANN401 - of the reader
     """What is read of an image with these shapes."""
     dataset, _ = read(read_labelme, source(root, *shapes), **options)
     (image,) = dataset.splits["all"]

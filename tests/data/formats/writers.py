@@ -93,7 +93,7 @@ def shape(label: str, points: Sequence[Sequence[Any]], kind: str, **changes: obj
     return {**entry, "flags": {}, "mask": None, **changes}
 
 
-def labelme_content(shapes: Sequence[Any], name: str, height: int = 30, width: int = 40, **changes: object) -> Any:  # noqa: ANN401
+def labelme_content(shapes: Sequence[Any], name: str, height: int = 30, width: int = 40, **changes: object) -> Any:  # noqa: ANN401 - JSON
     """An annotation file as labelme 5 writes it."""
     content: dict[str, Any] = {"version": "5.4.1", "flags": {}, "shapes": list(shapes), "imagePath": name}
     return {**content, "imageData": None, "imageHeight": height, "imageWidth": width, **changes}

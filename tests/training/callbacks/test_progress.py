@@ -19,7 +19,7 @@ from tests.training.tiny import detection_module, logged, make_trainer, shapes
 STEP = 10.0
 
 
-def train(cache: Path, folder: Path, *callbacks: pl.Callback, **options: Any) -> None:  # noqa: ANN401
+def train(cache: Path, folder: Path, *callbacks: pl.Callback, **options: Any) -> None:  # noqa: ANN401 - of Lightning
     data = shapes(cache)
     trainer = make_trainer(folder, callbacks=list(callbacks), enable_progress_bar=True, **options)
     trainer.fit(detection_module(data), datamodule=data)
@@ -98,7 +98,7 @@ def test_images_per_second_leave_validations_out(cache: Path, tmp_path: Path, mo
     assert logged(tmp_path, speed.SPEED_KEY) == [1.0, 1.0, 1.0, 1.0]
 
 
-def _told(line: ValidationLine, module: pl.LightningModule, caplog: pytest.LogCaptureFixture, **changes: Any) -> str:  # noqa: ANN401
+def _told(line: ValidationLine, module: pl.LightningModule, caplog: pytest.LogCaptureFixture, **changes: object) -> str:
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(ready=4))))
     options = {"state": SimpleNamespace(fn="fit"), "sanity_checking": False, "is_global_zero": True, "max_epochs": 12}
     trainer: Any = SimpleNamespace(

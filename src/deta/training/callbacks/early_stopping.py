@@ -25,7 +25,7 @@ class EarlyStopping(LightningEarlyStopping):
         ValueError: ``patience`` is below 1 or ``min_delta`` below 0.
     """
 
-    def __init__(self, *, monitor: str, patience: int = 3, min_delta: float = 0.0, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, monitor: str, patience: int = 3, min_delta: float = 0.0, **options: Any) -> None:  # noqa: ANN401 - Lightning's own
         require_int("callbacks.early_stopping.patience", patience, low=1)
         require_number("callbacks.early_stopping.min_delta", min_delta, low=0)
         super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, **options)

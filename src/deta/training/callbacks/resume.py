@@ -112,9 +112,11 @@ class ResumeCheckpoint(Checkpoint):
             raise self._stopped(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Learn how many batches every rank has, within which they can agree to stop."""
+        """Learn how many batches every rank has, within which they can agree to stop; listen to signals."""
         number = torch.tensor(sum(int(n) for n in trainer.num_val_batches), device=pl_module.device)
         self._common_val_batches = int(trainer.strategy.reduce(number, reduce_op="min"))
+        if not _is_fitting(trainer):
+            preemption.listen((*preemption.PREEMPTIONS, *preemption.STOPS))  # in place of Lightning
 
     def on_validation_batch_end(
         self,
