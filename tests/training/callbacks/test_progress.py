@@ -117,9 +117,9 @@ def test_after_a_validation_one_line_tells_ap_and_the_best_so_far_also_of_earlie
     line = ValidationLine()
     module.scores = Scores({"AP": 0.25, "AP50": 0.5, "AP75": float("nan"), "AR1": 1.0}, "")
     told = _told(line, module, caplog, current_epoch=1)
-    assert told == "Epoch 2 of 12: loss 6.5, AP 0.2500, AP50 0.5000, AP75 -, the best so far"
+    assert told == "Epoch 2 of 12: loss 6.5, AP 25.00, AP50 50.00, AP75 -, the best so far"
     continued = ValidationLine()
     continued.load_state_dict(line.state_dict())
     module.scores = Scores({"AP": 0.2}, "")
     told = _told(continued, module, caplog, current_epoch=2)
-    assert told == "Epoch 3 of 12: loss 6.5, AP 0.2000, best 0.2500 after epoch 2"
+    assert told == "Epoch 3 of 12: loss 6.5, AP 20.00, best 25.00 after epoch 2"

@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from deta.training.module import DetectionModule
+from deta.utils.wording import points
 
 _log = logging.getLogger(__name__)
 
@@ -14,7 +15,7 @@ _SHOWN = ("AP", "AP50", "AP75")
 
 
 class ValidationLine(pl.Callback):
-    """Tells epochs so far, loss, AP, AP50, AP75 and the best AP of the run, continued or not."""
+    """Tells epochs so far, loss, AP, AP50, AP75 in points and the best AP of the run, continued or not."""
 
     def __init__(self) -> None:
         self._best, self._best_epoch = -math.inf, 0.0
@@ -41,11 +42,11 @@ class ValidationLine(pl.Callback):
             return
         loss = trainer.callback_metrics.get("val/loss")
         parts = [] if loss is None else [f"loss {float(loss):.4g}"]
-        parts += [f"{name} {_text(found[name])}" for name in _SHOWN if name in found]
+        parts += [f"{name} {points(found[name])}" for name in _SHOWN if name in found]
         if is_best:
             parts.append("the best so far")
         elif math.isfinite(self._best):
-            parts.append(f"best {_text(self._best)} after epoch {self._best_epoch:g}")
+            parts.append(f"best {points(self._best)} after epoch {self._best_epoch:g}")
         limit = trainer.max_epochs
         of = "" if limit in (None, -1) else f" of {limit}"
         _log.info("Epoch %g%s: %s", epoch, of, ", ".join(parts))
@@ -55,7 +56,3 @@ def _epochs(trainer: pl.Trainer) -> float:
     """Epochs so far; a fraction in the middle of one."""
     batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     return round(trainer.current_epoch + batches / max(1, int(trainer.num_training_batches)), 2)
-
-
-def _text(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
