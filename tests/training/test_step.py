@@ -74,7 +74,7 @@ def run(
     return losses.terms().detach(), {name: value.clone() for name, value in gradients.items() if value is not None}
 
 
-SIZES = [(5, 1), (3, 0), (0, 0), (9, 2), (30, 7), (12, 3), (1, 0)]
+SIZES = [(5, 1), (3, 0), (0, 0), (30, 7), (1, 0)]
 
 
 def traced(name: str, batches: Sequence[tuple[int, int]]) -> list[int]:
@@ -114,7 +114,7 @@ def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: 
 def test_numbers_of_objects_and_widths_are_learnt_once(name: str) -> None:
     counts = traced(name, SIZES)
     assert counts[0] == 1
-    assert counts[3:] == [counts[3]] * 4
+    assert counts[3:] == [counts[3]] * 2
     assert counts[-1] <= 3
 
 

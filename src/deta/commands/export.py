@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Generator, Tensor
 
+from deta import __version__
 from deta.commands.build import make_postprocess, plain, restore_detector, trust_in
 from deta.commands.console import reports_errors
 from deta.commands.stored import build, section
@@ -122,7 +122,7 @@ def _description(
     convention = graph.detector.input
     transform = section(checkpoint, _TRANSFORM)
     return {
-        "deta": version("deta"),
+        "deta": __version__,
         "classes": list(checkpoint.category_names),
         "category_ids": list(checkpoint.category_ids),
         "inputs": list(INPUTS),
