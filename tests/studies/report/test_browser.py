@@ -187,10 +187,10 @@ def test_the_address_keeps_what_is_chosen_and_brings_it_back(opened: Open, repor
     assert "#" not in page.url.removesuffix("#")
     page.get_by_role("group", name="tau").get_by_label("0.5").uncheck(force=True)
     page.get_by_label("Search").fill("nms")
-    page.locator("#cells thead th", has_text="AP50").get_by_role("button").click()
+    page.locator("#cells thead th", has_text="over seeds").get_by_role("button").click()
     page.locator("#plot-curves").get_by_label("metric").select_option("AP50")
     page.locator("#pictures").get_by_label("decoder").check(force=True)
-    page.locator("#pictures").get_by_label("image").select_option("val_1")
+    page.locator("#pictures").get_by_label("image").select_option(index=1)
     page.locator("#plot-curves .legend button").nth(1).click()
     address = page.url.partition("#")[2]
     other = opened(report, address=address)
@@ -198,7 +198,7 @@ def test_the_address_keeps_what_is_chosen_and_brings_it_back(opened: Open, repor
     assert len(rows(other)) == 4
     expect(other.locator("#plot-curves").get_by_label("metric")).to_have_value("AP50")
     expect(other.locator("#pictures").get_by_label("decoder")).to_be_checked()
-    expect(other.locator("#pictures").get_by_label("image")).to_have_value("val_1")
+    expect(other.locator("#pictures").get_by_label("image")).to_have_value("1")
     assert other.locator("#plot-curves [aria-pressed='true']").count() == 1
     assert other.url.partition("#")[2] == address
     other.get_by_role("button", name="Reset", exact=True).click()
