@@ -217,7 +217,7 @@ def test_the_address_keeps_what_is_chosen_and_brings_it_back(opened: Open, repor
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "address", ["axis.tau=7&sort.cells=none,up&chart.curves=x&image=x&boxes=x&single=99&scores=x", "%%%"]
+    "address", ["axis.tau=7&sort.cells=none,up&chart.curves=x&image=x&boxes=x&single=99,length&scores=x", "%%%"]
 )
 def test_an_address_that_means_nothing_does_no_harm(opened: Open, report: Path, address: str) -> None:
     page = opened(report, address=address)

@@ -68,7 +68,7 @@ function saveText(text, ending, name) {
   link.href = URL.createObjectURL(new Blob([text], { type: MEDIA[ending] }));
   link.download = `${name}.${ending}`;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href));
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000); // some browsers read it late
 }
 
 // Browsers that keep the clipboard from pages of the disk still copy what is selected.
