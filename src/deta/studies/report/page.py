@@ -42,16 +42,13 @@ def page(comparison: Comparison) -> str:
         instability(groups),
         cost_plot(comparison, groups),
     )
-    table, runs, pictured, axes = (
-        ablation_table(comparison),
-        runs_table(comparison),
-        pictures(groups),
-        shown_axes(comparison),
-    )
+    table, runs = ablation_table(comparison), runs_table(comparison)
+    pictured, axes = pictures(groups), shown_axes(comparison)
     data = {
         "name": comparison.name,
         "cells": _cells(comparison, table, axes),
         "plots": [to_json(plot) for plot in plots],
+        "dashes": DASHES,
         "pictures": pictured.to_json(groups),
         "tables": {"cells": _written(table, "table"), "runs": _written(runs, "runs")},
     }
