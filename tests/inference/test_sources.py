@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from deta.data.decoding import ImageError
 from deta.data.images import ImageRules
-from deta.inference import SourceOptions, open_source
+from deta.inference import SourceOptions, arrivals, open_source
 from deta.inference.addresses import picture_of_address, safe_stem
 from deta.inference.outputs.base import Stems
 from tests.inference.simple import grey, predictor
@@ -78,23 +79,35 @@ def test_what_is_no_source_is_refused_by_what_one_may_be(source: object) -> None
         open_source(source)
 
 
-def test_a_folder_is_watched_for_what_arrives_once_it_is_whole(tmp_path: Path) -> None:
+def test_a_folder_is_watched_for_what_arrives_once_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "_SECONDS_BETWEEN_LOOKS", 0.15)
     grey(tmp_path / "first.png", 1)
     (tmp_path / "notes.md").write_text("no image")
-    found = open_source(str(tmp_path), SourceOptions(watch=True, watch_seconds=1.5))
+    found = open_source(str(tmp_path), SourceOptions(watch=True, watch_seconds=0.6))
 
     def arrive() -> None:
         content = grey(tmp_path.parent / "whole.png", 1).read_bytes()
         (tmp_path / "later.png").write_bytes(content[:20])
-        time.sleep(0.1)
+        time.sleep(0.03)
         (tmp_path / "later.png").write_bytes(content)
 
-    thread = threading.Timer(0.5, arrive)
+    thread = threading.Timer(0.2, arrive)
     thread.start()
     results = list(predictor().stream(found.pictures))
     thread.join()
     assert [Path(result.name).name for result in results] == ["first.png", "later.png"]
     assert found.notes() == ["1 file was left out, as no image or as lying elsewhere"]
+
+
+def test_nobody_watches_once_results_are_no_longer_taken(tmp_path: Path) -> None:
+    grey(tmp_path / "first.png", 1)
+    before = set(threading.enumerate())
+    results = predictor().stream(open_source(tmp_path, SourceOptions(watch=True)).pictures)
+    assert next(iter(results)).path == tmp_path / "first.png"
+    results.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_watching_needs_a_folder(tmp_path: Path) -> None:
@@ -120,7 +133,7 @@ def test_an_address_is_loaded_and_nothing_else_than_the_web_is_followed(tmp_path
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Pages)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         base = f"http://127.0.0.1:{server.server_port}"
         found = open_source(f"{base}/a.png?size=1")
@@ -143,4 +156,6 @@ def test_names_of_files_hold_nothing_that_leads_elsewhere() -> None:
 def test_no_two_images_share_a_name() -> None:
     stems = Stems()
     (result,) = predictor().stream(open_source(np.zeros((9, 9, 3), np.uint8)).pictures)
-    assert [stems.of(result, number) for number in (1, 2, 3)] == ["image", "2_image", "3_image"]
+    fourth = replace(result, picture=replace(result.picture, stem="4_image"))
+    assert [stems.of(result, number) for number in (1, 2)] == ["image", "2_image"]
+    assert [stems.of(fourth, 3), stems.of(result, 4)] == ["4_image", "4_4_image"]

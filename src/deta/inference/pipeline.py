@@ -5,8 +5,9 @@ Results come in the order of the items. What waits anywhere is bounded.
 
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -14,6 +15,14 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 Answer = TypeVar("Answer")
+
+
+class Awaited(ABC):
+    """Items of which the next one may be long in coming."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Wait no longer: nobody takes them."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,11 @@ class Pipeline(Generic[Item, Read, Answer]):
     num_readers: int = 1
     num_lanes: int = 1
 
-    def run(self, items: Iterable[Item]) -> Iterator[Answer]:
+    def run(self, items: Iterable[Item]) -> Generator[Answer, None, None]:
         """Answers in the order of the items; an error of any stage comes where its answer would have come.
 
-        Where nothing has been read yet, batches that are not full are worked on rather than waited for.
+        Where nothing has been read yet, batches that are not full are worked on rather than waited for. ``Awaited``
+        items are stopped once no more answers are taken.
         """
         stop = threading.Event()
         ahead: queue.Queue[Future[Read | None] | None] = queue.Queue(maxsize=2 * self.num_readers + self.num_lanes)
@@ -50,6 +60,8 @@ class Pipeline(Generic[Item, Read, Answer]):
                 yield from _Batching(self, ahead, lanes).run()
             finally:
                 stop.set()
+                if isinstance(items, Awaited):
+                    items.stop()
                 readers.shutdown(wait=False, cancel_futures=True)
                 lanes.shutdown(wait=False, cancel_futures=True)
 

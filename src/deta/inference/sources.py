@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,7 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from deta.data.image_search import find_images, image_suffixes
+from deta.data.image_search import find_images
 from deta.inference.addresses import is_address, picture_of_address
 from deta.inference.arrivals import Arrivals, names_in, picture_of_stream
 from deta.inference.pictures import Picture, given_picture, picture_of_file
@@ -133,19 +132,12 @@ def _of_text(text: str, options: SourceOptions, standard_input: BinaryIO | None)
 
 def _of_files(path: Path, text: str, options: SourceOptions) -> Source:
     if options.watch and path.is_dir():
-        arrivals = Arrivals(path, image_suffixes(), seconds=options.watch_seconds)
+        arrivals = Arrivals(path, seconds=options.watch_seconds)
         return Source(arrivals, notes=arrivals.notes)
     found = find_images(text)
-    stems = _stems(found.paths)
-    pictures = [picture_of_file(image, stem=stem) for image, stem in zip(found.paths, stems, strict=True)]
+    pictures = [picture_of_file(image) for image in found.paths]
     report = found.left_out_report()
     return Source(pictures, total=len(pictures), is_single=path.is_file(), notes=lambda: (report,) if report else ())
-
-
-def _stems(paths: Sequence[Path]) -> list[str]:
-    """Names of files without their endings, with a number before those that several have."""
-    counts = Counter(path.stem for path in paths)
-    return [path.stem if counts[path.stem] == 1 else f"{number}_{path.stem}" for number, path in enumerate(paths, 1)]
 
 
 def _of_list(path: Path, options: SourceOptions) -> Source:
