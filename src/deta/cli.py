@@ -3,12 +3,12 @@
 import os
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from deta import __version__
 from deta.commands.catalogue import COMMANDS, COMPLETION, begins_command, below, meant_command, usage
 from deta.commands.quoting import quoted, unquoted
 from deta.commands.spelling import spelt_out
@@ -146,7 +146,7 @@ def _take_command() -> str:
         print(usage())
         sys.exit(0 if words else 2)
     if words[0] == "--version":
-        print(f"deta {version('deta')}")
+        print(f"deta {__version__}")
         sys.exit(0)
     flags = list(takewhile(lambda word: not begins_command(word), words)) if words[0].startswith("-") else []
     words = words[len(flags) :] or words

@@ -42,6 +42,7 @@ def test_the_list_tells_names_facts_and_where_files_are() -> None:
     assert "browser" in next(line for line in whole.splitlines() if line.startswith("deta_r50_12ep "))
     one = succeed("weights", "list", "detr_r50_500ep").out
     assert "sha256   e632da11   (https://github.com/facebookresearch/detr/blob/" in one
+    assert "detr_r50_500ep " in succeed("weights", "list", "500").out
     some = succeed("weights", "list", "yolox").out.splitlines()
     assert all("yolox" in line for line in some[1 : some.index("")])
     assert "no published weights named detr_r50_500epp; did you mean detr_r50_500ep?" in fail(
@@ -59,7 +60,9 @@ def test_weights_are_got_once_and_known_from_then_on(server: Served, workplace: 
     assert "did you mean tiny" in fail("weights", "get", "tinny")
 
 
-def test_weights_by_name_are_converted_evaluated_and_shown(server: Served, tmp_path: Path) -> None:
+def test_weights_by_name_are_converted_looked_with_and_exported(
+    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     succeed("convert", "source=tiny", f"target={tmp_path}/tiny.ckpt")
     converted = read_checkpoint(tmp_path / "tiny.ckpt")
     assert len(converted.category_ids) == 91
@@ -71,6 +74,9 @@ def test_weights_by_name_are_converted_evaluated_and_shown(server: Served, tmp_p
     first, second = (json.loads(path.read_text()) for path in tmp_path.glob("tiny_*/predictions.json"))
     assert first == second
     assert len(first) > 0
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.onnx").touch()
+    assert "target=tiny.onnx exists" in fail("export", "tiny")
 
 
 def test_what_is_neither_path_nor_name_is_told_the_nearest_name(server: Served, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from deta.export import plain
 from deta.export.files import load
 from deta.export.onnx_operators import OPSET, translations
 from deta.ops.nms import grouped_nms
-from deta.ops.regions import pool_regions
+from deta.ops.regions import pool_regions, pool_uncounted
 
 Inputs = tuple[Tensor, ...]
 
@@ -50,7 +50,7 @@ def test_plain_suppression_keeps_what_ours_keeps(case: str) -> None:
 def test_plain_pooling_reads_what_ours_reads(aligned: bool) -> None:
     maps, boxes, levels = regions()
     rows = torch.cat((torch.arange(2.0)[:, None, None].expand(2, 9, 1), boxes), dim=-1).flatten(0, 1)  # [18, 5]
-    found = plain.pool_regions(maps, rows, levels.flatten(), [0.25, 0.125], 3, 2, aligned)
+    found = pool_uncounted(maps, rows, levels.flatten(), [0.25, 0.125], 3, 2, aligned)
     expected = pool_regions(maps, boxes, levels, [0.25, 0.125], 3, 2, aligned=aligned)
     torch.testing.assert_close(found, expected.flatten(0, 1), rtol=0, atol=0)
 

@@ -89,7 +89,7 @@ def test_a_video_without_the_package_says_what_to_install(tmp_path: Path) -> Non
     path = video(tmp_path / "clip.mp4")
     with (
         mock.patch.dict(sys.modules, {"av": None}),
-        pytest.raises(ModuleNotFoundError, match=r"videos need PyAV, .*: pip install av, or the extra video"),
+        pytest.raises(ModuleNotFoundError, match=r"videos need PyAV, .*: pip install av \(extra video\)"),
     ):
         open_source(path)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,8 +11,10 @@ import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Generator, Tensor
 
+from deta import __version__
 from deta.commands.build import make_postprocess, plain, restore_detector, trust_in
 from deta.commands.console import reports_errors
+from deta.commands.published import named_weights, open_checkpoint, places_of
 from deta.commands.stored import build, section
 from deta.data.collate import Collate
 from deta.data.image_search import find_images
@@ -25,7 +26,7 @@ from deta.export.agreement import MOST_PIXELS, MOST_SCORE, Agreement, compare
 from deta.export.files import SUFFIXES, Run, load, require_packages, write
 from deta.export.graph import INPUTS, LEAST_SIDE, Candidates, DetectorGraph, Selected, trace
 from deta.models.detector import Detector
-from deta.training.checkpoint import Checkpoint, read_checkpoint
+from deta.training.checkpoint import Checkpoint
 from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.files import replacing
 from deta.utils.wording import counted
@@ -43,8 +44,10 @@ def run(cfg: DictConfig) -> None:
     require_number("min_score", cfg.min_score, low=0, high=1)
     shape = Shape.of(cfg.batch, cfg.image_size)
     require_packages(kind)
-    checkpoint = read_checkpoint(cfg.ckpt)
-    target = checkpoint.path.with_suffix(SUFFIXES[kind]) if cfg.target is None else Path(cfg.target)
+    name = named_weights(cfg.ckpt)
+    checkpoint = open_checkpoint(cfg.ckpt, places_of(cfg))
+    usual = checkpoint.path.with_suffix(SUFFIXES[kind]) if name is None else Path(f"{name}{SUFFIXES[kind]}")
+    target = usual if cfg.target is None else Path(cfg.target)
     _require_free(target, kind)
     inputs = list(_inputs(_samples(cfg, checkpoint), shape))
     detector = restore_detector(checkpoint, cfg.trusted)
@@ -122,7 +125,7 @@ def _description(
     convention = graph.detector.input
     transform = section(checkpoint, _TRANSFORM)
     return {
-        "deta": version("deta"),
+        "deta": __version__,
         "classes": list(checkpoint.category_names),
         "category_ids": list(checkpoint.category_ids),
         "inputs": list(INPUTS),

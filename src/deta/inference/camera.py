@@ -33,7 +33,7 @@ class Camera(Awaited):
             import cv2
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "cameras need OpenCV, which is not installed: pip install opencv-python-headless, or the extra video"
+                "cameras need OpenCV, which is not installed: pip install opencv-python-headless (extra video)"
             ) from error
         self._number, self._every, self._max_frames = number, every, max_frames
         self._capture: Any = cv2.VideoCapture(number)

@@ -120,9 +120,7 @@ def require_av() -> None:
     try:
         import av  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "videos need PyAV, which is not installed: pip install av, or the extra video"
-        ) from error
+        raise ModuleNotFoundError("videos need PyAV, which is not installed: pip install av (extra video)") from error
 
 
 def _open(name: str, scheme: str, *, is_live: bool) -> "InputContainer":
