@@ -1,6 +1,7 @@
 """``deta weights``, and published weights by name in every command that takes weights."""
 
 import json
+import logging
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from deta.commands.build import empty_detector
+from deta.commands.build import empty_detector, make_detector, plain
+from deta.commands.composing import compose
 from deta.commands.published import category_of_output, coco_names, compose_published, published_model
-from deta.commands.start import read_weights
+from deta.commands.start import read_weights, start_from
 from deta.models.releases import layouts_of
 from deta.training.checkpoint import read_checkpoint
 from deta.zoo import Entry, entries, table
@@ -92,15 +94,16 @@ def test_weights_of_another_system_name_the_words_of_theirs(server: Served) -> N
 
 
 def test_a_training_starts_from_a_name_and_takes_over_the_classes_that_both_have(
-    server: Served, tmp_path: Path
+    server: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    frozen = ("optimizer.lr=0", "optimizer.make.weight_decay=0", "weights=tiny", "class_heads=by_name")
-    outcome = succeed("train", *TINY_TRAINING, *frozen, f"hydra.run.dir={tmp_path}/run")
-    log = (tmp_path / "run" / "train.log").read_text() + outcome.err
-    assert "0 of 6 classes taken over by name" in log
-    assert "6 classes start fresh: " in log
-    found = read_checkpoint(tmp_path / "run").weights
-    published = {name: value for name, value in release_state().items() if name.startswith("transformer.enc_output.")}
+    cfg = compose("train", [*TINY_TRAINING, "weights=tiny", "class_heads=by_name"])
+    names = ("circle", " Person", "ring")
+    detector = make_detector(plain(cfg.model), len(names))
+    with caplog.at_level(logging.INFO):
+        start_from(cfg, detector, names)
+    assert "1 of 3 classes taken over by name:  Person" in caplog.text
+    assert "2 classes start fresh: circle, ring" in caplog.text
+    found, published = detector.state_dict(), release_state()
     assert torch.equal(found["body.source.memory_projection.weight"], published["transformer.enc_output.weight"])
 
 
