@@ -197,6 +197,8 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
             ["source=a.png", "watch=true"],
             "watch=true waits for images that arrive in a folder, and source=",
         ),
+        (["source=.", "watch=true"], "out lies in the folder that is watched"),
+        (["source=a.png", "watch_seconds=3"], "watch_seconds=3 ends a watch, which watch=true begins"),
         (["source=a.png", "on_bad_image=ignore"], "on_bad_image must be one of error, skip, got 'ignore'"),
     ],
 )
@@ -206,7 +208,7 @@ def test_a_mistake_is_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     photo(tmp_path / "a.png")
-    assert f"deta: {message}" in fail("predict", f"ckpt={trained.folder}", *words, f"hydra.run.dir={tmp_path}/out")
+    assert message in fail("predict", f"ckpt={trained.folder}", *words, f"hydra.run.dir={tmp_path}/out")
 
 
 def test_a_missing_checkpoint_is_named_without_a_look_at_the_images(tmp_path: Path) -> None:

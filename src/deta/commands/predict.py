@@ -35,9 +35,14 @@ def run(cfg: DictConfig) -> None:
         require_int("batch_size", cfg.batch_size, low=1)
     require_number("min_score", cfg.min_score, low=0, high=1)
     require_bool("draw", cfg.draw)
-    kinds = _kinds(cfg.outputs)
+    kinds, folder = _kinds(cfg.outputs), Path(cfg.run_dir)
     names = ("watch", "watch_seconds", "every", "max_frames")
     source = open_source(cfg.source, SourceOptions(**{name: cfg[name] for name in names}))
+    if cfg.watch and folder.resolve().is_relative_to(Path(cfg.source).expanduser().resolve()):
+        raise ValueError(
+            f"{folder} lies in the folder that is watched, so that pictures written there would be looked at again: "
+            "name one outside by hydra.run.dir"
+        )
     model = load(
         cfg.ckpt,
         device=cfg.device,
@@ -51,7 +56,6 @@ def run(cfg: DictConfig) -> None:
     )
     print(f"Model: {model.path}")
     tally = _Tally(cfg.min_score, model.predictor.rules.exif)
-    folder = Path(cfg.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     results = model.predictor.stream(
         source.pictures,

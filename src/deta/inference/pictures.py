@@ -1,5 +1,6 @@
 """An image to look at: where it is, and how it is read, which happens later and in another thread."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from deta.data.images import DecodedImage, ImageRules, decode_image, decoded_image
+
+_loading = threading.Lock()
+"""Pillow loads an image that was opened at its first use, which two threads must not do at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +66,8 @@ def given_picture(image: object, name: str) -> Picture:
         held = image
 
         def read(rules: ImageRules) -> DecodedImage:
-            return decoded_image(held, name=name, rules=rules)
+            with _loading:
+                return decoded_image(held, name=name, rules=rules)
 
         return Picture(name, name, read, can_be_read_again=False)
     pixels = _of_tensor(image, name) if isinstance(image, Tensor) else _of_array(image, name)

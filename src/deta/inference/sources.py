@@ -53,6 +53,8 @@ class SourceOptions:
         require_bool("watch", self.watch)
         if self.watch_seconds is not None:
             require_number("watch_seconds", self.watch_seconds, low=0)
+            if not self.watch:
+                raise ValueError(f"watch_seconds={self.watch_seconds:g} ends a watch, which watch=true begins")
         require_int("every", self.every, low=1)
         if self.max_frames is not None:
             require_int("max_frames", self.max_frames, low=1)
