@@ -27,7 +27,7 @@ from tests.zoo.server import Served, served
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """The publisher of a small DETA for COCO, ``tiny``, which is all of the table."""
     content = BytesIO()
-    torch.save({"model": release_state()}, content)
+    torch.save({"model": dict(release_state())}, content)
     with served(tiny_pth=content.getvalue()) as running:
         words = ("system=deta", "size=shapes", *SMALL_MODEL)
         tiny = Entry("tiny", words, "https://github.com/a/b", "MIT", ap=50.1, url=f"{running.url}/tiny.pth")
@@ -76,6 +76,7 @@ def test_weights_by_name_are_converted_looked_with_and_exported(
     first, second = (json.loads(path.read_text()) for path in tmp_path.glob("tiny_*/predictions.json"))
     assert first == second
     assert len(first) > 0
+    assert {record["category_id"] for record in first} <= coco_names().keys()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.onnx").touch()
     assert "target=tiny.onnx exists" in fail("export", "tiny")
