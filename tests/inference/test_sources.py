@@ -115,6 +115,13 @@ def test_watching_needs_a_folder(tmp_path: Path) -> None:
         open_source(grey(tmp_path / "a.png", 1), SourceOptions(watch=True))
 
 
+@pytest.mark.parametrize("options", [SourceOptions(every=2), SourceOptions(max_frames=9)])
+def test_what_chooses_frames_is_not_passed_over_where_there_are_none(tmp_path: Path, options: SourceOptions) -> None:
+    for source in (grey(tmp_path / "a.png", 1), tmp_path, [tmp_path / "a.png"] * 2):
+        with pytest.raises(ValueError, match="every and max_frames are of videos and cameras, and source="):
+            open_source(source, options)
+
+
 def test_an_address_is_loaded_and_nothing_else_than_the_web_is_followed(tmp_path: Path) -> None:
     content = grey(tmp_path / "a.png", 1).read_bytes()
 

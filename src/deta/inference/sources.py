@@ -59,6 +59,11 @@ class SourceOptions:
         if self.max_frames is not None:
             require_int("max_frames", self.max_frames, low=1)
 
+    @property
+    def is_of_frames(self) -> bool:
+        """Whether they say something of frames, which images have not."""
+        return self.every > 1 or self.max_frames is not None
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -68,7 +73,8 @@ class Source:
         pictures: In their order.
         total: Their number; None where it is not known before.
         is_single: Whether it is one picture alone.
-        rate: Frames a second of a video; None for images.
+        rate: Frames a second of a video; None for images, and for several sources.
+        has_frames: Whether some may be frames of videos or cameras.
         notes: What there is to say at the end, one sentence each.
     """
 
@@ -76,6 +82,7 @@ class Source:
     total: int | None = None
     is_single: bool = False
     rate: Fraction | None = None
+    has_frames: bool = False
     notes: Callable[[], Sequence[str]] = field(default=lambda: ())
 
 
@@ -97,17 +104,23 @@ def open_source(
         OSError: It cannot be read.
     """
     options = options or SourceOptions()
-    if isinstance(source, (Image.Image, np.ndarray, Tensor)):
-        found = Source([given_picture(source, "image")], total=1, is_single=True)
-    elif isinstance(source, (str, os.PathLike)) or (isinstance(source, int) and not isinstance(source, bool)):
-        found = _of_text(os.fspath(source) if isinstance(source, os.PathLike) else str(source), options, standard_input)
-    elif isinstance(source, Sequence) and not isinstance(source, bytes):
-        found = _of_several(source, options)
-    else:
-        raise ValueError(f"source must name {FORMS}, got {source!r:.80}")
+    found = _opened(source, options, standard_input)
     if options.watch and not isinstance(found.pictures, Arrivals):
         raise ValueError(f"watch=true waits for images that arrive in a folder, and source={source!s:.80} is none")
+    if options.is_of_frames and not found.has_frames:
+        raise ValueError(f"every and max_frames are of videos and cameras, and source={source!s:.80} has no frames")
     return found
+
+
+def _opened(source: object, options: SourceOptions, standard_input: BinaryIO | None = None) -> Source:
+    if isinstance(source, (Image.Image, np.ndarray, Tensor)):
+        return Source([given_picture(source, "image")], total=1, is_single=True)
+    if isinstance(source, (str, os.PathLike)) or (isinstance(source, int) and not isinstance(source, bool)):
+        text = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
+        return _of_text(text, options, standard_input)
+    if isinstance(source, Sequence) and not isinstance(source, bytes):
+        return _of_several(source, options)
+    raise ValueError(f"source must name {FORMS}, got {source!r:.80}")
 
 
 def _of_text(text: str, options: SourceOptions, standard_input: BinaryIO | None) -> Source:
@@ -162,7 +175,8 @@ def _of_stream(stream: BinaryIO, options: SourceOptions) -> Source:
     head = picture_of_stream(stream)
     if isinstance(head, Picture):
         return Source([head], total=1, is_single=True)
-    return Source(chain.from_iterable(_of_name(name, Path(), options).pictures for name in names_in(head)))
+    pictures = chain.from_iterable(_of_name(name, Path(), options).pictures for name in names_in(head))
+    return Source(pictures, has_frames=True)
 
 
 def _of_several(sources: Sequence[object], options: SourceOptions) -> Source:
@@ -170,7 +184,7 @@ def _of_several(sources: Sequence[object], options: SourceOptions) -> Source:
     for number, each in enumerate(sources, 1):
         is_given = isinstance(each, (Image.Image, np.ndarray, Tensor))
         name = f"image_{number}"
-        parts.append(Source([given_picture(each, name)], total=1) if is_given else open_source(each, options))
+        parts.append(Source([given_picture(each, name)], total=1) if is_given else _opened(each, options))
     return _joined(parts)
 
 
@@ -179,6 +193,7 @@ def _joined(parts: Sequence[Source]) -> Source:
     return Source(
         pictures=chain.from_iterable(part.pictures for part in parts),
         total=None if None in totals else sum(total or 0 for total in totals),
+        has_frames=any(part.has_frames for part in parts),
         notes=lambda: [note for part in parts for note in part.notes()],
     )
 
@@ -187,11 +202,11 @@ def _of_video(name: str, options: SourceOptions) -> Source:
     from deta.inference.video import Video  # PyAV is an extra
 
     video = Video(name, every=options.every, max_frames=options.max_frames)
-    return Source(video, total=video.total, rate=video.rate, notes=video.notes)
+    return Source(video, total=video.total, rate=video.rate, has_frames=True, notes=video.notes)
 
 
 def _of_camera(number: int, options: SourceOptions) -> Source:
     from deta.inference.camera import Camera  # OpenCV is an extra
 
     camera = Camera(number, every=options.every, max_frames=options.max_frames)
-    return Source(camera, rate=camera.rate, notes=camera.notes)
+    return Source(camera, rate=camera.rate, has_frames=True, notes=camera.notes)
