@@ -53,7 +53,7 @@ def test_names_are_piped_in_line_by_line(tmp_path: Path) -> None:
     assert names("-", standard_input=io.BytesIO(f"{path}\n{path}".encode())) == [str(path)] * 2
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "PPM"])
 def test_an_image_is_piped_in(form: str) -> None:
     content = io.BytesIO()
     Image.new("RGB", (40, 20), (9, 9, 9)).save(content, format=form)

@@ -161,9 +161,8 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     with finishing(trainer.loggers):
         try:
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
-            preemption.listen(
-                (signal.SIGTERM,)
-            )  # all is saved: what is left, as charts, takes seconds and is not cut off
+            # All is saved: what is left, as charts, takes seconds and is not cut off.
+            preemption.listen((signal.SIGTERM,))
         except UnfitModelError as error:
             assert resume_path is not None
             raise _naming_keys(error, cfg, resume_path) from error
@@ -267,7 +266,6 @@ def _require_processes(trainer: pl.Trainer) -> None:
             f"a sweep in one process trains on one device, but this run has {trainer.world_size} ranks: use "
             "cluster=sbatch, let deta runs resume do the runs one by one, or set trainer.devices=1"
         )
-
     if "DETA_CHILD_COMMAND" not in os.environ and starts_own_ranks(trainer):
         raise ValueError(
             f"deta.train trains on one device, but this run has {trainer.world_size} ranks: start it by the command "

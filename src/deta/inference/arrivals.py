@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import re
 import stat
 import threading
 import time
@@ -20,6 +21,8 @@ from deta.utils.wording import counted
 _SECONDS_BETWEEN_LOOKS = 0.3
 _LONGEST_IMAGE = 2**30
 """Bytes that are read of an image that is piped in."""
+_NETPBM = re.compile(rb"P[1-7f]\s")
+"""So begin images whose first line is a text."""
 _HEAD = 512
 """Bytes that show whether an image comes or names do."""
 
@@ -124,6 +127,8 @@ def _head_of(stream: BinaryIO) -> bytes:
 
 
 def _is_text(head: bytes) -> bool:
+    if _NETPBM.match(head):
+        return False
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(head)  # which lets the last letter be cut
     except UnicodeDecodeError:
