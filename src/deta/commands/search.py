@@ -1,6 +1,5 @@
 """``deta search``: look for good values, one training after the other."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from deta.commands.build import make, plain
+from deta.commands.catalogue import environment_of_another
 from deta.commands.console import reports_errors, termination_as_exception
 from deta.commands.datasets import require_data, require_same_data
 from deta.commands.rehearsal import rehearse
@@ -51,11 +51,10 @@ def run(cfg: DictConfig) -> None:
         chosen = [*search_path, *words, *(as_override(key, value) for key, value in values.items())]
         add_cells(folder, {trial.name: chosen})
         remember_words(trial, chosen)
-        environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
         command = [sys.executable, "-m", "deta", "train", *job_words(chosen, trial)]
         trial.mkdir(exist_ok=True)
         with (trial / "output.log").open("ab") as output:
-            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            return subprocess.Popen(command, env=environment_of_another(), stdout=output, stderr=subprocess.STDOUT)
 
     search = Search(
         folder=folder,

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
+from deta.commands.catalogue import environment_of_another
 from deta.commands.console import termination_as_exception
 from deta.commands.told_words import told_present_words
 from deta.commands.words import given_words, training_words
@@ -130,7 +131,7 @@ def compose_training(words: Sequence[str]) -> DictConfig:
 
 
 def _environment(parallel: int, threads: int | None) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
+    environment = environment_of_another()
     if threads is None and parallel > 1:
         threads = max(1, len(os.sched_getaffinity(0)) // parallel)
     if threads is not None:
