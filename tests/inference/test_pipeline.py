@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -84,15 +85,22 @@ def test_an_endless_source_is_read_only_as_far_as_its_answers_are_taken() -> Non
         assert not thread.is_alive()
 
 
-def test_what_is_there_is_answered_while_the_source_waits() -> None:
+@pytest.mark.parametrize("slow", ["source", "reader"])
+def test_what_is_there_is_answered_while_the_next_is_waited_for(slow: str) -> None:
     goes_on = threading.Event()
 
     def items() -> Iterator[int]:
         yield 2
-        goes_on.wait(5)
+        if slow == "source":
+            assert goes_on.wait(5)
         yield 4
 
-    answers = pipeline([], most=8).run(items())
+    def read(value: int) -> int:
+        if value == 4 and slow == "reader":
+            assert goes_on.wait(5)
+        return value
+
+    answers = replace(pipeline([], most=8), read=read).run(items())
     assert next(answers) == 4
     goes_on.set()
     assert next(answers) == 8

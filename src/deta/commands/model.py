@@ -23,6 +23,7 @@ from deta.inference.results import DEFAULT_SCORE
 from deta.models.postprocess import Postprocess
 from deta.training.checkpoint import Checkpoint, holds_checkpoint
 from deta.utils.checks import require_choice
+from deta.utils.files import is_there
 from deta.zoo import Places
 
 Given = Image.Image | NDArray[Any] | Tensor
@@ -241,9 +242,10 @@ def load(
 
 def _read(weights: str | Path, words: Sequence[str], places: Places | None) -> Checkpoint:
     path = Path(weights).expanduser()
+    place = path if is_there(path) else weights
     if not words:
-        return open_checkpoint(path if path.exists() else weights, places)
-    name = named_weights(path if path.exists() else weights)
+        return open_checkpoint(place, places)
+    name = named_weights(place)
     if name is not None:
         raise ValueError(f"{words[0]}: {name} is a name of published weights, which says itself what they are of")
     if holds_checkpoint(path):

@@ -8,9 +8,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -116,6 +116,7 @@ class _Batching(Generic[Item, Read, Answer]):
         self._waiting: dict[Hashable, list[tuple[Read, _Slot[Answer]]]] = defaultdict(list)
         self._slots: deque[_Slot[Answer]] = deque()
         self._num_waiting = 0
+        self._coming: Future[Read | None] | None = None
         self._is_over = False
 
     def run(self) -> Iterator[Answer]:
@@ -127,7 +128,8 @@ class _Batching(Generic[Item, Read, Answer]):
             elif self._num_waiting and (self._is_over or self._num_busy() < self._pipeline.num_lanes):
                 self._submit_all()
             elif self._slots:
-                yield self._first()
+                if self._is_answered_first():
+                    yield self._first()
             elif self._is_over:
                 return
             while self._slots and (self._is_too_much() or self._is_ready()):
@@ -136,13 +138,17 @@ class _Batching(Generic[Item, Read, Answer]):
     def _next(self) -> Read | None:
         """What has been read; None where that would have to be waited for while something else can be done."""
         while not self._is_over:
-            try:
-                future = self._ahead.get(block=not self._slots)
-            except queue.Empty:
+            if self._coming is None:
+                try:
+                    self._coming = self._ahead.get(block=not self._slots)
+                except queue.Empty:
+                    return None
+                if self._coming is None:
+                    self._is_over = True
+                    return None
+            if self._slots and not self._coming.done():
                 return None
-            if future is None:
-                self._is_over = True
-                return None
+            future, self._coming = self._coming, None
             try:
                 read = future.result()
             except BaseException as error:
@@ -151,6 +157,15 @@ class _Batching(Generic[Item, Read, Answer]):
             if read is not None:
                 return read
         return None
+
+    def _is_answered_first(self) -> bool:
+        """Wait for the next answer or for what is being read, and say whether it is the answer that has come."""
+        batch = self._slots[0].batch
+        if self._coming is None or batch is None:
+            return True
+        either: tuple[Future[Any], ...] = (self._coming, batch)
+        wait(either, return_when=FIRST_COMPLETED)
+        return batch.done()
 
     def _fail(self, error: BaseException) -> None:
         """Let the error come behind the answers before it; nothing comes after it."""

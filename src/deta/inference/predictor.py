@@ -141,7 +141,7 @@ class Predictor:
         return self.postprocess(output.final, batch.original_sizes).to("cpu")
 
     def _result(self, prepared: _Prepared, detections: Detections, row: int, min_score: float) -> Result:
-        kept = detections.is_detection[row].clone()
+        kept = detections.is_detection[row]
         boxes, scores, labels = (part[row] for part in (detections.boxes, detections.scores, detections.labels))
         is_mapped = torch.tensor([identity is not None for identity in self.category_ids])[labels] & kept
         num_unmapped = int(kept.sum()) - int(is_mapped.sum())
@@ -155,9 +155,9 @@ class Predictor:
         return Result(
             picture=prepared.picture,
             size=prepared.sample.size,
-            all_boxes=boxes[order].clone(),
-            all_scores=scores[order].clone(),
-            all_labels=labels[order].clone(),
+            all_boxes=boxes[order],
+            all_scores=scores[order],
+            all_labels=labels[order],
             names=self.names,
             category_ids=self.category_ids,
             min_score=min_score,
