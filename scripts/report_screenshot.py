@@ -34,6 +34,7 @@ def main() -> None:
             offline=True,
         )
         page.goto(given.page.resolve().as_uri(), timeout=MILLISECONDS)
+        page.wait_for_selector("html[data-drawn]", state="attached", timeout=MILLISECONDS)
         shown = page if given.element is None else page.locator(f"#{given.element}")
         shown.screenshot(path=given.picture, type="jpeg", quality=QUALITY, timeout=MILLISECONDS)
         browser.close()

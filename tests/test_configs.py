@@ -1,6 +1,7 @@
 """Every configuration file composes, and every experiment builds what it names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 import optuna
@@ -44,6 +45,25 @@ MOUNTED = {
     "score": "+score@postprocess.score",
 }
 """Groups that do not lie at the top of the configuration."""
+ALONE = ("system", "model", "criterion", "rule", "sweep")
+"""Groups on which it depends what others there are."""
+OF_OTHER_COMMANDS = ("search", "compare")
+
+
+def together() -> list[Mapping[str, str]]:
+    """Files by group, so that a few compositions take all; what DETA does not have stands alone too."""
+    alone: list[Mapping[str, str]] = []
+    names: dict[str, list[str]] = {}
+    for group, name in GROUP_FILES:
+        if group in ALONE or MOUNTED.get(group, group).startswith("+"):
+            alone.append({group: name})
+        elif group not in OF_OTHER_COMMANDS and name != "stored":
+            names.setdefault(group, []).append(name)
+    rounds = zip_longest(*([(group, name) for name in listed] for group, listed in names.items()))
+    return [*alone, *(dict(filter(None, each)) for each in rounds)]
+
+
+TOGETHER = together()
 
 
 @pytest.fixture(autouse=True)
@@ -60,17 +80,23 @@ def compose_train(overrides: list[str], run_dir: Path) -> DictConfig:
     return cfg
 
 
-@pytest.mark.parametrize(("group", "name"), GROUP_FILES)
-def test_every_file_of_every_group_composes(group: str, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", TOGETHER, ids=lambda files: "-".join(files.values())[:60])
+def test_every_file_of_every_group_composes(together: Mapping[str, str], tmp_path: Path) -> None:
+    words = [f"{MOUNTED.get(group, group)}={name}" for group, name in together.items()]
+    assert OmegaConf.to_yaml(compose_train(words, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [each for each in GROUP_FILES if each[0] in OF_OTHER_COMMANDS or each[1] == "stored"]
+)
+def test_every_file_of_a_group_of_another_command_composes(group: str, name: str) -> None:
     if name == "stored":
         cfg = compose("eval", ["ckpt=none", "run_dir=none"])
     elif group == "search":
         cfg = compose("search", [f"search={name}"])
-    elif group == "compare":
+    else:
         own = f"+compare@compare.own={name}" if name == "anchors" else f"compare=[{name}]"
         cfg = compose("data_assign", [own])
-    else:
-        cfg = compose_train([f"{MOUNTED.get(group, group)}={name}"], tmp_path)
     assert OmegaConf.to_yaml(cfg)
 
 

@@ -19,7 +19,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return next(folder.glob("deta-*.whl"))
+    return next(folder.glob("deta_detection-*.whl"))
 
 
 def test_wheel_holds_sources_configurations_and_kernels_alone(wheel: Path) -> None:

@@ -47,7 +47,7 @@ def measure(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Measure both in turn and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--other", type=Path, help="checkout of the earlier version")
+    parser.add_argument("--other", type=Path, required=True, help="checkout of the earlier version")
     parser.add_argument("--ckpt", required=True, help="run or checkpoint that both read")
     parser.add_argument("--images", required=True, help="folder of images")
     parser.add_argument("--many", type=int, default=60, help="images of the longer run, more than 4")

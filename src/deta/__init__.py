@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from deta.inference import Box as Box
     from deta.inference import Result as Result
 
+DISTRIBUTION = "deta-detection"
+"""What package installers call it."""
 try:
-    __version__ = version("deta")
+    __version__ = version(DISTRIBUTION)
 except PackageNotFoundError:  # a checkout on PYTHONPATH, as on a machine that is lent for a check
     __version__ = "not installed"
 

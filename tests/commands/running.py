@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 from unittest import mock
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from matplotlib.figure import Figure
+from PIL import Image
 
 from deta.cli import main
+from deta.drawing import style
 from deta.runs import preemption
 
 SMALL_MODEL = (
@@ -64,6 +68,8 @@ class Outcome:
 def deta(*words: str, with_trace: bool = False) -> Outcome:
     """Run ``deta`` with these words; leaves argv, environment, Hydra and logging as they were.
 
+    Charts of a run are made but not painted, which is a third of a tiny training: theirs are tests of their own.
+
     Args:
         words: The command line after ``deta``.
         with_trace: Ask for stack traces; then an error of the user leaves this function as an exception.
@@ -72,7 +78,12 @@ def deta(*words: str, with_trace: bool = False) -> Outcome:
     code: object = 0
     GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
-    with _kept_logging(), mock.patch.dict(os.environ), mock.patch.object(sys, "argv", ["deta", *words]):
+    with (
+        _kept_logging(),
+        mock.patch.dict(os.environ),
+        mock.patch.object(sys, "argv", ["deta", *words]),
+        mock.patch.object(style, "save_figure", _save_blank),
+    ):
         os.environ["HYDRA_FULL_ERROR"] = "1" if with_trace else "0"
         with redirect_stdout(out), redirect_stderr(err):
             try:
@@ -98,6 +109,11 @@ def fail(*words: str) -> str:
     assert outcome.code != 0, outcome.out
     assert "Traceback" not in outcome.err
     return outcome.err
+
+
+def _save_blank(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
 
 
 @contextmanager

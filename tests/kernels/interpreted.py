@@ -48,8 +48,14 @@ def with_coarse_levels(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("with_coarse_levels")
-@pytest.mark.parametrize("boxes", [False, True])
-@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize(
+    ("boxes", "deterministic"),
+    [
+        (False, False),
+        (True, True),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in [(False, True), (True, False)]),
+    ],
+)
 def test_output_and_every_gradient_equal_the_twin(boxes: bool, deterministic: bool) -> None:
     problem = random_problem(queries=63, images=1, heads=2, channels=16, boxes=boxes, spread=1.5)
     result = run_triton(problem.to(torch.float32), deterministic=deterministic)
@@ -116,7 +122,7 @@ def test_padding_rows_of_zeros_are_right() -> None:
 
 @pytest.mark.usefixtures("with_coarse_levels")
 @pytest.mark.filterwarnings("ignore:.*not a double precision floating point")
-@pytest.mark.parametrize("boxes", [False, True])
+@pytest.mark.parametrize("boxes", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradients_equal_finite_differences(boxes: bool) -> None:
     """Of the kernel itself: float32 allows steps of 0.002, within one pixel, and three digits."""
     problem = random_problem(

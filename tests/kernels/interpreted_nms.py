@@ -26,8 +26,16 @@ def random_boxes(num_images: int, num_boxes: int, *, seed: int = 0) -> Tensor:
     return torch.cat((corner, corner + torch.randint(0, 5, corner.shape, generator=generator)), dim=-1)
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7])
-@pytest.mark.parametrize("num_boxes", [1, 32, 70])
+@pytest.mark.parametrize(
+    ("num_boxes", "threshold"),
+    [
+        (1, 0.5),
+        (32, 0.0),
+        (32, 0.7),
+        (70, 0.5),
+        *(pytest.param(70, threshold, marks=pytest.mark.slow) for threshold in (0.0, 0.7)),
+    ],
+)
 def test_survivors_are_those_of_torchvision(num_boxes: int, threshold: float) -> None:
     boxes = random_boxes(2, num_boxes)
     assert torch.equal(survivors(boxes, threshold), expected(boxes, threshold))

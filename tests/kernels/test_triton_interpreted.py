@@ -27,6 +27,11 @@ def test_kernels_are_right_in_the_interpreter() -> None:
     run_interpreted("tests/kernels/interpreted.py", "tests/kernels/interpreted_nms.py")
 
 
+@pytest.mark.slow
+def test_kernels_are_right_in_the_interpreter_in_every_case() -> None:
+    run_interpreted("-m", "slow", "tests/kernels/interpreted.py", "tests/kernels/interpreted_nms.py")
+
+
 def assert_kernels_were_called(said: str, *passes: str) -> None:
     if "passed" in said:  # without reference outputs all tests are skipped
         for name in passes:

@@ -144,7 +144,7 @@ def assert_survives(folder: Path, whole: tuple[list[tuple[object, ...]], int], s
 def test_a_search_that_died_continues_its_count_and_loses_no_trial(
     tmp_path: Path, whole: tuple[list[tuple[object, ...]], int]
 ) -> None:
-    for strike_at in range(1, whole[1], 31):
+    for strike_at in range(1, whole[1], 61):
         assert_survives(tmp_path / str(strike_at), whole, strike_at)
 
 

@@ -32,8 +32,12 @@ def test_the_parts_of_a_continued_run_are_one_run(tmp_path: Path) -> None:
     assert statuses == ["SCHEDULED", "FINISHED"]
     experiment = client.get_experiment_by_name("deta")
     assert experiment is not None
-    (found,) = client.search_runs([experiment.experiment_id])
-    assert found.info.run_name == "run"
+    other = MlflowTracker(folder=run.with_name("other"), store=tmp_path)
+    other.log_metrics({"val/AP": 0.5}, 0)
+    assert not other.is_broken
+    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"run", "other"}
+    found = runs["run"]
     assert found.data.params == {"optimizer.lr": "0.1", "optimizer.fused": "None", "seed": "0"}
     assert {key: found.data.tags[key] for key in ("group", "changed.optimizer.lr")} == {
         "group": "group",

@@ -3,9 +3,10 @@
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from wandb.util import get_core_path
 
 
 def parts(folder: Path) -> list[Path]:
@@ -14,8 +15,8 @@ def parts(folder: Path) -> list[Path]:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """Every record of a file."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    """Every record of a file, by what ``wandb leet inspect`` starts."""
+    command = [get_core_path(), "leet", "inspect", "--json", "--run-file", str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 

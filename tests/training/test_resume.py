@@ -198,8 +198,9 @@ def test_death_at_every_hook(
         strike(cache, tmp_path / str(strike_at), whole, kind(strike_at))
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("strike_at", [8, 21])
+@pytest.mark.parametrize(
+    ("number", "strike_at"), [(signal.SIGUSR1, 8), (signal.SIGUSR2, 21), (signal.SIGTERM, 8), (signal.SIGINT, 21)]
+)
 def test_a_signal_ends_the_training_at_a_safe_point(
     cache: Path, tmp_path: Path, whole: tuple[Path, dict[str, Tensor], int], number: signal.Signals, strike_at: int
 ) -> None:

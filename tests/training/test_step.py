@@ -74,7 +74,7 @@ def run(
     return losses.terms().detach(), {name: value.clone() for name, value in gradients.items() if value is not None}
 
 
-SIZES = [(5, 1), (3, 0), (0, 0), (9, 2), (30, 7), (12, 3), (1, 0)]
+SIZES = [(5, 1), (3, 0), (0, 0), (30, 7), (1, 0)]
 
 
 def traced(name: str, batches: Sequence[tuple[int, int]]) -> list[int]:
@@ -111,10 +111,11 @@ def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name == "iou" else pytest.mark.slow) for name in CRITERIA]
 )
-def test_numbers_of_objects_and_widths_are_learnt_once(name: str) -> None:
+def test_numbers_of_objects_and_widths_are_learnt_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SMALL, "num_layers", 1)  # a half of what is to be traced
     counts = traced(name, SIZES)
     assert counts[0] == 1
-    assert counts[3:] == [counts[3]] * 4
+    assert counts[3:] == [counts[3]] * 2
     assert counts[-1] <= 3
 
 

@@ -92,7 +92,7 @@ def assign_given(
     """
     require_int("seed", seed, low=0)
     objects = _per_image("boxes", boxes, 2)
-    shapes = [(require_int("sizes", int(h), low=1), require_int("sizes", int(w), low=1)) for h, w in _sizes(sizes)]
+    shapes = [(require_int("sizes", h, low=1), require_int("sizes", w, low=1)) for h, w in _sizes(sizes)]
     given = None if candidates is None else _per_image("candidates", candidates, 2)
     told = None if scores is None else _per_image("scores", scores, 1)
     if told is not None and given is None:

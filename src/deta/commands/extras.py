@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
+from deta import DISTRIBUTION
+
 PURPOSES: Mapping[str, str] = {
     "export": "deta export",
     "fast-eval": "evaluator=fast, and LVIS",
@@ -40,7 +42,7 @@ class Extra:
         return [package for package, found in self.packages.items() if found is None]
 
 
-def known_extras(distribution: str = "deta") -> list[Extra]:
+def known_extras(distribution: str = DISTRIBUTION) -> list[Extra]:
     """All extras by name; none where the package runs without being installed."""
     try:
         names = metadata(distribution).get_all("Provides-Extra") or []

@@ -18,8 +18,6 @@ from deta.evaluation.precision import RECALLS
 
 NUM_THRESHOLDS = 1001
 _IOU = 0.5
-_ALMOST_ONE = 1 - 1e-10
-"""COCO's program asks for no more overlap than this."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ class _Scene:
     def match(self, rows: NDArray[np.int64], objects: NDArray[np.int64], *, same_class: bool) -> NDArray[np.int64]:
         """``[len(rows)]`` object that each of these detections finds among these objects; -1 for none."""
         row, owner, overlap = self._pairs(rows, objects, same_class=same_class)
-        is_enough = overlap >= min(_IOU, _ALMOST_ONE)
+        is_enough = overlap >= _IOU
         row, owner, overlap = row[is_enough], owner[is_enough], overlap[is_enough]
         order = np.lexsort((-owner, -overlap, row))  # of equal overlaps COCO takes the last object
         row, owner = row[order], owner[order]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deta.evaluation.engines import Curves
 from deta.evaluation.ground_truth import GroundTruth
-from deta.utils.names import shown
+from deta.runs.table import aligned
 from deta.utils.wording import points
 
 _IOU_50, _IOU_75 = 0, 5
@@ -121,7 +121,7 @@ class DetectionResult(ABC):
 
     def class_table(self) -> str:
         """One row per category: name, objects, AP and AP50; "-" for a category without an object."""
-        rows = [[shown(row.name), str(row.num_objects), points(row.ap), points(row.ap50)] for row in self.per_class]
+        rows = [[row.name, str(row.num_objects), points(row.ap), points(row.ap50)] for row in self.per_class]
         return _aligned([["class", "objects", "AP", "AP50"], *rows])
 
 
@@ -217,9 +217,5 @@ def mean(values: NDArray[np.float64]) -> float:
 
 
 def _aligned(rows: list[list[str]]) -> str:
-    """Columns of equal width, the first to the left, the others to the right."""
-    first, *others = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
-        for row in rows
-    )
+    """The first column to the left, the others to the right."""
+    return "\n".join(aligned([[*row, ""] for row in rows], range(1, len(rows[0])), None))

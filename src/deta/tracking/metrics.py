@@ -154,3 +154,17 @@ def _cut_unfinished_line(path: Path) -> None:
 def logged_step(trainer: pl.Trainer) -> int:
     """The step under which Lightning logs what a validation finds: that of the last optimizer step, from 0."""
     return max(trainer.global_step - 1, 0)
+
+
+def ends_logged_step(trainer: pl.Trainer, batch_idx: int, every_n_steps: int | None = None) -> bool:
+    """Whether this batch, which was just trained on, ends an optimizer step whose metrics Lightning logs.
+
+    Args:
+        trainer: While it fits.
+        batch_idx: Place in the epoch.
+        every_n_steps: Ask for every so many steps instead, from 1.
+    """
+    batches = batch_idx + 1
+    is_step = batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
+    interval = every_n_steps or trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning adds it when it is made
+    return bool(is_step and trainer.global_step % interval == 0)

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from lightning.pytorch.loggers.logger import Logger
@@ -21,13 +22,30 @@ _Method = TypeVar("_Method", bound=Callable[..., None])
 class Mirror(Logger):
     """A logger whose first failure is a warning and the last call: a training is worth more than its mirror.
 
+    Args:
+        folder: The run directory.
+
     Attributes:
         title: What the tracker is called.
         is_broken: Whether it has failed.
     """
 
     title: ClassVar[str]
-    is_broken: bool = False
+
+    def __init__(self, *, folder: str | Path) -> None:
+        super().__init__()
+        self._folder = Path(folder).resolve()
+        self.is_broken = False
+
+    @property
+    def name(self) -> str:
+        """Name of the run directory."""
+        return self._folder.name
+
+    @property
+    def version(self) -> str:
+        """A run directory holds one run."""
+        return ""
 
     def within_time(self, method: str) -> AbstractContextManager[None]:
         """Around every call that is ``harmless``; ends one that gets no answer, if the tracker can tell."""
@@ -74,20 +92,24 @@ def harmless(method: _Method) -> _Method:
     return cast(_Method, guarded)
 
 
+def mirrors(loggers: Sequence[Logger]) -> list[Mirror]:
+    """Those among the loggers of a training."""
+    return [logger for logger in loggers if isinstance(logger, Mirror)]
+
+
 @contextmanager
 def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
     """Finish the trackers among ``loggers`` at the end of the ``with`` block, as failed where an exception ends it.
 
     A run that a signal has stopped is preempted.
     """
-    trackers = [logger for logger in loggers if isinstance(logger, Mirror)]
     try:
         yield
     except BaseException as error:
-        for tracker in trackers:
+        for tracker in mirrors(loggers):
             tracker.finish(exit_code=1, is_preempted=isinstance(error, StoppedRun))
         raise
-    for tracker in trackers:
+    for tracker in mirrors(loggers):
         tracker.finish()
 
 

@@ -45,25 +45,14 @@ class MlflowTracker(Mirror):
     def __init__(
         self, *, folder: str | Path, store: str | Path, tracking_uri: str | None = None, experiment: str = "deta"
     ) -> None:
-        super().__init__()
+        super().__init__(folder=folder)
         if find_spec("mlflow") is None:
             raise ModuleNotFoundError("logger=mlflow needs a package that is not installed: pip install mlflow")
-        self._folder = Path(folder).resolve()
         self._store = Path(store).resolve()
         self._uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
         self._experiment = experiment
         self._client: MlflowClient | None = None
         self._id = ""
-
-    @property
-    def name(self) -> str:
-        """Name of the run directory."""
-        return self._folder.name
-
-    @property
-    def version(self) -> str:
-        """A run directory holds one run."""
-        return ""
 
     @harmless
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as Lightning declares it
@@ -120,24 +109,20 @@ class MlflowTracker(Mirror):
                 self._id = path.read_text().strip()
                 client.update_run(self._id, status="RUNNING")
             else:
-                self._id = self._new_run(client)
+                where, group = self._experiment_id(client), self._folder.parent.name
+                self._id = client.create_run(where, run_name=self.name, tags={"group": group}).info.run_id
                 write_text(path, f"{self._id}\n")
             self._client = client
         return self._client
 
-    def _new_run(self, client: "MlflowClient") -> str:
+    def _experiment_id(self, client: "MlflowClient") -> str:
         from mlflow.exceptions import MlflowException
 
-        found = client.get_experiment_by_name(self._experiment)
-        if found is None:
-            place = None if self._uri else (self._store / "mlflow-artifacts").as_uri()
-            try:
-                identity = client.create_experiment(self._experiment, artifact_location=place)
-            except MlflowException:
-                found = client.get_experiment_by_name(self._experiment)
-                if found is None:  # no other run has made it at the same moment
-                    raise
-        where = identity if found is None else found.experiment_id
-        run = client.create_run(where, run_name=self.name, tags={"group": self._folder.parent.name})
-        run_id: str = run.info.run_id
-        return run_id
+        place = None if self._uri else (self._store / "mlflow-artifacts").as_uri()
+        try:
+            return str(client.create_experiment(self._experiment, artifact_location=place))
+        except MlflowException:  # it is there already, or the server refuses
+            found = client.get_experiment_by_name(self._experiment)
+            if found is None:
+                raise
+            return str(found.experiment_id)

@@ -71,25 +71,14 @@ class WandbTracker(Mirror):
         job_type: str = "train",
         checkpoints: str = "none",
     ) -> None:
-        super().__init__()
+        super().__init__(folder=folder)
         self.mode = require_choice("logger.wandb.mode", mode, ("online", "offline"))
-        self._folder = Path(folder).resolve()
         self._project = project
         self._group = group
         self._job_type = job_type
         self._checkpoints = require_choice("logger.wandb.checkpoints", checkpoints, _CHECKPOINTS)
         self._best: Path | None = None
         self._run: wandb.Run | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the run directory."""
-        return self._folder.name
-
-    @property
-    def version(self) -> str:
-        """A run directory holds one run."""
-        return ""
 
     @property
     def seconds_to_finish(self) -> float:

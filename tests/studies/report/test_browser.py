@@ -21,6 +21,9 @@ CHARTS = ("curves", "seeds", "heat_map", "sizes", "instability", "cost")
 MARKS = ".scatterlayer .trace path, .barlayer .point path, .heatmaplayer image"
 """What Plotly draws for values: lines, points, bars and the tiles of a heat map."""
 LAYOUT = (Path(__file__).parent / "layout.js").read_text(encoding="utf-8")
+INK = "getComputedStyle(document.querySelector('#plot-curves .ytitle')).fill"
+"""Colour of what stands in a chart."""
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WORDS = ("Ablation", "Learning curves", "ground truth", "0.6", "base", "better", "worse", "All runs", "device hours")
 """Some of what a reader must see in every window."""
 HOSTILE = '<script>document.title = "taken"</script><img src=x onerror="document.title = 1">'
@@ -102,6 +105,12 @@ def luminance(page: Page, script: str) -> float:
     """Brightness 0..255 of a colour of the page."""
     channels = page.evaluate(script).removeprefix("rgba(").removeprefix("rgb(").rstrip(")").split(",")
     return sum(float(channel) for channel in channels[:3]) / 3
+
+
+def switch(page: Page, scheme: Literal["light", "dark"]) -> None:
+    """Change the colours of the system, and wait until the charts have followed."""
+    page.emulate_media(color_scheme=scheme)
+    until(page, lambda: (luminance(page, INK) > 128) == (scheme == "dark"))
 
 
 def test_every_chart_is_drawn_without_a_network(opened: Open, report: Path) -> None:
@@ -187,10 +196,10 @@ def test_the_address_keeps_what_is_chosen_and_brings_it_back(opened: Open, repor
     assert "#" not in page.url.removesuffix("#")
     page.get_by_role("group", name="tau").get_by_label("0.5").uncheck(force=True)
     page.get_by_label("Search").fill("nms")
-    page.locator("#cells thead th", has_text="AP50").get_by_role("button").click()
+    page.locator("#cells thead th", has_text="over seeds").get_by_role("button").click()
     page.locator("#plot-curves").get_by_label("metric").select_option("AP50")
     page.locator("#pictures").get_by_label("decoder").check(force=True)
-    page.locator("#pictures").get_by_label("image").select_option("val_1")
+    page.locator("#pictures").get_by_label("image").select_option(index=1)
     page.locator("#plot-curves .legend button").nth(1).click()
     address = page.url.partition("#")[2]
     other = opened(report, address=address)
@@ -198,7 +207,7 @@ def test_the_address_keeps_what_is_chosen_and_brings_it_back(opened: Open, repor
     assert len(rows(other)) == 4
     expect(other.locator("#plot-curves").get_by_label("metric")).to_have_value("AP50")
     expect(other.locator("#pictures").get_by_label("decoder")).to_be_checked()
-    expect(other.locator("#pictures").get_by_label("image")).to_have_value("val_1")
+    expect(other.locator("#pictures").get_by_label("image")).to_have_value("1")
     assert other.locator("#plot-curves [aria-pressed='true']").count() == 1
     assert other.url.partition("#")[2] == address
     other.get_by_role("button", name="Reset", exact=True).click()
@@ -208,7 +217,7 @@ def test_the_address_keeps_what_is_chosen_and_brings_it_back(opened: Open, repor
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "address", ["axis.tau=7&sort.cells=none,up&chart.curves=x&image=x&boxes=x&single=99&scores=x", "%%%"]
+    "address", ["axis.tau=7&sort.cells=none,up&chart.curves=x&image=x&boxes=x&single=99,length&scores=x", "%%%"]
 )
 def test_an_address_that_means_nothing_does_no_harm(opened: Open, report: Path, address: str) -> None:
     page = opened(report, address=address)
@@ -266,12 +275,11 @@ def test_charts_show_what_their_controls_and_legends_choose(opened: Open, report
 def test_the_page_follows_the_colours_of_the_system_and_of_paper(opened: Open, report: Path) -> None:
     page = opened(report, scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
-    ink = "getComputedStyle(document.querySelector('#plot-curves .ytitle')).fill"
     assert luminance(page, ground) < 60
-    assert luminance(page, ink) > 180
-    page.emulate_media(color_scheme="light")
+    assert luminance(page, INK) > 180
+    switch(page, "light")
     assert luminance(page, ground) > 200
-    until(page, lambda: luminance(page, ink) < 80)
+    assert luminance(page, INK) < 80
     page.emulate_media(media="print", color_scheme="dark")
     expect(page.locator("#filters")).to_be_hidden()
     assert luminance(page, "getComputedStyle(document.body).backgroundColor") == 255
@@ -280,11 +288,11 @@ def test_the_page_follows_the_colours_of_the_system_and_of_paper(opened: Open, r
 
 @pytest.mark.parametrize("width", [1400, 820, 390])
 def test_nothing_is_cut_or_covered_and_the_same_is_seen_in_every_window(opened: Open, report: Path, width: int) -> None:
-    seen = []
-    for scheme in ("light", "dark"):
-        page = opened(report, width=width, scheme=scheme)
-        page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
-        expect(page.locator("#runs")).to_be_visible()
+    page, seen = opened(report, width=width), []
+    page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
+    expect(page.locator("#runs")).to_be_visible()
+    for scheme in SCHEMES:
+        switch(page, scheme)
         layout = page.evaluate(LAYOUT)
         assert layout["pageWidth"] <= width
         assert (layout["regions"], layout["cut"], layout["overlaps"], layout["faint"]) == (0, [], [], [])

@@ -107,7 +107,7 @@ def test_what_there_are_no_data_for_says_so() -> None:
     text = page(comparison(cell(None, tau="0.6"), cell(None, tau="0.5"), base={"tau": "0.6"}, axes=("tau",)))
     assert text.count('class="plot"') == 0
     assert text.count("<li>") == 1 + 6  # how to read the table, and a reason for each chart
-    assert "No run that is done has pictures." in text
+    assert "No run that is done has pictures with their boxes as data." in text
     assert "0 of 2" in text
 
 

@@ -25,19 +25,28 @@ def train(cache: Path, folder: Path, *callbacks: pl.Callback, **options: Any) ->
     trainer.fit(detection_module(data), datamodule=data)
 
 
+@pytest.mark.parametrize(
+    ("every", "options", "of"),
+    [
+        (2, {"max_epochs": 3}, " of 3"),
+        (1, {"max_epochs": -1, "max_steps": 3, "accumulate_grad_batches": 3}, ""),  # an epoch is a step of two batches
+    ],
+)
 def test_without_a_terminal_a_line_every_few_steps_tells_the_time_left_of_the_whole_training(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, options: dict[str, int], of: str
 ) -> None:
     ticks = count(step=STEP)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     text = StringIO()
-    shown = TrainingProgress(every_n_steps=2, console=Console(file=text))
-    train(cache, tmp_path, Speed(), shown, max_epochs=3)
+    shown = TrainingProgress(every_n_steps=every, console=Console(file=text))
+    train(cache, tmp_path, Speed(), shown, **options)
     lines = text.getvalue().splitlines()
-    assert [line.partition(":")[0] for line in lines] == [f"epoch {k} of 3, batch 2 of 2" for k in (1, 2, 3)]
+    assert [line.partition(":")[0] for line in lines] == [f"epoch {k}{of}, batch 2 of 2" for k in (1, 2, 3)]
     assert [line.rpartition(", ")[2] for line in lines] == ["0:00:40 left", "0:00:20 left", "0:00:00 left"]
     losses = logged(tmp_path, "train/loss")
-    assert [f": loss {loss:.3f}, " in line for loss, line in zip(losses[1::2], lines, strict=True)] == [True] * 3
+    assert [f": loss {loss:.3f}, " in line for loss, line in zip(losses[every - 1 :: every], lines, strict=True)] == [
+        True
+    ] * 3
     assert all(" images/s, " in line for line in lines)
 
 

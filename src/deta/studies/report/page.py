@@ -4,7 +4,6 @@ import base64
 import gzip
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from deta import __version__
 from deta.studies.ablation import SEEDS_TITLE, ablation_table, runs_table
 from deta.studies.labels import label, level_of, shown_axes
 from deta.studies.report.cost import cost_plot
@@ -42,16 +42,13 @@ def page(comparison: Comparison) -> str:
         instability(groups),
         cost_plot(comparison, groups),
     )
-    table, runs, pictured, axes = (
-        ablation_table(comparison),
-        runs_table(comparison),
-        pictures(groups),
-        shown_axes(comparison),
-    )
+    table, runs = ablation_table(comparison), runs_table(comparison)
+    pictured, axes = pictures(groups), shown_axes(comparison)
     data = {
         "name": comparison.name,
         "cells": _cells(comparison, table, axes),
         "plots": [to_json(plot) for plot in plots],
+        "dashes": DASHES,
         "pictures": pictured.to_json(groups),
         "tables": {"cells": _written(table, "table"), "runs": _written(runs, "runs")},
     }
@@ -98,7 +95,7 @@ def _environment() -> Environment:
         "num_open_notes": _NUM_OPEN_NOTES,
         "seeds_title": SEEDS_TITLE,
         "strip_size": STRIP_SIZE,
-        "version": version("deta"),
+        "version": __version__,
     }
     return environment
 

@@ -94,7 +94,6 @@ class Pictures:
             ]
             images.append(
                 {
-                    "name": image.name,
                     "source": image.source,
                     "ratio": image.ratio,
                     "truth": _rows(truth.truth, truth, classes),

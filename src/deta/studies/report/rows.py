@@ -120,13 +120,14 @@ def _ends(intervals: Iterable[Interval | None]) -> list[float]:
 
 
 def _shown(column: Column, entry: Entry, cell: Cell | None = None, scale: Scale | None = None) -> Shown:
-    is_drawn = cell is not None and scale is not None and column.title == SEEDS_TITLE
+    is_drawn = column.title == SEEDS_TITLE
+    strip = scale.strip(cell) if is_drawn and cell is not None and scale is not None else None
     kinds = {
         "number": column.is_number,
         "long": column.title in _LONG,
         "missing": cell is not None and column.title == PRIMARY and PRIMARY not in cell.summary,
         "state": column.title == "seeds",
-        "absent": entry.text == ABSENT and not (is_drawn and cell is not None and cell.difference is not None),
+        "absent": entry.text == ABSENT and strip is None,
         "drawn": is_drawn,
         _VERDICTS.get(entry.text, ""): column.title == "verdict",
     }
@@ -136,5 +137,5 @@ def _shown(column: Column, entry: Entry, cell: Cell | None = None, scale: Scale 
         text=entry.text,
         kind=" ".join(kind for kind, applies in kinds.items() if kind and applies),
         order="" if value is None else str(value),
-        strip=scale.strip(cell) if is_drawn and cell is not None and scale is not None else None,
+        strip=strip,
     )

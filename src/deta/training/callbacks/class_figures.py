@@ -8,8 +8,9 @@ from PIL import Image
 
 from deta.evaluation.class_charts import class_figures, write_class_curves
 from deta.tracking.metrics import logged_step
-from deta.tracking.mirror import Mirror
+from deta.tracking.mirror import mirrors
 from deta.training.module import DetectionModule
+from deta.utils.tables import as_table
 
 _log = logging.getLogger(__name__)
 
@@ -40,12 +41,10 @@ class ClassFigures(pl.Callback):
         )
         step = logged_step(trainer)
         tables = {"val/class_scores": curves.rows(), "val/confusion_table": curves.confusion_rows()}
-        for logger in trainer.loggers:
-            if not isinstance(logger, Mirror):
-                continue
+        for mirror in mirrors(trainer.loggers):
             for path in class_figures(self._folder):
-                logger.log_pictures(f"val/{path.stem}", [Image.open(path)], step=step)
+                with Image.open(path) as picture:
+                    mirror.log_pictures(f"val/{path.stem}", [picture], step=step)
             for name, rows in tables.items():
-                columns = list(dict.fromkeys(key for row in rows for key in row))
                 if rows:
-                    logger.log_table(name, columns, [[row.get(key) for key in columns] for row in rows], step=step)
+                    mirror.log_table(name, *as_table(rows), step=step)

@@ -5,9 +5,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from deta.tracking.metrics import logged_step
-from deta.tracking.mirror import Mirror
+from deta.tracking.mirror import mirrors
 from deta.training.module import DetectionModule
-from deta.utils.tables import write_csv
+from deta.utils.tables import as_table, write_csv
 
 
 class ClassTable(pl.Callback):
@@ -38,10 +38,8 @@ class ClassTable(pl.Callback):
         ]
         self._folder.mkdir(parents=True, exist_ok=True)
         write_csv(self._folder / "classes.csv", rows)
-        for logger in trainer.loggers:
-            if isinstance(logger, Mirror) and rows:
-                table = [list(row.values()) for row in rows]
-                logger.log_table("val/classes", list(rows[0]), table, step=logged_step(trainer))
+        for mirror in mirrors(trainer.loggers):
+            mirror.log_table("val/classes", *as_table(rows), step=logged_step(trainer))
 
 
 def _defined(value: float) -> float | None:

@@ -9,10 +9,12 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities import rank_zero_only
 
 from deta.utils.checks import require_int, require_number
+from deta.utils.wording import counted, told
 
 _log = logging.getLogger(__name__)
 
-_GO_ON = "callbacks.early_stopping.patience above {}, or callbacks.early_stopping=null, lets it go on"
+_ACT = ". Signaling Trainer to stop."
+"""What Lightning's reasons end with."""
 
 
 class EarlyStopping(LightningEarlyStopping):
@@ -52,8 +54,13 @@ class EarlyStopping(LightningEarlyStopping):
         """Say why the training has stopped."""
         if self.stopping_reason == EarlyStoppingReason.NOT_STOPPED:
             return
-        reason = (self.stopping_reason_message or self.stopping_reason.value).replace(" Signaling Trainer to stop.", "")
-        _tell("Stopped early after epoch %d: %s %s", trainer.current_epoch, reason, _GO_ON.format(self.wait_count))
+        reason = (self.stopping_reason_message or self.stopping_reason.value).removesuffix(_ACT)
+        remedy = "callbacks.early_stopping=null"
+        if self.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            best, waited = told(self.monitor, float(self.best_score)), counted(self.wait_count, "validation")
+            reason = f"{self.monitor} was not better than {best} in {waited}"
+            remedy = f"callbacks.early_stopping.patience above {self.wait_count}, or {remedy},"
+        _tell("Stopped early after epoch %d: %s; %s lets it go on", trainer.current_epoch, reason, remedy)
 
 
 @rank_zero_only

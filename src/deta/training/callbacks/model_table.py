@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import lightning.pytorch as pl
 
 from deta.models.summary import PartSummary, summarise
+from deta.runs.table import aligned
 from deta.training.module import DetectionModule
 from deta.utils.checks import require_int
 
@@ -39,15 +40,8 @@ def table(parts: Sequence[PartSummary], size: tuple[int, int] | None) -> str:
     *_, whole = parts
     head = f"The model has {whole.num_parameters} parameters, of which {whole.num_trained} are trained"
     columns = ["part", "parameters", "trained"] + ([] if size is None else [f"GFLOPs at {size[0]} x {size[1]}"])
-    rows = [columns]
+    rows = [[*columns, ""]]
     for part in parts:
-        numbers = [f"{part.num_parameters:,}", f"{part.num_trained:,}"]
-        rows.append([part.name or "all", *numbers, *([] if part.flops is None else [f"{part.flops / 1e9:,.3f}"])])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
-    return "\n".join([head, *(f"  {line}" for line in lines)])
+        flops = [] if part.flops is None else [f"{part.flops / 1e9:,.3f}"]
+        rows.append([part.name or "all", f"{part.num_parameters:,}", f"{part.num_trained:,}", *flops, ""])
+    return "\n".join([head, *(f"  {line}" for line in aligned(rows, range(1, len(columns)), None))])

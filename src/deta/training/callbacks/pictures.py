@@ -10,7 +10,7 @@ from deta.drawing.boxes import compare, contact_sheet, save_picture, to_pil
 from deta.drawing.scene import FOLDER, scene_of, write_scene
 from deta.structures import Batch, Matches, Prediction
 from deta.tracking.metrics import logged_step
-from deta.tracking.mirror import Mirror
+from deta.tracking.mirror import mirrors
 from deta.training.module import DetectionModule
 from deta.training.stage_names import assignment_names
 from deta.training.step import StepResult
@@ -82,10 +82,9 @@ class PredictionPictures(pl.Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         for k, picture in enumerate(self._pictures):
             save_picture(picture, self._folder / f"val_{k}.jpg")
-        for logger in trainer.loggers:
-            if isinstance(logger, Mirror):
-                sheet = to_pil(contact_sheet(self._pictures, columns=1))
-                logger.log_pictures("val/pictures", [sheet], step=logged_step(trainer))
+        for mirror in mirrors(trainer.loggers):
+            sheet = to_pil(contact_sheet(self._pictures, columns=1))
+            mirror.log_pictures("val/pictures", [sheet], step=logged_step(trainer))
 
 
 def _assigned(last: StepResult) -> list[tuple[str, Prediction, Matches]]:

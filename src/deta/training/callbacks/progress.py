@@ -12,10 +12,9 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from deta.tracking.metrics import ends_logged_step
 from deta.training.callbacks.speed import SPEED_KEY
 from deta.utils.checks import require_int
-
-_NO_LIMIT = -1
 
 
 class TrainingProgress(ProgressBar):
@@ -68,19 +67,15 @@ class TrainingProgress(ProgressBar):
         self._clock.passed(trainer, batch_idx)
         if not self._is_wanted:
             return
-        is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if is_step and trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # Lightning adds it when it is made
+        if ends_logged_step(trainer, batch_idx):
             self._state = _state(trainer)
-        num_batches = int(trainer.num_training_batches)
+        batch, num_batches = batch_idx + 1, int(trainer.num_training_batches)
+        epoch, told = f"epoch {trainer.current_epoch + 1}{of_epochs(trainer)}", f"{self._state}{self._clock.text()}"
         if self._bar is not None:
-            if (batch_idx + 1) % self._refresh_rate == 0 or batch_idx + 1 == num_batches:
-                title = f"epoch {trainer.current_epoch + 1}{_of(trainer)}"
-                self._bar.show(title, batch_idx + 1, num_batches, f"{self._state}{self._clock.text()}")
-            return
-        interval = self._every_n_steps or trainer.log_every_n_steps  # type: ignore[attr-defined]  # as above
-        if is_step and trainer.global_step % interval == 0:
-            place = f"epoch {trainer.current_epoch + 1}{_of(trainer)}, batch {batch_idx + 1} of {num_batches}"
-            _write(self._console, f"{place}: {self._state}{self._clock.text()}")
+            if batch % self._refresh_rate == 0 or batch == num_batches:
+                self._bar.show(epoch, batch, num_batches, told)
+        elif ends_logged_step(trainer, batch_idx, self._every_n_steps):
+            _write(self._console, f"{epoch}, batch {batch} of {num_batches}: {told}")
 
     def on_validation_batch_end(
         self,
@@ -176,17 +171,13 @@ def _done(trainer: pl.Trainer, batch_idx: int) -> int:
 
 def _total(trainer: pl.Trainer) -> float:
     """Batches of the whole training; infinite where nothing limits it."""
-    epochs = trainer.max_epochs
-    limits = [math.inf]
-    if epochs is not None and epochs != _NO_LIMIT:
-        limits.append(epochs * trainer.num_training_batches)
-    if trainer.max_steps != _NO_LIMIT:
-        limits.append(trainer.max_steps * trainer.accumulate_grad_batches)
-    return min(limits)
+    steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    return trainer.estimated_stepping_batches / steps_per_epoch * trainer.num_training_batches
 
 
-def _of(trainer: pl.Trainer) -> str:
-    return "" if trainer.max_epochs in (None, _NO_LIMIT) else f" of {trainer.max_epochs}"
+def of_epochs(trainer: pl.Trainer) -> str:
+    """Such as `` of 12``; nothing where epochs have no limit."""
+    return "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
 
 
 def _state(trainer: pl.Trainer) -> str:
@@ -201,4 +192,4 @@ def _state(trainer: pl.Trainer) -> str:
 
 
 def _write(console: Console | None, line: str) -> None:
-    (console or Console(stderr=True)).print(line, markup=False, highlight=False, soft_wrap=True)
+    (console or Console(stderr=True)).print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)

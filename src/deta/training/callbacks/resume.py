@@ -19,8 +19,8 @@ from torch import Tensor
 
 from deta.runs import preemption
 from deta.runs.state import LAST, PREVIOUS
-from deta.tracking.metrics import MetricsLogger
-from deta.tracking.mirror import Mirror
+from deta.tracking.metrics import MetricsLogger, ends_logged_step
+from deta.tracking.mirror import mirrors
 from deta.training.continuation import continue_callbacks, require_whole_windows
 from deta.training.module import DetectionModule
 from deta.training.ranks import gather
@@ -75,7 +75,7 @@ class ResumeCheckpoint(Checkpoint):
         if self._loaded is not None:
             for logger in _metrics_loggers(trainer):
                 logger.cut_back(self._loaded["metrics_end"], self._loaded["row"])
-            for mirror in (logger for logger in trainer.loggers if isinstance(logger, Mirror)):
+            for mirror in mirrors(trainer.loggers):
                 mirror.continue_at(trainer.global_step)
 
     def on_train_batch_start(
@@ -105,7 +105,7 @@ class ResumeCheckpoint(Checkpoint):
             return  # accumulated gradients are not part of a checkpoint
         is_last_place = any(_ends_section(trainer, batch_idx + k) for k in range(1, interval + 1))
         if is_stopping or is_last_place or trainer.global_step % self._every_n_steps == 0:
-            self._row = _unwritten_row(trainer)
+            self._row = _unwritten_row(trainer, batch_idx)
             self._save(trainer)
             self._row = None
         if is_stopping:
@@ -264,9 +264,9 @@ def _ends_section(trainer: pl.Trainer, batch_idx: int) -> bool:
     return trainer.val_check_batch is not None and batches % trainer.val_check_batch == 0
 
 
-def _unwritten_row(trainer: pl.Trainer) -> dict[str, Any] | None:
+def _unwritten_row(trainer: pl.Trainer, batch_idx: int) -> dict[str, Any] | None:
     """The metrics of this step, which Lightning writes only after this hook, or None if it will write none."""
-    if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]  # Lightning adds it when it is made
+    if not ends_logged_step(trainer, batch_idx):
         return None
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
     return {"step": trainer.global_step - 1, "metrics": {**metrics, "epoch": float(trainer.current_epoch)}}

@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import torch
 
 from deta.structures import Batch
+from deta.tracking.metrics import ends_logged_step
 
 SPEED_KEY = "speed/images_per_s"
 MEMORY_KEY = "speed/gpu_memory_gb"
@@ -41,8 +42,7 @@ class Speed(pl.Callback):
     ) -> None:
         """Count; log if this is the time."""
         self._num_images += len(batch)
-        is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if not is_step or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]  # Lightning adds it when it is made
+        if not ends_logged_step(trainer, batch_idx):
             return
         pace = self._num_images * trainer.world_size / max(time.perf_counter() - self._start, 1e-9)
         pl_module.log(SPEED_KEY, pace)

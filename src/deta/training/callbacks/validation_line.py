@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from deta.training.callbacks.progress import of_epochs
 from deta.training.module import DetectionModule
 from deta.utils.wording import points
 
@@ -47,9 +48,7 @@ class ValidationLine(pl.Callback):
             parts.append("the best so far")
         elif math.isfinite(self._best):
             parts.append(f"best {points(self._best)} after epoch {self._best_epoch:g}")
-        limit = trainer.max_epochs
-        of = "" if limit in (None, -1) else f" of {limit}"
-        _log.info("Epoch %g%s: %s", epoch, of, ", ".join(parts))
+        _log.info("Epoch %g%s: %s", epoch, of_epochs(trainer), ", ".join(parts))
 
 
 def _epochs(trainer: pl.Trainer) -> float:

@@ -164,7 +164,6 @@ class Chart {
 
 function swatch(spec) {
   const colour = spec.line?.color ?? spec.marker.color;
-  const dashes = { dash: "6 4", dot: "2 3", dashdot: "7 3 2 3" };
   const shapes = {
     circle: '<circle cx="13" cy="6" r="4.5"/>',
     diamond: '<path d="M13 1 18 6 13 11 8 6Z"/>',
@@ -173,7 +172,7 @@ function swatch(spec) {
     x: '<path d="M9 2 17 10M17 2 9 10"/>',
   };
   const [symbol, isOpen] = [(spec.marker?.symbol ?? "").replace("-open", ""), spec.marker?.symbol?.endsWith("-open")];
-  const dash = dashes[spec.line?.dash] ?? "";
+  const dash = data.dashes[spec.line?.dash] ?? "";
   const line = `<path d="M1 6H25" stroke-width="3" stroke-dasharray="${dash}"/>`;
   const shape = shapes[symbol] ?? line;
   const fill = isOpen || shape === line ? "none" : colour;
@@ -203,7 +202,8 @@ kept.push({
     }
   },
   read(params) {
-    const single = (params.get("single") ?? "").split(",").filter((cell) => data.cells[cell]).map(Number);
+    const named = (params.get("single") ?? "").split(",");
+    const single = [...data.cells.keys()].filter((cell) => named.includes(String(cell)));
     singledOut = single.length ? new Set(single) : null;
     for (const chart of charts) {
       const choice = params.getAll(`chart.${chart.plot.name}`);

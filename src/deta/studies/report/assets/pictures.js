@@ -121,7 +121,7 @@ function figure(image, scene, heading, told, cells) {
 }
 
 function drawPictures() {
-  const image = data.pictures.images.find((each) => each.name === picked.image.value) ?? data.pictures.images[0];
+  const image = data.pictures.images[picked.image.selectedIndex];
   const [layer, least] = [chosenLayer(), Number(picked.least.value)];
   const isFound = layer === "detections";
   const strong = document.createElement("b");

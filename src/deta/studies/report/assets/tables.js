@@ -26,21 +26,21 @@ function sortTable(table, heading, direction) {
   table.tBodies[0].append(...rows);
 }
 
-function sortedBy(table) {
-  return table.querySelector('[aria-sort$="ending"]');
+function titleOf(heading) {
+  return heading.querySelector("button").textContent;
 }
 
 kept.push({
   write(params) {
     for (const table of tables) {
-      const heading = sortedBy(table);
-      if (heading) params.set(`sort.${table.id}`, `${heading.innerText},${heading.getAttribute("aria-sort")}`);
+      const heading = table.querySelector('[aria-sort$="ending"]');
+      if (heading) params.set(`sort.${table.id}`, `${titleOf(heading)},${heading.getAttribute("aria-sort")}`);
     }
   },
   read(params) {
     for (const table of tables) {
       const [title, direction] = (params.get(`sort.${table.id}`) ?? "").split(/,(?=[a-z]+$)/);
-      const heading = [...table.tHead.rows[0].cells].find((cell) => cell.querySelector("button").textContent === title);
+      const heading = [...table.tHead.rows[0].cells].find((cell) => titleOf(cell) === title);
       sortTable(table, heading, DIRECTIONS.includes(direction) ? direction : "none");
     }
   },
@@ -68,7 +68,7 @@ function saveText(text, ending, name) {
   link.href = URL.createObjectURL(new Blob([text], { type: MEDIA[ending] }));
   link.download = `${name}.${ending}`;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href));
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000); // some browsers read it late
 }
 
 // Browsers that keep the clipboard from pages of the disk still copy what is selected.
