@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from deta.ops.nms import LARGEST
 from deta.ops.regions import pool_uncounted
@@ -22,7 +23,9 @@ def without_own_operators(program: ExportedProgram, *, suppression: bool) -> Exp
     table: dict[Any, Callable[..., Any]] = {torch.ops.deta.pool_regions.default: pool_uncounted}
     if suppression:
         table[torch.ops.deta.grouped_nms.default] = grouped_nms
-    present = {node.target for node in program.graph.nodes}
+    # What is computed in a context, such as without autocast, is a graph of its own.
+    graphs = (part.graph for part in program.graph_module.modules() if isinstance(part, GraphModule))
+    present = {node.target for graph in graphs for node in graph.nodes}
     needed = {operator: form for operator, form in table.items() if operator in present}
     if not needed:
         return program
