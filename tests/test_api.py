@@ -30,13 +30,19 @@ def test_what_deta_offers_is_listed_and_nothing_else_is_there() -> None:
         deta.lod  # noqa: B018  # that it is looked for is the test
 
 
+def state_of_program() -> tuple[object, ...]:
+    """What a training inside of a program must leave as it is."""
+    handled = (signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT))
+    return [*logging.getLogger().handlers], [*warnings.filters], warnings.formatwarning, *handled
+
+
 def test_a_training_goes_on_where_it_was_and_leaves_the_program_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DETA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("deta.commands.train.cpu_times", lambda: None)
     monkeypatch.delenv("DETA_CHILD_COMMAND", raising=False)
-    before = (list(logging.getLogger().handlers), warnings.formatwarning, signal.getsignal(signal.SIGUSR1))
+    before = state_of_program()
     run = deta.train(*TINY_TRAINING, f"hydra.run.dir={tmp_path}/run")
     assert (run.folder, run.state) == (tmp_path / "run", RunState.DONE)
     assert run.best == tmp_path / "run" / "checkpoints" / "best.ckpt"
@@ -46,7 +52,7 @@ def test_a_training_goes_on_where_it_was_and_leaves_the_program_as_it_was(
     assert further.folder == run.folder
     assert [row["step"] for row in run.history if row.get("train/loss") is not None] == [*steps, 2, 3]
     assert run.load(device="cpu").path == run.best
-    assert (list(logging.getLogger().handlers), warnings.formatwarning, signal.getsignal(signal.SIGUSR1)) == before
+    assert state_of_program() == before
     assert not GlobalHydra.instance().is_initialized()
     assert os.environ.get("HYDRA_FULL_ERROR") is None
 

@@ -174,7 +174,8 @@ def _kept_process() -> Iterator[None]:
     handlers, level, trace = list(root.handlers), root.level, os.environ.get(TRACE_VARIABLE)
     os.environ[TRACE_VARIABLE] = "1"
     try:
-        yield
+        with warnings.catch_warnings():
+            yield
     finally:
         if trace is None:
             os.environ.pop(TRACE_VARIABLE, None)

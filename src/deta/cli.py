@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from deta import __version__
-from deta.commands.catalogue import COMMANDS, COMPLETION, begins_command, below, meant_command, usage
+from deta.commands.catalogue import (
+    CHILD_COMMAND,
+    COMMANDS,
+    COMPLETION,
+    begins_command,
+    below,
+    meant_command,
+    usage,
+)
 from deta.commands.quoting import quoted, unquoted
 from deta.commands.spelling import spelt_out
 from deta.runs import preemption
@@ -26,8 +34,6 @@ OF_A_RULE = {
 }
 OF_A_RULE["rule"] = (*OF_A_RULE, *(name for names in OF_A_RULE.values() for name in names))
 """What a rule chooses: words of an earlier command line for these, and for what is below, give way to another rule."""
-CHILD_COMMAND = "DETA_CHILD_COMMAND"
-"""Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 import deta
 from deta.commands.model import Model
+from deta.data.images import ImageRules
 from deta.models.postprocess import TopK
 from deta.training.checkpoint import DETECTOR_PREFIX, read_checkpoint
 from deta.training.module import CHECKPOINT_KEY
@@ -17,6 +18,7 @@ from deta.training.tensor_files import save_tensors
 from tests.commands.conftest import Run
 from tests.commands.running import succeed
 from tests.commands.test_predict import photo
+from tests.inference.test_video import video
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,14 @@ def test_one_image_gives_one_result_and_several_give_a_list(model: Model, tmp_pa
         np.testing.assert_allclose(many[0].boxes, one.boxes, atol=1e-3)  # float32 in another batch
         assert many[0].kept_pixels is None
         assert torch.equal(many[0].pixels(), one.pixels())
+
+
+def test_frames_of_a_whole_video_are_not_kept_in_memory(model: Model, tmp_path: Path) -> None:
+    results = model.predict([video(tmp_path / "clip.mp4", frames=2)])
+    assert [result.picture.frame for result in results] == [0, 1]
+    for read in (results[0].pixels, lambda: results[0].picture.read(ImageRules())):
+        with pytest.raises(ValueError, match=r"clip\.mp4#0: the frames of a video are not kept: .* model\.stream"):
+            read()
 
 
 def test_a_stream_keeps_the_pixels_of_what_it_gives(model: Model, tmp_path: Path) -> None:

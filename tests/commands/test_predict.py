@@ -1,7 +1,10 @@
 """``deta predict`` on photographs as users have them."""
 
 import json
+import os
 import re
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from PIL import Image
 
 from deta.training.checkpoint import read_checkpoint
 from tests.commands.conftest import Run
-from tests.commands.running import Outcome, fail, succeed
+from tests.commands.running import Outcome, deta, fail, succeed
 from tests.inference.test_video import video
 
 SHAPES = ("circle", "square", "triangle", "ring", "cross", "star")
@@ -94,6 +97,28 @@ def test_a_video_gives_an_annotated_video(trained: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "pictures").exists()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_watch_that_is_stopped_leaves_whole_files(trained: Run, tmp_path: Path, number: int, code: int) -> None:
+    photo(tmp_path / "in" / "a.png")
+    lines, is_over = tmp_path / "out" / "boxes.jsonl", threading.Event()
+
+    def stop() -> None:
+        while not is_over.wait(0.02):
+            if lines.is_file() and lines.read_text().endswith("\n"):
+                os.kill(os.getpid(), number)
+                return
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    words = (f"hydra.run.dir={tmp_path}/out", "watch=true", "outputs=[json,jsonl]")
+    outcome = deta("predict", str(trained.folder), f"{tmp_path}/in", *words)
+    is_over.set()
+    thread.join()
+    assert outcome.code == code, outcome.err
+    assert len(json.loads((tmp_path / "out" / "boxes.json").read_text())) == 1
+    assert (" in 1 image" in outcome.out) == (number == signal.SIGINT)
+
+
 def test_pictures_of_a_folder_a_glob_and_a_batch_get_the_same_boxes(trained: Run, tmp_path: Path) -> None:
     for name in ("a.png", "sub/b.PNG", "sub/deep/c.png"):
         photo(tmp_path / "in" / name)
@@ -114,7 +139,7 @@ def test_images_of_one_name_in_two_folders_get_two_pictures(trained: Run, tmp_pa
         photo(tmp_path / "in" / folder / "same.png")
     predict(trained, tmp_path / "in", tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out" / "pictures").iterdir())
-    assert names == ["1_same.jpg", "2_same.jpg"]
+    assert names == ["2_same.jpg", "same.jpg"]
 
 
 def test_predictions_are_those_of_the_evaluation(trained: Run, workplace: Path, tmp_path: Path) -> None:
@@ -172,6 +197,8 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
             ["source=a.png", "watch=true"],
             "watch=true waits for images that arrive in a folder, and source=",
         ),
+        (["source=.", "watch=true"], "out lies in the folder that is watched"),
+        (["source=a.png", "watch_seconds=3"], "watch_seconds=3 ends a watch, which watch=true begins"),
         (["source=a.png", "on_bad_image=ignore"], "on_bad_image must be one of error, skip, got 'ignore'"),
     ],
 )
@@ -181,7 +208,7 @@ def test_a_mistake_is_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     photo(tmp_path / "a.png")
-    assert f"deta: {message}" in fail("predict", f"ckpt={trained.folder}", *words, f"hydra.run.dir={tmp_path}/out")
+    assert message in fail("predict", f"ckpt={trained.folder}", *words, f"hydra.run.dir={tmp_path}/out")
 
 
 def test_a_missing_checkpoint_is_named_without_a_look_at_the_images(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """``deta weights``, and published weights by name in every command that takes weights."""
 
 import json
+import logging
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from deta.commands.build import empty_detector
+from deta.commands.build import empty_detector, make_detector, plain
+from deta.commands.composing import compose
 from deta.commands.published import category_of_output, coco_names, compose_published, published_model
-from deta.commands.start import read_weights
+from deta.commands.start import read_weights, start_from
 from deta.models.releases import layouts_of
 from deta.training.checkpoint import read_checkpoint
 from deta.zoo import Entry, entries, table
@@ -25,7 +27,7 @@ from tests.zoo.server import Served, served
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """The publisher of a small DETA for COCO, ``tiny``, which is all of the table."""
     content = BytesIO()
-    torch.save({"model": release_state()}, content)
+    torch.save({"model": dict(release_state())}, content)
     with served(tiny_pth=content.getvalue()) as running:
         words = ("system=deta", "size=shapes", *SMALL_MODEL)
         tiny = Entry("tiny", words, "https://github.com/a/b", "MIT", ap=50.1, url=f"{running.url}/tiny.pth")
@@ -42,6 +44,7 @@ def test_the_list_tells_names_facts_and_where_files_are() -> None:
     assert "browser" in next(line for line in whole.splitlines() if line.startswith("deta_r50_12ep "))
     one = succeed("weights", "list", "detr_r50_500ep").out
     assert "sha256   e632da11   (https://github.com/facebookresearch/detr/blob/" in one
+    assert "detr_r50_500ep " in succeed("weights", "list", "500").out
     some = succeed("weights", "list", "yolox").out.splitlines()
     assert all("yolox" in line for line in some[1 : some.index("")])
     assert "no published weights named detr_r50_500epp; did you mean detr_r50_500ep?" in fail(
@@ -59,7 +62,9 @@ def test_weights_are_got_once_and_known_from_then_on(server: Served, workplace: 
     assert "did you mean tiny" in fail("weights", "get", "tinny")
 
 
-def test_weights_by_name_are_converted_evaluated_and_shown(server: Served, tmp_path: Path) -> None:
+def test_weights_by_name_are_converted_looked_with_and_exported(
+    server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     succeed("convert", "source=tiny", f"target={tmp_path}/tiny.ckpt")
     converted = read_checkpoint(tmp_path / "tiny.ckpt")
     assert len(converted.category_ids) == 91
@@ -71,6 +76,10 @@ def test_weights_by_name_are_converted_evaluated_and_shown(server: Served, tmp_p
     first, second = (json.loads(path.read_text()) for path in tmp_path.glob("tiny_*/predictions.json"))
     assert first == second
     assert len(first) > 0
+    assert {record["category_id"] for record in first} <= coco_names().keys()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.onnx").touch()
+    assert "target=tiny.onnx exists" in fail("export", "tiny")
 
 
 def test_what_is_neither_path_nor_name_is_told_the_nearest_name(server: Served, tmp_path: Path) -> None:
@@ -86,15 +95,16 @@ def test_weights_of_another_system_name_the_words_of_theirs(server: Served) -> N
 
 
 def test_a_training_starts_from_a_name_and_takes_over_the_classes_that_both_have(
-    server: Served, tmp_path: Path
+    server: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    frozen = ("optimizer.lr=0", "optimizer.make.weight_decay=0", "weights=tiny", "class_heads=by_name")
-    outcome = succeed("train", *TINY_TRAINING, *frozen, f"hydra.run.dir={tmp_path}/run")
-    log = (tmp_path / "run" / "train.log").read_text() + outcome.err
-    assert "0 of 6 classes taken over by name" in log
-    assert "6 classes start fresh: " in log
-    found = read_checkpoint(tmp_path / "run").weights
-    published = {name: value for name, value in release_state().items() if name.startswith("transformer.enc_output.")}
+    cfg = compose("train", [*TINY_TRAINING, "weights=tiny", "class_heads=by_name"])
+    names = ("circle", " Person", "ring")
+    detector = make_detector(plain(cfg.model), len(names))
+    with caplog.at_level(logging.INFO):
+        start_from(cfg, detector, names)
+    assert "1 of 3 classes taken over by name:  Person" in caplog.text
+    assert "2 classes start fresh: circle, ring" in caplog.text
+    found, published = detector.state_dict(), release_state()
     assert torch.equal(found["body.source.memory_projection.weight"], published["transformer.enc_output.weight"])
 
 

@@ -5,12 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from deta.export import plain
 from deta.export.files import load
 from deta.export.onnx_operators import OPSET, translations
 from deta.ops.nms import grouped_nms
-from deta.ops.regions import pool_regions
+from deta.ops.regions import pool_regions, pool_uncounted
 
 Inputs = tuple[Tensor, ...]
 
@@ -50,9 +52,33 @@ def test_plain_suppression_keeps_what_ours_keeps(case: str) -> None:
 def test_plain_pooling_reads_what_ours_reads(aligned: bool) -> None:
     maps, boxes, levels = regions()
     rows = torch.cat((torch.arange(2.0)[:, None, None].expand(2, 9, 1), boxes), dim=-1).flatten(0, 1)  # [18, 5]
-    found = plain.pool_regions(maps, rows, levels.flatten(), [0.25, 0.125], 3, 2, aligned)
+    found = pool_uncounted(maps, rows, levels.flatten(), [0.25, 0.125], 3, 2, aligned)
     expected = pool_regions(maps, boxes, levels, [0.25, 0.125], 3, 2, aligned=aligned)
     torch.testing.assert_close(found, expected.flatten(0, 1), rtol=0, atol=0)
+
+
+class InContext(nn.Module):
+    """Pooling in float32 whatever is around it, which is a graph of its own in a program."""
+
+    def forward(self, first: Tensor, second: Tensor, boxes: Tensor, levels: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return pool_regions([first, second], boxes, levels, [0.25, 0.125], 3, 2, aligned=False)
+
+
+def operators(program: ExportedProgram) -> set[str]:
+    """Names of all that a program calls, in every context."""
+    graphs = (part.graph for part in program.graph_module.modules() if isinstance(part, GraphModule))
+    return {str(node.target) for graph in graphs for node in graph.nodes}
+
+
+def test_our_operators_are_replaced_in_every_context() -> None:
+    maps, boxes, levels = regions()
+    with torch.no_grad():
+        program = torch.export.export(InContext(), (*maps, boxes, levels))
+        found = plain.without_own_operators(program, suppression=True)
+    assert "deta.pool_regions.default" in operators(program)
+    assert "deta.pool_regions.default" not in operators(found)
+    torch.testing.assert_close(found.module()(*maps, boxes, levels), InContext()(*maps, boxes, levels))
 
 
 def regions() -> tuple[list[Tensor], Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -44,7 +45,7 @@ def test_no_item_gives_no_answer() -> None:
 def test_an_item_that_is_alone_of_its_kind_does_not_wait_for_the_end() -> None:
     taken = pipeline([]).run(chain([1], range(0, 10**9, 2)))
     assert next(taken) == 2
-    taken.close()  # type: ignore[attr-defined]  # a generator
+    taken.close()
 
 
 def test_an_error_of_reading_comes_behind_the_answers_before_it() -> None:
@@ -78,20 +79,28 @@ def test_an_endless_source_is_read_only_as_far_as_its_answers_are_taken() -> Non
         next(answers)
     time.sleep(0.1)
     assert len(read) < 40
-    answers.close()  # type: ignore[attr-defined]  # a generator
-    time.sleep(0.3)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
+    answers.close()
+    for thread in [each for each in threading.enumerate() if each.name.startswith("read")]:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
-def test_what_is_there_is_answered_while_the_source_waits() -> None:
+@pytest.mark.parametrize("slow", ["source", "reader"])
+def test_what_is_there_is_answered_while_the_next_is_waited_for(slow: str) -> None:
     goes_on = threading.Event()
 
     def items() -> Iterator[int]:
         yield 2
-        goes_on.wait(5)
+        if slow == "source":
+            assert goes_on.wait(5)
         yield 4
 
-    answers = pipeline([], most=8).run(items())
+    def read(value: int) -> int:
+        if value == 4 and slow == "reader":
+            assert goes_on.wait(5)
+        return value
+
+    answers = replace(pipeline([], most=8), read=read).run(items())
     assert next(answers) == 4
     goes_on.set()
     assert next(answers) == 8

@@ -80,6 +80,13 @@ def test_an_image_in_any_form_gives_the_same(tmp_path: Path, kind: str) -> None:
     assert np.array_equal(result.pixels().permute(1, 2, 0).numpy(), pixels)
 
 
+def test_one_image_of_pillow_may_be_given_many_times(tmp_path: Path) -> None:
+    for _ in range(5):
+        image = Image.open(grey(tmp_path / "a.png", 204, height=500, width=500))
+        results = list(predictor().stream(open_source([image] * 8).pictures))
+        assert [len(result) for result in results] == [2] * 8
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

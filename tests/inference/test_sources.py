@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from deta.data.decoding import ImageError
 from deta.data.images import ImageRules
-from deta.inference import SourceOptions, open_source
+from deta.inference import SourceOptions, arrivals, open_source
 from deta.inference.addresses import picture_of_address, safe_stem
 from deta.inference.outputs.base import Stems
 from tests.inference.simple import grey, predictor
@@ -52,7 +53,7 @@ def test_names_are_piped_in_line_by_line(tmp_path: Path) -> None:
     assert names("-", standard_input=io.BytesIO(f"{path}\n{path}".encode())) == [str(path)] * 2
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "PPM"])
 def test_an_image_is_piped_in(form: str) -> None:
     content = io.BytesIO()
     Image.new("RGB", (40, 20), (9, 9, 9)).save(content, format=form)
@@ -78,18 +79,19 @@ def test_what_is_no_source_is_refused_by_what_one_may_be(source: object) -> None
         open_source(source)
 
 
-def test_a_folder_is_watched_for_what_arrives_once_it_is_whole(tmp_path: Path) -> None:
+def test_a_folder_is_watched_for_what_arrives_once_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "_SECONDS_BETWEEN_LOOKS", 0.15)
     grey(tmp_path / "first.png", 1)
     (tmp_path / "notes.md").write_text("no image")
-    found = open_source(str(tmp_path), SourceOptions(watch=True, watch_seconds=1.5))
+    found = open_source(str(tmp_path), SourceOptions(watch=True, watch_seconds=0.6))
 
     def arrive() -> None:
         content = grey(tmp_path.parent / "whole.png", 1).read_bytes()
         (tmp_path / "later.png").write_bytes(content[:20])
-        time.sleep(0.1)
+        time.sleep(0.03)
         (tmp_path / "later.png").write_bytes(content)
 
-    thread = threading.Timer(0.5, arrive)
+    thread = threading.Timer(0.2, arrive)
     thread.start()
     results = list(predictor().stream(found.pictures))
     thread.join()
@@ -97,9 +99,27 @@ def test_a_folder_is_watched_for_what_arrives_once_it_is_whole(tmp_path: Path) -
     assert found.notes() == ["1 file was left out, as no image or as lying elsewhere"]
 
 
+def test_nobody_watches_once_results_are_no_longer_taken(tmp_path: Path) -> None:
+    grey(tmp_path / "first.png", 1)
+    before = set(threading.enumerate())
+    results = predictor().stream(open_source(tmp_path, SourceOptions(watch=True)).pictures)
+    assert next(iter(results)).path == tmp_path / "first.png"
+    results.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
 def test_watching_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="watch=true waits for images that arrive in a folder"):
         open_source(grey(tmp_path / "a.png", 1), SourceOptions(watch=True))
+
+
+@pytest.mark.parametrize("options", [SourceOptions(every=2), SourceOptions(max_frames=9)])
+def test_what_chooses_frames_is_not_passed_over_where_there_are_none(tmp_path: Path, options: SourceOptions) -> None:
+    for source in (grey(tmp_path / "a.png", 1), tmp_path, [tmp_path / "a.png"] * 2):
+        with pytest.raises(ValueError, match="every and max_frames are of videos and cameras, and source="):
+            open_source(source, options)
 
 
 def test_an_address_is_loaded_and_nothing_else_than_the_web_is_followed(tmp_path: Path) -> None:
@@ -120,7 +140,7 @@ def test_an_address_is_loaded_and_nothing_else_than_the_web_is_followed(tmp_path
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Pages)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         base = f"http://127.0.0.1:{server.server_port}"
         found = open_source(f"{base}/a.png?size=1")
@@ -143,4 +163,6 @@ def test_names_of_files_hold_nothing_that_leads_elsewhere() -> None:
 def test_no_two_images_share_a_name() -> None:
     stems = Stems()
     (result,) = predictor().stream(open_source(np.zeros((9, 9, 3), np.uint8)).pictures)
-    assert [stems.of(result, number) for number in (1, 2, 3)] == ["image", "2_image", "3_image"]
+    fourth = replace(result, picture=replace(result.picture, stem="4_image"))
+    assert [stems.of(result, number) for number in (1, 2)] == ["image", "2_image"]
+    assert [stems.of(fourth, 3), stems.of(result, 4)] == ["4_image", "4_4_image"]

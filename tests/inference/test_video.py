@@ -52,16 +52,19 @@ def test_every_second_frame_and_no_more_than_asked_for(tmp_path: Path) -> None:
     assert [picture.frame for picture in found.pictures] == [0, 2]
 
 
-def test_an_annotated_video_has_every_frame_that_was_looked_at(tmp_path: Path) -> None:
-    found = open_source(video(tmp_path / "clip.mp4"))
+@pytest.mark.parametrize("every", [1, 2])
+def test_an_annotated_video_has_every_frame_that_was_looked_at_at_its_time(tmp_path: Path, every: int) -> None:
+    found = open_source(video(tmp_path / "clip.mp4"), SourceOptions(every=every))
     assert found.rate is not None
     output = DrawnVideo(tmp_path, rate=found.rate)
     for number, result in enumerate(predictor().stream(found.pictures), 1):
         output.add(result, number)
-    assert output.close() == f"6 annotated frames: {tmp_path}/video.mp4"
+    assert not (tmp_path / "video.mp4").exists()
+    assert output.close() == f"{6 // every} annotated frames: {tmp_path}/video.mp4"
     with av.open(str(tmp_path / "video.mp4")) as container:
-        assert len(list(container.decode(video=0))) == 6
-        assert container.streams.video[0].average_rate == 10
+        times = [frame.time for frame in container.decode(video=0)]
+        assert times == pytest.approx([0.1 * every * k for k in range(6 // every)])
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "video.mp4"}
 
 
 @pytest.mark.parametrize(

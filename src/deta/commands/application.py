@@ -1,6 +1,7 @@
 """A command as an application of Hydra: composed, shown, run or swept; what a user can mend is one message."""
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ def run_application(
 ) -> bool:
     """Do what a command line asks; exits with 1 after an error that a user can mend, and with 2 of a wrong option.
 
+    Ctrl-C ends it with 130 and no trace.
+
     Args:
         command: Such as ``data check``; its configuration is ``data_check.yaml``.
         task: What is run, once or for every run of a sweep.
@@ -65,6 +68,11 @@ def run_application(
         if wants_trace():
             raise
         exit_with(error, tells_trace=False)
+    except KeyboardInterrupt:
+        if wants_trace():
+            raise
+        print("\ndeta: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     finally:
         GlobalHydra.instance().clear()
 

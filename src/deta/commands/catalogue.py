@@ -1,5 +1,6 @@
 """The commands of ``deta``, an entry for each: what it is for and how its words are read."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -103,6 +104,8 @@ COMMANDS: Mapping[str, Command] = {
 }
 """What can stand behind ``deta``."""
 
+CHILD_COMMAND = "DETA_CHILD_COMMAND"
+"""Environment variable by which a rank that Lightning starts learns the command; it gets only the overrides."""
 COMPLETION = "completion"
 """The command that is answered without a configuration."""
 _ELSEWHERE = {
@@ -119,6 +122,11 @@ _ELSEWHERE = {
     "validate": "eval",
 }
 """What other programs call these commands."""
+
+
+def environment_of_another() -> dict[str, str]:
+    """The environment for a command that this one starts and that is no rank of it."""
+    return {name: value for name, value in os.environ.items() if name != CHILD_COMMAND}
 
 
 def begins_command(word: str) -> bool:

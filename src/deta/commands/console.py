@@ -7,9 +7,11 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
@@ -125,6 +127,20 @@ def exit_with(error: Exception, *, tells_trace: bool = True) -> NoReturn:
     if tells_trace:
         print(f"({TRACE_VARIABLE}=1 shows the stack trace)", file=sys.stderr)
     sys.exit(1)
+
+
+@contextmanager
+def termination_as_exception() -> Iterator[None]:
+    """Let SIGTERM raise ``SystemExit``, as SIGINT raises ``KeyboardInterrupt``, so that what is begun can be ended."""
+    earlier = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 class _OnceIsEnough:

@@ -1,6 +1,6 @@
 """``deta export``: write a detector as a file that runs without deta."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from deta import __version__
 from deta.commands.build import make_postprocess, plain, restore_detector, trust_in
 from deta.commands.console import reports_errors
+from deta.commands.published import named_weights, open_checkpoint, places_of
 from deta.commands.stored import build, section
 from deta.data.collate import Collate
 from deta.data.image_search import find_images
@@ -25,7 +26,7 @@ from deta.export.agreement import MOST_PIXELS, MOST_SCORE, Agreement, compare
 from deta.export.files import SUFFIXES, Run, load, require_packages, write
 from deta.export.graph import INPUTS, LEAST_SIDE, Candidates, DetectorGraph, Selected, trace
 from deta.models.detector import Detector
-from deta.training.checkpoint import Checkpoint, read_checkpoint
+from deta.training.checkpoint import Checkpoint
 from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.files import replacing
 from deta.utils.wording import counted
@@ -43,10 +44,12 @@ def run(cfg: DictConfig) -> None:
     require_number("min_score", cfg.min_score, low=0, high=1)
     shape = Shape.of(cfg.batch, cfg.image_size)
     require_packages(kind)
-    checkpoint = read_checkpoint(cfg.ckpt)
-    target = checkpoint.path.with_suffix(SUFFIXES[kind]) if cfg.target is None else Path(cfg.target)
+    name = named_weights(cfg.ckpt)
+    checkpoint = open_checkpoint(cfg.ckpt, places_of(cfg))
+    usual = checkpoint.path.with_suffix(SUFFIXES[kind]) if name is None else Path(f"{name}{SUFFIXES[kind]}")
+    target = usual if cfg.target is None else Path(cfg.target)
     _require_free(target, kind)
-    inputs = list(_inputs(_samples(cfg, checkpoint), shape))
+    inputs = _inputs(_samples(cfg, checkpoint), shape)
     detector = restore_detector(checkpoint, cfg.trusted)
     if not isinstance(detector, Detector):
         raise ValueError(
@@ -168,8 +171,10 @@ def _samples(cfg: DictConfig, checkpoint: Checkpoint) -> Iterator[Sample]:
         rules = ImageRules(exif=checkpoint.exif or "apply")
         paths = find_images(cfg.images).paths
         pictures = (decode_image(path, name=str(path), rules=rules).pixels for path in paths)
-    for number, picture in enumerate(pictures):
-        yield transform(unlabelled_sample(picture.contiguous(), image_id=number), Generator())
+    return (
+        transform(unlabelled_sample(picture.contiguous(), image_id=number), Generator())
+        for number, picture in enumerate(pictures)
+    )
 
 
 def _inputs(samples: Iterator[Sample], shape: Shape) -> Iterator[tuple[Tensor, ...]]:
@@ -202,28 +207,27 @@ def _batch(samples: Sequence[Sample], shape: Shape) -> tuple[Tensor, ...]:
 
 @torch.inference_mode()
 def _check(
-    graph: DetectorGraph, run_file: Run, inputs: Sequence[tuple[Tensor, ...]], min_score: float, target: Path
+    graph: DetectorGraph, run_file: Run, inputs: Iterable[tuple[Tensor, ...]], min_score: float, target: Path
 ) -> list[str]:
     """What the comparison says.
 
     Raises:
         ValueError: The file detects otherwise than the model.
     """
-    times = np.zeros(2)
-    outputs = []
+    times, num_images = np.zeros(2), 0
+    total, total_of_all = Agreement(), Agreement()
     for values in inputs:
         start = perf_counter()
         expected = [output.clone() for output in graph(*values)]
         middle = perf_counter()
         found = run_file(values)
         times += np.array((middle - start, perf_counter() - middle))
-        outputs.append((expected, found))
-    total = sum((compare(*pair, min_score) for pair in outputs), Agreement())
+        num_images += len(values[0])
+        total += compare(expected, found, min_score)
+        total_of_all += compare(expected, found, 0.0)
     limit = f"from a score of {min_score:g} on"
     if not total.num_detections:
-        limit = f"none of which reaches {min_score:g}"
-        total = sum((compare(*pair, 0.0) for pair in outputs), Agreement())
-    num_images = sum(len(values[0]) for values in inputs)
+        limit, total = f"none of which reaches {min_score:g}", total_of_all
     told = f"{counted(total.num_detections, 'detection')} in {counted(num_images, 'image')}, {limit}"
     if total.num_different:
         raise ValueError(

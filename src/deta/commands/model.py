@@ -1,6 +1,6 @@
 """A trained detector in the hands of a program: ``deta.load(...)``, which the commands use, too."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -18,10 +18,12 @@ from deta.data.images import EXIF_CHOICES, ImageRules
 from deta.data.transforms import Transform
 from deta.evaluation import DetectionResult
 from deta.inference import Predictor, Result, SourceOptions, open_source
+from deta.inference.pictures import forgotten
 from deta.inference.results import DEFAULT_SCORE
 from deta.models.postprocess import Postprocess
 from deta.training.checkpoint import Checkpoint, holds_checkpoint
 from deta.utils.checks import require_choice
+from deta.utils.files import is_there
 from deta.zoo import Places
 
 Given = Image.Image | NDArray[Any] | Tensor
@@ -142,10 +144,11 @@ class Model:
         min_score: float = DEFAULT_SCORE,
         batch_size: int | None = None,
         **options: Any,  # noqa: ANN401 - those of SourceOptions, which checks them
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """``predict`` one result after the other, with pixels; the next ones are made meanwhile.
 
-        Also for what has no end: cameras, streams and watched folders. Everything is as in ``predict``.
+        Also for what has no end: cameras, streams and watched folders, which are let go once no more results are taken.
+        Everything is as in ``predict``.
         """
         found = open_source(source, SourceOptions(**options))
         return self.predictor.stream(
@@ -239,9 +242,10 @@ def load(
 
 def _read(weights: str | Path, words: Sequence[str], places: Places | None) -> Checkpoint:
     path = Path(weights).expanduser()
+    place = path if is_there(path) else weights
     if not words:
-        return open_checkpoint(path if path.exists() else weights, places)
-    name = named_weights(path if path.exists() else weights)
+        return open_checkpoint(place, places)
+    name = named_weights(place)
     if name is not None:
         raise ValueError(f"{words[0]}: {name} is a name of published weights, which says itself what they are of")
     if holds_checkpoint(path):
@@ -277,6 +281,8 @@ def _make_transform(checkpoint: Checkpoint, trusted: Sequence[str]) -> Transform
 
 
 def _without_pixels(result: Result) -> Result:
-    """The same without what can be read again, so that results of many images fit into the memory."""
-    is_kept = not result.picture.can_be_read_again and result.picture.frame is None
-    return result if is_kept else replace(result, kept_pixels=None)
+    """The same without its pixels, so that results of many images fit into the memory; given images are kept."""
+    picture = result.picture
+    if not picture.can_be_read_again:
+        return result
+    return replace(result, picture=picture if picture.frame is None else forgotten(picture), kept_pixels=None)

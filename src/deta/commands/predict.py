@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from deta.commands.build import make
-from deta.commands.console import reports_errors
+from deta.commands.console import reports_errors, termination_as_exception
 from deta.commands.model import load
 from deta.commands.published import places_of
 from deta.data.decoding import ImageError
@@ -35,9 +35,14 @@ def run(cfg: DictConfig) -> None:
         require_int("batch_size", cfg.batch_size, low=1)
     require_number("min_score", cfg.min_score, low=0, high=1)
     require_bool("draw", cfg.draw)
-    kinds = _kinds(cfg.outputs)
+    kinds, folder = _kinds(cfg.outputs), Path(cfg.run_dir)
     names = ("watch", "watch_seconds", "every", "max_frames")
     source = open_source(cfg.source, SourceOptions(**{name: cfg[name] for name in names}))
+    if cfg.watch and folder.resolve().is_relative_to(Path(cfg.source).expanduser().resolve()):
+        raise ValueError(
+            f"{folder} lies in the folder that is watched, so that pictures written there would be looked at again: "
+            "name one outside by hydra.run.dir"
+        )
     model = load(
         cfg.ckpt,
         device=cfg.device,
@@ -51,7 +56,6 @@ def run(cfg: DictConfig) -> None:
     )
     print(f"Model: {model.path}")
     tally = _Tally(cfg.min_score, model.predictor.rules.exif)
-    folder = Path(cfg.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     results = model.predictor.stream(
         source.pictures,
@@ -62,7 +66,8 @@ def run(cfg: DictConfig) -> None:
     )
     made = [KINDS[kind](folder) for kind in kinds]
     drawn = [] if not cfg.draw else [_drawn(source, folder)]
-    with _closing([*made, *drawn]) as outputs, _stoppable(source, tally):
+    outputs = [*made, *drawn]
+    with termination_as_exception(), _stoppable(source, tally), _finished(outputs), closing(results):
         bar = tqdm(results, total=source.total, unit="image", disable=True if source.is_single else None)
         for number, result in enumerate(bar, start=1):
             tally.add(result)
@@ -82,13 +87,17 @@ def _drawn(source: Source, folder: Path) -> Output:
 
 
 @contextmanager
-def _closing(outputs: list[Output]) -> Iterator[list[Output]]:
-    """Finish the files also where the command is stopped, and tell where they lie."""
-    try:
-        yield outputs
-    finally:
-        told = [output.close() for output in outputs]
-        print("".join(f"{line}\n" for line in told if line), end="")
+def _finished(outputs: Sequence[Output]) -> Iterator[None]:
+    """Finish the files also where the command is stopped, and where one fails the others; tell where they lie."""
+    with ExitStack() as stack:
+        for output in reversed(outputs):
+            stack.callback(_finish, output)
+        yield
+
+
+def _finish(output: Output) -> None:
+    if told := output.close():
+        print(told)
 
 
 @contextmanager

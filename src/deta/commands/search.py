@@ -1,20 +1,17 @@
 """``deta search``: look for good values, one training after the other."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from deta.commands.build import make, plain
-from deta.commands.console import reports_errors
+from deta.commands.catalogue import environment_of_another
+from deta.commands.console import reports_errors, termination_as_exception
 from deta.commands.datasets import require_data, require_same_data
 from deta.commands.rehearsal import rehearse
 from deta.commands.word_trust import remember_words
@@ -54,11 +51,10 @@ def run(cfg: DictConfig) -> None:
         chosen = [*search_path, *words, *(as_override(key, value) for key, value in values.items())]
         add_cells(folder, {trial.name: chosen})
         remember_words(trial, chosen)
-        environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
         command = [sys.executable, "-m", "deta", "train", *job_words(chosen, trial)]
         trial.mkdir(exist_ok=True)
         with (trial / "output.log").open("ab") as output:
-            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            return subprocess.Popen(command, env=environment_of_another(), stdout=output, stderr=subprocess.STDOUT)
 
     search = Search(
         folder=folder,
@@ -73,9 +69,9 @@ def run(cfg: DictConfig) -> None:
         settings=sorted(words),
         seconds_between_looks=content["seconds_between_looks"],
     )
-    signal.signal(signal.SIGTERM, _end)
     try:
-        trials = search.run()
+        with termination_as_exception():  # so that the running training is asked to save and stop
+            trials = search.run()
     except (StoppedSearch, RuntimeError) as error:
         print(f"\ndeta: {error}", file=sys.stderr)
         sys.exit(1)
@@ -86,8 +82,3 @@ def run(cfg: DictConfig) -> None:
         best = max(values, key=lambda number: values[number])
         metric = content["metric"]
         print(f"Best: trial {best} with {metric} {told(metric, values[best])}, {trials[best].params}")
-
-
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    """Leave by an exception, so that the running training is asked to save and stop."""
-    sys.exit(128 + number)

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from deta.commands.catalogue import environment_of_another
 from deta.runs.claims import RunTakenError, claim, release
 from deta.runs.state import TAKEN, RunState, RunStatus, mark_queued, read_statuses
 from deta.utils.checks import require_int
@@ -136,8 +137,7 @@ def _submit(
     write_text(listing, "".join(f"{run.resolve()}\n" for run in runs))
     arguments = sbatch_options(options, len(runs), folder, max_parallel=max_parallel)
     command = ["sbatch", "--parsable", *arguments, str(template()), sys.executable, str(listing)]
-    environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
-    answer = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    answer = subprocess.run(command, check=False, capture_output=True, text=True, env=environment_of_another())
     if answer.returncode:
         raise ValueError(f"sbatch refuses the job ({answer.stderr.strip()}): see cluster.options")
     return answer.stdout.strip().partition(";")[0]

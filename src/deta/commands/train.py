@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deta.analysis.run_charts import write_run_figures
 from deta.commands.batch_size import settle_batch_size
 from deta.commands.build import make, make_module, make_part, plain
+from deta.commands.catalogue import CHILD_COMMAND
 from deta.commands.console import describe, reports_errors
 from deta.commands.datasets import compare_data
 from deta.commands.evaluations import evaluate_final_weights, make_selections
@@ -161,9 +162,8 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     with finishing(trainer.loggers):
         try:
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume_path, weights_only=True)
-            preemption.listen(
-                (signal.SIGTERM,)
-            )  # all is saved: what is left, as charts, takes seconds and is not cut off
+            # All is saved: what is left, as charts, takes seconds and is not cut off.
+            preemption.listen((signal.SIGTERM,))
         except UnfitModelError as error:
             assert resume_path is not None
             raise _naming_keys(error, cfg, resume_path) from error
@@ -267,8 +267,7 @@ def _require_processes(trainer: pl.Trainer) -> None:
             f"a sweep in one process trains on one device, but this run has {trainer.world_size} ranks: use "
             "cluster=sbatch, let deta runs resume do the runs one by one, or set trainer.devices=1"
         )
-
-    if "DETA_CHILD_COMMAND" not in os.environ and starts_own_ranks(trainer):
+    if CHILD_COMMAND not in os.environ and starts_own_ranks(trainer):
         raise ValueError(
             f"deta.train trains on one device, but this run has {trainer.world_size} ranks: start it by the command "
             "deta train, or set trainer.devices=1"

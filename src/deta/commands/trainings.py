@@ -2,16 +2,13 @@
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, MappingProxyType
-from typing import NoReturn
+from types import MappingProxyType
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deta.commands import slurm
+from deta.commands.catalogue import environment_of_another
+from deta.commands.console import termination_as_exception
 from deta.commands.told_words import told_present_words
 from deta.commands.words import given_words, training_words
 from deta.runs.former_words import present_words
@@ -62,7 +61,7 @@ def run_here(
     environment = _environment(require_int("parallel", parallel, low=1), threads)
     waiting = list(commands.items())
     running: dict[Path, tuple[subprocess.Popen[bytes], float]] = {}
-    with _termination_as_exception():
+    with termination_as_exception():
         try:
             while waiting or running:
                 while waiting and len(running) < parallel:
@@ -132,7 +131,7 @@ def compose_training(words: Sequence[str]) -> DictConfig:
 
 
 def _environment(parallel: int, threads: int | None) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name != "DETA_CHILD_COMMAND"}
+    environment = environment_of_another()
     if threads is None and parallel > 1:
         threads = max(1, len(os.sched_getaffinity(0)) // parallel)
     if threads is not None:
@@ -149,17 +148,3 @@ def _start(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / log).open("ab") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-
-
-@contextmanager
-def _termination_as_exception() -> Iterator[None]:
-    """Let SIGTERM raise ``SystemExit``, as SIGINT raises ``KeyboardInterrupt``, so that processes can be stopped."""
-    earlier = signal.signal(signal.SIGTERM, _leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
-
-
-def _leave(number: int, _: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)

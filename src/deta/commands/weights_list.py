@@ -15,13 +15,13 @@ _FACTS = ("ap", "url", "size", "sha256", "licence")
 def run(cfg: DictConfig) -> None:
     """Print a table, or all that is known of the weights of one name."""
     places = Places.of(cfg.paths.weights, cfg.paths.cache)
-    match = cfg.match
-    if is_name(match):
+    match = None if cfg.match is None else str(cfg.match)  # 50, too, is a part of names
+    if match is not None and is_name(match):
         print(_details(entry(match), places))
         return
     found = [each for each in entries().values() if match is None or match in each.name or match in each.system]
-    if not found:
-        entry(str(match))  # its message names the nearest
+    if match is not None and not found:
+        entry(match)  # its message names the nearest
     print(_table(found, places))
     print(
         f"\n{counted(len(found), 'set')} of weights. AP: COCO val2017, as published. Browser: a person has to save the "

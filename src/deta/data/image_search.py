@@ -1,10 +1,11 @@
 """The image files that a user means by a file name, a folder or a glob."""
 
+import functools
 import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NoReturn
 
 from PIL import Image
@@ -67,6 +68,21 @@ def find_images(source: object) -> FoundImages:
     return found
 
 
+def has_image_name(path: PurePath) -> bool:
+    """Whether a file has the suffix of an image; ``._photo.jpg`` of macOS only describes ``photo.jpg``."""
+    return path.suffix.lower() in image_suffixes() and not path.name.startswith("._")
+
+
+def is_taken(folder: Path, path: Path) -> bool:
+    """Whether a file of a folder is an image by its name or content, and no link that leads out of the folder."""
+    try:
+        path_inside(folder, os.path.relpath(path, folder))
+    except ValueError:
+        return False
+    return has_image_name(path) or is_image(path)
+
+
+@functools.cache
 def image_suffixes() -> frozenset[str]:
     """Suffixes of the formats that are read, in small letters, each with its dot."""
     known = Image.registered_extensions().items()
@@ -74,18 +90,10 @@ def image_suffixes() -> frozenset[str]:
 
 
 def _sorted_out(folder: Path, files: Iterator[Path]) -> FoundImages:
-    suffixes = image_suffixes()
     images: list[Path] = []
     others: list[Path] = []
     for path in files:
-        try:
-            path_inside(folder, os.path.relpath(path, folder))
-        except ValueError:
-            others.append(path)
-            continue
-        # A name of macOS such as "._photo.jpg" is that of a file which describes photo.jpg.
-        is_named_so = path.suffix.lower() in suffixes and not path.name.startswith("._")
-        (images if is_named_so or is_image(path) else others).append(path)
+        (images if is_taken(folder, path) else others).append(path)
     return FoundImages(tuple(sorted(images)), tuple(sorted(others)))
 
 

@@ -1,15 +1,16 @@
 """The operators of ``deta.ops`` as those of PyTorch and torchvision, for programs that run without deta."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from deta.ops.nms import LARGEST
-from deta.ops.regions import of_level
+from deta.ops.regions import pool_uncounted
 
 
 def without_own_operators(program: ExportedProgram, *, suppression: bool) -> ExportedProgram:
@@ -19,10 +20,12 @@ def without_own_operators(program: ExportedProgram, *, suppression: bool) -> Exp
         program: As ``trace`` gives it.
         suppression: Whether suppression is replaced, too; ONNX has an operator of its own for it.
     """
-    table: dict[Any, Callable[..., Any]] = {torch.ops.deta.pool_regions.default: pool_regions}
+    table: dict[Any, Callable[..., Any]] = {torch.ops.deta.pool_regions.default: pool_uncounted}
     if suppression:
         table[torch.ops.deta.grouped_nms.default] = grouped_nms
-    present = {node.target for node in program.graph.nodes}
+    # What is computed in a context, such as without autocast, is a graph of its own.
+    graphs = (part.graph for part in program.graph_module.modules() if isinstance(part, GraphModule))
+    present = {node.target for graph in graphs for node in graph.nodes}
     needed = {operator: form for operator, form in table.items() if operator in present}
     if not needed:
         return program
@@ -47,23 +50,3 @@ def grouped_nms(
     kept = torch.ops.torchvision.nms(boxes.flatten(0, 1)[rows], ranks, iou_threshold)
     keep = torch.zeros_like(is_candidate).flatten().index_fill(0, rows[kept], True).view_as(is_candidate)
     return torch.where(takes_part, keep, is_candidate)
-
-
-def pool_regions(
-    maps: Sequence[Tensor],
-    rows: Tensor,
-    levels: Tensor,
-    scales: Sequence[float],
-    resolution: int,
-    samples: int,
-    aligned: bool,
-) -> Tensor:
-    """``deta.ops.regions``: all regions are read from every level, those of others outside of its map."""
-    pooled = rows.new_zeros(rows.shape[0], maps[0].shape[1], resolution, resolution)
-    for level, (feature, scale) in enumerate(zip(maps, scales, strict=True)):
-        is_here = levels == level
-        here = torch.ops.torchvision.roi_align(
-            feature, of_level(rows, is_here), scale, resolution, resolution, samples, aligned
-        )
-        pooled = torch.where(is_here[:, None, None, None], here, pooled)
-    return pooled

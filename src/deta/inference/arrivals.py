@@ -2,55 +2,67 @@
 
 import codecs
 import io
+import os
+import re
+import stat
+import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from deta.data.decoding import is_image
-from deta.data.files import path_inside
+from deta.data.image_search import is_taken
 from deta.data.images import decode_image
 from deta.inference.pictures import Picture, picture_of_file
+from deta.inference.pipeline import Awaited
 from deta.utils.wording import counted
 
 _SECONDS_BETWEEN_LOOKS = 0.3
 _LONGEST_IMAGE = 2**30
 """Bytes that are read of an image that is piped in."""
+_NETPBM = re.compile(rb"P[1-7f]\s")
+"""So begin images whose first line is a text."""
 _HEAD = 512
 """Bytes that show whether an image comes or names do."""
 
 
-class Arrivals:
+class Arrivals(Awaited):
     """Pictures of a folder and those below it, first those that lie there, then those that arrive.
 
-    A file is taken once its size stays what it was at the look before, so that nothing half written is read.
+    A file is taken once size and time are what they were at the look before, so that nothing half written is read.
 
     Args:
         folder: To look into.
-        suffixes: Endings of images, in small letters; files without one of these are looked into.
         seconds: End when nothing has arrived for so long; None never ends.
     """
 
-    def __init__(self, folder: Path, suffixes: Collection[str], *, seconds: float | None = None) -> None:
-        self._folder, self._suffixes, self._seconds = folder, suffixes, seconds
-        self._sizes: dict[Path, int] = {}
+    def __init__(self, folder: Path, *, seconds: float | None = None) -> None:
+        self._folder, self._seconds = folder, seconds
+        self._states: dict[Path, tuple[int, int]] = {}
         self._done: set[Path] = set()
         self._num_left_out = 0
+        self._is_over = threading.Event()
 
     def __iter__(self) -> Iterator[Picture]:
-        """Waits for more."""
+        """Waits for more, until it is stopped."""
         last = time.monotonic()
         while True:
             for path in self._complete():
                 self._done.add(path)
-                if not self._is_taken(path):
+                if not is_taken(self._folder, path):
                     self._num_left_out += 1
                     continue
                 yield picture_of_file(path)
                 last = time.monotonic()
             if self._seconds is not None and time.monotonic() - last > self._seconds:
                 return
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            if self._is_over.wait(_SECONDS_BETWEEN_LOOKS):
+                return
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        self._is_over.set()
 
     def notes(self) -> list[str]:
         """How many files were left out."""
@@ -58,19 +70,15 @@ class Arrivals:
         return [f"{files} left out, as no image or as lying elsewhere"] if self._num_left_out else []
 
     def _complete(self) -> list[Path]:
-        """New files of a size that they had at the last look, too."""
-        new = [path for path in sorted(self._folder.rglob("*")) if path not in self._done and path.is_file()]
-        sizes = {path: path.stat().st_size for path in new if path.exists()}
-        complete = [path for path, size in sizes.items() if self._sizes.get(path) == size]
-        self._sizes = sizes
-        return complete
-
-    def _is_taken(self, path: Path) -> bool:
-        try:
-            path_inside(self._folder, str(path.relative_to(self._folder)))
-        except ValueError:
-            return False
-        return (path.suffix.lower() in self._suffixes and not path.name.startswith("._")) or is_image(path)
+        """New files that are as they were at the last look."""
+        paths = sorted(Path(parent, name) for parent, _, names in os.walk(self._folder) for name in names)
+        before, self._states = self._states, {}
+        for path in paths:
+            with suppress(OSError):  # it has gone since
+                about = path.stat()
+                if path not in self._done and stat.S_ISREG(about.st_mode):
+                    self._states[path] = about.st_size, about.st_mtime_ns
+        return [path for path, state in self._states.items() if before.get(path) == state]
 
 
 def picture_of_stream(stream: BinaryIO) -> Picture | Iterator[bytes]:
@@ -119,6 +127,8 @@ def _head_of(stream: BinaryIO) -> bytes:
 
 
 def _is_text(head: bytes) -> bool:
+    if _NETPBM.match(head):
+        return False
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(head)  # which lets the last letter be cut
     except UnicodeDecodeError:

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from deta.data.images import DecodedImage
-from deta.inference.newest import Newest
-from deta.inference.pictures import Picture
+from deta.inference.newest import DEFAULT_RATE, Newest
+from deta.inference.pictures import Picture, frame_picture
+from deta.inference.pipeline import Awaited
 from deta.utils.wording import counted
 
-DEFAULT_RATE = Fraction(25)
 
-
-class Camera:
+class Camera(Awaited):
     """The newest frames of a camera, to be taken once, until the program is stopped.
 
     Args:
@@ -53,7 +51,11 @@ class Camera:
             for number, pixels in islice(chosen, self._max_frames):
                 yield self._picture(number, pixels, time.monotonic() - start)
         finally:
-            self._newest.stop()
+            self.stop()
+
+    def stop(self) -> None:
+        """Wait for no more frames."""
+        self._newest.stop()
 
     def notes(self) -> list[str]:
         """How many frames were passed over."""
@@ -73,12 +75,4 @@ class Camera:
     def _picture(self, number: int, pixels: Any, seconds: float) -> Picture:  # noqa: ANN401 - of OpenCV
         # OpenCV has blue first.
         rgb = torch.from_numpy(np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1)))  # [3, H, W]
-        decoded = DecodedImage(rgb, "RGB", has_transparency=False, orientation="none")
-        return Picture(
-            name=f"camera {self._number}#{number}",
-            stem=f"camera{self._number}_{number:06d}",
-            read=lambda _: decoded,
-            frame=number,
-            seconds=round(seconds, 3),
-            can_be_read_again=False,
-        )
+        return frame_picture(f"camera {self._number}", f"camera{self._number}", number, rgb, round(seconds, 3))

@@ -2,9 +2,13 @@
 
 import threading
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+
+DEFAULT_RATE = Fraction(25)
+"""Frames a second where a camera or stream does not tell."""
 
 
 class Newest(Generic[Item]):

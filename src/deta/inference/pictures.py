@@ -1,7 +1,8 @@
 """An image to look at: where it is, and how it is read, which happens later and in another thread."""
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from deta.data.images import DecodedImage, ImageRules, decode_image, decoded_image
+
+_loading = threading.Lock()
+"""Pillow loads an image that was opened at its first use, which two threads must not do at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +29,7 @@ class Picture:
         path: Its file; None where it is no file of its own.
         frame: Number of the frame in a video, from 0; None for a single image.
         seconds: Time of the frame in the video; None for a single image.
-        can_be_read_again: Whether ``read`` gives the same again without holding the pixels.
+        can_be_read_again: Whether ``read`` gives the same later, too; not where the caller may change the image.
     """
 
     name: str
@@ -37,11 +41,11 @@ class Picture:
     can_be_read_again: bool = True
 
 
-def picture_of_file(path: Path, *, stem: str | None = None) -> Picture:
+def picture_of_file(path: Path) -> Picture:
     """The image in a file."""
     return Picture(
         name=str(path),
-        stem=path.stem if stem is None else stem,
+        stem=path.stem,
         read=lambda rules: decode_image(path, name=str(path), rules=rules),
         path=path,
     )
@@ -62,12 +66,40 @@ def given_picture(image: object, name: str) -> Picture:
         held = image
 
         def read(rules: ImageRules) -> DecodedImage:
-            return decoded_image(held, name=name, rules=rules)
+            with _loading:
+                return decoded_image(held, name=name, rules=rules)
 
         return Picture(name, name, read, can_be_read_again=False)
     pixels = _of_tensor(image, name) if isinstance(image, Tensor) else _of_array(image, name)
+    return Picture(name, name, _holding(pixels), can_be_read_again=False)
+
+
+def frame_picture(name: str, stem: str, number: int, pixels: Tensor, seconds: float | None) -> Picture:
+    """A frame of a video or camera.
+
+    Args:
+        name: Of the video, for messages.
+        stem: Of the video, for names of files.
+        number: Of the frame, from 0.
+        pixels: ``[3, H, W]`` uint8 RGB.
+        seconds: Of the frame in the video; None where that is not known.
+    """
+    return Picture(f"{name}#{number}", f"{stem}_{number:06d}", _holding(pixels), frame=number, seconds=seconds)
+
+
+def forgotten(picture: Picture) -> Picture:
+    """A frame without its pixels: those of a whole video are more than a memory holds."""
+    name = picture.name
+
+    def read(_: ImageRules) -> DecodedImage:
+        raise ValueError(f"{name}: the frames of a video are not kept: look at them as model.stream gives them")
+
+    return replace(picture, read=read)
+
+
+def _holding(pixels: Tensor) -> Callable[[ImageRules], DecodedImage]:
     decoded = DecodedImage(pixels, "RGB", has_transparency=False, orientation="none")
-    return Picture(name, name, lambda _: decoded, can_be_read_again=False)
+    return lambda _: decoded
 
 
 def _of_array(image: Any, name: str) -> Tensor:  # noqa: ANN401 - whatever a caller gave

@@ -5,15 +5,24 @@ Results come in the order of the items. What waits anywhere is bounded.
 
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 Answer = TypeVar("Answer")
+
+
+class Awaited(ABC):
+    """Items of which the next one may be long in coming."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Wait no longer: nobody takes them."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,11 @@ class Pipeline(Generic[Item, Read, Answer]):
     num_readers: int = 1
     num_lanes: int = 1
 
-    def run(self, items: Iterable[Item]) -> Iterator[Answer]:
+    def run(self, items: Iterable[Item]) -> Generator[Answer, None, None]:
         """Answers in the order of the items; an error of any stage comes where its answer would have come.
 
-        Where nothing has been read yet, batches that are not full are worked on rather than waited for.
+        Where nothing has been read yet, batches that are not full are worked on rather than waited for. ``Awaited``
+        items are stopped once no more answers are taken.
         """
         stop = threading.Event()
         ahead: queue.Queue[Future[Read | None] | None] = queue.Queue(maxsize=2 * self.num_readers + self.num_lanes)
@@ -50,6 +60,8 @@ class Pipeline(Generic[Item, Read, Answer]):
                 yield from _Batching(self, ahead, lanes).run()
             finally:
                 stop.set()
+                if isinstance(items, Awaited):
+                    items.stop()
                 readers.shutdown(wait=False, cancel_futures=True)
                 lanes.shutdown(wait=False, cancel_futures=True)
 
@@ -104,6 +116,7 @@ class _Batching(Generic[Item, Read, Answer]):
         self._waiting: dict[Hashable, list[tuple[Read, _Slot[Answer]]]] = defaultdict(list)
         self._slots: deque[_Slot[Answer]] = deque()
         self._num_waiting = 0
+        self._coming: Future[Read | None] | None = None
         self._is_over = False
 
     def run(self) -> Iterator[Answer]:
@@ -115,7 +128,8 @@ class _Batching(Generic[Item, Read, Answer]):
             elif self._num_waiting and (self._is_over or self._num_busy() < self._pipeline.num_lanes):
                 self._submit_all()
             elif self._slots:
-                yield self._first()
+                if self._is_answered_first():
+                    yield self._first()
             elif self._is_over:
                 return
             while self._slots and (self._is_too_much() or self._is_ready()):
@@ -124,13 +138,17 @@ class _Batching(Generic[Item, Read, Answer]):
     def _next(self) -> Read | None:
         """What has been read; None where that would have to be waited for while something else can be done."""
         while not self._is_over:
-            try:
-                future = self._ahead.get(block=not self._slots)
-            except queue.Empty:
+            if self._coming is None:
+                try:
+                    self._coming = self._ahead.get(block=not self._slots)
+                except queue.Empty:
+                    return None
+                if self._coming is None:
+                    self._is_over = True
+                    return None
+            if self._slots and not self._coming.done():
                 return None
-            if future is None:
-                self._is_over = True
-                return None
+            future, self._coming = self._coming, None
             try:
                 read = future.result()
             except BaseException as error:
@@ -139,6 +157,15 @@ class _Batching(Generic[Item, Read, Answer]):
             if read is not None:
                 return read
         return None
+
+    def _is_answered_first(self) -> bool:
+        """Wait for the next answer or for what is being read, and say whether it is the answer that has come."""
+        batch = self._slots[0].batch
+        if self._coming is None or batch is None:
+            return True
+        either: tuple[Future[Any], ...] = (self._coming, batch)
+        wait(either, return_when=FIRST_COMPLETED)
+        return batch.done()
 
     def _fail(self, error: BaseException) -> None:
         """Let the error come behind the answers before it; nothing comes after it."""

@@ -1,12 +1,12 @@
 """A detector and everything around it: images in, results out, in batches and in the background."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import Generator, nn
+from torch import nn
 
 from deta.data.collate import Collate
 from deta.data.decoding import ImageError
@@ -77,7 +77,7 @@ class Predictor:
         batch_size: int | None = None,
         is_single: bool = False,
         skip: Callable[[Picture, ImageError], None] | None = None,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """Results in the order of the pictures, which are read in the background while the device works.
 
         Args:
@@ -116,7 +116,7 @@ class Predictor:
             skip(picture, error)
             return None
         sample = unlabelled_sample(image.pixels, image_id=0)
-        return _Prepared(picture, sample, self.transform(sample, Generator()), image.orientation)
+        return _Prepared(picture, sample, self.transform(sample, torch.Generator()), image.orientation)
 
     def _most(self, prepared: _Prepared, batch_size: int | None) -> int:
         if batch_size is not None:
@@ -141,7 +141,7 @@ class Predictor:
         return self.postprocess(output.final, batch.original_sizes).to("cpu")
 
     def _result(self, prepared: _Prepared, detections: Detections, row: int, min_score: float) -> Result:
-        kept = detections.is_detection[row].clone()
+        kept = detections.is_detection[row]
         boxes, scores, labels = (part[row] for part in (detections.boxes, detections.scores, detections.labels))
         is_mapped = torch.tensor([identity is not None for identity in self.category_ids])[labels] & kept
         num_unmapped = int(kept.sum()) - int(is_mapped.sum())
@@ -155,9 +155,9 @@ class Predictor:
         return Result(
             picture=prepared.picture,
             size=prepared.sample.size,
-            all_boxes=boxes[order].clone(),
-            all_scores=scores[order].clone(),
-            all_labels=labels[order].clone(),
+            all_boxes=boxes[order],
+            all_scores=scores[order],
+            all_labels=labels[order],
             names=self.names,
             category_ids=self.category_ids,
             min_score=min_score,
@@ -168,7 +168,7 @@ class Predictor:
         )
 
 
-def _with_threads(results: Iterator[Result], threads: int) -> Iterator[Result]:
+def _with_threads(results: Iterable[Result], threads: int) -> Generator[Result, None, None]:
     """The same, and then the number of threads that new threads of the caller compute with is what it was."""
     try:
         yield from results

@@ -155,13 +155,7 @@ class Result(Sequence[Box]):
             ImageError: Its file has gone or changed its form.
             ValueError: It was a frame of a video, which nobody has kept.
         """
-        if self.kept_pixels is not None:
-            return self.kept_pixels
-        if self.picture.frame is not None:
-            raise ValueError(
-                f"{self.name}: the frames of a video are not kept: look at them as model.stream gives them"
-            )
-        return self.picture.read(self.rules).pixels
+        return self.picture.read(self.rules).pixels if self.kept_pixels is None else self.kept_pixels
 
     def draw(self) -> Image.Image:
         """The image with its boxes, classes and scores; small images are enlarged."""

@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,7 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from deta.data.image_search import find_images, image_suffixes
+from deta.data.image_search import find_images
 from deta.inference.addresses import is_address, picture_of_address
 from deta.inference.arrivals import Arrivals, names_in, picture_of_stream
 from deta.inference.pictures import Picture, given_picture, picture_of_file
@@ -54,9 +53,16 @@ class SourceOptions:
         require_bool("watch", self.watch)
         if self.watch_seconds is not None:
             require_number("watch_seconds", self.watch_seconds, low=0)
+            if not self.watch:
+                raise ValueError(f"watch_seconds={self.watch_seconds:g} ends a watch, which watch=true begins")
         require_int("every", self.every, low=1)
         if self.max_frames is not None:
             require_int("max_frames", self.max_frames, low=1)
+
+    @property
+    def is_of_frames(self) -> bool:
+        """Whether they say something of frames, which images have not."""
+        return self.every > 1 or self.max_frames is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +73,8 @@ class Source:
         pictures: In their order.
         total: Their number; None where it is not known before.
         is_single: Whether it is one picture alone.
-        rate: Frames a second of a video; None for images.
+        rate: Frames a second of a video; None for images, and for several sources.
+        has_frames: Whether some may be frames of videos or cameras.
         notes: What there is to say at the end, one sentence each.
     """
 
@@ -75,6 +82,7 @@ class Source:
     total: int | None = None
     is_single: bool = False
     rate: Fraction | None = None
+    has_frames: bool = False
     notes: Callable[[], Sequence[str]] = field(default=lambda: ())
 
 
@@ -96,17 +104,23 @@ def open_source(
         OSError: It cannot be read.
     """
     options = options or SourceOptions()
-    if isinstance(source, (Image.Image, np.ndarray, Tensor)):
-        found = Source([given_picture(source, "image")], total=1, is_single=True)
-    elif isinstance(source, (str, os.PathLike)) or (isinstance(source, int) and not isinstance(source, bool)):
-        found = _of_text(os.fspath(source) if isinstance(source, os.PathLike) else str(source), options, standard_input)
-    elif isinstance(source, Sequence) and not isinstance(source, bytes):
-        found = _of_several(source, options)
-    else:
-        raise ValueError(f"source must name {FORMS}, got {source!r:.80}")
+    found = _opened(source, options, standard_input)
     if options.watch and not isinstance(found.pictures, Arrivals):
         raise ValueError(f"watch=true waits for images that arrive in a folder, and source={source!s:.80} is none")
+    if options.is_of_frames and not found.has_frames:
+        raise ValueError(f"every and max_frames are of videos and cameras, and source={source!s:.80} has no frames")
     return found
+
+
+def _opened(source: object, options: SourceOptions, standard_input: BinaryIO | None = None) -> Source:
+    if isinstance(source, (Image.Image, np.ndarray, Tensor)):
+        return Source([given_picture(source, "image")], total=1, is_single=True)
+    if isinstance(source, (str, os.PathLike)) or (isinstance(source, int) and not isinstance(source, bool)):
+        text = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
+        return _of_text(text, options, standard_input)
+    if isinstance(source, Sequence) and not isinstance(source, bytes):
+        return _of_several(source, options)
+    raise ValueError(f"source must name {FORMS}, got {source!r:.80}")
 
 
 def _of_text(text: str, options: SourceOptions, standard_input: BinaryIO | None) -> Source:
@@ -133,19 +147,12 @@ def _of_text(text: str, options: SourceOptions, standard_input: BinaryIO | None)
 
 def _of_files(path: Path, text: str, options: SourceOptions) -> Source:
     if options.watch and path.is_dir():
-        arrivals = Arrivals(path, image_suffixes(), seconds=options.watch_seconds)
+        arrivals = Arrivals(path, seconds=options.watch_seconds)
         return Source(arrivals, notes=arrivals.notes)
     found = find_images(text)
-    stems = _stems(found.paths)
-    pictures = [picture_of_file(image, stem=stem) for image, stem in zip(found.paths, stems, strict=True)]
+    pictures = [picture_of_file(image) for image in found.paths]
     report = found.left_out_report()
     return Source(pictures, total=len(pictures), is_single=path.is_file(), notes=lambda: (report,) if report else ())
-
-
-def _stems(paths: Sequence[Path]) -> list[str]:
-    """Names of files without their endings, with a number before those that several have."""
-    counts = Counter(path.stem for path in paths)
-    return [path.stem if counts[path.stem] == 1 else f"{number}_{path.stem}" for number, path in enumerate(paths, 1)]
 
 
 def _of_list(path: Path, options: SourceOptions) -> Source:
@@ -168,7 +175,8 @@ def _of_stream(stream: BinaryIO, options: SourceOptions) -> Source:
     head = picture_of_stream(stream)
     if isinstance(head, Picture):
         return Source([head], total=1, is_single=True)
-    return Source(chain.from_iterable(_of_name(name, Path(), options).pictures for name in names_in(head)))
+    pictures = chain.from_iterable(_of_name(name, Path(), options).pictures for name in names_in(head))
+    return Source(pictures, has_frames=True)
 
 
 def _of_several(sources: Sequence[object], options: SourceOptions) -> Source:
@@ -176,7 +184,7 @@ def _of_several(sources: Sequence[object], options: SourceOptions) -> Source:
     for number, each in enumerate(sources, 1):
         is_given = isinstance(each, (Image.Image, np.ndarray, Tensor))
         name = f"image_{number}"
-        parts.append(Source([given_picture(each, name)], total=1) if is_given else open_source(each, options))
+        parts.append(Source([given_picture(each, name)], total=1) if is_given else _opened(each, options))
     return _joined(parts)
 
 
@@ -185,6 +193,7 @@ def _joined(parts: Sequence[Source]) -> Source:
     return Source(
         pictures=chain.from_iterable(part.pictures for part in parts),
         total=None if None in totals else sum(total or 0 for total in totals),
+        has_frames=any(part.has_frames for part in parts),
         notes=lambda: [note for part in parts for note in part.notes()],
     )
 
@@ -193,11 +202,11 @@ def _of_video(name: str, options: SourceOptions) -> Source:
     from deta.inference.video import Video  # PyAV is an extra
 
     video = Video(name, every=options.every, max_frames=options.max_frames)
-    return Source(video, total=video.total, rate=video.rate, notes=video.notes)
+    return Source(video, total=video.total, rate=video.rate, has_frames=True, notes=video.notes)
 
 
 def _of_camera(number: int, options: SourceOptions) -> Source:
     from deta.inference.camera import Camera  # OpenCV is an extra
 
     camera = Camera(number, every=options.every, max_frames=options.max_frames)
-    return Source(camera, rate=camera.rate, notes=camera.notes)
+    return Source(camera, rate=camera.rate, has_frames=True, notes=camera.notes)

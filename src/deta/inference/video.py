@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ import torch
 from torch import Tensor
 
 from deta.data.decoding import ImageError
-from deta.data.images import DecodedImage
 from deta.inference.addresses import safe_stem
-from deta.inference.newest import Newest
-from deta.inference.pictures import Picture
+from deta.inference.newest import DEFAULT_RATE, Newest
+from deta.inference.pictures import Picture, frame_picture
+from deta.inference.pipeline import Awaited
 from deta.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -35,11 +34,9 @@ _LARGEST = 100_000_000
 """Pixels of a frame, unless rules say less."""
 _SECONDS = 10.0
 """To wait for a stream."""
-DEFAULT_RATE = Fraction(25)
-"""Frames a second where a stream does not tell."""
 
 
-class Video:
+class Video(Awaited):
     """The frames of a video, to be taken once.
 
     A stream that goes on while nobody looks (``rtsp://`` and the like) gives its newest frame; those passed over are
@@ -81,10 +78,15 @@ class Video:
         chosen = islice(enumerate(frames), 0, None, self._every)
         try:
             for number, frame in islice(chosen, self._max_frames):
-                yield _picture(self.name, stem, number, frame)
+                seconds = None if frame.time is None else round(frame.time, 6)
+                yield frame_picture(self.name, stem, number, _pixels(frame), seconds)
         finally:
-            if self._newest is not None:
-                self._newest.stop()
+            self.stop()
+
+    def stop(self) -> None:
+        """Wait for no more frames of a stream."""
+        if self._newest is not None:
+            self._newest.stop()
 
     def notes(self) -> list[str]:
         """How many frames of a stream were passed over."""
@@ -138,18 +140,6 @@ def _open(name: str, scheme: str, *, is_live: bool) -> "InputContainer":
     for stream in container.streams.video:
         stream.codec_context.options = {"max_pixels": str(_LARGEST)}
     return container
-
-
-def _picture(name: str, stem: str, number: int, frame: Any) -> Picture:  # noqa: ANN401 - of PyAV
-    decoded = DecodedImage(_pixels(frame), "RGB", has_transparency=False, orientation="none")
-    return Picture(
-        name=f"{name}#{number}",
-        stem=f"{stem}_{number:06d}",
-        read=lambda _: decoded,
-        frame=number,
-        seconds=None if frame.time is None else round(frame.time, 6),
-        can_be_read_again=False,
-    )
 
 
 def _pixels(frame: Any) -> Tensor:  # noqa: ANN401 - of PyAV

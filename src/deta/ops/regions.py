@@ -55,15 +55,46 @@ def _pool(
     samples: int,
     aligned: bool,
 ) -> Tensor:
+    maps = [feature.contiguous() for feature in maps]
+    if rows.is_cuda:
+        return pool_uncounted(maps, rows, levels, scales, resolution, samples, aligned)
     pooled = rows.new_zeros(rows.shape[0], maps[0].shape[1], resolution, resolution)
     for level, (feature, scale) in enumerate(zip(maps, scales, strict=True)):
+        is_here = levels == level
         settings = (scale, resolution, resolution, samples, aligned)
-        feature, is_here = feature.contiguous(), levels == level
-        if rows.is_cuda:
-            here = torch.ops.torchvision.roi_align(feature, of_level(rows, is_here), *settings)
-            pooled = torch.where(is_here[:, None, None, None], here, pooled)
-        else:
-            pooled[is_here] = torch.ops.torchvision.roi_align(feature, rows[is_here], *settings)
+        pooled[is_here] = torch.ops.torchvision.roi_align(feature, rows[is_here], *settings)
+    return pooled
+
+
+def pool_uncounted(
+    maps: Sequence[Tensor],
+    rows: Tensor,
+    levels: Tensor,
+    scales: Sequence[float],
+    resolution: int,
+    samples: int,
+    aligned: bool,
+) -> Tensor:
+    """The operator, ``[R, D, resolution, resolution]``, without a count of the regions of a level.
+
+    All regions are read from every level, those of others outside of its map. So nothing waits for a GPU, and a program
+    that is traced has operators of PyTorch and torchvision alone.
+
+    Args:
+        maps: As of ``pool_regions``.
+        rows: ``[R, 5]`` number of the image and ``xyxy`` in pixels.
+        levels: ``[R]`` int64.
+        scales: As of ``pool_regions``.
+        resolution: Likewise.
+        samples: Likewise.
+        aligned: Likewise.
+    """
+    pooled = rows.new_zeros(rows.shape[0], maps[0].shape[1], resolution, resolution)
+    for level, (feature, scale) in enumerate(zip(maps, scales, strict=True)):
+        is_here = levels == level
+        settings = (scale, resolution, resolution, samples, aligned)
+        here = torch.ops.torchvision.roi_align(feature, _of_level(rows, is_here), *settings)
+        pooled = torch.where(is_here[:, None, None, None], here, pooled)
     return pooled
 
 
@@ -97,7 +128,7 @@ def _pool_backward(
     for level, (height_width, scale) in enumerate(zip(zip(sides[::2], sides[1::2], strict=True), scales, strict=True)):
         is_here = levels == level
         if rows.is_cuda:
-            own, here = torch.where(is_here[:, None, None, None], gradient, 0.0), of_level(rows, is_here)
+            own, here = torch.where(is_here[:, None, None, None], gradient, 0.0), _of_level(rows, is_here)
         else:
             own, here = gradient[is_here], rows[is_here]
         shape = (num_images, width, *height_width)
@@ -106,7 +137,7 @@ def _pool_backward(
     return gradients
 
 
-def of_level(rows: Tensor, is_here: Tensor) -> Tensor:
+def _of_level(rows: Tensor, is_here: Tensor) -> Tensor:
     """All of them, since counting would wait for the device; those of other levels lie outside, where kernels stop."""
     return torch.cat((rows[:, :1], rows[:, 1:].masked_fill(~is_here[:, None], _OUTSIDE)), dim=1)
 

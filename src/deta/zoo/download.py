@@ -25,6 +25,8 @@ _CHUNK = 1 << 16
 """Bytes; of one that is not whole nothing is kept."""
 _RANGE_BEHIND_END = 416
 """Code of an answer."""
+_LATER = (408, 425, 429)
+"""Codes of answers that may be others soon, beside those from 500 on, which are faults of the server."""
 
 
 class DownloadError(ConnectionError):
@@ -140,7 +142,7 @@ def _refusal(error: "Exception") -> str | None:
         return "it is no address of a file (http:// or https://)"
     if isinstance(error, requests.HTTPError) and error.response is not None:
         code = error.response.status_code
-        if code < 500:  # those from there on are faults of the server, which may pass
+        if code < 500 and code not in _LATER:
             return f"the server answers {code} {error.response.reason}"
     return None
 

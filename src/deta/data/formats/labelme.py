@@ -11,7 +11,6 @@ import io
 from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 import msgspec
 
@@ -19,7 +18,14 @@ from deta.data.decoding import ImageError, ImageSizes, read_sizes
 from deta.data.formats.labelme_json import LabelMeFile, Shape, read_labelme_json
 from deta.data.formats.labelme_shapes import objects_of
 from deta.data.formats.pairs import PairKeys, image_of, pair_keys
-from deta.data.formats.records import ForeignDataset, ForeignImage, ImportOptions, splits_by_folder
+from deta.data.formats.records import (
+    ForeignDataset,
+    ForeignImage,
+    ImportOptions,
+    images_of_all,
+    numbered,
+    splits_by_folder,
+)
 from deta.data.formats.source import SourceFolder, inside_name
 
 
@@ -30,8 +36,8 @@ def read_labelme(folder: SourceFolder, options: ImportOptions) -> ForeignDataset
     unlabelled = [name for name in folder.images if name not in taken]
     folder.notes.add_all((options.of_unlabelled(default=False), name) for name in unlabelled)
     found = splits_by_folder([*taken, *(unlabelled if options.unlabelled else ())])
-    chosen = {split: found[name] for split, name in options.chosen_splits(list(found)).items()}
-    wanted = list(dict.fromkeys(name for names in chosen.values() for name in names))
+    chosen = options.chosen_splits(found)
+    wanted = images_of_all(chosen)
     in_files = [name for name in wanted if name not in contents]
     sizes = dict(folder.sizes(in_files, max_pixels=options.max_pixels, num_workers=options.num_workers))
     sizes |= _sizes_of_contents(folder, {name: contents[name] for name in wanted if name in contents}, options)
@@ -40,10 +46,8 @@ def read_labelme(folder: SourceFolder, options: ImportOptions) -> ForeignDataset
         for name in wanted
         if name in sizes
     }
-    labels = sorted({str(each.category) for image in read.values() for each in image.objects})
-    categories: dict[int | str, dict[str, Any]] = {label: {"id": k, "name": label} for k, label in enumerate(labels, 1)}
     splits = {split: [read[name] for name in names if name in read] for split, names in chosen.items()}
-    return ForeignDataset(categories, splits)
+    return ForeignDataset(numbered(read.values()), splits)
 
 
 def _read_files(folder: SourceFolder) -> dict[str, LabelMeFile]:

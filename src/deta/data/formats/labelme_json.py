@@ -1,6 +1,6 @@
 """One annotation file of LabelMe: JSON with shapes in pixels and, often, the picture itself as text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from deta.data.formats.records import Fault
 from deta.data.image_rows import Side
 from deta.data.json_file import kind_of, read_members
 from deta.data.rows import Number
@@ -16,7 +17,6 @@ _NEEDED = ("shapes", "imagePath")
 _READ = (*_NEEDED, "imageData", "imageHeight", "imageWidth")
 _READ_OF_SHAPE = ("label", "points", "shape_type", "group_id", "mask")
 _EMPTY: tuple[object, ...] = (None, "", {}, [])
-Fault = Callable[[str, str], None]
 
 
 class Shape(Struct):

@@ -4,7 +4,7 @@ import binascii
 import io
 import math
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,13 @@ from pycocotools import mask as masks
 
 from deta.data.decoding import ImageError, load_image
 from deta.data.formats.labelme_json import Shape
-from deta.data.formats.records import ForeignObject, outline_area, outline_box
+from deta.data.formats.records import Fault, ForeignObject, outline_area, outline_box
 
 CORNERS = 64
 """Of the polygon that stands for a circle, whose points stay among the attributes."""
 _POLYGONS = ("polygon", "rotation", "oriented_rectangle")
 """X-AnyLabeling and newer versions call a rotated rectangle so."""
 Told = tuple[Shape, dict[str, Any]]
-Fault = Callable[[str, str], None]
 
 
 def objects_of(

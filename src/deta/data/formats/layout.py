@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
-from tqdm import tqdm
 
 from deta.data.formats.records import ForeignDataset, ForeignImage
 from deta.data.formats.source import SourceFolder
 from deta.data.image_rows import name_fault
 from deta.utils.files import UNFINISHED, named, replacing
+from deta.utils.terminal import progress
 
 TRANSFERS = ("hardlink", "symlink", "copy")
 
@@ -80,7 +80,8 @@ def write_layout(target: Path, splits: Mapping[str, SplitFiles], *, transfer: st
         unfinished = folder.with_name(f"{folder.name}.{os.getpid()}{UNFINISHED}")
         try:
             unfinished.mkdir()
-            for name, source in tqdm(files.images, unit="image", disable=None):
+            what = f"images of {split}"
+            for name, source in progress(files.images, total=len(files.images), what=what):
                 _place(source, unfinished, name, transfer)
             unfinished.rename(folder)
         finally:

@@ -1,8 +1,10 @@
 """Which image an annotation file belongs to, where both lie in folders of their own."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from deta.data.formats.records import Fault
 
 _OF_IMAGES = ("image", "images", "img", "imgs", "jpegimages")
 _OF_ANNOTATIONS = ("annotation", "annotations", "json", "jsons", "labels", "xml", "xmls")
@@ -33,7 +35,7 @@ def pair_keys(images: Iterable[str]) -> PairKeys:
     return PairKeys(by_path, by_stem)
 
 
-def image_of(annotation: str, said: str, keys: PairKeys, *, fault: Callable[[str, str], None]) -> str | None:
+def image_of(annotation: str, said: str, keys: PairKeys, *, fault: Fault) -> str | None:
     """The image of an annotation file: that of its name, else that which the file names.
 
     Args:

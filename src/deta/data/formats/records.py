@@ -1,11 +1,13 @@
 """What a reader of another format gives: images and objects in pixels, by split."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from deta.utils.checks import require_bool, require_choice, require_folder_name, require_int
 
+Fault = Callable[[str, str], None]
+"""Told kind and place of everything that cannot be read."""
 ALL = "all"
 """The split of a source that has none."""
 _USUAL = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
@@ -117,11 +119,11 @@ class ImportOptions:
             return "image without annotations, taken as one without objects"
         return "image without annotations, left out (unlabelled=true takes it as one without objects)"
 
-    def chosen_splits(self, found: Sequence[str]) -> dict[str, str]:
-        """Name in the source of every split that is taken, by its name in COCO's layout.
+    def chosen_splits(self, found: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+        """Names of the images of every split that is taken, by its name in COCO's layout.
 
         Args:
-            found: Names in the source.
+            found: Names of images by the name of the split in the source.
 
         Raises:
             ValueError: One that was asked for is not there.
@@ -130,11 +132,22 @@ class ImportOptions:
             for name in self.splits.values():
                 if name not in found:
                     raise ValueError(f"splits: the source has no {name!r}; it has {', '.join(found) or 'none'}")
-            return dict(self.splits)
-        usual = {usual_split(name): name for name in reversed(found)}
+            return {split: found[name] for split, name in self.splits.items()}
+        usual = {usual_split(name): found[name] for name in reversed(list(found))}
         if {"train", "val"} & usual.keys():
             usual = {name: usual[name] for name in ("train", "val", "test") if name in usual}
         return usual
+
+
+def images_of_all(splits: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names of the images of all splits, each once."""
+    return list(dict.fromkeys(name for names in splits.values() for name in names))
+
+
+def numbered(images: Iterable[ForeignImage]) -> dict[int | str, dict[str, Any]]:
+    """Categories of the names that objects have, numbered from 1 by name."""
+    names = sorted({str(each.category) for image in images for each in image.objects})
+    return {name: {"id": number, "name": name} for number, name in enumerate(names, 1)}
 
 
 def splits_by_folder(images: Iterable[str]) -> dict[str, list[str]]:

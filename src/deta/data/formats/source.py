@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from deta.data.decoding import ImageError, ImageSizes, read_sizes
 from deta.data.files import path_inside
-from deta.data.image_search import image_suffixes
+from deta.data.image_search import has_image_name
 from deta.data.problems import Problems
 
 MAX_BYTES = 2**26
@@ -45,10 +45,8 @@ class SourceFolder:
 
     @cached_property
     def images(self) -> tuple[str, ...]:
-        """Names of the image files, by their suffixes; ``._photo.jpg`` of macOS describes another file."""
-        suffixes = image_suffixes()
-        paths = (PurePosixPath(name) for name in self.names)
-        return tuple(str(path) for path in paths if path.suffix.lower() in suffixes and not path.name.startswith("._"))
+        """Names of the image files, by their suffixes."""
+        return tuple(name for name in self.names if has_image_name(PurePosixPath(name)))
 
     @cached_property
     def known(self) -> frozenset[str]:

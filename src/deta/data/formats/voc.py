@@ -21,6 +21,8 @@ from deta.data.formats.records import (
     ForeignImage,
     ForeignObject,
     ImportOptions,
+    images_of_all,
+    numbered,
     outline_area,
     splits_by_folder,
 )
@@ -39,8 +41,8 @@ def read_voc(folder: SourceFolder, options: ImportOptions) -> ForeignDataset:
     files = _read_files(folder)
     images = _images_of_files(folder, files)
     found = _splits(folder, images)
-    chosen = {split: found[name] for split, name in options.chosen_splits(list(found)).items()}
-    wanted = list(dict.fromkeys(name for names in chosen.values() for name in names))
+    chosen = options.chosen_splits(found)
+    wanted = images_of_all(chosen)
     sizes = folder.sizes(wanted, max_pixels=options.max_pixels, num_workers=options.num_workers)
     origin, decision = _origin(options, files.values())
     read = {
@@ -48,10 +50,8 @@ def read_voc(folder: SourceFolder, options: ImportOptions) -> ForeignDataset:
         for image in wanted
         if image in sizes and (made := _image(folder, image, files.get(images[image]), sizes[image], origin, options))
     }
-    names = sorted({each.category for image in read.values() for each in image.objects}, key=str)
-    categories: dict[int | str, dict[str, object]] = {name: {"id": k, "name": name} for k, name in enumerate(names, 1)}
     splits = {split: [read[name] for name in names if name in read] for split, names in chosen.items()}
-    return ForeignDataset(categories, splits, decisions=[decision] if decision else [])
+    return ForeignDataset(numbered(read.values()), splits, decisions=[decision] if decision else [])
 
 
 def _read_files(folder: SourceFolder) -> dict[str, VocFile]:

@@ -1,11 +1,13 @@
 """One annotation file of Pascal VOC: XML with a size and objects, each with a box."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
+
+from deta.data.formats.records import Fault
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -15,7 +17,6 @@ _FLAGS = ("difficult", "truncated", "occluded")
 _HIGHEST = 1e9
 """Largest number that is believed, in pixels."""
 _DEEPEST = 50
-Fault = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)

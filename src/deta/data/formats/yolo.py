@@ -9,7 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from deta.data.formats.records import ForeignDataset, ForeignImage, ImportOptions, is_usual_split, splits_by_folder
+from deta.data.formats.records import (
+    ForeignDataset,
+    ForeignImage,
+    ImportOptions,
+    images_of_all,
+    is_usual_split,
+    splits_by_folder,
+)
 from deta.data.formats.source import SourceFolder, inside_name, parts_of, stem_of
 from deta.data.formats.yolo_description import Description, describe, key_point_names, tail_of
 from deta.data.formats.yolo_labels import read_rows
@@ -22,8 +29,8 @@ def read_yolo(folder: SourceFolder, options: ImportOptions) -> ForeignDataset:
     description = describe(folder)
     folder.problems.raise_if_any()
     found = _splits(folder, description.entries)
-    chosen = {split: found[name] for split, name in options.chosen_splits(list(found)).items()}
-    images = list(dict.fromkeys(name for names in chosen.values() for name in names))
+    chosen = options.chosen_splits(found)
+    images = images_of_all(chosen)
     sizes = folder.sizes(images, max_pixels=options.max_pixels, num_workers=options.num_workers)
     is_background = options.unlabelled is not False
     read: dict[str, ForeignImage] = {}

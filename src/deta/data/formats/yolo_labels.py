@@ -1,16 +1,15 @@
 """The rows of a label file of YOLO: boxes, polygons and key points, as shares of the image's width and height."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deta.data.formats.records import ForeignObject, outline_area, outline_box
+from deta.data.formats.records import Fault, ForeignObject, outline_area, outline_box
 
 SLACK = 0.01
 """Share of the image by which a number may leave 0..1, as Ultralytics' own reader allows: it is rounding then."""
 _SMALLEST_POLYGON = 6
 """Numbers of a triangle."""
-_Fault = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def read_rows(
     size: tuple[int, int],
     classes: Collection[int | str],
     key_points: KeyPoints | None,
-    fault: _Fault,
+    fault: Fault,
 ) -> list[ForeignObject]:
     """The objects of a label file.
 

@@ -36,6 +36,7 @@ class Stems:
     def of(self, result: Result, number: int) -> str:
         """That of the picture, with its number before it where it is taken."""
         stem = result.picture.stem
-        chosen = stem if stem not in self._taken else f"{number}_{stem}"
-        self._taken.add(chosen)
-        return chosen
+        while stem in self._taken:
+            stem = f"{number}_{stem}"
+        self._taken.add(stem)
+        return stem

@@ -1,5 +1,6 @@
 """Annotated copies: pictures of images, a video of a video."""
 
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -9,7 +10,7 @@ import numpy as np
 from deta.drawing.boxes import from_pil, save_picture
 from deta.inference.outputs.base import Output, Stems
 from deta.inference.results import Result
-from deta.utils.files import UNFINISHED
+from deta.utils.files import replacing
 from deta.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -45,20 +46,22 @@ class DrawnPictures(Output):
 
 
 class DrawnVideo(Output):
-    """``video.mp4`` with every frame that was looked at.
+    """``video.mp4`` with every frame that was looked at, each at its time.
 
     Args:
         folder: An existing one.
-        rate: Frames a second.
+        rate: Frames a second of the source, more than which there are not.
     """
 
     def __init__(self, folder: Path, *, rate: Fraction) -> None:
         super().__init__(folder)
         self.path = folder / "video.mp4"
         self._rate = rate
-        self._unfinished = folder / f"video{UNFINISHED}.mp4"
+        self._stack = ExitStack()
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
+        self._start: float | None = None
+        self._last = -1
         self._num_frames = 0
 
     def add(self, result: Result, number: int) -> None:
@@ -67,7 +70,8 @@ class DrawnVideo(Output):
 
         image = result.draw()
         if self._container is None:
-            self._container = av.open(str(self._unfinished), "w")
+            unfinished = self._stack.enter_context(replacing(self.path))
+            self._container = self._stack.enter_context(av.open(str(unfinished), "w", format="mp4"))
             codec = next(name for name in _CODECS if name in av.codecs_available)
             stream: VideoStream = cast(Any, self._container).add_stream(codec, rate=self._rate)
             # Encoders of this colour format need even sides.
@@ -78,6 +82,7 @@ class DrawnVideo(Output):
         if image.size != (self._stream.width, self._stream.height):
             image = image.resize((self._stream.width, self._stream.height))
         frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
+        frame.time_base, frame.pts = 1 / self._rate, self._place(result.picture.seconds)
         self._container.mux(self._stream.encode(frame))
         self._num_frames += 1
 
@@ -85,7 +90,14 @@ class DrawnVideo(Output):
         """See ``Output``."""
         if self._container is None or self._stream is None:
             return ""
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-        self._unfinished.replace(self.path)
+        with self._stack:
+            self._container.mux(self._stream.encode(None))
         return f"{counted(self._num_frames, 'annotated frame')}: {self.path}"
+
+    def _place(self, seconds: float | None) -> int:
+        """Number of the frame at this time, counted by ``rate`` from the first one; times must rise."""
+        if self._start is None:
+            self._start = seconds
+        at = None if seconds is None or self._start is None else round((seconds - self._start) * self._rate)
+        self._last = self._last + 1 if at is None else max(at, self._last + 1)
+        return self._last

@@ -16,16 +16,17 @@ _COLUMNS = ("image", "frame", "seconds", "name", "category_id", "score", "x0", "
 
 
 class _OneFile(Output):
-    """A file that takes its name when it is finished."""
+    """A file that takes its name when it is finished, unless it is read along."""
 
     file_name = ""
+    is_read_once_whole = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.path = folder / self.file_name
         self._stack = ExitStack()
-        unfinished = self._stack.enter_context(replacing(self.path))
-        self.file: TextIO = self._stack.enter_context(unfinished.open("w", encoding="utf-8", newline=""))
+        place = self._stack.enter_context(replacing(self.path)) if self.is_read_once_whole else self.path
+        self.file: TextIO = self._stack.enter_context(place.open("w", encoding="utf-8", newline=""))
         self.num_rows = 0
 
     def close(self) -> str:
@@ -78,13 +79,7 @@ class BoxLines(_OneFile):
     """``boxes.jsonl``: a line for each image as soon as it was looked at, for programs that read along."""
 
     file_name = "boxes.jsonl"
-
-    def __init__(self, folder: Path) -> None:
-        Output.__init__(self, folder)
-        self.path = folder / self.file_name
-        self._stack = ExitStack()
-        self.file = self._stack.enter_context(self.path.open("w", encoding="utf-8", newline=""))
-        self.num_rows = 0
+    is_read_once_whole = False
 
     def add(self, result: Result, number: int) -> None:
         """See ``Output``."""
