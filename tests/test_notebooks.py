@@ -40,4 +40,4 @@ def test_rules_are_compared_as_shown(tmp_path: Path) -> None:
 def test_a_first_detector_is_trained_and_used(tmp_path: Path) -> None:
     _, found = ran("first_detector", tmp_path)
     assert any("AP50" in text for text in printed(found))
-    assert len(list(tmp_path.glob("runs/demo/*/done.json"))) == 2
+    assert len(list(tmp_path.glob("runs/demo/*/done.json"))) == 1
