@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from tests.commands.running import deta
@@ -13,6 +14,7 @@ from tests.conftest import ROOT
 from tests.own_package import PACKAGE, write_package
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(deta [^`]+)`")
 PLACEHOLDER = re.compile(r"<[^<>]*>")
@@ -23,6 +25,9 @@ STAND_IN = {"submitit": "cluster=sbatch"}
 def commands_of(page: Path) -> Iterator[str]:
     """Words after ``deta`` of every command in a page: those of its blocks, and those in its text that name a key."""
     text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = nbformat.reads(text, as_version=4).cells  # type: ignore[no-untyped-call]
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     for block in BLOCK.findall(text):
         variables = dict(re.findall(r'^(\w+)="(.*)"$', block, re.MULTILINE))
         yield from _commands_of_block(block.replace("\\\n", " "), variables or _variables(text))
