@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from deta.export.graph import INPUTS
-from deta.export.plain import without_own_operators
+from deta.export.plain import graphs_of, without_own_operators
 
 KEY = "deta"
 """Of what a file says of itself: a JSON text among the metadata of ONNX, ``deta.json`` in a program."""
@@ -51,7 +51,7 @@ def write(
         _write_onnx(program, path, outputs, json.dumps(description))
     else:
         program = without_own_operators(program, suppression=True)
-        for node in program.graph.nodes:
+        for node in (node for graph in graphs_of(program) for node in graph.nodes):
             node.meta.pop("stack_trace", None)  # with paths of this machine
         with path.open("wb") as file:  # by its name it would have to end in .pt2
             torch.export.save(program, file, extra_files={f"{KEY}.json": json.dumps(description)})
@@ -89,7 +89,8 @@ def load(path: Path, kind: str, inputs: Sequence[str] = INPUTS) -> Run:
     """What runs the file on a CPU, in ONNX Runtime or as the loaded program: inputs in, outputs out."""
     if kind == "torch_export":
         with path.open("rb") as file:
-            module = torch.export.load(file).module()
+            # PyTorch guards what it has found not to matter, such as whether candidates are as many as may stay.
+            module = torch.export.load(file).module(check_guards=False)
         return lambda values: list(module(*values))
     import onnxruntime
 

@@ -1,13 +1,13 @@
 """The operators of ``deta.ops`` as those of PyTorch and torchvision, for programs that run without deta."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
 
 from deta.ops.nms import LARGEST
 from deta.ops.regions import pool_uncounted
@@ -23,16 +23,18 @@ def without_own_operators(program: ExportedProgram, *, suppression: bool) -> Exp
     table: dict[Any, Callable[..., Any]] = {torch.ops.deta.pool_regions.default: pool_uncounted}
     if suppression:
         table[torch.ops.deta.grouped_nms.default] = grouped_nms
-    # What is computed in a context, such as without autocast, is a graph of its own.
-    graphs = (part.graph for part in program.graph_module.modules() if isinstance(part, GraphModule))
-    present = {node.target for graph in graphs for node in graph.nodes}
+    present = {node.target for graph in graphs_of(program) for node in graph.nodes}
     needed = {operator: form for operator, form in table.items() if operator in present}
-    if not needed:
-        return program
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)  # of torchvision
+        # Also where nothing is needed: as traced, a program with a context in it cannot be loaded again.
         plain: ExportedProgram = program.run_decompositions(needed)
         return plain
+
+
+def graphs_of(program: ExportedProgram) -> Iterator[Graph]:
+    """That of the program, and those of what is computed in a context, such as without autocast."""
+    return (part.graph for part in program.graph_module.modules() if isinstance(part, GraphModule))
 
 
 def grouped_nms(
