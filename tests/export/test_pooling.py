@@ -7,9 +7,11 @@ from torch import nn
 from deta.export.pooling import bordered_pools
 
 
-@pytest.mark.parametrize("settings", [(3, 2), (3, 2, 1), (2, 2), ((3, 5), (2, 3))])
-def test_a_border_changes_no_value_of_a_map_of_any_size(settings: tuple[int, ...]) -> None:
-    network = nn.Sequential(nn.MaxPool2d(*settings, ceil_mode=True))
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 0), (3, 2, 1), (2, 2, 0), ((3, 5), (2, 3), 0)])
+def test_a_border_changes_no_value_of_a_map_of_any_size(
+    kernel: int | tuple[int, int], stride: int | tuple[int, int], padding: int
+) -> None:
+    network = nn.Sequential(nn.MaxPool2d(kernel, stride, padding, ceil_mode=True))
     maps = [-torch.rand(1, 2, height, width) for height in (5, 6, 7, 8) for width in (9, 10, 11)]
     expected = [network(values) for values in maps]
     pool = network[0]
