@@ -23,7 +23,7 @@ from deta.commands.spelling import spelt_out
 from deta.runs import preemption
 from deta.studies.conf import config_dir as config_dir
 from deta.utils.cpus import set_up_threads
-from deta.utils.names import shown
+from deta.utils.names import nearest, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -181,7 +181,7 @@ def _refuse(words: list[str]) -> NoReturn:
         print("\n".join([f"usage: deta {words[0]} <command> [key=value ...]", "", *lines]))
         sys.exit(0 if len(words) > 1 else 2)
     given = " ".join(words[:2]) if group else words[0]
-    meant = meant_command(words)
+    meant = meant_command(words) or nearest(words[0], ("--help", "--version"))
     advice = f"did you mean deta {meant}?" if meant else f"commands: {', '.join(group or COMMANDS)}"
     print(f"deta: no command '{shown(given)}'; {advice} (deta --help lists all)", file=sys.stderr)
     sys.exit(2)

@@ -92,6 +92,7 @@ def test_a_file_that_detects_otherwise_is_not_left(
         return [boxes, scores, torch.zeros(1, 3, dtype=torch.int64)]
 
     monkeypatch.setattr(export, "trace", lambda *_, **__: None)
+    monkeypatch.setattr(export, "least_side", lambda _: 64)
     monkeypatch.setattr(export, "write", lambda _, __, path, **___: path.write_bytes(b"file"))
     monkeypatch.setattr(export, "load", lambda *_: shifted)
     message = fail("export", f"ckpt={checkpoint}", f"target={tmp_path}/x.onnx", *FIXED)
@@ -136,6 +137,19 @@ def test_every_system_gives_a_file_for_any_batch_and_any_size(system: str, tmp_p
     said = succeed("export", f"ckpt={checkpoint}", "min_score=0.2").out
     assert "any number of images, any size" in said
     assert num_checked(said) >= 50
+
+
+@pytest.mark.slow
+def test_a_backbone_whose_pools_round_up_gives_a_file_for_any_size_from_two_rows_of_every_map_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("system=deta", "size=bccd", "model.backbone.weights=null")
+    monkeypatch.setattr("tests.export.tiny.words_of", lambda _: words)
+    checkpoint = write_checkpoint("deta", tmp_path / "x.ckpt")
+    said = succeed("export", f"ckpt={checkpoint}", "format=torch_export").out
+    found = re.search(r"any size from (\d+) pixels on", said)
+    assert found
+    assert read_description(tmp_path / "x.pt2", "torch_export")["least_side"] == int(found[1]) > 64
 
 
 @pytest.mark.slow

@@ -50,8 +50,12 @@ def test_a_wrong_key_of_any_command_is_refused_without_pytorch() -> None:
         ("data stats data.root={}/cocoo", "did you mean data.root={}/coco?"),
         (
             "data assign data.root={}/coco data.val_annotations=annotations/val.json",
-            "mean {}/coco/annotations/vall.json?",
+            "mean data.val_annotations=annotations/vall.json?",
         ),
+        ("data assign data.root={}/coco data.val_annotations=vall.json", "did you mean {}/coco/annotations/vall.json?"),
+        ("predict {}/runs/xrun {}/runs/xrum", "source={}/runs/xrum does not exist: did you mean source={}/runs/xrun?"),
+        ("predict yrun photo.jpg", "yrun does not exist: did you mean ckpt={}/runs/yrun?"),
+        ("predict {}/photo.jpg {}/runs/xrun", "photo.jpg is a picture or a video: the run or checkpoint comes first"),
         ("predict {}/runs/y photo.jpg", "{}/runs/y does not exist: give a checkpoint file or the directory of a run"),
         ("predict {}/runs/xrun.ckpt photo.jpg", "did you mean ckpt={}/runs/xrun?"),
         ("eval --from {}/nothing.json", "from_file={}/nothing.json does not exist"),
@@ -62,19 +66,21 @@ def test_a_wrong_key_of_any_command_is_refused_without_pytorch() -> None:
 def test_what_is_missing_is_told_before_the_command_is_imported(
     line: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("runs/xrun", "coco/annotations", "empty"):
+    for name in ("runs/xrun", "runs/yrun/checkpoints", "coco/annotations", "empty"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "photo.jpg").write_bytes(b"")
     for name in ("instances_train2017.json", "instances_val2017.json", "vall.json"):
         (tmp_path / "coco" / "annotations" / name).write_text("")
     monkeypatch.chdir(tmp_path / "empty")
     monkeypatch.setenv("DETA_DATA", f"{tmp_path}/data")
+    monkeypatch.setenv("DETA_RUNS", f"{tmp_path}/runs")
     monkeypatch.setattr(cli, "import_module", None)
     assert told.replace("{}", str(tmp_path)) in fail(*line.replace("{}", str(tmp_path)).split())
 
 
-@pytest.mark.parametrize("ckpt", ["nowhere", "https://example.org/x.ckpt"])
+@pytest.mark.parametrize("words", [("nowhere", "0"), ("https://example.org/x.ckpt", "-"), ("nowhere", "photos/*.jpg")])
 def test_what_may_be_the_name_of_something_else_is_left_to_the_command(
-    ckpt: str, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli, "import_module", lambda _: sys.exit(77))
-    assert deta("predict", ckpt, "photo.jpg").code == 77
+    assert deta("predict", *words).code == 77

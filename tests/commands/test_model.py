@@ -90,6 +90,11 @@ def test_annotations_need_their_images(model: Model) -> None:
         model.evaluate("instances.json")
 
 
+def test_a_mistyped_option_is_named_with_the_one_that_was_meant(model: Model) -> None:
+    with pytest.raises(TypeError, match=r"predict has no option min_scores: did you mean min_score\?"):
+        model.predict("photo.jpg", min_scores=0.1)
+
+
 def test_what_is_no_model_is_named_with_what_would_be(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"deta_r50 does not exist: .*, or a name of published weights"):
         deta.load("deta_r50")

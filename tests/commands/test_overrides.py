@@ -140,6 +140,7 @@ def test_a_command_that_is_none_is_told_with_the_nearest() -> None:
     assert "no command 'trian'; did you mean deta train?" in fail("trian", "seed=1")
     assert "did you mean deta data check?" in fail("data", "chek")
     assert "did you mean deta data check?" in fail("dat", "check")
+    assert "did you mean deta --help?" in fail("--hepl")
 
 
 def test_showing_a_sweep_starts_nothing(tmp_path: Path) -> None:

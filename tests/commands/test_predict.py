@@ -182,7 +182,9 @@ def test_a_damaged_image_stops_the_command_or_is_counted(trained: Run, tmp_path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["source=nothing.jpg"], "source=nothing.jpg: no such file or folder, and no image fits it as a glob"),
+        (["source=nothing.jpg"], "source=nothing.jpg does not exist"),
+        (["source='nothing*'"], "source=nothing*: no such file or folder, and no image fits it as a glob"),
+        (["source=a.png", "outputs=yolo"], "outputs must be a list: write outputs=[yolo]"),
         (["source=empty"], "source=empty: the folder holds no image"),
         (["source="], "source=: it has no value: give source=<value>"),
         (

@@ -178,6 +178,12 @@ def test_a_second_run_in_the_same_directory_is_refused(trained: Run) -> None:
     assert (trained.folder / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_directory_whose_run_has_saved_nothing_is_told_how_to_start_again(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("")
+    message = fail("train", *TINY_TRAINING, f"hydra.run.dir={tmp_path}")
+    assert "holds a run that has saved nothing yet: start it again by ckpt=auto in the same command" in message
+
+
 def test_a_run_starts_from_the_weights_of_another(trained: Run, tmp_path: Path) -> None:
     frozen = ("optimizer.lr=0", "optimizer.make.weight_decay=0", f"weights={trained.folder}")
     succeed("train", *TINY_TRAINING, *frozen, f"hydra.run.dir={tmp_path}")

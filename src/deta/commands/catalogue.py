@@ -78,7 +78,9 @@ COMMANDS: Mapping[str, Command] = {
         ("ckpt",),
         reads=("data.val", "ckpt", "from_file"),
     ),
-    "predict": Command("detect objects in images, folders, videos and streams", ("ckpt", "source"), reads=("ckpt",)),
+    "predict": Command(
+        "detect objects in images, folders, videos and streams", ("ckpt", "source"), reads=("ckpt", "source")
+    ),
     "export": Command(
         "write a detector as an ONNX file or a program of PyTorch, and check it", ("ckpt",), reads=("ckpt",)
     ),

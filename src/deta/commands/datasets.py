@@ -61,8 +61,15 @@ def require_data(cfg: DictConfig, splits: Iterable[str] = SPLITS) -> None:
             except FileNotFoundError as error:
                 meant = meant_path(path)
                 root = None if meant is None else meant_path(Path(data.root))
-                advice = f"did you mean data.root={root}?" if root else f"did you mean {meant}?" if meant else ""
+                if root:
+                    advice = f"did you mean data.root={root}?"
+                else:
+                    advice = f"did you mean data.{name}_annotations={_inside(meant, Path(data.root))}?" if meant else ""
                 raise FileNotFoundError(f"{error}; {advice}" if advice else str(error)) from error
+
+
+def _inside(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
 
 
 def require_same_data(cfg: DictConfig, runs: Iterable[Path]) -> None:

@@ -24,7 +24,7 @@ from deta.data.shapes_drawing import draw_image
 from deta.data.transforms import Transform, resize
 from deta.export.agreement import MOST_PIXELS, MOST_SCORE, Agreement, compare
 from deta.export.files import SUFFIXES, Run, load, require_packages, write
-from deta.export.graph import INPUTS, LEAST_SIDE, Candidates, DetectorGraph, Selected, trace
+from deta.export.graph import INPUTS, LEAST_SIDE, Candidates, DetectorGraph, Selected, least_side, trace
 from deta.models.detector import Detector
 from deta.training.checkpoint import Checkpoint
 from deta.utils.checks import require_choice, require_int, require_number
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     usual = checkpoint.path.with_suffix(SUFFIXES[kind]) if name is None else Path(f"{name}{SUFFIXES[kind]}")
     target = usual if cfg.target is None else Path(cfg.target)
     _require_free(target, kind)
-    inputs = _inputs(_samples(cfg, checkpoint), shape)
+    samples = _samples(cfg, checkpoint)
     detector = restore_detector(checkpoint, cfg.trusted)
     if not isinstance(detector, Detector):
         raise ValueError(
@@ -60,17 +60,19 @@ def run(cfg: DictConfig) -> None:
     graph = DetectorGraph(detector, select).eval()
     start = perf_counter()
     program = trace(graph, batch=shape.batch, size=shape.size)
+    least = least_side(program)
     with replacing(target) as unfinished:
         write(
             program,
             kind,
             unfinished,
             outputs=select.names,
-            description=_description(cfg, checkpoint, graph, shape, select.names),
+            description=_description(cfg, checkpoint, graph, shape, least, select.names),
         )
         seconds = perf_counter() - start
+        inputs = _inputs(samples, shape, least)
         lines = _check(graph, load(unfinished, kind), inputs, cfg.min_score, target)
-    print(f"Wrote {target} ({target.stat().st_size / 1e6:.1f} MB, in {seconds:.0f} s): {shape}")
+    print(f"Wrote {target} ({target.stat().st_size / 1e6:.1f} MB, in {seconds:.0f} s): {shape.told(least)}")
     print("\n".join(lines))
 
 
@@ -103,9 +105,10 @@ class Shape:
         height, width = (require_int("image_size", side, low=LEAST_SIDE) for side in size)
         return cls(count, (height, width))
 
-    def __str__(self) -> str:
+    def told(self, least: int) -> str:
+        """In words; ``least`` is the least side of a file for any size, in pixels."""
         images = "any number of images" if self.batch is None else counted(self.batch, "image")
-        size = f"any size from {LEAST_SIDE} pixels on" if self.size is None else "{} x {} pixels".format(*self.size)
+        size = f"any size from {least} pixels on" if self.size is None else "{} x {} pixels".format(*self.size)
         return f"{images}, {size}"
 
 
@@ -119,7 +122,7 @@ def _require_free(target: Path, kind: str) -> None:
 
 
 def _description(
-    cfg: DictConfig, checkpoint: Checkpoint, graph: DetectorGraph, shape: Shape, outputs: Sequence[str]
+    cfg: DictConfig, checkpoint: Checkpoint, graph: DetectorGraph, shape: Shape, least: int, outputs: Sequence[str]
 ) -> dict[str, Any]:
     """What the file says of itself, see docs/export.md."""
     convention = graph.detector.input
@@ -132,7 +135,7 @@ def _description(
         "outputs": list(outputs),
         "batch": shape.batch or "dynamic",
         "image_size": list(shape.size) if shape.size else "dynamic",
-        "least_side": LEAST_SIDE,
+        "least_side": least,
         "preparation": transform,
         "resize": _resize_of(transform),
         "normalization": {
@@ -177,18 +180,18 @@ def _samples(cfg: DictConfig, checkpoint: Checkpoint) -> Iterator[Sample]:
     )
 
 
-def _inputs(samples: Iterator[Sample], shape: Shape) -> Iterator[tuple[Tensor, ...]]:
+def _inputs(samples: Iterator[Sample], shape: Shape, least: int) -> Iterator[tuple[Tensor, ...]]:
     """Batches as the file takes them: of an open number the first picture alone, then two together."""
     waiting: list[Sample] = []
     wanted = shape.batch or 1
     for sample in samples:
         waiting.append(sample if shape.size is None else _inside(sample, shape.size))
         if len(waiting) == wanted:
-            yield _batch(waiting, shape)
+            yield _batch(waiting, shape, least)
             waiting, wanted = [], shape.batch or 2
     if waiting:
         filled = waiting + waiting[-1:] * ((shape.batch or 0) - len(waiting))
-        yield _batch(filled, shape)
+        yield _batch(filled, shape, least)
 
 
 def _inside(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -198,8 +201,8 @@ def _inside(sample: Sample, size: tuple[int, int]) -> Sample:
     return sample if factor >= 1 else resize(sample, (height, width))
 
 
-def _batch(samples: Sequence[Sample], shape: Shape) -> tuple[Tensor, ...]:
-    largest = [max(LEAST_SIDE, *(sample.size[axis] for sample in samples)) for axis in range(2)]
+def _batch(samples: Sequence[Sample], shape: Shape, least: int) -> tuple[Tensor, ...]:
+    largest = [max(least, *(sample.size[axis] for sample in samples)) for axis in range(2)]
     batch = Collate(pad_to=shape.size or largest)(samples)
     sizes = torch.tensor([sample.size for sample in samples])
     return batch.images, sizes, batch.original_sizes

@@ -7,12 +7,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.catalogue import COMMANDS
 from deta.commands.meant import meant_path
+from deta.zoo import is_name
 
 _NO_FILES = ("", "null", "auto")
 _REMEDIES = {
     "ckpt": "give a checkpoint file or the directory of a run",
     "folder": "give the folder of a study or of runs",
 }
+_PATTERN = set("*?[")
+_PICTURES = (".avi", ".bmp", ".jpeg", ".jpg", ".mkv", ".mov", ".mp4", ".png", ".tif", ".tiff", ".webp")
 _SAY_WHAT = ("experiment", "system", "size", "data", "ckpt", "rule", "model")
 """First parts of the words that say what is trained, or on what."""
 
@@ -27,6 +30,7 @@ def require_inputs(command: str, cfg: DictConfig, words: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: Something is missing; the message names what was probably meant.
+        ValueError: A picture stands where the checkpoint does.
     """
     for key in COMMANDS[command].reads:
         first, _, split = key.partition(".")
@@ -34,17 +38,27 @@ def require_inputs(command: str, cfg: DictConfig, words: Sequence[str]) -> None:
             if cfg.get("from_file") is None:  # which says itself where its annotations are
                 _require_data(cfg, split)
         else:
-            _require_path(key, OmegaConf.select(cfg, key, throw_on_missing=False))
+            _require_path(key, OmegaConf.select(cfg, key, throw_on_missing=False), Path(cfg.paths.runs))
     if command == "train" and not any(word.lstrip("+~").startswith(_SAY_WHAT) for word in words):
         _require_something(cfg)
 
 
-def _require_path(key: str, value: object) -> None:
-    """What may be the name of something else than a file, or an address, is left to the command."""
+def _require_path(key: str, value: object, runs: Path) -> None:
+    """What may be the name of something else than a file, an address or a pattern is left to the command."""
     if not isinstance(value, str) or value in _NO_FILES or "://" in value:
         return
+    if key == "source" and _PATTERN & set(value):
+        return
     path = Path(value).expanduser()
-    if path.exists() or not ("/" in value or path.suffix or key == "folder"):
+    if path.exists():
+        if key == "ckpt" and path.suffix.lower() in _PICTURES:
+            raise ValueError(
+                f"{key}={value} is a picture or a video: the run or checkpoint comes first, then what is looked at"
+            )
+        return
+    if key == "ckpt" and path.name == value and not is_name(value) and (runs / value / "checkpoints").is_dir():
+        raise FileNotFoundError(f"{value} does not exist: did you mean {key}={runs / value}?")
+    if not ("/" in value or path.suffix or key == "folder"):
         return
     meant = meant_path(path)
     told = (

@@ -1,7 +1,7 @@
 """A trained detector in the hands of a program: ``deta.load(...)``, which the commands use, too."""
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -24,6 +24,7 @@ from deta.models.postprocess import Postprocess
 from deta.training.checkpoint import Checkpoint, holds_checkpoint
 from deta.utils.checks import require_choice
 from deta.utils.files import is_there
+from deta.utils.names import nearest
 from deta.zoo import Places
 
 Given = Image.Image | NDArray[Any] | Tensor
@@ -128,7 +129,7 @@ class Model:
             ValueError: The source is none of these, or an image cannot be used (``ImageError``).
             OSError: It cannot be read.
         """
-        found = open_source(source, SourceOptions(**options))
+        found = open_source(source, _source_options(options))
         results = self.predictor.stream(
             found.pictures, min_score=min_score, batch_size=batch_size, is_single=found.is_single
         )
@@ -150,7 +151,7 @@ class Model:
         Also for what has no end: cameras, streams and watched folders, which are let go once no more results are taken.
         Everything is as in ``predict``.
         """
-        found = open_source(source, SourceOptions(**options))
+        found = open_source(source, _source_options(options))
         return self.predictor.stream(
             found.pictures, min_score=min_score, batch_size=batch_size, is_single=found.is_single
         )
@@ -286,3 +287,15 @@ def _without_pixels(result: Result) -> Result:
     if not picture.can_be_read_again:
         return result
     return replace(result, picture=picture if picture.frame is None else forgotten(picture), kept_pixels=None)
+
+
+def _source_options(options: Mapping[str, Any]) -> SourceOptions:
+    """Raises ``TypeError``: there is no such option; the message names what was probably meant."""
+    known = [field.name for field in fields(SourceOptions)]
+    taken = ["min_score", "batch_size", *known]
+    for name in options:
+        if name not in known:
+            meant = nearest(name, taken)
+            advice = f"did you mean {meant}?" if meant else f"it takes {', '.join(taken)}"
+            raise TypeError(f"predict has no option {name}: {advice}")
+    return SourceOptions(**options)

@@ -54,7 +54,7 @@ def name_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def stands_alone(word: str, keys: Sequence[str] = ()) -> bool:
     """Whether a word is neither an option nor an override; a path that exists may have ``=`` in it."""
-    if word.startswith("~/") or word == "~":
+    if word.startswith("~/") or word in ("~", "-"):
         return True
     if not word or word.startswith(("-", "+", "~")):
         return False

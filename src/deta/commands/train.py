@@ -32,7 +32,7 @@ from deta.runs.claims import claim, release, require_held
 from deta.runs.data_record import DATA, DataRecord, read_data
 from deta.runs.preemption import StoppedRun
 from deta.runs.progress import read_progress
-from deta.runs.state import mark_done, mark_failed, mark_running, mark_stopped
+from deta.runs.state import has_checkpoint, mark_done, mark_failed, mark_running, mark_stopped
 from deta.studies.settings import differences, leaves
 from deta.tracking.mirror import finishing
 from deta.training.checkpoint import (
@@ -90,7 +90,12 @@ def run(cfg: DictConfig) -> None:
     claim(folder)
     if cfg.ckpt is None and (folder / "metrics.jsonl").exists():
         release(folder)
-        raise FileExistsError(f"{folder} holds a run already: continue it with ckpt={folder}, or name another folder")
+        what = (
+            f"a run already: continue it with ckpt={folder}"
+            if has_checkpoint(folder)
+            else "a run that has saved nothing yet: start it again by ckpt=auto in the same command"
+        )
+        raise FileExistsError(f"{folder} holds {what}, or name another folder")
     try:
         mark_running(folder)
         _require_no_signal()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,9 +56,13 @@ def require_annotation_file(path: Path) -> None:
     """Refuse to read what is not there.
 
     Raises:
-        FileNotFoundError: There is no such file; the message says how to import a data set of another format there.
+        FileNotFoundError: There is no such file; the message says in which folder beside it one of this name lies, or
+            how to import a data set of another format there.
     """
     if not path.is_file():
+        found = next((file for file in sorted(path.parent.glob(f"*/{escape(path.name)}")) if file.is_file()), None)
+        if found is not None:
+            raise FileNotFoundError(f"annotation file {path} does not exist; did you mean {found}?")
         raise FileNotFoundError(
             f"annotation file {path} does not exist; check data.root and the file names below it{import_hint(path)}"
         )

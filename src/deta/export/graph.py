@@ -1,14 +1,17 @@
 """A detector and its selection as one graph of tensors alone."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional
 
+from deta.export.pooling import bordered_pools
 from deta.models.attention.deformable import use_backend
 from deta.models.detector import Detector
 from deta.models.postprocess import Postprocess, ScoredSelection
@@ -17,7 +20,8 @@ from deta.structures import Prediction, Score
 
 INPUTS = ("images", "image_sizes", "original_sizes")
 LEAST_SIDE = 64
-"""Of images of any size, in pixels."""
+"""Of images, in pixels."""
+_NO_LIMIT = 2**40
 Outputs = tuple[Tensor, ...]
 
 
@@ -116,7 +120,10 @@ def trace(graph: DetectorGraph, *, batch: int | None, size: tuple[int, int] | No
     Args:
         graph: In evaluation.
         batch: Images that the file takes at once; None is any number.
-        size: ``(height, width)`` of the images that it takes; None is any from 64 pixels on.
+        size: ``(height, width)`` of the images that it takes; None is any, see ``least_side``.
+
+    Returns:
+        The program; ``least_side`` tells from which side on it takes images of any size.
 
     Raises:
         ValueError: A part of the detector fixes what was to be left open, or does not take this size.
@@ -126,14 +133,33 @@ def trace(graph: DetectorGraph, *, batch: int | None, size: tuple[int, int] | No
     count = 2 if batch is None else batch
     sizes = torch.tensor([[height, width]] * count)
     images = torch.zeros(count, 3, height, width, dtype=torch.uint8)
-    images_open: dict[int, Dim] = {} if size is not None else {2: Dim("height", min=least), 3: Dim("width", min=least)}
+    images_open: dict[int, Dim] = {} if size is not None else {2: Dim.AUTO(min=least), 3: Dim.AUTO(min=least)}
     batch_open: dict[int, Dim] = {} if batch is not None else {0: Dim("batch", min=1)}
     is_open = (images_open | batch_open, batch_open, batch_open)
-    with torch.no_grad(), plain_attention(graph):
+    with torch.no_grad(), plain_attention(graph), bordered_pools(graph), _without_traces_of_symbols():
         try:
-            return torch.export.export(graph, (images, sizes, sizes.clone()), dynamic_shapes=is_open, strict=False)
-        except RuntimeError as error:  # of which all errors of a trace are
+            program = torch.export.export(graph, (images, sizes, sizes.clone()), dynamic_shapes=is_open, strict=False)
+        except (RuntimeError, AssertionError) as error:  # the second where a condition on a size cannot be solved
             raise ValueError(_fixed(error, batch, size)) from error
+    if size is None and len(_least_sides(program)) < 2:
+        raise ValueError(_fixed(ValueError("height or width cannot be any number"), batch, size))
+    return program
+
+
+def least_side(program: ExportedProgram) -> int:
+    """Height and width in pixels from which on a program takes any; ``LEAST_SIDE`` where it takes one size alone.
+
+    It may be more than ``trace`` asks for: a map of a single row is another case than the usual one.
+    """
+    return max([LEAST_SIDE, *_least_sides(program).values()])
+
+
+def _least_sides(program: ExportedProgram) -> dict[Any, int]:
+    """Of height and width, as far as they are free of each other, of multiples and of a limit."""
+    images = next(node for node in program.graph.nodes if node.name == INPUTS[0])
+    sides = [side.node.expr for side in images.meta["val"].shape[2:] if isinstance(side, torch.SymInt)]
+    ranges = {side: program.range_constraints[side] for side in sides if side in program.range_constraints}
+    return {side: int(limits.lower) for side, limits in ranges.items() if limits.upper > _NO_LIMIT}
 
 
 def _fixed(error: Exception, batch: int | None, size: tuple[int, int] | None) -> str:
@@ -142,6 +168,18 @@ def _fixed(error: Exception, batch: int | None, size: tuple[int, int] | None) ->
         left = [word for word, value in (("batch=1", batch), ("image_size=[640,640]", size)) if value is None]
         return f"a part of this detector fixes the shape of its input, so give it: {' or '.join(left)} ({reason})"
     return f"this detector cannot be traced for batch={batch} image_size={list(size)}: {reason}"
+
+
+@contextmanager
+def _without_traces_of_symbols() -> Iterator[None]:
+    """Conditions on sizes that PyTorch cannot solve fill pages with stack traces before it raises what is told."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

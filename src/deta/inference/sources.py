@@ -163,7 +163,10 @@ def _of_list(path: Path, options: SourceOptions) -> Source:
         raise ValueError(f"source={path}: {error}") from error
     if not names:
         raise FileNotFoundError(f"source={path}: the list names no image")
-    return _joined([_of_name(name, path.parent, options) for name in names])
+    try:
+        return _joined([_of_name(name, path.parent, options) for name in names])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"source={path}, a list of one image a line: {error}") from error
 
 
 def _of_name(name: str, folder: Path, options: SourceOptions) -> Source:

@@ -140,7 +140,11 @@ def taken_by_class(
     for name in rows.keys() & weights.keys() & own.keys():
         if own[name].shape[1:] != weights[name].shape[1:]:
             shapes = f"{tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
-            raise ValueError(f"weights: {name} has other dimensions than those of its classes: {shapes}")
+            raise ValueError(
+                f"weights: {name} is that of another model ({shapes}): give the words of the training of the weights, "
+                "such as system=, size= and model=; deta weights list NAME shows those of published weights, "
+                "words.json those of a run"
+            )
     return {
         name: rows[name].taken(own[name], value.to(own[name].dtype), pairs) if name in rows and name in own else value
         for name, value in weights.items()

@@ -42,7 +42,9 @@ def read_state_dict(path: Path | str, *, averaged: bool = False) -> dict[str, Te
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ValueError(
-            f"weights: file {path} {what}: give another file, or DETA_WEIGHTS, the folder of backbone weights"
+            f"weights: file {path} {what}: give another file, or the folder that has this one in the variable "
+            "DETA_WEIGHTS; backbones of torchvision also take a name such as model.backbone.weights=IMAGENET1K_V1, "
+            "which is downloaded, or null, a random start"
         )
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
     content = _unwrapped(content, path, averaged)

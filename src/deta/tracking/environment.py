@@ -8,8 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from deta import DISTRIBUTION
+
 PACKAGES = (
-    "deta",
+    DISTRIBUTION,
     "torch",
     "torchvision",
     "lightning",

@@ -31,7 +31,9 @@ def require_bool(name: str, value: object) -> bool:
 
 def require_list(name: str, value: object) -> Sequence[object]:
     """Return ``value`` if it is a sequence other than a text, else raise ``ValueError``."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if isinstance(value, str):
+        raise ValueError(f"{name} must be a list: write {name}=[{value}], got {value!r}")
+    if not isinstance(value, Sequence):
         raise ValueError(f"{name} must be a list, got {value!r}")
     return value
 

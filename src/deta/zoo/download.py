@@ -61,7 +61,9 @@ def download(url: str, target: Path, *, pause_s: float = 1.0) -> None:
             reason = _refusal(error)
             if reason is not None:
                 raise DownloadError(f"{url} cannot be fetched: {reason}") from error
-            _log.warning("%s broke off (%s), attempt %d of %d", url, type(error).__name__, attempt + 1, ATTEMPTS)
+            _log.warning(
+                "%s broke off (%s), attempt %d of %d", target.name, type(error).__name__, attempt + 1, ATTEMPTS
+            )
             last = error
             continue
         except DownloadError:
