@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
+from torch.nn import functional
 
 from deta.export import plain
 from deta.export.files import load
@@ -105,7 +106,8 @@ class Every(nn.Module):
             feature, torch.ones(4, 1, 1, 1), offset, offset.new_zeros(1, 1), torch.zeros(4),
             *(1, 1, 0, 0, 1, 1, 4, 4, False),
         )  # fmt: skip
-        return keep, kept_first, flags, *pooled, moved
+        logs = functional.logsigmoid(60 * offset)
+        return keep, kept_first, flags, *pooled, moved, logs
 
 
 @pytest.fixture(scope="module")

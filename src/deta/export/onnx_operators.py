@@ -29,6 +29,17 @@ def sort_stable(
     return op.CastLike(best, self), order
 
 
+def log_sigmoid(self: Value) -> Value:
+    """``aten::log_sigmoid``; the exporter's own takes the logarithm of a sigmoid, 0 in ONNX Runtime below -18."""
+    return op.Neg(op.Softplus(op.Neg(self)))
+
+
+def log_sigmoid_forward(self: Value) -> tuple[Value, Value]:
+    """``aten::log_sigmoid_forward``: also what its backward pass would take, which no file has."""
+    value = log_sigmoid(self)
+    return value, value
+
+
 def view_dtype(self: Value, dtype: int) -> Value:
     """``aten::view.dtype`` between flags and their bytes, the one pair that detectors use.
 
@@ -124,6 +135,8 @@ def translations() -> Mapping[Callable[..., Any], Callable[..., Any]]:
     return {
         torch.ops.aten.sort.stable: sort_stable,
         torch.ops.aten.view.dtype: view_dtype,
+        torch.ops.aten.log_sigmoid.default: log_sigmoid,
+        torch.ops.aten.log_sigmoid_forward.default: log_sigmoid_forward,
         torch.ops.deta.grouped_nms.default: grouped_nms,
         torch.ops.torchvision.roi_align.default: roi_align,
         torch.ops.torchvision.deform_conv2d.default: deform_conv2d,

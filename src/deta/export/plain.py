@@ -25,9 +25,11 @@ def without_own_operators(program: ExportedProgram, *, suppression: bool) -> Exp
         table[torch.ops.deta.grouped_nms.default] = grouped_nms
     present = {node.target for graph in graphs_of(program) for node in graph.nodes}
     needed = {operator: form for operator, form in table.items() if operator in present}
+    if not needed and not suppression:
+        return program
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)  # of torchvision
-        # Also where nothing is needed: as traced, a program with a context in it cannot be loaded again.
+        # Where nothing is needed, too: as traced, a program of PyTorch with a context in it cannot be loaded again.
         plain: ExportedProgram = program.run_decompositions(needed)
         return plain
 
