@@ -134,7 +134,7 @@ def test_packages_that_are_missing_are_named(checkpoint: Path, monkeypatch: pyte
 @pytest.mark.parametrize("system", SYSTEMS + DENSE + REGIONS)
 def test_every_system_gives_a_file_for_any_batch_and_any_size(system: str, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(system, tmp_path / "x.ckpt")
-    # Random weights give dense heads scores so close, or so low, that what is left is of chance: candidates are compared.
+    # Random weights give dense heads scores so close, or so low, that chance decides what is left: candidates count.
     words = ("nms=outside",) if system in DENSE else ()
     said = succeed("export", f"ckpt={checkpoint}", "min_score=0.2", *words).out
     assert "any number of images, any size" in said
