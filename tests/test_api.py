@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ def test_a_training_goes_on_where_it_was_and_leaves_the_program_as_it_was(
         (["experiment=deta_shapes", "sweep=seeds"], "deta.train does one run"),
         (["experiment=deta_shapes", "trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
         (["ckpt=nowhere"], "nowhere does not exist"),
+        ([["experiment=deta_shapes"]], "words are texts, one argument each"),
     ],
 )
 def test_a_word_that_does_not_fit_is_an_exception(words: list[str], message: str) -> None:
@@ -98,6 +100,24 @@ def test_every_image_may_have_its_own_candidates_and_counts() -> None:
     assert all(len(targets) > 0 for targets in compared.targets["atss"])
 
 
+def test_images_without_an_object_count_where_boxes_are_lists() -> None:
+    listed: list[list[list[list[int]]]] = [[[], [[0, 0, 40, 40]]], [[], []]]
+    for boxes in listed:
+        assert len(deta.compare_rules(boxes, [(64, 64), (64, 64)], ["iou"]).targets["iou"]) == 2
+
+
+@pytest.mark.parametrize(("words", "message"), [({"scores": [1.5]}, "0..1"), ({"shared_iou": 2}, "shared_iou must be")])
+def test_shares_are_no_more_than_one(words: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        deta.compare_rules([[0, 0, 9, 9]], (9, 9), ["iou"], candidates=[[0, 0, 9, 9]], **words)  # type: ignore[arg-type]
+
+
+def test_a_training_beside_the_main_thread_is_refused(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="in the main thread"):
+        pool.submit(deta.train, "experiment=deta_shapes", f"hydra.run.dir={tmp_path}/run").result()
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_rule_that_looks_at_predictions_takes_their_scores() -> None:
     candidates, objects = [[0, 0, 40, 40], [1, 1, 40, 40]], [[0, 0, 40, 40]]
     with pytest.raises(ValueError, match="hungarian looks at what a network predicts: give candidates"):
@@ -118,6 +138,8 @@ def test_a_rule_that_looks_at_predictions_takes_their_scores() -> None:
             "did you mean|one of its choices",
         ),
         (([[0, 0, 1, 1]], (9, 9), "iou"), "rules must be a list of names or rules"),
+        (([[0, 0, 1, 1], [0, 0]], (9, 9)), "boxes must be numbers, an array for each image"),
+        (([[0, 0, 1, 1]], (9, 9), [None]), "rules: NoneType must be something to call"),
         (([[[0, 0, 1, 1]]] * 3, [(9, 9)] * 2), "sizes must be given once or for each of 3 images, got 2"),
     ],
 )

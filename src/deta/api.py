@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -94,10 +95,15 @@ def train(*words: str) -> Run:
         The finished run; with ``dry_run=true`` or ``cluster=sbatch`` the one that is to be.
 
     Raises:
-        ValueError: A word does not fit, or the training needs several processes.
+        ValueError: A word does not fit, the training needs several processes, or this is not the main thread.
         OSError: A file is missing or cannot be written.
         KeyboardInterrupt: It was stopped; what it has done is saved.
     """
+    strange = [word for word in words if not isinstance(word, str)]
+    if strange:
+        raise ValueError(f"words are texts, one argument each, such as 'trainer.max_epochs=3', got {strange[0]!r:.80}")
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError("deta.train runs in the main thread, where signals arrive: start a process for it instead")
     options = [word for word in words if word.startswith("-")]
     if options:
         raise ValueError(

@@ -142,6 +142,16 @@ def test_images_of_one_name_in_two_folders_get_two_pictures(trained: Run, tmp_pa
     assert names == ["2_same.jpg", "same.jpg"]
 
 
+@pytest.mark.parametrize(("words", "place"), [(("outputs=[yolo]",), "labels"), (("draw=true",), "pictures")])
+def test_files_of_two_predictions_are_not_mixed(
+    trained: Run, tmp_path: Path, words: tuple[str, ...], place: str
+) -> None:
+    (tmp_path / "out" / place).mkdir(parents=True)
+    (tmp_path / "out" / place / "of_another").touch()
+    given = (f"ckpt={trained.folder}", f"source={photo(tmp_path / 'a.png')}", f"hydra.run.dir={tmp_path}/out", *words)
+    assert f"{tmp_path}/out/{place} holds files of an earlier prediction" in fail("predict", *given)
+
+
 def test_predictions_are_those_of_the_evaluation(trained: Run, workplace: Path, tmp_path: Path) -> None:
     succeed("eval", f"ckpt={trained.folder}", "data.eval_batch_size=1", f"hydra.run.dir={tmp_path}/eval")
     expected = json.loads((tmp_path / "eval" / "predictions.json").read_text())

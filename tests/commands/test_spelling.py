@@ -14,6 +14,7 @@ KEYS = ("ckpt", "source")
     ("words", "named"),
     [
         ("runs/x photo.jpg", "ckpt=runs/x source=photo.jpg"),
+        ("runs/x -", "ckpt=runs/x source=-"),
         ("ckpt=runs/x photo.jpg", "ckpt=runs/x source=photo.jpg"),
         ("draw=false runs/x -m photo.jpg", "draw=false ckpt=runs/x -m source=photo.jpg"),
         ("--config-dir mine runs/x", "--config-dir mine ckpt=runs/x"),

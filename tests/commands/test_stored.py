@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -371,6 +372,16 @@ def test_a_state_folder_that_cannot_be_written_is_a_warning(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     remember(tmp_path / "run", ["a"])
     assert "run: that you started this run yourself cannot be noted" in caplog.text
+    assert list(remembered(tmp_path / "run")) == []
+
+
+def test_a_user_without_a_home_is_trusted_with_nothing_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", mock.Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    remember(tmp_path / "run", ["a"])
+    assert "cannot be noted (no home folder of this user is known: name one by HOME)" in caplog.text
     assert list(remembered(tmp_path / "run")) == []
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,6 +178,18 @@ def test_pictures_survive_a_file(tmp_path: Path) -> None:
     with Image.open(tmp_path / "picture.png") as image:
         assert torch.equal(from_pil(image), picture)
     assert torch.equal(from_pil(to_pil(picture)), picture)
+
+
+def test_a_picture_of_which_a_part_fits_on_the_disk_is_not_kept(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a full disk does, the system writes a part
+    try:
+        with pytest.raises(OSError, match=r"picture\.jpg"):
+            save_picture(noise, tmp_path / "picture.jpg")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_drawn_is_named() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from deta.data.decoding import ImageError
@@ -40,6 +42,8 @@ def test_a_list_names_images_from_its_own_folder(tmp_path: Path) -> None:
         (b"\xff\xfe\n", "line 1 is no text in UTF-8"),
         (b"a\0b\n", "line 1 is no name of a file"),
         (b"gone.png\n", "list.txt, a list of one image a line: .*gone.png: no such file or folder"),
+        (b"~nobody-here/a.png\n", "~nobody-here/a.png: no such file or folder"),
+        (b"list.txt\n", "the list names itself"),
     ],
 )
 def test_a_list_with_a_mistake_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -158,6 +162,28 @@ def test_an_address_is_loaded_and_nothing_else_than_the_web_is_followed(tmp_path
 
 def test_names_of_files_hold_nothing_that_leads_elsewhere() -> None:
     assert [safe_stem(text) for text in ("../../x", "..", "a b/c", "x" * 200)] == ["x", "image", "a_b_c", "x" * 80]
+
+
+@pytest.mark.parametrize("image", [np.zeros((0, 9, 3), np.uint8), torch.zeros(3, 9, 0), torch.zeros(3, 300, 300)])
+def test_what_the_caller_holds_is_bound_by_the_rules_of_files(image: object) -> None:
+    (picture,) = open_source(image).pictures
+    with pytest.raises(ImageError, match=r"the smallest side accepted is 8|at most 1000 are"):
+        picture.read(ImageRules(max_pixels=1000))
+
+
+@pytest.mark.parametrize("image", [torch.zeros(3, 9, 9, dtype=torch.uint8), np.zeros((3, 9, 9), np.uint8)])
+def test_an_image_that_the_caller_changes_later_stays_what_it_was(image: torch.Tensor | NDArray[np.uint8]) -> None:
+    (picture,) = open_source(image if isinstance(image, torch.Tensor) else image.transpose(1, 2, 0)).pictures
+    image[:] = 7
+    assert int(picture.read(ImageRules()).pixels.max()) == 0
+
+
+def test_a_name_of_a_file_leaves_room_for_its_ending(tmp_path: Path) -> None:
+    path = grey(tmp_path / f"{'a' * 9}{'漢' * 80}.png", 1)
+    (result,) = predictor().stream(open_source(path).pictures)
+    stem = Stems().of(result, 1)
+    assert path.stem.startswith(stem)
+    assert 200 < len(stem.encode()) <= 220
 
 
 def test_no_two_images_share_a_name() -> None:

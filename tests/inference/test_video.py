@@ -78,6 +78,16 @@ def test_no_video_and_playlists_that_name_other_files_are_refused(tmp_path: Path
         open_source(tmp_path / "list.mp4")
 
 
+def test_a_video_that_ends_before_its_time_is_told(tmp_path: Path) -> None:
+    whole, cut = video(tmp_path / "whole.mkv", frames=60), tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    for path, told in ((whole, ""), (cut, "s that it announces: it may be cut off")):
+        found = open_source(path)
+        assert len(list(found.pictures)) > 0
+        assert told in " ".join(found.notes())
+        assert bool(found.notes()) == bool(told)
+
+
 def test_a_video_without_its_end_is_refused(tmp_path: Path) -> None:
     path = video(tmp_path / "clip.mp4")
     path.write_bytes(path.read_bytes()[:-800])  # with it the table of its frames

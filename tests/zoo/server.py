@@ -18,6 +18,7 @@ class Served:
         kinds: Path to the type of the content.
         breaks: After so many bytes the next answers end, one each.
         asked: Path and first byte of every request.
+        is_heedless: Whether a part is sent from the first byte on, whatever was asked for.
     """
 
     url: str = ""
@@ -26,6 +27,7 @@ class Served:
     kinds: dict[str, str] = field(default_factory=dict)
     breaks: list[int] = field(default_factory=list)
     asked: list[tuple[str, int]] = field(default_factory=list)
+    is_heedless: bool = False
 
 
 @contextmanager
@@ -57,8 +59,11 @@ def _handler(state: Served) -> type[BaseHTTPRequestHandler]:
             if start >= len(content) > 0:
                 self.send_error(416)
                 return
-            self.send_response(206 if start else 200)
+            code, start = 206 if start else 200, 0 if state.is_heedless else start
+            self.send_response(code)
             self.send_header("Content-Length", str(len(content) - start))
+            if code == 206:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             self.send_header("Content-Type", state.kinds.get(self.path, "application/octet-stream"))
             if tag is not None:
                 self.send_header("ETag", tag)

@@ -73,6 +73,13 @@ def test_what_is_longer_than_the_file_is_fetched_anew(tmp_path: Path) -> None:
     assert (tmp_path / "a.pth").read_bytes() == CONTENT
 
 
+def test_a_part_that_is_another_one_is_not_put_behind_what_came_before(tmp_path: Path) -> None:
+    with served(a_pth=CONTENT) as server:
+        server.breaks, server.is_heedless = [len(CONTENT) // 2], True
+        download(f"{server.url}/a.pth", tmp_path / "a.pth", pause_s=0)
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
+
+
 def test_what_no_further_attempt_would_mend_is_told_at_once(tmp_path: Path) -> None:
     with served(a_pth=CONTENT, page_html=b"<html>") as server:
         server.kinds["/page.html"] = "text/html; charset=utf-8"

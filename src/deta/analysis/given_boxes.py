@@ -18,7 +18,7 @@ from deta.data.coco import AnnotationReport, CocoAnnotations
 from deta.ops.logit import inverse_sigmoid
 from deta.runs.table import aligned
 from deta.structures import SIZE_NAMES, Prediction
-from deta.utils.checks import require_int
+from deta.utils.checks import require_int, require_number
 
 Arrays = ArrayLike | Tensor | Sequence[Tensor]
 """Numbers as an array, a tensor or nested lists, of one image, or a list of these with one for each image."""
@@ -91,12 +91,16 @@ def assign_given(
         ValueError: Shapes do not fit.
     """
     require_int("seed", seed, low=0)
+    if shared_iou is not None:
+        require_number("shared_iou", shared_iou, low=0, high=1)
     objects = _per_image("boxes", boxes, 2)
     shapes = [(require_int("sizes", h, low=1), require_int("sizes", w, low=1)) for h, w in _sizes(sizes)]
     given = None if candidates is None else _per_image("candidates", candidates, 2)
     told = None if scores is None else _per_image("scores", scores, 1)
     if told is not None and given is None:
         raise ValueError("scores are those of candidates: give both")
+    if told is not None and not all(bool(((part >= 0) & (part <= 1)).all()) for part in told):
+        raise ValueError("scores must lie in 0..1: those of logits are their sigmoid")
     lengths = {"sizes": len(shapes), "candidates": len(given or [0]), "scores": len(told or [0])}
     for name, length in lengths.items():
         if length not in (1, len(objects)):
@@ -130,10 +134,14 @@ def _sizes(sizes: Arrays) -> list[list[int]]:
 
 def _per_image(name: str, values: Arrays, dims: int) -> list[Tensor]:
     """Float32 tensors ``[K, 4]`` or ``[K]``, one for each image, of one such array or a list of them."""
-    listed: Sequence[ArrayLike | Tensor] = [values]
-    if isinstance(values, Sequence) and len(values) > 0 and all(np.ndim(each) == dims for each in values):
-        listed = values
-    parts = [torch.as_tensor(np.asarray(each), dtype=torch.float32) for each in listed]
+    try:
+        listed: Sequence[ArrayLike | Tensor] = [values]
+        if isinstance(values, Sequence) and len(values) > 0:
+            is_empty = all(np.size(each) == 0 for each in values)
+            listed = values if is_empty or any(np.ndim(each) == dims for each in values) else listed
+        parts = [torch.as_tensor(np.asarray(each, dtype=np.float32)) for each in listed]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers, an array for each image: {error}") from error
     for part in parts:
         if part.numel() == 0:
             continue

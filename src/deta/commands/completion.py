@@ -19,6 +19,7 @@ from deta.commands.spelling import stands_alone
 from deta.commands.vocabulary import Group, Key, Vocabulary
 from deta.commands.vocabulary_store import known_vocabulary
 from deta.runs.folders import find_runs
+from deta.utils.files import expanded
 
 ANSWER = "answer"
 """``deta completion answer <shell> <line> [<part of the word that the shell replaces>]``: what the scripts call."""
@@ -222,7 +223,7 @@ def _paths(key: str, value: str, *, only_folders: bool) -> list[Candidate]:
     if not value and key in _RUN_KEYS and (runs := _runs()):
         return runs
     folder, _, begin = value.rpartition("/")
-    place = Path(f"{folder}/" if value.startswith("/") or folder else ".").expanduser()
+    place = expanded(f"{folder}/" if value.startswith("/") or folder else ".")
     try:
         entries = sorted(os.scandir(place), key=lambda entry: entry.name)
     except OSError:

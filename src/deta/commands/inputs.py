@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from deta.commands.catalogue import COMMANDS
 from deta.commands.meant import meant_path
+from deta.utils.files import expanded
 from deta.zoo import is_name
 
 _NO_FILES = ("", "null", "auto")
@@ -49,7 +50,7 @@ def _require_path(key: str, value: object, runs: Path) -> None:
         return
     if key == "source" and _PATTERN & set(value):
         return
-    path = Path(value).expanduser()
+    path = expanded(value)
     if path.exists():
         if key == "ckpt" and path.suffix.lower() in _PICTURES:
             raise ValueError(

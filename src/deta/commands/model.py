@@ -23,7 +23,7 @@ from deta.inference.results import DEFAULT_SCORE
 from deta.models.postprocess import Postprocess
 from deta.training.checkpoint import Checkpoint, holds_checkpoint
 from deta.utils.checks import require_choice
-from deta.utils.files import is_there
+from deta.utils.files import expanded, is_there
 from deta.utils.names import nearest
 from deta.zoo import Places
 
@@ -242,7 +242,7 @@ def load(
 
 
 def _read(weights: str | Path, words: Sequence[str], places: Places | None) -> Checkpoint:
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     place = path if is_there(path) else weights
     if not words:
         return open_checkpoint(place, places)

@@ -19,6 +19,7 @@ from deta.inference import Picture, Result, Source, SourceOptions, open_source
 from deta.inference.outputs import KINDS, DrawnPictures, DrawnVideo, Output
 from deta.inference.results import told_of
 from deta.utils.checks import require_bool, require_choice, require_int, require_list, require_number
+from deta.utils.files import expanded
 from deta.utils.names import shown
 from deta.utils.wording import counted
 
@@ -38,11 +39,12 @@ def run(cfg: DictConfig) -> None:
     kinds, folder = _kinds(cfg.outputs), Path(cfg.run_dir)
     names = ("watch", "watch_seconds", "every", "max_frames")
     source = open_source(cfg.source, SourceOptions(**{name: cfg[name] for name in names}))
-    if cfg.watch and folder.resolve().is_relative_to(Path(cfg.source).expanduser().resolve()):
+    if cfg.watch and folder.resolve().is_relative_to(expanded(cfg.source).resolve()):
         raise ValueError(
             f"{folder} lies in the folder that is watched, so that pictures written there would be looked at again: "
             "name one outside by hydra.run.dir"
         )
+    _require_free(folder, [KINDS[kind] for kind in kinds], draws=cfg.draw and source.rate is None)
     model = load(
         cfg.ckpt,
         device=cfg.device,
@@ -75,6 +77,12 @@ def run(cfg: DictConfig) -> None:
                 output.add(result, number)
     lines = [*tally.lines(), *source.notes()]
     print("".join(f"{shown(line)}\n" for line in lines), end="")
+
+
+def _require_free(folder: Path, kinds: Sequence[type[Output]], *, draws: bool) -> None:
+    written: list[type[Output]] = [*kinds, *([DrawnPictures] if draws else [])]
+    for kind in written:
+        kind.require_free(folder)
 
 
 def _kinds(outputs: Any) -> Sequence[str]:  # noqa: ANN401 - what the user gave

@@ -3,8 +3,8 @@
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
+from deta.utils.files import expanded
 from deta.utils.names import nearest
 
 PATH_KEYS = frozenset(
@@ -125,4 +125,4 @@ def _is_quoted(value: str) -> bool:
 
 
 def _expanded(path: str) -> str:
-    return str(Path(path).expanduser()) if path == "~" or path.startswith("~/") else path
+    return str(expanded(path)) if path == "~" or path.startswith("~/") else path

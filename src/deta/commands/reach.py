@@ -6,10 +6,10 @@ Nothing here imports PyTorch.
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from deta.commands.trust import Trust
+from deta.utils.files import expanded
 
 _ADDRESS = re.compile(r"(?s)[A-Za-z][\w+.-]*:|.*://|//|\\\\")
 """Begin of a text that names a remote store, a page or a hub rather than a path: ``s3://``, ``hf-hub:``, ``//host``."""
@@ -70,7 +70,7 @@ def flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - p
 def _reason(key: str, value: Any) -> str | None:  # noqa: ANN401 - a value of any type
     if isinstance(value, (str, os.PathLike)):
         text = os.fspath(value).strip()
-        path = f"{Path.home()}{text[1:]}" if text.startswith("~/") else text
+        path = str(expanded(text)) if text.startswith("~/") else text
         if _ADDRESS.match(text) or (text and _DEVICES.match(os.path.normpath(path))):
             return "names a remote address or a device"
     most = _MOST.get(re.split(r"[./@]", key)[-1])

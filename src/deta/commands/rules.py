@@ -12,6 +12,7 @@ from deta.commands.composing import compose
 from deta.commands.console import describe
 from deta.commands.rule_words import LOOK_AT_PREDICTIONS, rule_words
 from deta.studies.conf import config_dir
+from deta.utils.checks import require_callable
 
 
 def make_contenders(
@@ -34,6 +35,9 @@ def make_contenders(
         if name in named:
             raise ValueError(f"rules must have different names, got {name} twice: give a mapping of names to rules")
         named[name] = rule
+    for name, rule in named.items():
+        if not isinstance(rule, str):
+            require_callable(f"rules: {name}", rule)
     words = [name for name, rule in named.items() if isinstance(rule, str)]
     made = _shipped(words, needs_candidates=needs_candidates) if words else {}
     return {

@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from deta.utils.files import write_json
+from deta.utils.files import home_folder, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +94,8 @@ def remember(run: Path, things: Iterable[str]) -> None:
     new = set(things)
     if new <= known:
         return
-    path = _record(run)
     try:
+        path = _record(run)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_json(path, {"run": str(run.resolve()), "trusted": sorted(known | new)})
     except OSError as error:
@@ -106,8 +106,8 @@ def remember(run: Path, things: Iterable[str]) -> None:
 
 def remembered(run: Path) -> Sequence[str]:
     """What this user has asked for in this very place; empty where the directory belongs to somebody else."""
-    path = _record(run)
     try:
+        path = _record(run)
         if path.stat().st_uid != os.getuid() or (run.exists() and run.stat().st_uid != os.getuid()):
             return ()
         content = json.loads(path.read_bytes())
@@ -120,7 +120,7 @@ def remembered(run: Path) -> Sequence[str]:
 
 
 def _record(run: Path) -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    state = os.environ.get("XDG_STATE_HOME") or home_folder() / ".local" / "state"
     return Path(state) / "deta" / "runs" / f"{hashlib.sha256(os.fsencode(run.resolve())).hexdigest()}.json"
 
 

@@ -66,8 +66,8 @@ def _read(name: str, words: Sequence[str], configurations: Path, own: Path | Non
 
 
 def _folder() -> Path:
-    cache = os.environ.get("DETA_CACHE")
-    return (Path(cache) if cache else Path.home() / ".cache" / "deta") / "completion"
+    home = os.environ.get("HOME", ".")  # as conf/paths/default.yaml has it
+    return Path(os.environ.get("DETA_CACHE") or f"{home}/.cache/deta") / "completion"
 
 
 def _digest(name: str, words: Sequence[str], folders: Iterable[Path]) -> str:

@@ -131,7 +131,7 @@ def read_sizes(file: Path | BinaryIO, *, name: str, max_pixels: int) -> ImageSiz
         OSError: The system has no memory or handle left to open it.
     """
     with _opened(file, name, max_pixels) as image:
-        _require_size(image, name, max_pixels)
+        require_pixels(image.width * image.height, name, max_pixels)
         size = (image.height, image.width)
         return ImageSizes(size, size[::-1] if _orientation(image) >= 5 else size)
 
@@ -142,16 +142,17 @@ def loaded_image(image: Image.Image, *, name: str, max_pixels: int) -> LoadedIma
     Raises:
         ImageError: It has more than ``max_pixels``.
     """
-    _require_size(image, name, max_pixels)
+    require_pixels(image.width * image.height, name, max_pixels)
     before = _orientation(image) if image.format == "TIFF" else 1  # which loading applies and forgets
     image.load()
     after = _orientation(image)
     return LoadedImage(image, max(before, after), before > after, image.has_transparency_data)
 
 
-def _require_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise _too_large(name, image.width * image.height, max_pixels)
+def require_pixels(number: int, name: str, max_pixels: int) -> None:
+    """Raise ``ImageError`` for an image with more than ``max_pixels``."""
+    if number > max_pixels:
+        raise _too_large(name, number, max_pixels)
 
 
 @functools.cache

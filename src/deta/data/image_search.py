@@ -13,6 +13,7 @@ from PIL import Image
 from deta.data.decoding import FORMATS, is_image
 from deta.data.files import path_inside, with_similar
 from deta.data.problems import MAX_EXAMPLES
+from deta.utils.files import expanded
 from deta.utils.wording import counted
 
 
@@ -54,7 +55,7 @@ def find_images(source: object) -> FoundImages:
     """
     if isinstance(source, bool) or not isinstance(source, (str, int, Path)) or not str(source).strip():
         raise ValueError(f"source must name an image file, a folder or a quoted glob, got {source!r}")
-    path = Path(str(source)).expanduser()
+    path = expanded(str(source))
     if path.is_file():
         return FoundImages((path,), ())
     if path.is_dir():

@@ -11,7 +11,15 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
-from deta.data.decoding import DECODER_FAILURES, ImageError, LoadedImage, load_image, loaded_image, undecodable
+from deta.data.decoding import (
+    DECODER_FAILURES,
+    ImageError,
+    LoadedImage,
+    load_image,
+    loaded_image,
+    require_pixels,
+    undecodable,
+)
 from deta.utils.checks import require_bool, require_choice, require_int
 
 EXIF_CHOICES = ("auto", "apply", "ignore")
@@ -125,14 +133,35 @@ def decoded_image(image: Image.Image, *, name: str, rules: ImageRules) -> Decode
     return _settled(loaded, name, None, rules)
 
 
+def held_image(pixels: Tensor, *, name: str, rules: ImageRules) -> DecodedImage:
+    """An image that is decoded already, under the same rules for its size as that of a file.
+
+    Args:
+        pixels: ``[3, h, w]`` uint8 RGB.
+        name: What messages call it.
+        rules: What is accepted.
+
+    Raises:
+        ImageError: It is too small or too large.
+    """
+    height, width = pixels.shape[1:]
+    require_pixels(height * width, name, rules.max_pixels)
+    _require_side((height, width), name, rules)
+    return DecodedImage(pixels, "RGB", has_transparency=False, orientation="none")
+
+
+def _require_side(size: tuple[int, int], name: str, rules: ImageRules) -> None:
+    if min(size) < rules.min_side:
+        raise ImageError(
+            f"image {name} is {size[0]} x {size[1]} pixels (height x width), "
+            f"the smallest side accepted is {rules.min_side}"
+        )
+
+
 def _settled(loaded: LoadedImage, name: str, expected_size: tuple[int, int] | None, rules: ImageRules) -> DecodedImage:
     image, orientation = _oriented(loaded, name, expected_size, rules.exif)
     rgb = _to_rgb(image, name, has_transparency=loaded.has_transparency, scale_16bit=rules.scale_16bit)
-    if min(rgb.size) < rules.min_side:
-        raise ImageError(
-            f"image {name} is {rgb.height} x {rgb.width} pixels (height x width), "
-            f"the smallest side accepted is {rules.min_side}"
-        )
+    _require_side((rgb.height, rgb.width), name, rules)
     return DecodedImage(F.pil_to_tensor(rgb), image.mode, loaded.has_transparency, orientation)
 
 

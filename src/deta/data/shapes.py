@@ -3,6 +3,7 @@
 It needs no download, so the whole platform can be tried and tested on any machine.
 """
 
+import io
 import json
 import tempfile
 from collections.abc import Mapping
@@ -98,7 +99,9 @@ def _write_split(folder: Path, split: str, num_images: int, seed: tuple[int, int
         height, width = _SIZES[rng.integers(len(_SIZES))]
         drawing = draw_image((height, width), rng)
         name = f"{image_id:06d}.jpg"
-        Image.fromarray(drawing.pixels).save(folder / split / name, quality=90)
+        content = io.BytesIO()  # Pillow writes to a file itself and overlooks that only a part fits on the disk
+        Image.fromarray(drawing.pixels).save(content, format="JPEG", quality=90)
+        (folder / split / name).write_bytes(content.getvalue())
         images.append({"id": image_id, "file_name": name, "height": height, "width": width})
         annotations += _annotations(drawing, image_id, first_id=len(annotations) + 1)
     pairs = zip(SHAPE_CATEGORIES.ids, SHAPE_CATEGORIES.names, strict=True)

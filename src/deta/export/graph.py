@@ -131,13 +131,13 @@ def trace(graph: DetectorGraph, *, batch: int | None, size: tuple[int, int] | No
     least = max(LEAST_SIDE, graph.detector.backbone.min_side)
     height, width = size or (least + 96, least + 160)
     count = 2 if batch is None else batch
-    sizes = torch.tensor([[height, width]] * count)
-    images = torch.zeros(count, 3, height, width, dtype=torch.uint8)
     images_open: dict[int, Dim] = {} if size is not None else {2: Dim.AUTO(min=least), 3: Dim.AUTO(min=least)}
     batch_open: dict[int, Dim] = {} if batch is not None else {0: Dim("batch", min=1)}
     is_open = (images_open | batch_open, batch_open, batch_open)
     with torch.no_grad(), plain_attention(graph), bordered_pools(graph), _without_traces_of_symbols():
         try:
+            sizes = torch.tensor([[height, width]] * count)
+            images = torch.zeros(count, 3, height, width, dtype=torch.uint8)
             program = torch.export.export(graph, (images, sizes, sizes.clone()), dynamic_shapes=is_open, strict=False)
         except (RuntimeError, AssertionError) as error:  # the second where a condition on a size cannot be solved
             raise ValueError(_fixed(error, batch, size)) from error

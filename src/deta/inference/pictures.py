@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deta.data.images import DecodedImage, ImageRules, decode_image, decoded_image
+from deta.data.images import DecodedImage, ImageRules, decode_image, decoded_image, held_image
 
 _loading = threading.Lock()
 """Pillow loads an image that was opened at its first use, which two threads must not do at once."""
@@ -55,8 +55,8 @@ def given_picture(image: object, name: str) -> Picture:
     """An image that the caller holds.
 
     Args:
-        image: Of Pillow; an array ``[H, W, 3]`` or ``[H, W]`` of uint8; or a tensor ``[3, H, W]`` of uint8, or of
-            floating point in 0..1. Channels are red, green, blue.
+        image: Of Pillow; or, copied, an array ``[H, W, 3]`` or ``[H, W]`` of uint8, or a tensor ``[3, H, W]`` of uint8
+            or of floating point in 0..1. Channels are red, green, blue.
         name: What messages call it.
 
     Raises:
@@ -71,7 +71,7 @@ def given_picture(image: object, name: str) -> Picture:
 
         return Picture(name, name, read, can_be_read_again=False)
     pixels = _of_tensor(image, name) if isinstance(image, Tensor) else _of_array(image, name)
-    return Picture(name, name, _holding(pixels), can_be_read_again=False)
+    return Picture(name, name, _holding(pixels, name), can_be_read_again=False)
 
 
 def frame_picture(name: str, stem: str, number: int, pixels: Tensor, seconds: float | None) -> Picture:
@@ -84,7 +84,8 @@ def frame_picture(name: str, stem: str, number: int, pixels: Tensor, seconds: fl
         pixels: ``[3, H, W]`` uint8 RGB.
         seconds: Of the frame in the video; None where that is not known.
     """
-    return Picture(f"{name}#{number}", f"{stem}_{number:06d}", _holding(pixels), frame=number, seconds=seconds)
+    frame = f"{name}#{number}"
+    return Picture(frame, f"{stem}_{number:06d}", _holding(pixels, frame), frame=number, seconds=seconds)
 
 
 def forgotten(picture: Picture) -> Picture:
@@ -97,9 +98,8 @@ def forgotten(picture: Picture) -> Picture:
     return replace(picture, read=read)
 
 
-def _holding(pixels: Tensor) -> Callable[[ImageRules], DecodedImage]:
-    decoded = DecodedImage(pixels, "RGB", has_transparency=False, orientation="none")
-    return lambda _: decoded
+def _holding(pixels: Tensor, name: str) -> Callable[[ImageRules], DecodedImage]:
+    return lambda rules: held_image(pixels, name=name, rules=rules)
 
 
 def _of_array(image: Any, name: str) -> Tensor:  # noqa: ANN401 - whatever a caller gave
@@ -111,7 +111,7 @@ def _of_array(image: Any, name: str) -> Tensor:  # noqa: ANN401 - whatever a cal
             f"{list(array.shape)}{advice}"
         )
     colours = array if array.ndim == 3 else array[..., None].repeat(3, axis=2)
-    return torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))  # [3, H, W]
+    return torch.from_numpy(np.array(colours.transpose(2, 0, 1), order="C"))  # [3, H, W]
 
 
 def _of_tensor(image: Tensor, name: str) -> Tensor:
@@ -124,8 +124,9 @@ def _of_tensor(image: Tensor, name: str) -> Tensor:
         )
     pixels = image.detach().cpu()
     if not is_scaled:
-        return pixels
-    low, high = (float(value) for value in pixels.aminmax())
+        return pixels.clone()
+    pixels = pixels.float()
+    low, high = (float(value) for value in pixels.aminmax()) if pixels.numel() else (0.0, 0.0)
     if not 0 <= low <= high <= 1:
         raise ValueError(f"{name} must have numbers in 0..1, got {low:g} to {high:g}: 0..255 are of dtype uint8")
     return (pixels * 255).round().to(torch.uint8)

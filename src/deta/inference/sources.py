@@ -19,6 +19,7 @@ from deta.inference.addresses import is_address, picture_of_address
 from deta.inference.arrivals import Arrivals, names_in, picture_of_stream
 from deta.inference.pictures import Picture, given_picture, picture_of_file
 from deta.utils.checks import require_bool, require_int, require_number
+from deta.utils.files import expanded
 
 FORMS = (
     "an image file, a folder, a quoted glob, a list of images (.txt), an address (https://, rtsp://), a video file, "
@@ -123,7 +124,10 @@ def _opened(source: object, options: SourceOptions, standard_input: BinaryIO | N
     raise ValueError(f"source must name {FORMS}, got {source!r:.80}")
 
 
-def _of_text(text: str, options: SourceOptions, standard_input: BinaryIO | None) -> Source:
+def _of_text(
+    text: str, options: SourceOptions, standard_input: BinaryIO | None, lists: tuple[Path, ...] = ()
+) -> Source:
+    """What a name means, which stands in these lists."""
     if not text.strip():
         raise ValueError(f"source must name {FORMS}, got {text!r}")
     if text == "-":
@@ -134,12 +138,12 @@ def _of_text(text: str, options: SourceOptions, standard_input: BinaryIO | None)
         return _of_video(text, options)
     if is_web:
         return Source([picture_of_address(text)], total=1, is_single=True)
-    path = Path(text).expanduser()
+    path = expanded(text)
     is_file = path.is_file()
     if text.isdecimal() and not path.exists():
         return _of_camera(int(text), options)
     if is_file and suffix == ".txt":
-        return _of_list(path, options)
+        return _of_list(path, options, lists)
     if is_file and suffix in VIDEO_SUFFIXES:
         return _of_video(str(path), options)
     return _of_files(path, text, options)
@@ -155,8 +159,10 @@ def _of_files(path: Path, text: str, options: SourceOptions) -> Source:
     return Source(pictures, total=len(pictures), is_single=path.is_file(), notes=lambda: (report,) if report else ())
 
 
-def _of_list(path: Path, options: SourceOptions) -> Source:
+def _of_list(path: Path, options: SourceOptions, lists: tuple[Path, ...]) -> Source:
     """Images named in a file, one a line; relative names start from its folder."""
+    if path.resolve() in lists:
+        raise ValueError(f"source={path}: the list names itself")
     try:
         names = list(names_in(path.read_bytes().splitlines()))
     except ValueError as error:
@@ -164,13 +170,13 @@ def _of_list(path: Path, options: SourceOptions) -> Source:
     if not names:
         raise FileNotFoundError(f"source={path}: the list names no image")
     try:
-        return _joined([_of_name(name, path.parent, options) for name in names])
+        return _joined([_of_name(name, path.parent, options, (*lists, path.resolve())) for name in names])
     except FileNotFoundError as error:
         raise FileNotFoundError(f"source={path}, a list of one image a line: {error}") from error
 
 
-def _of_name(name: str, folder: Path, options: SourceOptions) -> Source:
-    return _of_text(name if is_address(name) else str(folder / Path(name).expanduser()), options, None)
+def _of_name(name: str, folder: Path, options: SourceOptions, lists: tuple[Path, ...] = ()) -> Source:
+    return _of_text(name if is_address(name) else str(folder / expanded(name)), options, None, lists)
 
 
 def _of_stream(stream: BinaryIO, options: SourceOptions) -> Source:

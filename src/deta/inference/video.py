@@ -32,6 +32,8 @@ _STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt")
 _PLAYLISTS = (".m3u8",)
 _LARGEST = 100_000_000
 """Pixels of a frame, unless rules say less."""
+_MISSING = 0.05
+"""Share of the announced time that may be missing at the end; a second may be missing anyway."""
 _SECONDS = 10.0
 """To wait for a stream."""
 
@@ -67,6 +69,8 @@ class Video(Awaited):
         self._newest: Newest[Any] | None = None
         self.rate = self._stream.average_rate or DEFAULT_RATE
         self.total = self._length()
+        self._announced = self._duration()
+        self._seen: float | None = None
 
     def __iter__(self) -> Iterator[Picture]:
         """The frames; one that cannot be decoded ends the video with an error."""
@@ -89,19 +93,38 @@ class Video(Awaited):
             self._newest.stop()
 
     def notes(self) -> list[str]:
-        """How many frames of a stream were passed over."""
+        """How many frames of a stream were passed over, and whether a video ends before its time."""
         passed = 0 if self._newest is None else self._newest.num_passed
-        return [f"{counted(passed, 'frame')} of {self.name} passed over while others were looked at"] if passed else []
+        lines = [f"{counted(passed, 'frame')} of {self.name} passed over while others were looked at"] if passed else []
+        if self._seen is not None and self._announced - self._seen > max(1.0, _MISSING * self._announced):
+            lines.append(
+                f"the pictures of {self.name} end after {self._seen:.1f} of the {self._announced:.1f} s that it "
+                "announces: it may be cut off"
+            )
+        return lines
 
     def _decoded(self) -> Iterator[Any]:
         import av
 
+        first = last = None
         try:
-            yield from self._container.decode(self._stream)
+            for frame in self._container.decode(self._stream):
+                first, last = frame.time if first is None else first, frame.time
+                yield frame
+            if first is not None and last is not None:
+                self._seen = last - first
         except av.FFmpegError as error:
             raise ImageError(f"video {self.name} cannot be decoded further: {error.strerror}") from error
         finally:
             self._container.close()  # in the thread that decodes
+
+    def _duration(self) -> float:
+        """Seconds of the pictures as the container announces them; 0 where it does not, as a stream."""
+        if self._is_live:
+            return 0.0
+        if self._stream.duration and self._stream.time_base:
+            return float(self._stream.duration * self._stream.time_base)
+        return (self._container.duration or 0) / 1_000_000
 
     def _length(self) -> int | None:
         if self._is_live:

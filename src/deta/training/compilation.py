@@ -9,6 +9,8 @@ from pathlib import Path
 from torch._inductor.cpp_builder import get_cpp_compiler  # its own search is the only one that tells what it will take
 from torch._inductor.exc import InvalidCxxCompiler
 
+from deta.utils.files import home_folder
+
 
 def require_compilers(device_type: str) -> None:
     """Refuse at once what would fail in the first step, after the data are read.
@@ -49,6 +51,6 @@ def keep_compiled_code() -> None:
         OSError: The folder cannot be made.
     """
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deta" / "compiled"
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or home_folder() / ".cache") / "deta" / "compiled"
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)

@@ -51,10 +51,36 @@ def is_there(text: str | Path) -> bool:
         return False
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder for ``~``; one that begins with the ``~`` of nobody known here is a usual name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def home_folder() -> Path:
+    """The home folder of this user.
+
+    Raises:
+        FileNotFoundError: None is known, such as of a number in a container that stands for nobody there.
+    """
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise FileNotFoundError("no home folder of this user is known: name one by HOME") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``path`` in UTF-8, see ``replacing``."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``path``, see ``replacing``."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -94,6 +94,9 @@ def _fetch(url: str, part: Path) -> None:
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise DownloadError(f"{url} cannot be fetched: it is a page, which needs a browser")
         goes_on = response.status_code == requests.codes.partial_content
+        if goes_on and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            part.unlink()
+            raise requests.ConnectionError("another part came than was asked for")  # and so tried anew
         start = have if goes_on else 0
         write_json(_note(part), {"url": url, "validator": _validator_of(response)})
         _write(response, part, start)

@@ -85,6 +85,12 @@ def test_a_folder_of_labelimg_is_one_split(tmp_path: Path) -> None:
     assert told == "1 x label file without a row, the image is taken as one without objects: b.txt"
 
 
+def test_an_empty_line_between_names_is_refused_since_lines_are_counted(tmp_path: Path) -> None:
+    files = {"classes.txt": "cat\n\nant\n", "a.txt": "1 0.5 0.5 0.5 0.5\n"}
+    with pytest.raises(ValueError, match=r"empty line between names of classes.*classes\.txt, line 2"):
+        read(read_yolo, write_files(tmp_path, files, images=("a.png",)))
+
+
 def test_what_has_no_partner_is_counted_and_named(tmp_path: Path) -> None:
     files = {"labels/train/lost.txt": "0 0.5 0.5 0.5 0.5\n", "labels/train/twice.txt": "0 0.5 0.5 0.5 0.5\n" * 2}
     images = ("images/train/bare.png", "images/train/twice.png", "images/other.png")

@@ -49,8 +49,13 @@ def describe(folder: SourceFolder) -> Description:
         return _from_yaml(folder, name, content)
     for name in folder.names:
         if PurePosixPath(name).name.lower() in NAMES_FILES:
-            lines = [line.strip() for line in folder.read_text(name).splitlines()]
-            return Description(dict(enumerate(line for line in lines if line)), {}, None, {})
+            lines = [line.strip() for line in folder.read_text(name).rstrip().splitlines()]
+            for number, line in enumerate(lines, 1):
+                if not line:
+                    folder.problems.add(
+                        "empty line between names of classes, which are counted by lines", f"{name}, line {number}"
+                    )
+            return Description(dict(enumerate(lines)), {}, None, {})
     raise ValueError(f"{folder.root} has no names of classes: it needs data.yaml with 'names', or classes.txt")
 
 

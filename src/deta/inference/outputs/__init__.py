@@ -1,14 +1,13 @@
 """Files that results are written to, one result after the other."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from deta.inference.outputs.base import Output
 from deta.inference.outputs.drawn import DrawnPictures, DrawnVideo
 from deta.inference.outputs.files import Crops, YoloText
 from deta.inference.outputs.tables import BoxJson, BoxLines, BoxTable, CocoJson
 
-KINDS: Mapping[str, Callable[[Path], Output]] = {
+KINDS: Mapping[str, type[Output]] = {
     "json": BoxJson,
     "jsonl": BoxLines,
     "coco": CocoJson,

@@ -24,9 +24,11 @@ _CODECS = ("libx264", "mpeg4")
 class DrawnPictures(Output):
     """``pictures/<image>.jpg`` of every image with a detection; one without would be a mere copy."""
 
+    subfolder = "pictures"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._pictures = folder / "pictures"
+        self._pictures = folder / self.subfolder
         self._stems, self._num_files, self._num_empty = Stems(), 0, 0
 
     def add(self, result: Result, number: int) -> None:

@@ -17,9 +17,11 @@ class YoloText(Output):
     An image without a detection has an empty file.
     """
 
+    subfolder = "labels"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._labels = folder / "labels"
+        self._labels = folder / self.subfolder
         self._stems, self._num_files = Stems(), 0
 
     def add(self, result: Result, number: int) -> None:
@@ -45,6 +47,8 @@ class YoloText(Output):
 class Crops(Output):
     """``crops/<class>/<image>_<number>.jpg``: what every box holds, numbered from 1, the best first."""
 
+    subfolder = "crops"
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._stems, self._num_files = Stems(), 0
@@ -54,11 +58,11 @@ class Crops(Output):
         stem = self._stems.of(result, number)
         for index, (box, crop) in enumerate(zip(result, result.crops(), strict=True), 1):
             # Names of classes come out of a file that somebody else may have written.
-            folder = self.folder / "crops" / f"{box.label}_{safe_stem(box.name)}"
+            folder = self.folder / self.subfolder / f"{box.label}_{safe_stem(box.name)}"
             folder.mkdir(parents=True, exist_ok=True)
             save_picture(from_pil(crop), folder / f"{stem}_{index}.jpg")
             self._num_files += 1
 
     def close(self) -> str:
         """See ``Output``."""
-        return f"{counted(self._num_files, 'crop')}: {self.folder / 'crops'}" if self._num_files else ""
+        return f"{counted(self._num_files, 'crop')}: {self.folder / self.subfolder}" if self._num_files else ""

@@ -9,7 +9,7 @@ from torch import Tensor
 from deta.ops.boxes import to_corners
 from deta.ops.nms import grouped_nms
 from deta.ops.rows import take_rows
-from deta.ops.sizes import smaller
+from deta.ops.sizes import first_of_each, smaller
 from deta.utils.checks import require_int, require_number
 
 
@@ -147,4 +147,4 @@ def _rank_invalid_last(scores: Tensor, is_valid: Tensor) -> Tensor:
 
 def _best(scores: Tensor, count: int) -> Tensor:
     """Positions of the ``count`` best scores; of equal scores the earlier position, on every device."""
-    return scores.argsort(dim=1, descending=True, stable=True)[:, :count]
+    return first_of_each(scores.argsort(dim=1, descending=True, stable=True), count)
