@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = ("difficult", "truncated", "occluded")
+_MARKS = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0, "": 0}
+"""By word; some programs write words, or nothing."""
 _HIGHEST = 1e9
 """Largest number that is believed, in pixels."""
 _DEEPEST = 50
@@ -95,6 +97,9 @@ def _object(element: "Element", place: str, fault: Fault) -> VocObject | None:
     if box is None:
         fault("object without bndbox", f"{place} ({name})")
         return None
+    if len(element.findall("bndbox")) > 1:
+        fault("object with more than one bndbox", f"{place} ({name})")
+        return None
     corners = [_number(box.find(side)) for side in _SIDES]
     xmin, ymin, xmax, ymax = corners
     if xmin is None or ymin is None or xmax is None or ymax is None:
@@ -107,7 +112,11 @@ def _object(element: "Element", place: str, fault: Fault) -> VocObject | None:
     attributes = _others(element, ("name", "bndbox", "polygon"))
     for flag in _FLAGS:
         if flag in attributes:
-            attributes[flag] = int(str(attributes[flag]).strip().lower() in ("1", "true", "yes"))
+            word = str(attributes[flag]).lower()
+            if word not in _MARKS:
+                fault(f"{flag} that is neither 0 nor 1", f"{place} ({name}): {word}")
+                return None
+            attributes[flag] = _MARKS[word]
     return VocObject(name, (xmin, ymin, xmax, ymax), [each for each in polygons if each], attributes)
 
 
