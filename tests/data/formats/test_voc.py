@@ -167,7 +167,10 @@ def test_a_size_that_is_not_said_is_that_of_the_image(tmp_path: Path) -> None:
         (annotation(thing(where=box("1e400"))), "bndbox is not four numbers"),
         (annotation("<object><name>cat</name></object>"), "object without bndbox: a.xml, object 1 (cat)"),
         (annotation(thing(where=2 * box())), "object with more than one bndbox: a.xml, object 1 (cat)"),
-        (annotation(thing(inner="<difficult>2</difficult>")), "difficult that is neither 0 nor 1: a.xml, object 1 (cat): 2"),
+        (
+            annotation(thing(inner="<difficult>2</difficult>")),
+            "difficult that is neither 0 nor 1: a.xml, object 1 (cat): 2",
+        ),
         (annotation(thing(" ")), "object without a name: a.xml, object 1"),
         (annotation(thing(inner="<polygon><x1>1</x1><y1>1</y1></polygon>")), "not at least three points"),
         (
