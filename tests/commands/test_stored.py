@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from deta.commands.build import plain, trust_in, with_classes, without_pretraine
 from deta.commands.naming import register_resolvers
 from deta.commands.reach import require_near
 from deta.commands.stored import PLACES, build, needs_trust, section
-from deta.commands.trust import Trust, remember, remembered, require_names
+from deta.commands.trust import Trust, remember, require_names
 from deta.data import Compose
 from deta.models import Detector
 from deta.models.postprocess import NMS
@@ -337,52 +336,6 @@ def test_what_a_user_trained_himself_is_trusted_where_it_lies_and_nowhere_else(
     copied = checkpoint_of(tmp_path / "copy", config)
     with pytest.raises(ValueError, match="wants to build"):
         build(section(copied, "postprocess"), "postprocess", trust_in(copied, ()))
-
-
-def test_a_directory_of_somebody_else_in_the_same_place_is_not_the_users(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    run = tmp_path / "run"
-    run.mkdir()
-    remember(run, ["mine.Rule"])
-    assert remembered(run) == ["mine.Rule"]
-    monkeypatch.setattr(os, "getuid", lambda: run.stat().st_uid + 1)
-    assert list(remembered(run)) == []
-
-
-def test_the_same_thing_is_remembered_once_and_a_damaged_memory_trusts_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    remember(tmp_path / "run", [])
-    assert not (tmp_path / "state").exists()
-    remember(tmp_path / "run", ["a", "b"])
-    remember(tmp_path / "run", ["b", "c"])
-    assert remembered(tmp_path / "run") == ["a", "b", "c"]
-    (record,) = (tmp_path / "state" / "deta" / "runs").iterdir()
-    record.write_text("[")
-    assert list(remembered(tmp_path / "run")) == []
-
-
-def test_a_state_folder_that_cannot_be_written_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    remember(tmp_path / "run", ["a"])
-    assert "run: that you started this run yourself cannot be noted" in caplog.text
-    assert list(remembered(tmp_path / "run")) == []
-
-
-def test_a_user_without_a_home_is_trusted_with_nothing_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", mock.Mock(side_effect=RuntimeError("Could not determine home directory.")))
-    remember(tmp_path / "run", ["a"])
-    assert "cannot be noted (no home folder of this user is known: name one by HOME)" in caplog.text
-    assert list(remembered(tmp_path / "run")) == []
 
 
 def test_a_part_that_a_file_does_not_have_is_named(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_larger_images_need_more_operations_and_none_are_counted_unless_asked_fo
 def test_the_table_says_at_which_size_operations_were_counted() -> None:
     parts = [PartSummary("neck", 1000, 0, 2_500_000_000), PartSummary("", 1234567, 1233567, 3_000_000_000)]
     assert table(parts, (640, 480)).splitlines() == [
-        "The model has 1234567 parameters, of which 1233567 are trained",
+        "The model has 1,234,567 parameters, of which 1,233,567 are trained",
         "  part  parameters    trained  GFLOPs at 640 x 480",
         "  neck       1,000          0                2.500",
         "  all    1,234,567  1,233,567                3.000",

@@ -1,6 +1,7 @@
 """Files that a command reads, looked for before packages are imported for seconds; nothing here imports PyTorch."""
 
 from collections.abc import Sequence
+from mimetypes import guess_type
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +17,8 @@ _REMEDIES = {
     "folder": "give the folder of a study or of runs",
 }
 _PATTERN = set("*?[")
-_PICTURES = (".avi", ".bmp", ".jpeg", ".jpg", ".mkv", ".mov", ".mp4", ".png", ".tif", ".tiff", ".webp")
+_PICTURES = ("image/", "video/")
+"""How kinds of files begin that are looked at."""
 _SAY_WHAT = ("experiment", "system", "size", "data", "ckpt", "rule", "model")
 """First parts of the words that say what is trained, or on what."""
 
@@ -52,7 +54,7 @@ def _require_path(key: str, value: object, runs: Path) -> None:
         return
     path = expanded(value)
     if path.exists():
-        if key == "ckpt" and path.suffix.lower() in _PICTURES:
+        if key == "ckpt" and path.is_file() and (guess_type(path)[0] or "").startswith(_PICTURES):
             raise ValueError(
                 f"{key}={value} is a picture or a video: the run or checkpoint comes first, then what is looked at"
             )

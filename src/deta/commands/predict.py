@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
 from deta.commands.build import make
@@ -85,8 +84,8 @@ def _require_free(folder: Path, kinds: Sequence[type[Output]], *, draws: bool) -
         kind.require_free(folder)
 
 
-def _kinds(outputs: Any) -> Sequence[str]:  # noqa: ANN401 - what the user gave
-    listed = list(outputs) if OmegaConf.is_list(outputs) else outputs
+def _kinds(outputs: object) -> Sequence[str]:
+    listed = OmegaConf.to_container(outputs) if isinstance(outputs, ListConfig) else outputs
     return [require_choice("outputs: each", kind, KINDS) for kind in dict.fromkeys(require_list("outputs", listed))]
 
 

@@ -1,7 +1,6 @@
 """Boxes drawn into images: detections beside what should have been found."""
 
 import colorsys
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.structures import Batch, Detections
-from deta.utils.files import write_bytes
+from deta.utils.files import written_at_once
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -178,9 +177,8 @@ def contact_sheet(pictures: Sequence[Tensor], *, columns: int, cell_width: int |
 
 def save_picture(picture: Tensor, path: Path) -> None:
     """Write ``[3, H, W]`` uint8 RGB to a file, in the format of its ending."""
-    content = io.BytesIO()  # Pillow writes to a file itself and overlooks that only a part fits on the disk
-    to_pil(picture).save(content, format=Image.registered_extensions()[path.suffix.lower()])
-    write_bytes(path, content.getvalue())
+    with written_at_once(path) as file:
+        to_pil(picture).save(file, format=Image.registered_extensions()[path.suffix.lower()])
 
 
 def to_pil(picture: Tensor) -> Image.Image:

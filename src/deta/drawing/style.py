@@ -3,7 +3,6 @@
 Figures belong to nobody else: pyplot and its global state are not used.
 """
 
-import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from deta.structures import SIZE_NAMES
-from deta.utils.files import write_bytes
+from deta.utils.files import written_at_once
 from deta.utils.names import shown
 
 _log = logging.getLogger(__name__)
@@ -68,6 +67,5 @@ def draw(make: Callable[[], Figure], path: Path) -> bool:
 def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
     """Write a figure in the format of the file's ending; PNG, SVG and PDF for instance."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()  # Pillow writes to a file itself and overlooks that only a part fits on the disk
-    figure.savefig(content, dpi=dpi, format=path.suffix.removeprefix("."))
-    write_bytes(path, content.getvalue())
+    with written_at_once(path) as file:
+        figure.savefig(file, dpi=dpi, format=path.suffix.removeprefix("."))

@@ -89,8 +89,7 @@ def load(path: Path, kind: str, inputs: Sequence[str] = INPUTS) -> Run:
     """What runs the file on a CPU, in ONNX Runtime or as the loaded program: inputs in, outputs out."""
     if kind == "torch_export":
         with path.open("rb") as file:
-            # PyTorch guards what it has found not to matter, such as whether candidates are as many as may stay.
-            module = torch.export.load(file).module(check_guards=False)
+            module = torch.export.load(file).module()
         return lambda values: list(module(*values))
     import onnxruntime
 

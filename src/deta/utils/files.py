@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and read with their name in every complaint."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 import yaml
@@ -77,10 +78,16 @@ def write_text(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8", newline="")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``path``, see ``replacing``."""
+@contextmanager
+def written_at_once(path: Path) -> Iterator[BinaryIO]:
+    """Yield what to write to; its content becomes ``path`` at the end of the block, see ``replacing``.
+
+    For writers of pictures: Pillow overlooks that only a part of a file fits on the disk.
+    """
+    content = io.BytesIO()
+    yield content
     with replacing(path) as unfinished:
-        unfinished.write_bytes(content)
+        unfinished.write_bytes(content.getvalue())
 
 
 def write_json(path: Path, content: object) -> None:

@@ -59,7 +59,7 @@ class Stems:
 
     def of(self, result: Result, number: int) -> str:
         """That of the picture, with its number before it where it is taken."""
-        stem = os.fsdecode(os.fsencode(result.picture.stem)[:_MOST_BYTES].decode(errors="ignore").encode())
+        stem = os.fsencode(result.picture.stem)[:_MOST_BYTES].decode(errors="ignore")
         while stem in self._taken:
             stem = f"{number}_{stem}"
         self._taken.add(stem)

@@ -38,7 +38,7 @@ class ModelTable(pl.Callback):
 def table(parts: Sequence[PartSummary], size: tuple[int, int] | None) -> str:
     """One line for each part, the whole detector last."""
     *_, whole = parts
-    head = f"The model has {whole.num_parameters} parameters, of which {whole.num_trained} are trained"
+    head = f"The model has {whole.num_parameters:,} parameters, of which {whole.num_trained:,} are trained"
     columns = ["part", "parameters", "trained"] + ([] if size is None else [f"GFLOPs at {size[0]} x {size[1]}"])
     rows = [[*columns, ""]]
     for part in parts:
