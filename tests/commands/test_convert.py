@@ -95,6 +95,16 @@ def test_a_converted_checkpoint_is_evaluated_on_annotations_with_the_ids_of_coco
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()).keys() >= {"AP", "AP50"}
 
 
+def test_a_first_stage_has_as_many_outputs_as_a_word_says(tmp_path: Path) -> None:
+    state = dict(release_state())
+    names = [name for name in state if ".class_embed.2." in name or name.startswith("class_embed.2.")]
+    torch.save({"model": {**state, **{name: state[name][:1] for name in names}}}, tmp_path / "one.pth")
+    place = (f"source={tmp_path}/one.pth", f"target={tmp_path}/one.ckpt")
+    assert "body.source.head.class_logits.bias (1,) instead of (91,)" in fail("convert", *MODEL, *place)
+    succeed("convert", *MODEL, *place, "model.proposals.num_classes=1")
+    assert read_checkpoint(tmp_path / "one.ckpt").weights["body.source.head.class_logits.bias"].shape == (1,)
+
+
 @pytest.mark.parametrize("fault", ["missing", "unexpected", "shape"])
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path, fault: str) -> None:
     state = dict(release_state())

@@ -1,5 +1,6 @@
 """``deta convert``: turn a published checkpoint into ours, or back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -25,8 +26,9 @@ def run(cfg: DictConfig) -> None:
     require_choice("direction", cfg.direction, ("from_release", "to_release"))
     is_published = cfg.direction == "from_release"
     name = named_weights(cfg.source, key="source") if is_published else None
+    words = given_words(HydraConfig.get().overrides.task)
     if name is not None:
-        cfg = compose_published(entry(name), given_words(HydraConfig.get().overrides.task))
+        cfg, words = compose_published(entry(name), words), [*entry(name).words, *words]
     source, target = Path(cfg.source), Path(cfg.target)
     if name is None and not source.exists():
         raise FileNotFoundError(f"source={source} does not exist")
@@ -36,15 +38,15 @@ def run(cfg: DictConfig) -> None:
         raise FileNotFoundError(f"target={target}: the folder {target.parent} does not exist")
     if name is not None:
         source = find(name, places_of(cfg))
-    num_weights = _from_release(cfg, source, target) if is_published else _to_release(cfg, source, target)
+    num_weights = _from_release(cfg, source, target, words) if is_published else _to_release(cfg, source, target)
     print(f"Wrote {counted(num_weights, 'weight')} to {target}")
 
 
-def _from_release(cfg: DictConfig, source: Path, target: Path) -> int:
+def _from_release(cfg: DictConfig, source: Path, target: Path, words: Sequence[str]) -> int:
     if holds_checkpoint(source):
         raise ValueError(f"source={source} is a checkpoint of deta already; direction=to_release is the way back")
     require_bool("averaged", cfg.averaged)
-    checkpoint = published_checkpoint(cfg, source)
+    checkpoint = published_checkpoint(cfg, source, words)
     state = {f"{DETECTOR_PREFIX}{name}": value for name, value in checkpoint.weights.items()}
     metadata = make_metadata(checkpoint.config, checkpoint.category_ids, checkpoint.category_names)
     save_tensors({"state_dict": state, CHECKPOINT_KEY: metadata}, target)

@@ -12,6 +12,7 @@ from deta.commands.composing import compose
 from deta.commands.console import describe
 from deta.models.detector import Detector
 from deta.models.releases import read_release
+from deta.runs.former_words import present_words
 from deta.studies.conf import config_dir
 from deta.training.checkpoint import Checkpoint, read_checkpoint
 from deta.utils.files import is_there, read_yaml
@@ -20,6 +21,7 @@ from deta.zoo import Entry, Places, entries, entry, find, is_name
 
 _PARTS = ("model", "data", "evaluator", "postprocess")
 """Of a configuration: what makes and judges a detector."""
+_OF_FIRST_STAGE = "model.body.source.num_classes"
 
 
 def open_checkpoint(ckpt: str | Path, places: Places | None = None) -> Checkpoint:
@@ -36,8 +38,8 @@ def open_checkpoint(ckpt: str | Path, places: Places | None = None) -> Checkpoin
     name = named_weights(ckpt)
     if name is None:
         return read_checkpoint(ckpt)
-    cfg = compose_published(entry(name))
-    return published_checkpoint(cfg, find(name, places))
+    weights = entry(name)
+    return published_checkpoint(compose_published(weights), find(name, places), weights.words)
 
 
 def named_weights(text: str | Path, *, key: str | None = None) -> str | None:
@@ -84,22 +86,23 @@ def read_published(path: Path, words: Sequence[str]) -> Checkpoint:
         ValueError: A word does not fit, or the file is of another detector.
     """
     try:
-        return published_checkpoint(compose("convert", [*words, f"source={path}", "target=-"]), path)
+        return published_checkpoint(compose("convert", [*words, f"source={path}", "target=-"]), path, words)
     except HydraException as error:
         raise ValueError(describe(error)) from error
 
 
-def published_checkpoint(cfg: DictConfig, source: Path) -> Checkpoint:
+def published_checkpoint(cfg: DictConfig, source: Path, words: Sequence[str]) -> Checkpoint:
     """A published file as a checkpoint.
 
     Args:
         cfg: Of ``deta convert``.
         source: The file.
+        words: Of which ``cfg`` was made.
 
     Raises:
         ValueError: It is damaged, or of another detector.
     """
-    model = published_model(cfg)
+    model = published_model(cfg, words)
     detector = empty_detector(model, cfg.num_classes)
     assert isinstance(detector, Detector)
     state = read_release(detector, source, averaged=cfg.averaged)
@@ -114,12 +117,13 @@ def published_checkpoint(cfg: DictConfig, source: Path) -> Checkpoint:
     return Checkpoint(source, state, config, tuple(ids), tuple(shown_names))
 
 
-def published_model(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration of the model, with as many class outputs of a first stage as were published."""
+def published_model(cfg: DictConfig, words: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration of the model; a first stage has an output for each category, unless a word says otherwise."""
     model = without_pretrained(plain(cfg.model))
     source = model.get("body", {}).get("source", {})
-    if "num_classes" in source:
-        source["num_classes"] = cfg.first_stage_classes
+    is_told = any(word.startswith(f"{_OF_FIRST_STAGE}=") for word in present_words(words))
+    if "num_classes" in source and not is_told:
+        source["num_classes"] = cfg.num_classes
     return model
 
 
