@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from deta.commands.catalogue import COMMANDS as COMMANDS_OF_DETA
+from deta.commands.catalogue import COMPLETION, begins_command, below
 from tests.commands.running import deta
 from tests.conftest import ROOT
 from tests.own_package import PACKAGE, write_package
@@ -18,22 +20,31 @@ PAGES += sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(deta [^`]+)`")
 PLACEHOLDER = re.compile(r"<[^<>]*>")
+MISTYPED = ("deta evaluate", "deta data chekc")
+"""What the documents show to be answered by what was meant."""
+KNOWN = (*COMMANDS_OF_DETA, COMPLETION)
 STAND_IN = {"submitit": "cluster=sbatch"}
 """Extras that the test does without."""
 
 
 def commands_of(page: Path) -> Iterator[str]:
     """Words after ``deta`` of every command in a page: those of its blocks, and those in its text that name a key."""
-    text = page.read_text(encoding="utf-8")
-    if page.suffix == ".ipynb":
-        cells = nbformat.reads(text, as_version=4).cells  # type: ignore[no-untyped-call]
-        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    text = text_of(page)
     for block in BLOCK.findall(text):
         variables = dict(re.findall(r'^(\w+)="(.*)"$', block, re.MULTILINE))
         yield from _commands_of_block(block.replace("\\\n", " "), variables or _variables(text))
     for span in SPAN.findall(BLOCK.sub("", text).replace("\n", " ")):
-        if "=" in span and "..." not in span:
+        if "=" in span:
             yield span.removeprefix("deta ")
+
+
+def text_of(page: Path) -> str:
+    """What a page says; of a notebook beside its code."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    cells = nbformat.reads(text, as_version=4).cells  # type: ignore[no-untyped-call]
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
 
 def _variables(text: str) -> dict[str, str]:
@@ -92,6 +103,34 @@ def first_value(word: str) -> str:
     key, equals, value = word.partition("=")
     is_sweep = "," in value and not value.startswith(("[", "{", "'")) and key not in ("source",)
     return f"{key}={value.partition(',')[0]}" if equals and is_sweep else word
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_is_only_named_is_one(page: Path) -> None:
+    for span in SPAN.findall(BLOCK.sub("", text_of(page)).replace("\n", " ")):
+        words = span.split()[1:]
+        if "=" not in span and span not in MISTYPED:
+            assert begins_command(words[0]) or words[0] == COMPLETION, span
+            assert not below(words[0]) or words[0] in KNOWN or " ".join(words[:2]) in KNOWN, span
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_program_of_the_documents_has_the_options_that_it_is_given(page: Path) -> None:
+    for line in (line for block in BLOCK.findall(text_of(page)) for line in block.replace("\\\n", " ").splitlines()):
+        if found := re.search(r"^python (?:-m )?(\S+)(.*?)(?:  #.*)?$", line):
+            (source,) = [path for path in places_of_program(found[1]) if path.is_file()]
+            for option in re.findall(r"--[\w-]+", found[2]):
+                assert f'"{option}"' in source.read_text(encoding="utf-8"), line
+
+
+def places_of_program(name: str) -> list[Path]:
+    """Where ``python name`` and ``python -m name`` look."""
+    if name.endswith(".py"):
+        return [ROOT / name]
+    module = Path(*name.split("."))
+    return [
+        root / path for root in (ROOT, ROOT / "kernels") for path in (module.with_suffix(".py"), module / "__main__.py")
+    ]
 
 
 def test_all_documents_have_commands_that_are_found() -> None:
