@@ -9,9 +9,9 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from deta.assign import Draw
-from deta.commands.build import make_detector, make_recipe
-from deta.commands.naming import register_resolvers
-from deta.commands.told_words import told_present_words
+from deta.building.build import make_detector, make_recipe
+from deta.console.naming import register_resolvers
+from deta.console.told_words import told_present_words
 from deta.studies.conf import config_dir
 from deta.training.step import step
 from tests.commands.running import SMALL_MODEL

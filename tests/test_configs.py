@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from deta.building.build import group_settings, make_detector
 from deta.cli import config_dir
-from deta.commands.build import group_settings, make_detector
-from deta.commands.naming import register_resolvers
 from deta.commands.train import make_trainer
+from deta.console.naming import register_resolvers
 from deta.losses import Criterion
 from deta.models import Detector
 from deta.studies.space import Parameter, as_override

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from deta.cli import config_dir
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from deta.data import Collate, Sample
 from deta.models import Detector
 from deta.models.query.body import QueryBody

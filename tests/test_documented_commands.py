@@ -9,8 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from deta.commands.catalogue import COMMANDS as COMMANDS_OF_DETA
-from deta.commands.catalogue import COMPLETION, begins_command, below
+from deta.console.catalogue import COMMANDS as COMMANDS_OF_DETA
+from deta.console.catalogue import COMPLETION, begins_command, below
 from tests.commands.running import deta
 from tests.conftest import ROOT
 from tests.own_package import PACKAGE, write_package

@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from deta.building.combinations import require_agreement
 from deta.cli import config_dir
-from deta.commands.combinations import require_agreement
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from tests.conftest import ROOT
 from tests.systems.published import DENSE
 

@@ -20,7 +20,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.timing import Row, markdown_table
-from deta.commands.build import make_detector, plain
+from deta.building.build import make_detector, plain
 from deta.ops.random import Draw
 from deta.training.optim import parameter_groups
 from scripts.benchmarks.step_speed import NUM_CLASSES, Variant, configuration, make_batch

@@ -39,8 +39,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.timing import Row, machine_facts, markdown_table, write_csv
 from deta.assign import Draw
+from deta.building.build import make_detector, plain
 from deta.cli import config_dir
-from deta.commands.build import make_detector, plain
 from deta.structures import Batch
 from deta.training.optim import parameter_groups
 from deta.training.regions import compiled_step

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deta.commands.build import restore_detector
+from deta.building.build import restore_detector
 from deta.training.checkpoint import AtomicCheckpointIO, Checkpoint, load_weights, make_metadata, read_checkpoint
 from deta.training.module import CHECKPOINT_KEY
 from scripts.fuzz.mutations import change_bytes, change_tree, deep
@@ -169,7 +169,7 @@ _STRANGERS = {
 
 _TARGETS = (
     "os.mkdir", "pathlib.Path.touch", "subprocess.check_call", "builtins.eval", "builtins.open", "torch.load",
-    "deta.tracking.environment._git", "deta.commands.trainings._start", "deta.training.checkpoint.torch.load",
+    "deta.tracking.environment._git", "deta.launching.trainings._start", "deta.training.checkpoint.torch.load",
     "deta.utils.files.write_text", "deta.utils.files.write_json", "deta.training.checkpoint.os.mkdir",
     "deta.${oc.decode:engine.checkpoint.os.mkdir}", "${oc.decode:os.mkdir}", "deta.models", "deta.models.Detector.",
     " os.mkdir", "deta.runs.state.mark_failed", "deta.data.images.Path", "hydra.utils.call", "functools.partial",

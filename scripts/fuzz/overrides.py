@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from deta.cli import config_dir, main
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from scripts.fuzz.trial import Case
 
 _BASE = (

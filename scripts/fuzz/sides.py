@@ -6,8 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from deta.commands.console import USER_ERRORS
-from deta.commands.words import recorded_words
+from deta.console.terminal import USER_ERRORS
+from deta.console.words import recorded_words
 from deta.runs.folders import find_runs
 from deta.runs.state import read_statuses
 from deta.runs.table import table

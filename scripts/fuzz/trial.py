@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from deta.commands.console import USER_ERRORS, describe
+from deta.console.terminal import USER_ERRORS, describe
 
 
 class Outcome(StrEnum):

@@ -20,6 +20,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
+HAS_MOVED = find_spec("deta.building") is not None
+"""What builds a training stood in ``deta.commands`` once."""
 Uniform = Callable[[Sequence[int], Callable[[], Tensor]], Tensor]
 """From the shape of a draw, and what draws it, to the numbers that the rule gets."""
 
@@ -27,9 +29,8 @@ Uniform = Callable[[Sequence[int], Callable[[], Tensor]], Tensor]
 def compose_training(words: Sequence[str], folder: Path) -> DictConfig:
     """Configuration of a training without callbacks and loggers."""
     from deta.cli import config_dir
-    from deta.commands.naming import register_resolvers
 
-    register_resolvers()
+    import_module("deta.console.naming" if HAS_MOVED else "deta.commands.naming").register_resolvers()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("train", [*_understood(words), f"run_dir={folder}", "name=reference"])
     with open_dict(cfg):
@@ -50,12 +51,12 @@ def make_training(
     cfg: DictConfig, *callbacks: pl.Callback
 ) -> tuple[pl.Trainer, pl.LightningModule, pl.LightningDataModule]:
     """Trainer, module and data of a configuration."""
-    from deta.commands.build import make_module, make_part
     from deta.commands.train import make_trainer
     from deta.data import CocoDataModule
 
-    datamodule = make_part(cfg, "data", CocoDataModule)
-    return make_trainer(cfg, *callbacks), make_module(cfg, datamodule), datamodule
+    build = import_module("deta.building.build" if HAS_MOVED else "deta.commands.build")
+    datamodule = build.make_part(cfg, "data", CocoDataModule)
+    return make_trainer(cfg, *callbacks), build.make_module(cfg, datamodule), datamodule
 
 
 def load_initial(module: pl.LightningModule, path: Path) -> None:
@@ -64,7 +65,7 @@ def load_initial(module: pl.LightningModule, path: Path) -> None:
 
     detector = module.detector
     assert isinstance(detector, torch.nn.Module)
-    has_moved = find_spec("deta.commands.start") is not None
+    has_moved = find_spec("deta.building.start") is not None
     home, name = ("start", "load_by_size") if has_moved else ("build", "start_from")
     getattr(import_module(f"deta.commands.{home}"), name)(detector, read_checkpoint(path))
 
@@ -144,7 +145,7 @@ def metric_rows(run: Path) -> list[dict[str, Any]]:
 
 def make_detector(cfg: DictConfig, num_classes: int) -> nn.Module:
     """The detector of a configuration."""
-    from deta.commands import build
+    from deta.building import build
 
     return build.make_detector(cfg.model, num_classes)
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from deta.api import Run as Run
     from deta.api import compare_rules as compare_rules
     from deta.api import train as train
-    from deta.commands.model import Model as Model
-    from deta.commands.model import load as load
+    from deta.building.model import Model as Model
+    from deta.building.model import load as load
     from deta.inference import Box as Box
     from deta.inference import Result as Result
 
@@ -25,11 +25,11 @@ except PackageNotFoundError:  # a checkout on PYTHONPATH, as on a machine that i
 
 _PLACES = {
     "Box": "deta.inference",
-    "Model": "deta.commands.model",
+    "Model": "deta.building.model",
     "Result": "deta.inference",
     "Run": "deta.api",
     "compare_rules": "deta.api",
-    "load": "deta.commands.model",
+    "load": "deta.building.model",
     "train": "deta.api",
 }
 

@@ -15,16 +15,16 @@ from omegaconf import DictConfig
 
 from deta.analysis.given_boxes import Arrays, RuleComparison, assign_given
 from deta.assign import Assigner
+from deta.building.model import Model, load
+from deta.building.rules import make_contenders
 from deta.cli import continue_run
-from deta.commands.application import run_application
-from deta.commands.composing import own_hydra
-from deta.commands.console import TRACE_VARIABLE
 from deta.commands.launch import TrainLauncher
-from deta.commands.model import Model, load
-from deta.commands.naming import register_resolvers
-from deta.commands.quoting import quote_paths, sweeps
-from deta.commands.rules import make_contenders
-from deta.commands.told_words import told_present_words
+from deta.console.application import run_application
+from deta.console.composing import own_hydra
+from deta.console.naming import register_resolvers
+from deta.console.quoting import quote_paths, sweeps
+from deta.console.terminal import TRACE_VARIABLE
+from deta.console.told_words import told_present_words
 from deta.runs import preemption
 from deta.runs.state import RunState, read_status
 from deta.studies.conf import config_dir

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from deta import __version__
-from deta.commands.catalogue import (
+from deta.console.catalogue import (
     CHILD_COMMAND,
     COMMANDS,
     COMPLETION,
@@ -18,8 +18,8 @@ from deta.commands.catalogue import (
     meant_command,
     usage,
 )
-from deta.commands.quoting import quoted, unquoted
-from deta.commands.spelling import spelt_out
+from deta.console.quoting import quoted, unquoted
+from deta.console.spelling import spelt_out
 from deta.runs import preemption
 from deta.studies.conf import config_dir as config_dir
 from deta.utils.cpus import set_up_threads
@@ -54,10 +54,10 @@ def main() -> None:
         except (OSError, ValueError) as error:
             print(f"deta: {error}", file=sys.stderr)
             sys.exit(1)
-    from deta.commands.application import run_application
-    from deta.commands.console import say_loading
     from deta.commands.launch import TrainLauncher
-    from deta.commands.naming import register_resolvers
+    from deta.console.application import run_application
+    from deta.console.naming import register_resolvers
+    from deta.console.terminal import say_loading
 
     name = command.replace(" ", "_")
     launcher = TrainLauncher()
@@ -99,8 +99,8 @@ def continue_run(arguments: list[str]) -> list[str]:
     if not path.exists() and not is_shown and "${" not in given[-1]:
         raise FileNotFoundError(f"{path} does not exist: give ckpt=<run directory or checkpoint file>")
     folder = path.parent.parent if path.is_file() else path
-    from deta.commands.word_trust import require_trusted
-    from deta.commands.words import record_words, recorded_words, training_words
+    from deta.building.word_trust import require_trusted
+    from deta.console.words import record_words, recorded_words, training_words
     from deta.runs.cells import WORDS
 
     earlier = recorded_words(folder)

@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from deta.analysis.candidates import AnchorGrid, PriorGrid
+from deta.building.build import make
 from deta.cli import config_dir
-from deta.commands.build import make
 from deta.models import AnchorQueries, GridPriors
 from deta.models.query.selection import TopKPositions
 from deta.structures import Features

@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
-from deta.commands.naming import NUM_DIGITS, register_resolvers, run_name
+from deta.console.naming import NUM_DIGITS, register_resolvers, run_name
 from deta.runs.former import present_key
 from deta.runs.former_words import present_words
 from deta.studies.conf import config_dir

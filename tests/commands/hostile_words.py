@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from deta.cli import config_dir
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from deta.studies.settings import leaves
 
 VALUES = (

@@ -10,8 +10,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from deta.commands.build import make_detector, make_postprocess, restore_detector, without_pretrained
-from deta.commands.start import load_by_size
+from deta.building.build import make_detector, make_postprocess, restore_detector, without_pretrained
+from deta.building.start import load_by_size
 from deta.models.postprocess import NMS, OnePerQuery
 from deta.structures import SoftmaxScore
 from deta.training.checkpoint import Checkpoint, read_checkpoint

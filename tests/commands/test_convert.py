@@ -13,11 +13,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from deta.building.build import make_detector, plain
+from deta.building.published import category_of_output, published_model
+from deta.building.start import load_by_size, read_weights, start_from
 from deta.cli import config_dir
-from deta.commands import composing
-from deta.commands.build import make_detector, plain
-from deta.commands.published import category_of_output, published_model
-from deta.commands.start import load_by_size, read_weights, start_from
+from deta.console import composing
 from deta.models.detector import Detector
 from deta.models.releases import to_release
 from deta.training.checkpoint import read_checkpoint

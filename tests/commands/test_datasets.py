@@ -10,9 +10,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from deta.cli import config_dir
-from deta.commands.datasets import configured_data, require_same_data
-from deta.commands.naming import register_resolvers
 from deta.commands.study import _require_same_data
+from deta.console.datasets import configured_data, require_same_data
+from deta.console.naming import register_resolvers
 from deta.data.fingerprint import recipe_fingerprint
 from deta.data.shapes_recipe import ShapesRecipe
 from deta.runs.cells import read_cells

@@ -5,7 +5,7 @@ from importlib.metadata import version
 import pytest
 
 from deta.commands import operator_check
-from deta.commands.extras import PURPOSES
+from deta.console.extras import PURPOSES
 from deta.utils.cpus import SPIN_COUNT
 from tests.commands.running import fail, succeed
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from deta.commands.evaluations import make_selections
+from deta.building.evaluations import make_selections
 from deta.evaluation import read_evaluation
 from deta.models.postprocess import TopK
 from deta.runs.state import RunState, read_status

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from deta.commands.catalogue import COMMANDS
+from deta.console.catalogue import COMMANDS
 from tests.commands.running import deta, fail, succeed
 
 

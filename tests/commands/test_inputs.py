@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deta import cli
-from deta.commands.catalogue import COMMANDS
+from deta.console.catalogue import COMMANDS
 from tests.commands.running import deta, fail
 
 REFUSED = """

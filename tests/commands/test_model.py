@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import deta
-from deta.commands.model import Model
+from deta.building.model import Model
 from deta.data.images import ImageRules
 from deta.models.postprocess import TopK
 from deta.training.checkpoint import DETECTOR_PREFIX, read_checkpoint

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deta.commands.quoting import gather_training_words, quote_paths, quoted, shell_line, unquoted
+from deta.console.quoting import gather_training_words, quote_paths, quoted, shell_line, unquoted
 from tests.commands.hostile_words import hostile_words
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 

@@ -10,9 +10,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from deta.assign import Draw
+from deta.building.build import make, make_detector, plain
 from deta.cli import config_dir
-from deta.commands.build import make, make_detector, plain
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from deta.testing.systems import task
 from deta.training.stage_names import term_name
 from deta.training.step import step

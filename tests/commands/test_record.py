@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 from omegaconf import OmegaConf
 
-from deta.commands.words import recorded_words
+from deta.console.words import recorded_words
 from deta.losses import Criterion
 from deta.runs.cells import WORDS
 from deta.tracking.metrics import read_metrics

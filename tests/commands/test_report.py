@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from deta.commands.spelling import name_words
+from deta.console.spelling import name_words
 from deta.runs.cells import add_cells
 from deta.studies.results import Comparison
 from tests.commands.conftest import Run

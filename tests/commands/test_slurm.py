@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deta.commands.slurm import require_time_before_warning, submit
-from deta.commands.words import training_words
+from deta.console.words import training_words
+from deta.launching.slurm import require_time_before_warning, submit
 from deta.runs.folders import find_runs
 from deta.runs.state import RunState, read_status
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed

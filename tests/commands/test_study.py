@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from deta.cli import config_dir
-from deta.commands.naming import register_resolvers
 from deta.commands.study import compose_cells, make_plan
+from deta.console.naming import register_resolvers
 from deta.runs.state import RunState, read_status
 from deta.studies.collect import collect
 from deta.studies.plan import Plan, Study

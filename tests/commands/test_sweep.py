@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 
 from deta.cli import config_dir
-from deta.commands.naming import register_resolvers, run_name
-from deta.commands.words import training_words
+from deta.console.naming import register_resolvers, run_name
+from deta.console.words import training_words
 from deta.runs.cells import read_cells
 from deta.runs.folders import find_runs
 from deta.runs.state import RunState, read_status

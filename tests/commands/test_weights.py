@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from deta.commands.build import empty_detector, make_detector, plain
-from deta.commands.composing import compose
-from deta.commands.published import category_of_output, coco_names, compose_published, published_model
-from deta.commands.start import read_weights, start_from
+from deta.building.build import empty_detector, make_detector, plain
+from deta.building.published import category_of_output, coco_names, compose_published, published_model
+from deta.building.start import read_weights, start_from
+from deta.console.composing import compose
 from deta.models.releases import layouts_of
 from deta.training.checkpoint import read_checkpoint
 from deta.zoo import Entry, entries, table
@@ -32,8 +32,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         words = ("system=deta", "size=shapes", *SMALL_MODEL)
         tiny = Entry("tiny", words, "https://github.com/a/b", "MIT", ap=50.1, url=f"{running.url}/tiny.pth")
         monkeypatch.setattr(table, "entries", lambda: {"tiny": tiny})
-        for module in ("published", "weights_list"):
-            monkeypatch.setattr(f"deta.commands.{module}.entries", lambda: {"tiny": tiny})
+        for module in ("building.published", "commands.weights_list"):
+            monkeypatch.setattr(f"deta.{module}.entries", lambda: {"tiny": tiny})
         yield running
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from deta.building.word_trust import ALL_WORDS, remember_words, require_trusted
 from deta.cli import continue_run
-from deta.commands.word_trust import ALL_WORDS, remember_words, require_trusted
 from tests.commands.running import TINY_TRAINING, fail
 
 HARMLESS = [

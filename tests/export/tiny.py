@@ -8,9 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
+from deta.building.build import make_detector
 from deta.cli import config_dir
-from deta.commands.build import make_detector
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from deta.training.checkpoint import DETECTOR_PREFIX, make_metadata
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.tensor_files import save_tensors

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deta.commands.build import make_detector
+from deta.building.build import make_detector
 from deta.models.class_rows import ClassRows, class_rows, number_of_classes, same_classes, taken_by_class
 from deta.models.dense.base import HeadShape
 from deta.models.dense.head import DenseHead

@@ -8,9 +8,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+from deta.building.build import make_detector
 from deta.cli import config_dir
-from deta.commands.build import make_detector
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from deta.losses import Criterion
 from deta.models.postprocess import Postprocess
 from tests.commands.running import SMALL_MODEL

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from deta.building.build import make, plain, with_classes
 from deta.cli import config_dir
-from deta.commands.build import make, plain, with_classes
 from deta.models import Detector
 from deta.models.releases import from_release, layout_of
 from tests.golden.detectors import NoBackbone

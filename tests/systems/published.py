@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
+from deta.building.build import make_detector
+from deta.building.published import published_model
 from deta.cli import config_dir
-from deta.commands.build import make_detector
-from deta.commands.published import published_model
 from deta.models import Detector
 from deta.models.releases import RELEASES, Release
 from deta.models.releases.layout import head

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deta.assign import Draw, GaussianAssigner
-from deta.commands.build import make, plain, with_classes
+from deta.building.build import make, plain, with_classes
 from deta.losses import CentreL1Loss, Criterion, HeatMapLoss, Rule
 from deta.models import CentreCodec, CentreHead, Detector
 from deta.models.postprocess import Peaks

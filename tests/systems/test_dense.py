@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.assign import Draw, GivenAssigner
-from deta.commands.build import make, plain, with_classes
+from deta.building.build import make, plain, with_classes
 from deta.losses import (
     CenternessLoss,
     Criterion,

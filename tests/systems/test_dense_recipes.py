@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from deta.assign import Draw, GivenAssigner
+from deta.building.build import group_settings, make, make_detector, without_pretrained
 from deta.cli import config_dir
-from deta.commands.build import group_settings, make, make_detector, without_pretrained
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from deta.losses import Criterion, Until
 from deta.structures import DetectionOutput, StageKey
 from deta.training.joint import JointOptimizer

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deta.commands.combinations import require_grid, require_scores
+from deta.building.combinations import require_grid, require_scores
 from deta.testing import check_system
 from deta.testing.systems import Task, task
 from tests.systems.composed import DENSE, REGIONS, build, words_of

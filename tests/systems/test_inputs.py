@@ -7,9 +7,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from deta.building.build import make
 from deta.cli import config_dir
-from deta.commands.build import make
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from deta.models import InputConvention
 
 RGB_MEAN, RGB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from deta.commands.build import make, plain
+from deta.building.build import make, plain
 from deta.models.releases import layout_of
 from deta.training.optim import PARAMETER_NAMES, parameter_groups
 from tests.systems.published import DENSE, TWINS, composed, published_detector, read, recipe_of, stems

@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from deta.cli import config_dir
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from tests.systems.test_dense_recipes import RECIPES as DENSE_RECIPES
 
 BACKBONE = frozenset({"backbone"})

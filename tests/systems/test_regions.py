@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.assign import Draw, GivenAssigner, MaxIoUAssigner, SampledAssigner, assign
-from deta.commands.build import make, plain, with_classes
+from deta.building.build import make, plain, with_classes
 from deta.losses import Criterion, CrossEntropy, DeltaL1Loss, FocalLoss, Rule
 from deta.models import Detector, ProposalSelection, RegionSampler, RoIBody
 from deta.models.postprocess import NMS

@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from deta.building.build import make_detector
 from deta.cli import config_dir
-from deta.commands.build import make_detector
-from deta.commands.naming import register_resolvers
+from deta.console.naming import register_resolvers
 from deta.testing.systems import task
 from tests.commands.running import SMALL_MODEL
 from tests.commands.test_study import declared

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deta.commands.build import make
+from deta.building.build import make
 from deta.losses import Criterion
 from deta.models import Detector
 from deta.ops.random import Draw

@@ -14,8 +14,8 @@ from torchvision.models.detection import fcos_resnet50_fpn, retinanet_resnet50_f
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_convert
 
-from deta.commands.build import make
-from deta.commands.published import published_model
+from deta.building.build import make
+from deta.building.published import published_model
 from deta.data.images import ImageRules, decode_image
 from deta.models import Detector
 from deta.models.releases import from_release

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from deta.assign import Draw, HungarianAssigner, MaxIoUAssigner, OnePerObjectAssigner, SampledAssigner
-from deta.commands.build import make, plain, with_classes
+from deta.building.build import make, plain, with_classes
 from deta.losses import Criterion, CrossEntropy, DeltaL1Loss, FocusedCrossEntropy, GIoULoss, Rule, Sum
 from deta.models import Detector, RegionSampler, RoIBody, TransformerRegionHead
 from deta.models.postprocess import NMS

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deta.assign import Draw, GivenAssigner
-from deta.commands.build import make, plain, with_classes
+from deta.building.build import make, plain, with_classes
 from deta.losses import Criterion, DeltaL1Loss, IoULoss, MatchedClassLoss, ObjectnessLoss, Rule
 from deta.models import DeltaCodec, Detector
 from deta.models.postprocess import PerLevelNMS

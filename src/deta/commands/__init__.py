@@ -1,1 +1,1 @@
-"""The commands of the ``deta`` tool; the only place that sees a configuration."""
+"""The commands of the ``deta`` tool, a file for each."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from deta.commands.catalogue import COMMANDS, COMPLETION, Command, below
-from deta.commands.completion_scripts import SCRIPTS
-from deta.commands.options import OPTIONS, VALUES
-from deta.commands.quoting import PATH_KEYS
-from deta.commands.spelling import stands_alone
-from deta.commands.vocabulary import Group, Key, Vocabulary
-from deta.commands.vocabulary_store import known_vocabulary
+from deta.console.catalogue import COMMANDS, COMPLETION, Command, below
+from deta.console.completion_scripts import SCRIPTS
+from deta.console.options import OPTIONS, VALUES
+from deta.console.quoting import PATH_KEYS
+from deta.console.spelling import stands_alone
+from deta.console.vocabulary import Group, Key, Vocabulary
+from deta.console.vocabulary_store import known_vocabulary
 from deta.runs.folders import find_runs
 from deta.utils.files import expanded
 

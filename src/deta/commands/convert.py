@@ -6,10 +6,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from deta.commands.build import restore_detector
-from deta.commands.console import reports_errors
-from deta.commands.published import compose_published, named_weights, places_of, published_checkpoint
-from deta.commands.words import given_words
+from deta.building.build import restore_detector
+from deta.building.published import compose_published, named_weights, places_of, published_checkpoint
+from deta.console.terminal import reports_errors
+from deta.console.words import given_words
 from deta.models.detector import Detector
 from deta.models.releases import to_release
 from deta.training.checkpoint import DETECTOR_PREFIX, holds_checkpoint, make_metadata, read_checkpoint

@@ -17,10 +17,10 @@ from deta.analysis.candidates import AnchorGrid, Size
 from deta.analysis.laboratory import Contender, Laboratory
 from deta.analysis.laboratory_charts import laboratory_figure, rules_figure
 from deta.analysis.laboratory_picture import laboratory_picture
-from deta.commands.build import make, plain
-from deta.commands.console import reports_errors
+from deta.building.build import make, plain
 from deta.commands.data_stats import read_split
-from deta.commands.rule_words import ON_ANCHORS
+from deta.console.rule_words import ON_ANCHORS
+from deta.console.terminal import reports_errors
 from deta.data.coco import CocoAnnotations
 from deta.data.datamodule import CocoDataModule
 from deta.data.sample import Sample, unlabelled_sample

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from deta.commands.build import make
-from deta.commands.console import reports_errors
+from deta.building.build import make
+from deta.console.terminal import reports_errors
 from deta.data.checks import check_dataset, doubts_of, shared_pictures
 from deta.data.coco import read_coco
 from deta.data.datamodule import CocoDataModule

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from deta.commands.console import reports_errors
+from deta.console.terminal import reports_errors
 from deta.data.checks import check_dataset, shared_pictures
 from deta.data.formats.labelme import read_labelme
 from deta.data.formats.layout import TRANSFERS, annotation_file, coco_splits, image_folder, require_free, write_layout

@@ -2,8 +2,8 @@
 
 from omegaconf import DictConfig
 
-from deta.commands.build import make
-from deta.commands.console import reports_errors
+from deta.building.build import make
+from deta.console.terminal import reports_errors
 from deta.data.coco import read_coco
 from deta.data.datamodule import CocoDataModule
 from deta.data.streaming.store import below, open_store

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from deta.commands.build import make
-from deta.commands.console import reports_errors
+from deta.building.build import make
+from deta.console.terminal import reports_errors
 from deta.data.datamodule import CocoDataModule
 from deta.data.dataset import CocoDataset
 from deta.drawing.boxes import save_picture

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from deta.commands.console import reports_errors
+from deta.console.terminal import reports_errors
 from deta.data.checks import check_dataset
 from deta.data.coco import CocoAnnotations, read_coco
 from deta.data.coco_subset import image_fields, parted_documents

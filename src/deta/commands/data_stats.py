@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from deta.analysis.data_charts import statistics_figure
-from deta.commands.build import make
-from deta.commands.console import reports_errors
+from deta.building.build import make
+from deta.console.terminal import reports_errors
 from deta.data.coco import CocoAnnotations, read_coco
 from deta.data.datamodule import CocoDataModule
 from deta.data.statistics import DatasetStatistics, dataset_statistics

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from deta.commands.console import reports_errors, say_loading
-from deta.commands.extras import known_extras
-from deta.commands.machine import Fact, machine_facts
+from deta.console.extras import known_extras
+from deta.console.terminal import reports_errors, say_loading
+from deta.launching.machine import Fact, machine_facts
 from deta.tracking.environment import device_names, git_state, package_versions
 from deta.utils.wording import counted
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 from omegaconf import DictConfig, OmegaConf
 
-from deta.commands.build import Factory, make, make_postprocess, plain, restore_detector
-from deta.commands.console import reports_errors
-from deta.commands.datasets import require_data
+from deta.building.build import Factory, make, make_postprocess, plain, restore_detector
+from deta.building.evaluation import evaluate, make_datamodule, stored_part
+from deta.building.published import open_checkpoint, places_of
 from deta.commands.eval_stored import evaluate_stored, write_note
-from deta.commands.evaluation import evaluate, make_datamodule, stored_part
-from deta.commands.published import open_checkpoint, places_of
+from deta.console.datasets import require_data
+from deta.console.terminal import reports_errors
 from deta.evaluation import write_evaluation
 from deta.evaluation.class_charts import write_class_curves
 from deta.training.callbacks import PredictionPictures, RawPredictionWriter

@@ -12,7 +12,7 @@ import numpy as np
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from deta.commands.build import make, plain
+from deta.building.build import make, plain
 from deta.data.datamodule import CocoDataModule
 from deta.data.image_rows import Layout
 from deta.drawing.style import draw

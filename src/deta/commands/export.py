@@ -12,10 +12,10 @@ from omegaconf import DictConfig, ListConfig
 from torch import Generator, Tensor
 
 from deta import __version__
-from deta.commands.build import make_postprocess, plain, restore_detector, trust_in
-from deta.commands.console import reports_errors
-from deta.commands.published import named_weights, open_checkpoint, places_of
-from deta.commands.stored import build, section
+from deta.building.build import make_postprocess, plain, restore_detector, trust_in
+from deta.building.published import named_weights, open_checkpoint, places_of
+from deta.building.stored import build, section
+from deta.console.terminal import reports_errors
 from deta.data.collate import Collate
 from deta.data.image_search import find_images
 from deta.data.images import ImageRules, decode_image

@@ -22,12 +22,12 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from deta.commands import slurm
-from deta.commands.console import describe, say_loading, user_errors
-from deta.commands.finished import continues, nothing_left
-from deta.commands.quoting import shell_line
-from deta.commands.word_trust import remember_words
-from deta.commands.words import AUTO, complete_words, given_words, job_words, search_path_words
+from deta.building.word_trust import remember_words
+from deta.console.quoting import shell_line
+from deta.console.terminal import describe, say_loading, user_errors
+from deta.console.words import AUTO, complete_words, given_words, job_words, search_path_words
+from deta.launching import slurm
+from deta.launching.finished import continues, nothing_left
 from deta.runs import preemption
 from deta.runs.cells import add_cells
 from deta.runs.claims import RunTakenError, claim, is_claimed_beside, release
@@ -278,7 +278,7 @@ def _is_told_finished(cfg: DictConfig, folder: Path) -> bool:
 def _require_data(cfg: DictConfig, folder: Path) -> None:
     """Fail before packages are imported for seconds where there are no annotations."""
     try:
-        import_module("deta.commands.datasets").require_data(cfg)
+        import_module("deta.console.datasets").require_data(cfg)
     except FileNotFoundError as error:
         mark_failed(folder, str(error))
         raise
@@ -287,7 +287,7 @@ def _require_data(cfg: DictConfig, folder: Path) -> None:
 def _require_same_data(cfg: DictConfig, status: RunStatus) -> None:
     """Refuse to take a run for done that was trained on other data."""
     if status.state == RunState.DONE:
-        import_module("deta.commands.datasets").require_same_data(cfg, [status.folder])  # late: it imports NumPy
+        import_module("deta.console.datasets").require_same_data(cfg, [status.folder])  # late: it imports NumPy
 
 
 def _claim(folder: Path) -> bool:

@@ -9,10 +9,10 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
-from deta.commands.build import make
-from deta.commands.console import reports_errors, termination_as_exception
-from deta.commands.model import load
-from deta.commands.published import places_of
+from deta.building.build import make
+from deta.building.model import load
+from deta.building.published import places_of
+from deta.console.terminal import reports_errors, termination_as_exception
 from deta.data.decoding import ImageError
 from deta.inference import Picture, Result, Source, SourceOptions, open_source
 from deta.inference.outputs import KINDS, DrawnPictures, DrawnVideo, Output

@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from deta.commands.build import make_part, make_recipe, plain
-from deta.commands.evaluations import make_selections
+from deta.building.build import make_part, make_recipe, plain
+from deta.building.evaluations import make_selections
+from deta.building.trainer_options import check_trainer_options
 from deta.commands.train import make_callbacks
-from deta.commands.trainer_options import check_trainer_options
 from deta.data.datamodule import CocoDataModule
 from deta.training.regions import require_compile
 from deta.utils.checks import require_int

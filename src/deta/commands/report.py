@@ -8,9 +8,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from deta.commands.console import reports_errors
-from deta.commands.naming import effective
-from deta.commands.trainings import compose_training
+from deta.console.naming import effective
+from deta.console.terminal import reports_errors
+from deta.launching.trainings import compose_training
 from deta.studies.report import write_report
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from deta.commands.console import reports_errors
+from deta.console.terminal import reports_errors
 from deta.runs.folders import find_runs
 from deta.runs.state import read_statuses
 from deta.runs.table import table, terminal_width

@@ -8,15 +8,15 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from deta.commands.console import reports_errors
-from deta.commands.datasets import require_same_data
-from deta.commands.parts import last_config
-from deta.commands.quoting import shell_line
-from deta.commands.reach import require_near
-from deta.commands.trainings import further_words, run_here, submit
-from deta.commands.trust import Trust, remembered, require_names
-from deta.commands.word_trust import require_trusted, trusts_all_words
-from deta.commands.words import job_words, recorded_words, training_words
+from deta.building.reach import require_near
+from deta.building.trust import Trust, remembered, require_names
+from deta.building.word_trust import require_trusted, trusts_all_words
+from deta.console.datasets import require_same_data
+from deta.console.quoting import shell_line
+from deta.console.terminal import reports_errors
+from deta.console.words import job_words, recorded_words, training_words
+from deta.launching.parts import last_config
+from deta.launching.trainings import further_words, run_here, submit
 from deta.runs.cells import find_cell
 from deta.runs.data_record import DATA
 from deta.runs.folders import find_runs

@@ -9,13 +9,13 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from deta.commands.build import make, plain
-from deta.commands.catalogue import environment_of_another
-from deta.commands.console import reports_errors, termination_as_exception
-from deta.commands.datasets import require_data, require_same_data
+from deta.building.build import make, plain
+from deta.building.word_trust import remember_words
 from deta.commands.rehearsal import rehearse
-from deta.commands.word_trust import remember_words
-from deta.commands.words import job_words, search_path_words
+from deta.console.catalogue import environment_of_another
+from deta.console.datasets import require_data, require_same_data
+from deta.console.terminal import reports_errors, termination_as_exception
+from deta.console.words import job_words, search_path_words
 from deta.runs.cells import add_cells
 from deta.runs.data_record import DATA
 from deta.runs.former import present_key

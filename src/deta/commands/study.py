@@ -8,13 +8,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from deta.commands.console import describe, reports_errors, user_errors
-from deta.commands.datasets import require_data, require_same_data
-from deta.commands.naming import cell_name, effective, known_name
-from deta.commands.quoting import shell_line
-from deta.commands.trainings import compose_training, further_words, run_here, submit
-from deta.commands.word_trust import remember_words
-from deta.commands.words import SEARCH_PATH, job_words, search_path_words
+from deta.building.word_trust import remember_words
+from deta.console.datasets import require_data, require_same_data
+from deta.console.naming import cell_name, effective, known_name
+from deta.console.quoting import shell_line
+from deta.console.terminal import describe, reports_errors, user_errors
+from deta.console.words import SEARCH_PATH, job_words, search_path_words
+from deta.launching.trainings import compose_training, further_words, run_here, submit
 from deta.runs.cells import add_cells
 from deta.runs.state import TAKEN, RunState, read_status, read_statuses
 from deta.runs.table import terminal_width

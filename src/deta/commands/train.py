@@ -15,18 +15,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deta.analysis.run_charts import write_run_figures
-from deta.commands.batch_size import settle_batch_size
-from deta.commands.build import make, make_module, make_part, plain
-from deta.commands.catalogue import CHILD_COMMAND
-from deta.commands.console import describe, reports_errors
-from deta.commands.datasets import compare_data
-from deta.commands.evaluations import evaluate_final_weights, make_selections
-from deta.commands.parts import last_config
-from deta.commands.record import PartRecord, told
-from deta.commands.start import start_from
-from deta.commands.trainer_options import check_trainer_options
+from deta.building.batch_size import settle_batch_size
+from deta.building.build import make, make_module, make_part, plain
+from deta.building.evaluations import evaluate_final_weights, make_selections
+from deta.building.start import start_from
+from deta.building.trainer_options import check_trainer_options
+from deta.console.catalogue import CHILD_COMMAND
+from deta.console.datasets import compare_data
+from deta.console.terminal import describe, reports_errors
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation.class_charts import class_figures
+from deta.launching.parts import last_config
+from deta.launching.record import PartRecord, told
 from deta.runs import preemption
 from deta.runs.claims import claim, release, require_held
 from deta.runs.data_record import DATA, DataRecord, read_data

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig, ListConfig
 
-from deta.commands.console import reports_errors
+from deta.console.terminal import reports_errors
 from deta.zoo import Places, entry, find
 
 

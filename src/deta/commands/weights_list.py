@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from omegaconf import DictConfig
 
-from deta.commands.console import reports_errors
+from deta.console.terminal import reports_errors
 from deta.utils.wording import counted
 from deta.zoo import Entry, Places, entries, entry, is_name
 

@@ -1,0 +1,1 @@
+"""Starting trainings, here or on a cluster, and what each leaves in writing."""
