@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from deta.evaluation import FlatDetections
 from deta.evaluation.raw import RawPredictions
-from deta.models.postprocess import NMS, OnePerQuery, Postprocess, TopK
-from deta.structures import Prediction, SoftmaxScore
+from deta.models.postprocess import NMS, OnePerQuery, PerLevelNMS, Postprocess, TopK
+from deta.structures import Prediction, SigmoidScore, SoftmaxScore
 
 IDS = torch.tensor([4, 9])
 SIZES = torch.tensor([[480, 640], [300, 200]])
@@ -68,6 +68,47 @@ def test_softmax_scores_are_selected_as_beside_the_network(selection: type[TopK]
         assert_equal(stored.select(chosen)[0], expected)
 
 
+def dense_prediction(levels: tuple[tuple[int, int, int], ...] = ((4, 4, 1), (3, 2, 1), (2, 1, 2))) -> Prediction:
+    """The same candidates on a grid."""
+    sizes = [height * width * per_cell for height, width, per_cell in levels]
+    of_levels = torch.repeat_interleave(torch.arange(len(levels)), torch.tensor(sizes))
+    return replace(prediction(sum(sizes)), grid=levels, levels=of_levels)
+
+
+@pytest.mark.parametrize("max_pairs", [None, 30])
+@pytest.mark.parametrize("best_class", [False, True])
+def test_pairs_are_selected_level_by_level_without_the_grid(max_pairs: int | None, best_class: bool) -> None:
+    selection = PerLevelNMS(pre_topk=2, max_detections=5, iou_threshold=0.6, best_class=best_class)
+    whole = dense_prediction()
+    expected = FlatDetections.from_detections(selection(whole, SIZES), IDS)
+    stored = RawPredictions.from_prediction(whole, SIZES, IDS, category_ids=CATEGORIES, max_pairs=max_pairs)
+    found, num_uncertain = stored.select(selection)
+    assert_equal(found, expected)
+    assert num_uncertain == 0
+    other = PerLevelNMS(pre_topk=30, max_detections=5, iou_threshold=0.6, best_class=best_class)
+    assert not np.array_equal(found.boxes_xyxy, stored.select(other)[0].boxes_xyxy)  # the limit of a level acts
+
+
+def test_a_selection_by_what_is_not_kept_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"postprocess=per_level .* use postprocess=nms"):
+        raw(max_pairs=None).select(PerLevelNMS())
+    stored = RawPredictions.from_prediction(
+        dense_prediction(), SIZES, IDS, category_ids=CATEGORIES, max_pairs=None, score=SoftmaxScore()
+    )
+    with pytest.raises(ValueError, match=r"postprocess\.rank .* leave it out"):
+        stored.select(PerLevelNMS(rank=SigmoidScore()))
+
+
+def test_boxes_without_a_pair_are_not_kept() -> None:
+    whole = prediction(num_queries=20_000)
+    stored = RawPredictions.from_prediction(whole, SIZES, IDS, category_ids=CATEGORIES, max_pairs=100)
+    assert stored.boxes.shape[0] == stored.num_queries.sum() <= 200
+    selection = NMS(iou_threshold=0.3, max_detections=4)
+    assert_equal(stored.select(selection)[0], FlatDetections.from_detections(selection(whole, SIZES), IDS))
+    for beyond in (TopK(max_detections=101), OnePerQuery(max_detections=101)):
+        assert stored.select(beyond)[1] == 2  # what was left out would have its place there
+
+
 def test_images_whose_pairs_ran_out_are_counted() -> None:
     strict = NMS(iou_threshold=0.1, max_detections=20)
     found, num_uncertain = raw(max_pairs=10).select(strict)
@@ -81,7 +122,8 @@ def test_a_file_keeps_everything(tmp_path: Path) -> None:
     written.save(tmp_path / "raw.npz")
     read = RawPredictions.load(tmp_path / "raw.npz")
     assert read.classes() == list(CATEGORIES)
-    assert read.num_queries.tolist() == [30, 30, 20, 20]
+    for field in fields(read):
+        np.testing.assert_array_equal(getattr(read, field.name), getattr(written, field.name), err_msg=field.name)
     assert_equal(read.select(TopK(max_detections=30))[0], written.select(TopK(max_detections=30))[0])
 
 
@@ -103,7 +145,25 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path) -> None:
 def columns() -> dict[str, NDArray[Any]]:
     """Those of a good file."""
     found = raw(50)
-    return {"version": np.array(1), **{field.name: getattr(found, field.name) for field in fields(found)}}
+    return {"version": np.array(2), **{field.name: getattr(found, field.name) for field in fields(found)}}
+
+
+@pytest.mark.parametrize("has_own_boxes", [False, True])
+def test_files_of_the_first_version_are_read(tmp_path: Path, has_own_boxes: bool) -> None:
+    whole = prediction()
+    stage = replace(whole, boxes=whole.boxes[:, :, None].expand(-1, -1, 3, -1)) if has_own_boxes else whole
+    stored = RawPredictions.from_prediction(stage, SIZES, IDS, category_ids=CATEGORIES, max_pairs=None)
+    former = {field.name: getattr(stored, field.name) for field in fields(stored)}
+    del former["levels"], former["has_own_boxes"]
+    if has_own_boxes:  # their boxes were in the order of the pairs
+        starts = np.repeat(np.cumsum(stored.num_queries) - stored.num_queries, stored.num_pairs)
+        former["boxes"] = stored.boxes[starts + stored.queries]
+        former["queries"] = np.tile(np.arange(90, dtype=np.int32), 2)
+    np.savez(tmp_path / "raw.npz", version=np.array(1), **former)
+    read = RawPredictions.load(tmp_path / "raw.npz")
+    assert read.has_own_boxes.tolist() == [has_own_boxes] * 2
+    selection = NMS(iou_threshold=0.3, max_detections=4)
+    assert_equal(read.select(selection)[0], stored.select(selection)[0])
 
 
 CONTRADICTIONS: dict[str, tuple[str, Callable[[NDArray[Any]], object]]] = {
@@ -112,6 +172,8 @@ CONTRADICTIONS: dict[str, tuple[str, Callable[[NDArray[Any]], object]]] = {
     "boxes of three numbers": ("boxes", lambda column: column[:, :3]),
     "a single box": ("boxes", lambda column: column[0, 0]),
     "too few boxes": ("boxes", lambda column: column[:-1]),
+    "too few levels": ("levels", lambda column: column[:-1]),
+    "levels of the first version": ("version", lambda column: column - 1),
     "query beyond the boxes": ("queries", lambda column: column + 30),
     "negative query": ("queries", lambda column: column - 30),
     "label beyond the classes": ("labels", lambda column: column + 3),

@@ -101,7 +101,9 @@ def traced(name: str, batches: Sequence[tuple[int, int]]) -> list[int]:
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
-@pytest.mark.parametrize("name", ["release", "hungarian", pytest.param("wrapped", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "hungarian" else pytest.mark.slow) for name in CRITERIA]
+)
 def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: str) -> None:
     counts = traced(name, SIZES[:1])
     assert counts[0] == 1  # no break
@@ -109,7 +111,7 @@ def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # as above
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "iou" else pytest.mark.slow) for name in CRITERIA]
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "wrapped" else []) for name in CRITERIA]
 )
 def test_numbers_of_objects_and_widths_are_learnt_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SMALL, "num_layers", 1)  # a half of what is to be traced

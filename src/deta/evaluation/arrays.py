@@ -17,7 +17,9 @@ _ERRORS = (
 """What numpy, zipfile and zlib raise at a damaged archive."""
 
 
-def read_arrays(path: Path, names: Collection[str], *, what: str, remedy: str) -> dict[str, NDArray[Any]]:
+def read_arrays(
+    path: Path, names: Collection[str], *, what: str, remedy: str, later: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
     """The arrays of an ``.npz`` file.
 
     Args:
@@ -25,6 +27,7 @@ def read_arrays(path: Path, names: Collection[str], *, what: str, remedy: str) -
         names: Those that it must hold, no others.
         what: What it should be, for messages.
         remedy: What to do if it is not, for messages.
+        later: Those that it may hold besides, all or none: files of a former version lack them.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -37,6 +40,6 @@ def read_arrays(path: Path, names: Collection[str], *, what: str, remedy: str) -
             found = {name: np.asarray(content[name]) for name in content.files}
     except _ERRORS as error:
         raise ValueError(f"{path} cannot be read as {what} ({type(error).__name__}: {error}): {remedy}") from error
-    if set(found) != set(names):
+    if set(found) not in ({*names}, {*names, *later}):
         raise ValueError(f"{path} does not hold {what} of this version: {remedy}")
     return found

@@ -192,35 +192,23 @@ class PerLevelNMS(ScoredSelection):
         """Final detections.
 
         Args:
-            prediction: On a grid; boxes are limited to the image.
+            prediction: On a grid, or with levels; boxes are limited to the image.
             original_sizes: ``[B, 2]`` ``(height, width)`` in pixels of the image file.
 
         Returns:
             ``max_detections`` places for every image at most, best first; fewer may be used.
 
         Raises:
-            ValueError: The candidates lie on no grid.
+            ValueError: The candidates have neither grid nor levels.
         """
-        grid = prediction.grid
-        if grid is None:
-            raise ValueError(
-                "postprocess=per_level needs candidates on a grid, as a dense head predicts them; queries and raw "
-                "predictions have none: use postprocess=nms or postprocess=topk"
-            )
         prediction = prediction.detach()
         table = self.score(prediction).sigmoid()  # [B, N, C]
         ranks = table if self.rank is None else self.rank(prediction).sigmoid()
         if self.best_class:
             is_best = functional.one_hot(ranks.argmax(-1), ranks.shape[2]).bool()
             ranks = ranks.masked_fill(~is_best, -1.0)
-        num_classes, start = table.shape[2], 0
-        chosen = []
-        for height, width, per_cell in grid:
-            size = height * width * per_cell
-            _, pairs = _top(ranks[:, start : start + size].flatten(1), self.pre_topk)  # [B, K]
-            chosen.append(pairs + start * num_classes)
-            start += size
-        pairs = torch.cat(chosen, dim=1)
+        num_classes = table.shape[2]
+        pairs = self._best_of_levels(prediction, ranks)  # [B, K]
         is_candidate = ranks.flatten(1).gather(1, pairs) > self.threshold
         scores, order = table.flatten(1).gather(1, pairs).masked_fill(~is_candidate, 0.0).sort(1, descending=True)
         pairs, is_candidate = pairs.gather(1, order), is_candidate.gather(1, order)
@@ -230,6 +218,26 @@ class PerLevelNMS(ScoredSelection):
             is_candidate = is_candidate & (boxes[..., 2:] > boxes[..., :2]).all(-1)
         keep = grouped_nms(boxes, scores, found.labels, self.iou_threshold, is_candidate) & is_candidate
         return _kept(replace(found, boxes=boxes), keep, self.max_detections)
+
+    def _best_of_levels(self, prediction: Prediction, ranks: Tensor) -> Tensor:
+        """``[B, K]`` pairs, ``candidate * C + class``: the best ``pre_topk`` of every level by ``[B, N, C]`` ranks."""
+        num_classes, start, chosen = ranks.shape[2], 0, []
+        for height, width, per_cell in prediction.grid or ():
+            size = height * width * per_cell
+            _, pairs = _top(ranks[:, start : start + size].flatten(1), self.pre_topk)  # [B, K]
+            chosen.append(pairs + start * num_classes)
+            start += size
+        if prediction.grid is None:
+            if prediction.levels is None:
+                raise ValueError(
+                    "postprocess=per_level needs candidates with a level, as a dense head predicts them; queries have "
+                    "none: use postprocess=nms or postprocess=topk"
+                )
+            levels = prediction.levels.expand(ranks.shape[:2])[..., None]  # [B, N, 1]
+            for level in range(int(levels.max()) + 1):  # waits for a GPU: only what was stored has lost its grid
+                _, pairs = _top(ranks.masked_fill(levels != level, -1.0).flatten(1), self.pre_topk)
+                chosen.append(pairs)
+        return torch.cat(chosen, dim=1)
 
 
 class Peaks(ScoredSelection):
