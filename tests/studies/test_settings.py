@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from deta.studies.conf import config_dir
-from deta.studies.settings import ABSENT, differences, effective, is_below, leaves, marked, without_effect
+from deta.studies.settings import ABSENT, by_reference, differences, effective, is_below, leaves, marked, without_effect
 
 
 def test_places_and_habits_have_no_effect() -> None:
@@ -58,5 +58,23 @@ def test_what_is_marked_is_an_option(tmp_path: Path) -> None:
         "defaults:\n  - paths: x   # @unnamed; here\na: 1   # @unnamed\nb: 2   # unnamed\n# @unnamed: none\n"
     )
     assert marked(path) == ["paths", "a"]
-    assert {"paths", "data.root", "callbacks.best", "trainer.benchmark"} <= without_effect()
+    assert {
+        "paths",
+        "data.root",
+        "callbacks.best",
+        "trainer.benchmark",
+        "model.body.encoder.checkpoint",
+    } <= without_effect()
     assert not {"data", "data.batch_size", "callbacks.ema", "trainer.precision", "weights", "seed"} & without_effect()
+
+
+def test_an_option_that_came_later_is_named_at_other_values_alone() -> None:
+    assert effective({"seed": 0, "class_heads": "by_size"}) == {"seed": 0}
+    assert effective({"class_heads": "by_name"}) == {"class_heads": "by_name"}
+
+
+def test_a_group_that_acts_by_reference_counts_where_it_is_referred_to() -> None:
+    chosen = {"_target_": "deta.models.query.selection.TopKPositions"}
+    assert effective({"selection": chosen}) == {}
+    assert effective({"model": {"selection": {"top_k": 3}}}) == {"model": {"selection": {"top_k": 3}}}
+    assert by_reference() == {"selection"}

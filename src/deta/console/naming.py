@@ -19,7 +19,7 @@ from deta.console.words import search_path_words
 from deta.runs.cells import read_cells
 from deta.runs.former import first_key, with_first_keys
 from deta.studies import settings
-from deta.studies.settings import ABSENT, BY_REFERENCE, MISSING, differences, is_below, leaves, without_effect
+from deta.studies.settings import ABSENT, MISSING, by_reference, differences, is_below, leaves, without_effect
 from deta.utils.names import short_keys
 
 FIRST = "criterion."
@@ -189,7 +189,7 @@ def _is_shown(group: str, own: Mapping[str, Any], different: Iterable[str]) -> b
     """Whether what a group's choice changes can be seen: below its place, or anywhere for one that sets many places."""
     place = _path_of(group)
     top = place.partition(".")[0]
-    sets_many = top not in own and (top not in without_effect() or top in BY_REFERENCE)
+    sets_many = top not in own and (top not in without_effect() or top in by_reference())
     return any(sets_many or is_below(key, (place,)) for key in different)
 
 
@@ -201,7 +201,7 @@ def _is_copy(cfg: DictConfig, key: str) -> bool:
             return False
         if OmegaConf.is_interpolation(node, name):
             written: Any = OmegaConf.to_container(node, resolve=False)
-            return str(written[name]).strip("${}") not in BY_REFERENCE
+            return str(written[name]).strip("${}") not in by_reference()
         node = node[name]
     return False
 

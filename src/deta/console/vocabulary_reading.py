@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from deta.console.loader import Loader, as_written, values_as_written
 from deta.console.vocabulary import Group, Key, Vocabulary
 
-_COMMENT = re.compile(r"\s*,?\s*# (?:@unnamed(?:; |$))?(.*)")
+_COMMENT = re.compile(r"\s*,?\s*# (?:@\w+(?:; |$))?(.*)")
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Ten times as fast where PyYAML was built with its library."""
 _PURPOSE = re.compile(r"# For (defaults lists|deta [a-z ]+): ")

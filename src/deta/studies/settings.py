@@ -7,19 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from deta.runs.former import first_target
 from deta.studies.conf import config_dir
 
-_MARKED = re.compile(r"^(?:  - )?(\w+):.* # @unnamed\b", re.MULTILINE)
+_MARKED = re.compile(r"^(?:  - )?(\w+):.* # @(\w+)", re.MULTILINE)
+_MOUNT = re.compile(r"^  - (?:override )?/(\w+)@([a-z][\w.]*):", re.MULTILINE)
 _TARGET = re.compile(r"^_target_: (deta\.\S+)", re.MULTILINE)
-BY_REFERENCE = ("selection",)
-"""Parts that act only where others refer to them, and are part of a result there."""
 MISSING = "???"
 """A value that must still be given."""
-
-
-LATER: Mapping[str, object] = {"class_heads": "by_size"}
-"""Options that came when runs had names already: no part of them at these values."""
 
 
 class _Absent(Enum):
@@ -37,25 +34,45 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     folders = {str(folder): f"${{paths.{name}}}" for name, folder in config.get("paths", {}).items()}
     content: dict[str, Any] = _pruned(config, "", folders)
-    return {name: value for name, value in content.items() if name not in LATER or value != LATER[name]}
-
-
-_MOUNTED = {"encoder": "model.body.encoder"}
-"""Where groups with marked options stand whose name does not say it."""
+    return {name: value for name, value in content.items() if value != _first_values().get(name, ABSENT)}
 
 
 @cache
 def without_effect() -> frozenset[str]:
-    """Keys that decide where and how a run is done, not what comes out: ``BY_REFERENCE``, and those marked in ``conf``.
+    """Keys that decide where and how a run is done, not what comes out: ``by_reference``, and those marked in ``conf``.
 
     The mark is ``# @unnamed`` behind an option of a group, or behind an option or a whole group of ``train.yaml``.
     """
     folder = config_dir()
+    places = _places()
     names = marked(folder / "train.yaml")
     for path in folder.glob("*/*.yaml"):
-        place = _MOUNTED.get(path.parent.name, path.parent.name)
-        names += [f"{place}.{name}" for name in marked(path)]
-    return frozenset({*BY_REFERENCE, *names})
+        group = path.parent.name
+        names += [f"{place}.{name}" for name in marked(path) for place in places.get(group, {group})]
+    return frozenset({*by_reference(), *names})
+
+
+@cache
+def by_reference() -> frozenset[str]:
+    """Parts that act only where others refer to them, and are part of a result there: groups marked so in ``conf``."""
+    return frozenset(path.parent.name for path in config_dir().glob("*/*.yaml") if marked(path, "by_reference"))
+
+
+@cache
+def _first_values() -> Mapping[str, object]:
+    """Options that came when runs had names already, ``# @unnamed_as_here``: no part of them at these values."""
+    path = config_dir() / "train.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {name: values[name] for name in marked(path, "unnamed_as_here")}
+
+
+def _places() -> Mapping[str, set[str]]:
+    """Where the groups of parts of a model stand, whose names do not say it."""
+    places: dict[str, set[str]] = {}
+    for path in (config_dir() / "model").glob("*.yaml"):
+        for group, target in _MOUNT.findall(path.read_text(encoding="utf-8")):
+            places.setdefault(group, set()).add(f"model.{target}")
+    return places
 
 
 @cache
@@ -68,9 +85,9 @@ def chosen_by() -> dict[str, str]:
     return {target: next(iter(found)) for target, found in names.items() if len(found) == 1}
 
 
-def marked(path: Path) -> list[str]:
-    """Names of the options, or of the groups of a defaults list, behind which a file has the mark ``# @unnamed``."""
-    return _MARKED.findall(path.read_text(encoding="utf-8"))
+def marked(path: Path, mark: str = "unnamed") -> list[str]:
+    """Names of the options, or of the groups of a defaults list, behind which a file has the mark ``# @<mark>``."""
+    return [name for name, found in _MARKED.findall(path.read_text(encoding="utf-8")) if found == mark]
 
 
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - containers of any depth
