@@ -165,7 +165,7 @@ class _RaisingLauncher(TrainLauncher):
     folder: Path | None = None
 
     def run(self, cfg: DictConfig) -> None:
-        """See the base class."""
+        """Train, and keep where."""
         self.folder = Path(HydraConfig.get().runtime.output_dir)
         super().run(cfg)
 

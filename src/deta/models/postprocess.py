@@ -54,7 +54,7 @@ class ScoredSelection(ABC):
 
     @abstractmethod
     def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
-        """See ``Postprocess``."""
+        """Final detections of a prediction, as of every ``Postprocess``."""
 
 
 def scored_as(selection: Postprocess, other: Postprocess) -> Postprocess:

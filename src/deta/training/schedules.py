@@ -91,7 +91,7 @@ class WarmUpMultiStepLR(CourseLR):
         super().__init__(optimizer)
 
     def factor(self, steps: int, epochs: float) -> float:
-        """See the class."""
+        """Rise times decay."""
         rise = 1.0 if steps >= self.steps else self.start + (1 - self.start) * steps / self.steps
         return rise * self.gamma ** bisect_right(self.milestones, epochs if self.unit == "epoch" else steps)
 
@@ -120,7 +120,7 @@ class WarmUpCosineLR(CourseLR):
         super().__init__(optimizer)
 
     def factor(self, steps: int, epochs: float) -> float:
-        """See the class."""
+        """Quadratic rise, then half a cosine."""
         if epochs < self.epochs:
             return (epochs / self.epochs) ** 2
         if not self.milestones:
@@ -158,7 +158,7 @@ class WarmUpToEndLR(CourseLR):
         super().__init__(optimizer)
 
     def factor(self, steps: int, epochs: float) -> float:
-        """See the class."""
+        """Linear rise, then half a cosine down to the last step."""
         if math.isinf(self.num_steps):
             return 1.0
         top = self.rise * self.num_steps

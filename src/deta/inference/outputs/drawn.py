@@ -32,7 +32,7 @@ class DrawnPictures(Output):
         self._stems, self._num_files, self._num_empty = Stems(), 0, 0
 
     def add(self, result: Result, number: int) -> None:
-        """See ``Output``."""
+        """Draw the boxes, if there are any."""
         stem = self._stems.of(result, number)
         if not len(result):
             self._num_empty += 1
@@ -42,7 +42,7 @@ class DrawnPictures(Output):
         self._num_files += 1
 
     def close(self) -> str:
-        """See ``Output``."""
+        """How many pictures, where, and how many images had none."""
         without = f"; none of {counted(self._num_empty, 'image')} without a detection" if self._num_empty else ""
         return f"{counted(self._num_files, 'annotated picture')}: {self._pictures}{without}" if self._num_files else ""
 
@@ -67,7 +67,7 @@ class DrawnVideo(Output):
         self._num_frames = 0
 
     def add(self, result: Result, number: int) -> None:
-        """See ``Output``."""
+        """Draw and encode; the first frame decides the size of the video."""
         import av
 
         image = result.draw()
@@ -89,7 +89,7 @@ class DrawnVideo(Output):
         self._num_frames += 1
 
     def close(self) -> str:
-        """See ``Output``."""
+        """End the video; how many frames, and where."""
         if self._container is None or self._stream is None:
             return ""
         with self._stack:

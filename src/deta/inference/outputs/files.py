@@ -25,7 +25,7 @@ class YoloText(Output):
         self._stems, self._num_files = Stems(), 0
 
     def add(self, result: Result, number: int) -> None:
-        """See ``Output``."""
+        """Write a file, empty where nothing was found; the names of the classes go beside, once."""
         self._labels.mkdir(exist_ok=True)
         if not self._num_files:
             write_text(self.folder / "classes.txt", "".join(f"{shown(name)}\n" for name in result.names))
@@ -40,7 +40,7 @@ class YoloText(Output):
         self._num_files += 1
 
     def close(self) -> str:
-        """See ``Output``."""
+        """How many files, and where."""
         return f"{counted(self._num_files, 'file')} of labels: {self._labels}" if self._num_files else ""
 
 
@@ -54,7 +54,7 @@ class Crops(Output):
         self._stems, self._num_files = Stems(), 0
 
     def add(self, result: Result, number: int) -> None:
-        """See ``Output``."""
+        """Write a picture for each box."""
         stem = self._stems.of(result, number)
         for index, (box, crop) in enumerate(zip(result, result.crops(), strict=True), 1):
             # Names of classes come out of a file that somebody else may have written.
@@ -64,5 +64,5 @@ class Crops(Output):
             self._num_files += 1
 
     def close(self) -> str:
-        """See ``Output``."""
+        """How many crops, and where."""
         return f"{counted(self._num_files, 'crop')}: {self.folder / self.subfolder}" if self._num_files else ""

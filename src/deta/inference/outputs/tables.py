@@ -30,7 +30,7 @@ class _OneFile(Output):
         self.num_rows = 0
 
     def close(self) -> str:
-        """See ``Output``."""
+        """Give the file its name, and say how many detections it holds."""
         self._stack.close()
         return f"{counted(self.num_rows, 'detection')}: {self.path}"
 
@@ -47,7 +47,7 @@ class _JsonList(_OneFile):
         self._between = ",\n"
 
     def close(self) -> str:
-        """See ``Output``."""
+        """End the list."""
         self.file.write("[]\n" if self._between == "[" else "]\n")
         return super().close()
 
@@ -58,7 +58,7 @@ class BoxJson(_JsonList):
     file_name = "boxes.json"
 
     def add(self, result: Result, number: int) -> None:
-        """See ``Output``."""
+        """Append the boxes with what is known of the image."""
         self.append(result.to_dict())
         self.num_rows += len(result)
 
@@ -69,7 +69,7 @@ class CocoJson(_JsonList):
     file_name = "predictions.json"
 
     def add(self, result: Result, number: int) -> None:
-        """See ``Output``."""
+        """Append a record for each box."""
         for record in result.to_coco(number):
             self.append({**record, "file_name": result.name})
         self.num_rows += len(result)
@@ -82,7 +82,7 @@ class BoxLines(_OneFile):
     is_read_once_whole = False
 
     def add(self, result: Result, number: int) -> None:
-        """See ``Output``."""
+        """Append a line, and let who reads along have it."""
         self.file.write(f"{json.dumps(result.to_dict(), allow_nan=False)}\n")
         self.file.flush()
         self.num_rows += len(result)
@@ -99,7 +99,7 @@ class BoxTable(_OneFile):
         self._writer.writerow(_COLUMNS)
 
     def add(self, result: Result, number: int) -> None:
-        """See ``Output``."""
+        """Append a row for each box."""
         picture = result.picture
         for box in result:
             place = (result.name, picture.frame, picture.seconds)

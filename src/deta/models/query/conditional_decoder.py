@@ -79,7 +79,7 @@ class ConditionalDecoder(QueryDecoder):
         memory: FeatureTokens,
         is_blocked: Tensor | None,
     ) -> Tensor:
-        """See ``QueryDecoder``."""
+        """Queries look for what lies around their references, at a scale that their content gives."""
         assert references is not None
         embedding = reference_embedding(references, self.hidden_dim // 2).to(content.dtype)  # [B, Q, D or 2 D]
         if self.position_head is not None:

@@ -205,7 +205,7 @@ class Decoder(QueryDecoder):
         memory: FeatureTokens,
         is_blocked: Tensor | None,
     ) -> Tensor:
-        """See ``QueryDecoder``: queries look at points around their references."""
+        """Queries look at points around their references."""
         assert references is not None
         pairs = references.unflatten(-1, (-1, 2))[:, :, None]  # [B, Q, 1, 1 or 2, 2]
         placed = (pairs * memory.valid_ratios[:, None, :, None]).flatten(-2)  # [B, Q, L, 2 or 4]

@@ -53,7 +53,7 @@ class DenseDecoder(QueryDecoder):
         memory: FeatureTokens,
         is_blocked: Tensor | None,
     ) -> Tensor:
-        """See ``QueryDecoder``."""
+        """Queries look at every cell."""
         assert position is not None
         output: Tensor = self.layers[index](content, position, memory, is_blocked)
         return output
