@@ -58,7 +58,7 @@ class Annotations:
     seconds = 20.0
 
     def make(self, random: Random) -> Case:
-        """See ``Kind``."""
+        """Sound annotations with values, keys or bytes changed."""
         layout = random.choice(("coco", "coco", "lvis"))
         tree = copy.deepcopy(_SOUND[layout])
         title, content = "sound", dump(tree)
@@ -80,7 +80,7 @@ class Annotations:
         return Case(f"{layout}: {title}", content)
 
     def check(self, path: Path, case: Case) -> str | None:
-        """See ``Kind``."""
+        """Read them, and compare what was accepted with the text."""
         layout = "lvis" if case.title.startswith("lvis") else "coco"
         read = read_coco(path, layout=layout)  # type: ignore[arg-type]
         return disagreement(read, case.content, layout)

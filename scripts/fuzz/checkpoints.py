@@ -56,7 +56,7 @@ class Checkpoints:
     seconds = 30.0
 
     def make(self, random: Random) -> Case:
-        """See ``Kind``."""
+        """A sound checkpoint with bytes, entries or types changed, or one that asks for more."""
         how = random.random()
         if how < 0.5:
             title, content = change_bytes(saved(sound()), random)
@@ -78,7 +78,7 @@ class Checkpoints:
         return Case(title, content)
 
     def check(self, path: Path, case: Case) -> str | None:
-        """See ``Kind``."""
+        """Read it, load its weights, and compare them with those that were saved."""
         _clear()
         read = read_checkpoint(path)
         if case.title.startswith("attack"):

@@ -33,7 +33,7 @@ class Images:
         self.sound = dict(_sound_files())
 
     def make(self, random: Random) -> Case:
-        """See ``Kind``."""
+        """A sound picture with some bytes changed, or a document that is none."""
         if random.random() < 0.02:
             return Case("EPS", _EPS)
         name = random.choice(list(self.sound))
@@ -45,7 +45,7 @@ class Images:
         return Case(f"{name}: {', '.join(changes)}", content)
 
     def check(self, path: Path, case: Case) -> str | None:
-        """See ``Kind``."""
+        """Decode it, and compare it with what Pillow says of it."""
         read = decode_image(path, name=str(path))
         with Image.open(io.BytesIO(case.content)) as image:
             if image.format in _NO_PICTURES:

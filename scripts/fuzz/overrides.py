@@ -59,7 +59,7 @@ class Overrides:
         self._groups = sorted(entry.name for entry in config_dir().iterdir() if entry.is_dir())
 
     def make(self, random: Random) -> Case:
-        """See ``Kind``."""
+        """Words with values of any type behind keys and groups."""
         how = random.random()
         if how < 0.2:
             words = [random.choice(_WORDS)]
@@ -73,7 +73,7 @@ class Overrides:
         return Case(" ".join(words), "\n".join(words).encode(), names=tuple(_names(words)))
 
     def check(self, path: Path, case: Case) -> str | None:
-        """See ``Kind``."""
+        """Train a step with them, in a process of its own."""
         words = case.content.decode().split("\n")
         if any("\x00" in word for word in words):
             return None

@@ -56,7 +56,7 @@ class Sides:
     seconds = 20.0
 
     def make(self, random: Random) -> Case:
-        """See ``Kind``."""
+        """A side file of a run with something broken."""
         name = random.choice(list(SOUND))
         tree = json.loads(json.dumps(SOUND[name]))
         how = random.random()
@@ -77,7 +77,7 @@ class Sides:
         return Case(f"{name}|{change}", content, names=(name.rpartition("/")[2],))
 
     def check(self, path: Path, case: Case) -> str | None:
-        """See ``Kind``."""
+        """List a sound run and one with this file, and report both."""
         folder = path.with_name("runs")
         shutil.rmtree(folder, ignore_errors=True)
         for run in ("good", "bad"):

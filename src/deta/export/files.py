@@ -100,18 +100,3 @@ def load(path: Path, kind: str, inputs: Sequence[str] = INPUTS) -> Run:
         return [torch.from_numpy(output) for output in session.run(None, named)]
 
     return run
-
-
-def read_description(path: Path, kind: str) -> dict[str, Any]:
-    """What the file says of itself."""
-    if kind == "torch_export":
-        extra = {f"{KEY}.json": ""}
-        torch.export.load(path, extra_files=extra)
-        text = extra[f"{KEY}.json"]
-    else:
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        text = session.get_modelmeta().custom_metadata_map[KEY]
-    described: dict[str, Any] = json.loads(text)
-    return described
