@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from deta.utils.files import named
+from deta.utils.names import shown
 
 _BYTES_OF_RECORDS = 1 << 17
 """More than what Hydra writes."""
@@ -20,11 +21,22 @@ class RequirePlace(Callback):
     def on_run_start(self, config: DictConfig, **_: object) -> None:
         """Check the directory of a run."""
         HydraConfig.instance().set_config(config)  # its name is made of choices; Hydra itself does so later
+        _require_name(config)
         _require(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
         """Check the directory of a sweep."""
+        _require_name(config)
         _require(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+
+
+def _require_name(config: DictConfig) -> None:
+    """Refuse a name that leads out of the folder of runs."""
+    name = str(config.get("name", ""))
+    if ".." in Path(name).parts:
+        remedy = "give hydra.run.dir=<folder> for a place of your own"
+        print(f"deta: name={shown(name)} leads out of the folder of runs: {remedy}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _require(folder: Path, key: str) -> None:
