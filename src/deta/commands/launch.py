@@ -72,6 +72,7 @@ class TrainLauncher:
             self._is_dry = require_bool("dry_run", cfg.dry_run)
             if self._is_dry:
                 _remove_empty(folder)
+            require_no_other_results(folder)
             if cfg.cluster.submit not in (None, "sbatch"):
                 raise ValueError(f"cluster.submit must be null or sbatch (cluster=sbatch), got {cfg.cluster.submit!r}")
             if not is_sweep and _is_told_finished(cfg, folder):
@@ -246,10 +247,9 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     the first of them has claimed the run holds up none.
 
     Raises:
-        OSError: A run is done and its annotation files are missing, or the folder holds other results.
+        OSError: A run is done and its annotation files are missing.
         ValueError: A run is done with other data.
     """
-    require_no_other_results(folder)
     status = read_status(folder)
     is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
     is_beside = not is_first and status.state == RunState.RUNNING and is_claimed_beside(folder)
