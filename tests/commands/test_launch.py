@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +49,64 @@ def test_nothing_of_a_run_that_another_process_has_just_begun_is_removed(stale: 
     assert not launch._prepare(OmegaConf.create(CONFIG), tmp_path)
     assert (tmp_path / "metrics.jsonl").exists()
     assert json.loads((tmp_path / "running.json").read_text()) == place
+
+
+def foreign_claim(folder: Path, *, age: float, lease: float = 0.4) -> Path:
+    """A claim of a process on another machine, whose clock differs by ``age`` seconds from this one's."""
+    path = folder / "running.json"
+    place = {"host": "elsewhere", "pid": 1, "started": "1", "job": None, "life": 0, "lease": lease}
+    path.write_text(json.dumps(place))
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+@pytest.mark.parametrize("age", [0.0, 0.2, 86400.0])
+def test_a_dead_claim_of_another_machine_is_taken_over_however_fresh_its_file_looks(age: float, tmp_path: Path) -> None:
+    foreign_claim(tmp_path, age=age)
+    start = time.monotonic()
+    assert launch._prepare(OmegaConf.create(CONFIG), tmp_path)
+    assert time.monotonic() - start >= 0.4
+    assert is_held(tmp_path)
+    release(tmp_path)
+
+
+@pytest.mark.parametrize("age", [-86400.0, 0.0, 86400.0])
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_living_claim_of_another_machine_is_left_alone_by_every_rank_however_old_its_file_looks(
+    age: float, rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, end = foreign_claim(tmp_path, age=age, lease=30.0), threading.Event()
+    task = {"SLURM_JOB_ID": "7", "SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": "2"}
+    for name, value in task.items():
+        monkeypatch.setenv(name, value)
+
+    def touch() -> None:
+        moment = time.time() - age
+        while not end.wait(0.1):
+            moment += 0.1
+            os.utime(path, (moment, moment))
+
+    holder = threading.Thread(target=touch)
+    holder.start()
+    try:
+        ranks = OmegaConf.create({"ckpt": "auto", "trainer": {"devices": 2, "num_nodes": 1}})
+        assert not launch._prepare(ranks, tmp_path)
+    finally:
+        end.set()
+        holder.join()
+    assert f"{tmp_path}: running, skipped process 1 on elsewhere" in capsys.readouterr().out
+    assert json.loads(path.read_text())["host"] == "elsewhere"
+
+
+def test_the_second_rank_decides_as_the_first_of_a_dead_claim_of_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign_claim(tmp_path, age=0.0)
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}.items():
+        monkeypatch.setenv(name, value)
+    ranks = OmegaConf.create({"ckpt": "auto", "trainer": {"devices": 2, "num_nodes": 1}})
+    assert launch._prepare(ranks, tmp_path)
+    assert not is_held(tmp_path)
 
 
 def test_what_died_before_its_first_checkpoint_begins_anew_under_the_claim(tmp_path: Path) -> None:
