@@ -3,8 +3,8 @@
     python scripts/benchmarks/launcher.py --runs 6
 
 Sweeps of one and of several of the smallest trainings (two steps, eight images) are started as processes of their own,
-so that the difference is what another run costs; in ``trained`` it contains that training. ``submitted`` goes to a
-program in the place of ``sbatch`` that answers at once.
+so that the difference is what another run costs; in ``trained`` it contains that training. ``submitted`` goes to
+programs in the place of SLURM's that answer at once.
 """
 
 import argparse
@@ -24,7 +24,7 @@ TRAINING = (
     "data.num_workers=0", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1",
     "trainer.enable_progress_bar=false", "logger=file",
 )  # fmt: skip
-SBATCH = "#!/bin/sh\necho 42\n"
+STUBS = {"sbatch": "#!/bin/sh\necho 42\n", "scontrol": "#!/bin/sh\n"}
 
 
 def seconds_of_sweep(folder: Path, num_runs: int, *words: str) -> float:
@@ -55,11 +55,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             trained, skipped = seconds_of_another_run(folder / "here", given.runs)
-            stub = folder / "bin" / "sbatch"
-            stub.parent.mkdir()
-            stub.write_text(SBATCH)
-            stub.chmod(0o755)
-            os.environ["PATH"] = f"{stub.parent}:{os.environ['PATH']}"
+            (folder / "bin").mkdir()
+            for command, script in STUBS.items():
+                stub = folder / "bin" / command
+                stub.write_text(script)
+                stub.chmod(0o755)
+            os.environ["PATH"] = f"{folder / 'bin'}:{os.environ['PATH']}"
             submitted, _ = seconds_of_another_run(folder / "there", given.runs, "cluster=sbatch")
         for kind, seconds in (("trained", trained), ("skipped", skipped), ("submitted", submitted)):
             found[kind].append(seconds)

@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from deta.commands import launch
+from deta.console.catalogue import COMMANDS
 from deta.runs.claims import is_held, release
+from deta.runs.folders import LOGS_OF_OTHERS, find_runs
 from deta.runs.state import RunState, RunStatus, mark_done, read_status
-from tests.commands.running import TINY_TRAINING, deta, fail
+from deta.studies.conf import config_dir
+from tests.commands.conftest import Run
+from tests.commands.running import TINY_TRAINING, deta, fail, succeed
+from tests.commands.test_predict import photo
 
 CONFIG = {"ckpt": "auto", "trainer": {"devices": 1, "num_nodes": 1}}
 
@@ -44,6 +51,64 @@ def test_nothing_of_a_run_that_another_process_has_just_begun_is_removed(stale: 
     assert json.loads((tmp_path / "running.json").read_text()) == place
 
 
+def foreign_claim(folder: Path, *, age: float, lease: float = 0.4) -> Path:
+    """A claim of a process on another machine, whose clock differs by ``age`` seconds from this one's."""
+    path = folder / "running.json"
+    place = {"host": "elsewhere", "pid": 1, "started": "1", "job": None, "life": 0, "lease": lease}
+    path.write_text(json.dumps(place))
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+@pytest.mark.parametrize("age", [0.0, 0.2, 86400.0])
+def test_a_dead_claim_of_another_machine_is_taken_over_however_fresh_its_file_looks(age: float, tmp_path: Path) -> None:
+    foreign_claim(tmp_path, age=age)
+    start = time.monotonic()
+    assert launch._prepare(OmegaConf.create(CONFIG), tmp_path)
+    assert time.monotonic() - start >= 0.4
+    assert is_held(tmp_path)
+    release(tmp_path)
+
+
+@pytest.mark.parametrize("age", [-86400.0, 0.0, 86400.0])
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_living_claim_of_another_machine_is_left_alone_by_every_rank_however_old_its_file_looks(
+    age: float, rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, end = foreign_claim(tmp_path, age=age, lease=30.0), threading.Event()
+    task = {"SLURM_JOB_ID": "7", "SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": "2"}
+    for name, value in task.items():
+        monkeypatch.setenv(name, value)
+
+    def touch() -> None:
+        moment = time.time() - age
+        while not end.wait(0.1):
+            moment += 0.1
+            os.utime(path, (moment, moment))
+
+    holder = threading.Thread(target=touch)
+    holder.start()
+    try:
+        ranks = OmegaConf.create({"ckpt": "auto", "trainer": {"devices": 2, "num_nodes": 1}})
+        assert not launch._prepare(ranks, tmp_path)
+    finally:
+        end.set()
+        holder.join()
+    assert f"{tmp_path}: running, skipped process 1 on elsewhere" in capsys.readouterr().out
+    assert json.loads(path.read_text())["host"] == "elsewhere"
+
+
+def test_the_second_rank_decides_as_the_first_of_a_dead_claim_of_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign_claim(tmp_path, age=0.0)
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}.items():
+        monkeypatch.setenv(name, value)
+    ranks = OmegaConf.create({"ckpt": "auto", "trainer": {"devices": 2, "num_nodes": 1}})
+    assert launch._prepare(ranks, tmp_path)
+    assert not is_held(tmp_path)
+
+
 def test_what_died_before_its_first_checkpoint_begins_anew_under_the_claim(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     cfg = OmegaConf.create(CONFIG)
@@ -59,6 +124,56 @@ def test_no_training_begins_among_the_results_of_another_command(tmp_path: Path)
     words = (*TINY_TRAINING, "ckpt=auto", f"hydra.run.dir={tmp_path}")
     assert f"{tmp_path} holds the results of another command (metrics.json)" in fail("train", *words)
     assert read_status(tmp_path).state == RunState.MISSING
+
+
+@pytest.fixture(scope="module")
+def others(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of results of commands that train nothing, by their names."""
+    folder = tmp_path_factory.mktemp("others")
+    source = photo(folder / "photo.jpg")
+    shapes = ("data=shapes", "data.num_train=8", "data.num_val=4")
+    predict = ("predict", f"ckpt={trained.folder}", f"source={source}", "outputs=[csv]", "draw=false")
+    looks = (("data", name, *shapes) for name in ("assign", "stats", "show"))
+    for command, *words in (predict, ("eval", f"ckpt={trained.folder}"), *looks):
+        name = f"data_{words[0]}" if command == "data" else command
+        succeed(command, *words, f"hydra.run.dir={folder / name}")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        *((name.removesuffix(".log"), "ckpt=auto") for name in LOGS_OF_OTHERS),
+        ("predict", "ckpt=null"),
+        ("predict", "dry_run=true"),
+        ("predict", "cluster=sbatch"),
+    ],
+)
+def test_no_training_begins_where_another_command_has_written(command: str, word: str, others: Path) -> None:
+    folder = others / command
+    before = sorted(path.name for path in folder.iterdir())
+    error = fail("train", *TINY_TRAINING, word, f"hydra.run.dir={folder}")
+    assert f"{folder} holds the results of another command (" in error
+    assert f"{command}.log" in error
+    assert {path.name for path in folder.iterdir()} - {*before} <= {"train.log"}
+    assert "no runs" in succeed("runs", "resume", f"folder={others}").out  # though Hydra has a training on record now
+
+
+def test_every_command_that_leaves_a_log_beside_its_results_is_known_by_it() -> None:
+    configs = {name: config_dir() / f"{name.replace(' ', '_')}.yaml" for name in COMMANDS if name != "train"}
+    logged = {path.stem for path in configs.values() if "override hydra/job_logging: stdout" not in path.read_text()}
+    assert {f"{name}.log" for name in logged} == {*LOGS_OF_OTHERS}
+    for name in logged:
+        job = OmegaConf.load(config_dir() / f"{name}.yaml").hydra.job
+        assert job.name == name  # by which Hydra calls the log
+
+
+def test_a_run_that_was_evaluated_into_its_own_folder_is_still_one(own_run: Path) -> None:
+    succeed("eval", f"ckpt={own_run}", f"hydra.run.dir={own_run}")
+    assert (own_run / "eval.log").exists()
+    assert find_runs(own_run) == [own_run]
+    assert f"{own_run}: done, skipped" in succeed("train", *TINY_TRAINING, "ckpt=auto", f"hydra.run.dir={own_run}").out
 
 
 @pytest.mark.parametrize(

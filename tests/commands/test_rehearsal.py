@@ -16,11 +16,12 @@ STUDY = ("study", "study=tau2_shapes", "study.seeds=[0]")
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cluster that says what it was asked."""
-    script = tmp_path / "bin" / "sbatch"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/asked\necho 7\n')
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for command in ("sbatch", "scontrol"):
+        (folder / command).write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\necho 7\n')
+        (folder / command).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return tmp_path / "asked"
 
 

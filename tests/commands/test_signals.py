@@ -1,5 +1,6 @@
 """Signals to the processes of a training: parent, reading processes, ranks, and all at once."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
+from torch import Tensor
 
+from deta.models.postprocess import TopK
 from deta.runs.state import RunState, read_status
+from deta.structures import Detections, Prediction
 from scripts.resume.kill_and_continue import differences
 from tests.commands.running import QUIET, SMALL_MODEL
 
@@ -41,6 +45,21 @@ class SecondRankFails(pl.Callback):
         """Fail after the third step."""
         if trainer.global_rank == 1 and trainer.global_step == 3:
             raise ValueError("images/7.jpg is damaged")
+
+
+class SecondRankHangs(TopK):
+    """Selects as always, but the first call on the second rank never ends, in one step of its main thread."""
+
+    def __init__(self, mark: str) -> None:
+        super().__init__(max_detections=7)
+        self._mark = Path(mark)
+
+    def __call__(self, prediction: Prediction, original_sizes: Tensor) -> Detections:
+        """Select, unless it is the one that hangs."""
+        if os.environ.get("LOCAL_RANK") == "1" and not self._mark.exists():
+            self._mark.touch()
+            ctypes.CDLL(None).read(os.pipe()[0], ctypes.create_string_buffer(1), 1)
+        return super().__call__(prediction, original_sizes)
 
 
 @dataclass(frozen=True)
@@ -213,6 +232,29 @@ def test_a_rank_leaves_where_the_other_one_is_frozen(wholes: dict[int, Path], tm
     assert read_status(tmp_path).state == RunState.RESUMABLE
     finish(tmp_path, *words)
     assert differences(wholes[2], tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_rank_leaves_an_evaluation_after_the_training_where_the_other_one_hangs(tmp_path: Path) -> None:
+    run, mark = tmp_path / "run", tmp_path / "mark"
+    hanging = f"+evaluations.hanging={{_target_: {__name__}.SecondRankHangs, mark: '{mark}'}}"
+    words = ("trainer.max_epochs=1", *RANKS, "callbacks.resume.seconds_to_leave=3", hanging)
+    with training(run, *words) as process:
+        end = time.monotonic() + SECONDS_OF_PATIENCE
+        while not mark.exists():
+            assert process.poll() is None, (run / "output.txt").read_text()
+            assert time.monotonic() < end, (run / "output.txt").read_text()
+            time.sleep(0.1)
+        time.sleep(2)  # the first rank waits for the second one by now
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(25) == 128 + signal.SIGTERM, (run / "output.txt").read_text()
+        wait_until_all_are_gone(process)
+    assert "nothing moves any more" in (run / "output.txt").read_text()
+    assert read_status(run).state == RunState.RESUMABLE
+    rows = (run / "metrics.jsonl").read_text()
+    finish(run, *words)
+    assert (run / "evaluations" / "hanging" / "metrics.json").is_file()
+    assert (run / "metrics.jsonl").read_text() == rows
 
 
 @pytest.mark.slow

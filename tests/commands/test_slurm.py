@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from deta.console.words import training_words
+from deta.launching import slurm
 from deta.launching.slurm import require_time_before_warning, submit
+from deta.runs import claims
 from deta.runs.folders import find_runs
 from deta.runs.state import RunState, read_status
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
@@ -22,11 +24,12 @@ SWEEP = ("-m", *TINY_TRAINING, "cluster=sbatch", "seed=0,1")
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of SLURM's commands: ``sbatch`` writes its words to a file, ``squeue`` knows what it submitted."""
+    """SLURM's commands: ``sbatch`` and ``scontrol`` write their words to files, ``squeue`` knows what was submitted."""
     folder = tmp_path / "bin"
     folder.mkdir()
     scripts = {
         "sbatch": f'for word in "$@"; do echo "$word"; done >{folder}/words; echo "42;name"',
+        "scontrol": f'echo "$@" >{folder}/released',
         "squeue": 'echo "42_0 PENDING 0 Resources"; echo "42_1 RUNNING 0 None"; echo "42 PENDING 0 Priority"',
     }
     for name, script in scripts.items():
@@ -45,6 +48,8 @@ def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
     words = (commands / "words").read_text().splitlines()
     assert {"--array=0-1%1", "--partition=night", "--comment=a b", "--signal=USR1@180", "--nodes=1"} <= set(words)
     assert not any(word.startswith(("--account", "--mem")) for word in words)  # null is not given
+    assert "--hold" in words
+    assert (commands / "released").read_text() == "release 42\n"
     runs = find_runs(sweep)
     assert Path(words[-1]).read_text().splitlines() == [str(run) for run in runs]
     for seed, run in enumerate(runs):
@@ -120,6 +125,48 @@ def test_runs_that_another_process_holds_are_not_submitted(commands: Path, tmp_p
     assert submit({held: ["seed=1"], free: ["seed=2"]}, {}, tmp_path) == "42"
     assert Path((commands / "words").read_text().splitlines()[-1]).read_text() == f"{free}\n"
     assert not (held / "overrides.txt").exists()
+
+
+def test_a_run_is_queued_before_its_claim_is_given_up_and_its_job_starts_after_that(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [tmp_path / name for name in "ab"]
+    for command, words in {"sbatch": 'echo "42"', "scontrol": ""}.items():
+        (commands / command).write_text(f"#!/bin/sh\nls {runs[0]} {runs[1]} >{tmp_path}/at_{command}\n{words}\n")
+    at_release = []
+
+    def release(run: Path) -> None:
+        at_release.append((run / "queued.json").is_file())  # which another submission reads from now on
+        claims.release(run)
+
+    monkeypatch.setattr(slurm, "release", release)
+    assert submit({run: ["seed=1"] for run in runs}, {}, tmp_path) == "42"
+    at_sbatch, at_scontrol = ((tmp_path / f"at_{name}").read_text() for name in ("sbatch", "scontrol"))
+    assert (at_sbatch.count("running.json"), at_sbatch.count("queued.json")) == (2, 0)
+    assert at_release == [True, True]
+    assert (at_scontrol.count("running.json"), at_scontrol.count("queued.json")) == (0, 2)
+
+
+@pytest.mark.slow
+def test_of_submissions_at_once_one_alone_goes(commands: Path, tmp_path: Path) -> None:
+    (commands / "sbatch").write_text(f"#!/bin/sh\necho x >>{tmp_path}/submitted; sleep 0.3; echo 42\n")
+    code = (
+        "from pathlib import Path; from deta.launching.slurm import submit; "
+        f"submit({{Path('{tmp_path}/run'): []}}, {{}}, Path('{tmp_path}'))"
+    )
+    others = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = "".join(other.communicate(timeout=60)[0] for other in others)
+    assert [other.returncode for other in others] == [0] * 4
+    assert (tmp_path / "submitted").read_text() == "x\n"
+    assert said.count("Submitted job 42") == 1
+    assert said.count(f"{tmp_path}/run: ") == 3
+
+
+def test_a_job_that_slurm_does_not_let_go_is_told_with_what_lets_it(commands: Path, tmp_path: Path) -> None:
+    (commands / "scontrol").write_text("#!/bin/sh\necho 'Access denied' >&2; exit 1\n")
+    message = fail("train", *TINY_TRAINING, "cluster=sbatch", f"hydra.run.dir={tmp_path}/run")
+    assert "job 42 is submitted, but held (Access denied): scontrol release 42 lets it start" in message
+    assert read_status(tmp_path / "run").state == RunState.QUEUED
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,15 @@ def test_only_folders_of_trainings_are_runs(tmp_path: Path) -> None:
     assert find_runs(tmp_path) == [tmp_path / "train"]
 
 
+def test_results_of_another_command_are_no_run_though_a_training_was_tried_there(tmp_path: Path) -> None:
+    for name in ("refused", "evaluated"):
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / ".hydra" / "hydra.yaml").write_text("hydra:\n  job:\n    config_name: train\n")
+        (tmp_path / name / "eval.log").touch()
+    mark_failed(tmp_path / "evaluated", "x")
+    assert find_runs(tmp_path) == [tmp_path / "evaluated"]
+
+
 def test_a_saved_step_is_a_done_one_whether_or_not_it_was_logged(tmp_path: Path) -> None:
     rows = [{"step": step, "train/loss": 1.0} for step in range(7)]
     (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))

@@ -97,6 +97,64 @@ def test_no_mutation_is_read_as_something_else_than_was_saved(
     assert num_refused > 15
 
 
+def adam(first: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+    """A state of AdamW for the two weights of ``content``, with changes to what it remembers of the first."""
+    states = {
+        index: {"step": torch.tensor(7.0), "exp_avg": torch.ones(4, 4), "exp_avg_sq": torch.ones(4, 4)}
+        for index in range(2)
+    }
+    states[0].update(first or {})
+    return {"state": states, "param_groups": [{"lr": 0.1, "params": [0, 1], "parameter_names": ["first", "second"]}]}
+
+
+def spoilt(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - of any kind
+    """``content`` of AdamW with changes to the weight ``first``, under ``weight``, or to what is remembered of it."""
+    whole = content()
+    whole["state_dict"]["detector.first"] = changes.pop("weight", whole["state_dict"]["detector.first"])
+    return {**whole, "optimizer_states": [adam(changes)]}
+
+
+SPOILT = {
+    "whole numbers": (spoilt(weight=torch.ones(4, 4, dtype=torch.int64)), r"numbers of torch.int64"),
+    "complex numbers": (spoilt(weight=torch.ones(4, 4, dtype=torch.complex64)), r"numbers of torch.complex64"),
+    "small floats": (spoilt(weight=torch.ones(4, 4).to(torch.float8_e4m3fn)), r"numbers of torch.float8_e4m3fn"),
+    "a NaN": (spoilt(weight=torch.ones(4, 4).index_fill(0, torch.tensor(3), torch.nan)), "NaN or infinite"),
+    "infinite": (spoilt(weight=torch.full((4, 4), -torch.inf)), "NaN or infinite"),
+    "another shape": (spoilt(weight=torch.ones(4, 3)), r"(4, 3), but exp_avg of the optimizer is (4, 4)"),
+    "another shape remembered": (spoilt(exp_avg_sq=torch.ones(16)), "exp_avg_sq of the optimizer is (16,)"),
+    "NaN remembered": (spoilt(exp_avg=torch.full((4, 4), torch.nan)), "exp_avg of the optimizer is NaN"),
+    "flags remembered": (spoilt(exp_avg=torch.ones(4, 4).bool()), "exp_avg of the optimizer has numbers of torch.bool"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_run_goes_on_from_the_checkpoint_before_where_the_numbers_of_the_last_one_are_spoilt(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "checkpoints"
+    what, reason = SPOILT[name]
+    previous, last = save(folder / "previous.ckpt", spoilt()), save(folder / "last.ckpt", what)
+    with caplog.at_level(logging.WARNING):
+        assert find_resumable(tmp_path) == previous
+    assert f"{last}: no training goes on from its numbers: detector.first (" in caplog.text
+    assert reason in caplog.text
+    assert f"continuing from {previous}: the one after it is missing or damaged" in caplog.text
+    with pytest.raises(ValueError, match=r"last.ckpt: no training goes on from its numbers"):
+        AtomicCheckpointIO().load_checkpoint(last)
+
+
+def test_spoilt_weights_beside_their_averages_are_found(tmp_path: Path) -> None:
+    averaged = {**spoilt(), "current_model_state": {"detector.second": torch.full((4, 4), torch.nan)}}
+    with pytest.raises(ValueError, match=r"a.ckpt: .*: detector.second \(NaN or infinite\)"):
+        read_training(save(tmp_path / "a.ckpt", averaged))
+
+
+def test_whole_numbers_that_are_counted_and_squares_that_overflowed_are_not_spoilt(tmp_path: Path) -> None:
+    whole = spoilt(exp_avg_sq=torch.full((4, 4), torch.inf))
+    whole["state_dict"]["detector.norm.num_batches_tracked"] = torch.tensor(3)
+    assert read_training(save(tmp_path / "a.ckpt", whole))["global_step"] == 7
+
+
 @pytest.mark.parametrize("damage", ["flipped bit", "text", "dict", "list", "folder", "half", "empty", "other program"])
 def test_a_run_goes_on_from_the_checkpoint_before_whatever_the_last_one_is(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture

@@ -234,7 +234,7 @@ def test_death_and_signals_under_other_settings(cache: Path, tmp_path: Path, opt
         assert_exact(tmp_path / "whole", expected, folder, train(cache, folder, **options))
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "folder"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "folder", "NaN", "shape"])
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     cache: Path,
     tmp_path: Path,
@@ -251,6 +251,13 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
         last.write_bytes(content[: len(content) // 2])
     elif damage == "folder":
         last.mkdir()
+    elif damage in ("NaN", "shape"):
+        last.write_bytes(content)
+        saved = torch.load(last, weights_only=True)
+        name = "detector.body.encoder.level_embed"
+        weight = saved["state_dict"][name]
+        saved["state_dict"][name] = weight * torch.nan if damage == "NaN" else weight[:, 1:].clone()
+        torch.save(saved, last)
     assert find_resumable(tmp_path) == last.with_name("previous.ckpt")
     assert "previous.ckpt: the one after it is missing or damaged" in caplog.text
     assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path))

@@ -30,7 +30,7 @@ from deta.launching import slurm
 from deta.launching.finished import continues, nothing_left
 from deta.runs import preemption
 from deta.runs.cells import add_cells
-from deta.runs.claims import RunTakenError, claim, is_claimed_beside, release
+from deta.runs.claims import Place, RunTakenError, claim, other_holder, release
 from deta.runs.cluster import is_first_rank
 from deta.runs.folders import find_runs, require_no_other_results
 from deta.runs.state import TAKEN, RunState, RunStatus, has_checkpoint, is_done, mark_failed, read_status, read_statuses
@@ -72,6 +72,7 @@ class TrainLauncher:
             self._is_dry = require_bool("dry_run", cfg.dry_run)
             if self._is_dry:
                 _remove_empty(folder)
+            require_no_other_results(folder)
             if cfg.cluster.submit not in (None, "sbatch"):
                 raise ValueError(f"cluster.submit must be null or sbatch (cluster=sbatch), got {cfg.cluster.submit!r}")
             if not is_sweep and _is_told_finished(cfg, folder):
@@ -242,20 +243,22 @@ def _sweep_folder() -> Path | None:
 def _prepare(cfg: DictConfig, folder: Path) -> bool:
     """Claim the run and turn ``auto`` into the run to continue or into none; False if there is nothing to do.
 
-    What lies there is judged, and changed, only by who holds the claim. The ranks of one training decide alike: that
-    the first of them has claimed the run holds up none.
+    What lies there is judged, and changed, only by who holds the claim. Whether another process holds it is for
+    ``claim`` to find out, which may have to watch it. The ranks of one training decide alike: that the first of them
+    has claimed the run holds up none.
 
     Raises:
-        OSError: A run is done and its annotation files are missing, or the folder holds other results.
+        OSError: A run is done and its annotation files are missing.
         ValueError: A run is done with other data.
     """
-    require_no_other_results(folder)
     status = read_status(folder)
-    is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
-    is_beside = not is_first and status.state == RunState.RUNNING and is_claimed_beside(folder)
-    if status.state in TAKEN and not is_beside:
+    if status.state in (RunState.DONE, RunState.QUEUED):
         _require_same_data(cfg, status)
         slurm.tell_skipped(status)
+        return False
+    is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
+    if not is_first and (holder := other_holder(folder)) is not None:
+        _tell_holder(folder, holder)
         return False
     if is_first and not _claim(folder):
         return False
@@ -295,7 +298,7 @@ def _claim(folder: Path) -> bool:
     try:
         claim(folder)
     except RunTakenError as error:
-        slurm.tell_skipped(RunStatus(folder, RunState.RUNNING, message=str(error.holder)))
+        _tell_holder(folder, error.holder)
         return False
     (status,) = read_statuses([folder], is_own_told=False)
     if status.state in TAKEN:
@@ -303,6 +306,10 @@ def _claim(folder: Path) -> bool:
         slurm.tell_skipped(status)
         return False
     return True
+
+
+def _tell_holder(folder: Path, holder: Place) -> None:
+    slurm.tell_skipped(RunStatus(folder, RunState.RUNNING, message=str(holder)))
 
 
 def _train(cfg: DictConfig) -> None:

@@ -28,7 +28,9 @@ def submit(
 ) -> str | None:
     """Submit trainings as one job, or as one job array where there are several, and say so.
 
-    Those that are done, under way or queued are left out, which is said, too.
+    Those that are done, under way or queued are left out, which is said, too. The job is held by SLURM until every run
+    is on record as queued and its claim given up: another submission finds the claim or the record, and no job starts
+    before it can claim its run.
 
     Args:
         runs: Run directory to the words of ``deta train``.
@@ -40,11 +42,15 @@ def submit(
         The id of the job; None where there was nothing to submit.
 
     Raises:
-        FileNotFoundError: There is no ``sbatch`` here.
+        FileNotFoundError: There is no ``sbatch`` or ``scontrol`` here.
         ValueError: SLURM refuses the job, its time is shorter than the warning, or a word has a line break.
+        OSError: SLURM does not let the job go.
     """
-    if shutil.which("sbatch") is None:
-        raise FileNotFoundError("sbatch is not found: submit from a login node of a SLURM cluster, or use cluster=none")
+    for command in ("sbatch", "scontrol"):
+        if shutil.which(command) is None:
+            raise FileNotFoundError(
+                f"{command} is not found: submit from a login node of a SLURM cluster, or use cluster=none"
+            )
     require_time_before_warning(options)
     for run, words in runs.items():
         if any("\n" in word for word in (*words, str(run))):
@@ -53,8 +59,9 @@ def submit(
         if not free:
             return None
         job = _submit({run: runs[run] for run in free}, options, folder, max_parallel)
-    for index, run in enumerate(free):  # held no longer: the first jobs may be starting
-        mark_queued(run, job if len(free) == 1 else f"{job}_{index}")
+        for index, run in enumerate(free):
+            mark_queued(run, job if len(free) == 1 else f"{job}_{index}")
+    _let_go(job)
     print(f"Submitted job {job}: {counted(len(free), 'run')}; deta runs folder={folder} shows them")
     return job
 
@@ -129,6 +136,7 @@ def _held(runs: Iterable[Path]) -> Iterator[list[Path]]:
 def _submit(
     runs: Mapping[Path, Sequence[str]], options: Mapping[str, Any], folder: Path, max_parallel: int | None
 ) -> str:
+    """Hand the runs to SLURM as a job that waits for ``_let_go``; returns its id."""
     for run, words in runs.items():
         write_text(run / "overrides.txt", "".join(f"{word}\n" for word in words))
     logs = (folder / "slurm").resolve()
@@ -136,11 +144,18 @@ def _submit(
     listing = logs / f"{datetime.now():%Y-%m-%d_%H-%M-%S_%f}_{os.getpid()}.txt"
     write_text(listing, "".join(f"{run.resolve()}\n" for run in runs))
     arguments = sbatch_options(options, len(runs), folder, max_parallel=max_parallel)
-    command = ["sbatch", "--parsable", *arguments, str(template()), sys.executable, str(listing)]
+    command = ["sbatch", "--parsable", "--hold", *arguments, str(template()), sys.executable, str(listing)]
     answer = subprocess.run(command, check=False, capture_output=True, text=True, env=environment_of_another())
     if answer.returncode:
         raise ValueError(f"sbatch refuses the job ({answer.stderr.strip()}): see cluster.options")
     return answer.stdout.strip().partition(";")[0]
+
+
+def _let_go(job: str) -> None:
+    done = subprocess.run(["scontrol", "release", job], check=False, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip()
+        raise OSError(f"job {job} is submitted, but held ({reason}): scontrol release {job} lets it start")
 
 
 def _seconds(limit: str) -> int | None:

@@ -15,7 +15,7 @@ from deta.utils.unpickling import Skipped
 _log = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
-_REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types of numbers that are cast into each other."""
 _WRAPPERS, _AVERAGES = ("model", "state_dict"), ("ema_model", "model_ema")
 """Keys under which files keep a state dict, and the average of several."""
@@ -121,7 +121,7 @@ def unfit_numbers(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> lis
     """
     unfit = []
     for name, value in state.items():
-        is_real = value.dtype in _REAL and own[name].dtype in _REAL
+        is_real = value.dtype in REAL and own[name].dtype in REAL
         if not is_real and value.dtype != own[name].dtype:
             unfit.append(f"{name} (numbers of {value.dtype} instead of {own[name].dtype})")
         elif is_real and not torch.isfinite(value).all():

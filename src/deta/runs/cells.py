@@ -55,6 +55,8 @@ def known_words(run: Path) -> list[str] | None:
 def add_cells(folder: Path, cells: Mapping[str, Iterable[str]]) -> None:
     """Add cells to the list of a sweep, to which other processes may be adding theirs.
 
+    A lock of ``flufl.lock`` works on network file systems, too, and its lifetime is far longer than this takes.
+
     Raises:
         TimeoutError: Another process has kept the list locked for a minute.
     """

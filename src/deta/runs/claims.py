@@ -8,6 +8,11 @@ stands beside it: the successor links its own under the next number, sees that n
 Whether a process of this machine lives, its process table says; of another machine's, SLURM's queue, and where
 there is none, the lease: a holder touches its claim every few seconds, and a claim that was watched for the length of
 its lease without a change is dead. No clock is compared with that of another machine.
+
+Locks of our own, and why not those of ``flufl.lock``, which guards a list for a moment in ``deta.runs.cells``: they are
+broken when a lifetime fixed beforehand is over by the clock of whoever looks, though their holder lives, and not before
+it is over though their holder died. What takes minutes or hours, here, in a search, a download or a cache of shards,
+must be held for as long as its process lives and no longer.
 """
 
 import contextlib
@@ -152,8 +157,21 @@ def require_held(folder: Path) -> None:
 
 def is_claimed_beside(folder: Path) -> bool:
     """Whether the run is claimed by this process or one that was started together with it, such as another rank."""
-    place, here = _sign(folder / RUNNING).place, _here()
-    return place is not None and (place.job, place.life) == (here.job, here.life)
+    place = _sign(folder / RUNNING).place
+    return place is not None and _is_beside(place)
+
+
+def other_holder(folder: Path) -> Place | None:
+    """The process that holds the run and was not started together with this one; None if there is none.
+
+    As ``claim`` finds it: that of another machine is watched for the length of its lease.
+    """
+    others = [path for path, place in read_claims(folder) if place is not None and not _is_beside(place)]
+    try:
+        _require_dead(others, folder, set())
+    except RunTakenError as error:
+        return error.holder
+    return None
 
 
 def is_taken(folder: Path) -> bool:
@@ -326,6 +344,11 @@ def _here() -> Place:
     pid, job = os.getpid(), this_job()
     place = Place(socket.gethostname(), pid, _start_of(pid), lease=SECONDS_OF_LEASE)
     return place if job is None else replace(place, job=job.id, life=job.life)
+
+
+def _is_beside(place: Place) -> bool:
+    here = _here()
+    return (place.job, place.life) == (here.job, here.life)
 
 
 def _start_of(pid: int) -> str | None:

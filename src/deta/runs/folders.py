@@ -13,7 +13,9 @@ _log = logging.getLogger(__name__)
 
 _OF_TRAINING = (DONE, FAILED, RUNNING, QUEUED, WORDS, "metrics.jsonl")
 """Files that ``deta train`` alone writes."""
-_OF_OTHERS = ("metrics.json", "predictions.json", "matches.npz", "evaluation.json")
+LOGS_OF_OTHERS = ("data_assign.log", "data_show.log", "data_stats.log", "eval.log", "predict.log")
+"""Logs of the commands that keep one beside their results, as ``deta train`` does."""
+_OF_OTHERS = ("metrics.json", "predictions.json", "matches.npz", "evaluation.json", *LOGS_OF_OTHERS)
 """Files that other commands write, never ``deta train`` in the directory of a run itself."""
 _HYDRA_OF_TRAINING = re.compile(r"^\s+config_name: train$", re.MULTILINE)
 
@@ -61,9 +63,15 @@ def _runs_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def _is_of_training(folder: Path) -> bool:
-    """Whether ``deta train`` has begun to write here; other commands leave folders with a record of Hydra, too."""
+    """Whether ``deta train`` has begun to write here.
+
+    Other commands leave folders with a record of Hydra, too, and a training that is refused there replaces it by its
+    own: such a folder is known by the log of the other command.
+    """
     if _has_records(folder):
         return True
+    if any((folder / name).exists() for name in LOGS_OF_OTHERS):
+        return False
     try:
         return _HYDRA_OF_TRAINING.search((folder / ".hydra" / "hydra.yaml").read_text(errors="replace")) is not None
     except OSError:

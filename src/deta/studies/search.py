@@ -262,7 +262,7 @@ def _wait_for_another(folder: Path, pause: float) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends."""
+    """Hold a lock that ends with this process, however it ends; why not flufl.lock: see ``deta.runs.claims``."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from deta.models.weights import unfit_numbers
 from deta.runs.data_record import DataRecord
 from deta.runs.former import is_owned, present_weight, with_present_names, with_present_weights
 from deta.runs.state import LAST, PREVIOUS
+from deta.training.checkpoint_numbers import spoilt_numbers
 from deta.training.continuation import AVERAGED_FROM
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.optim import PARAMETER_NAMES
@@ -34,11 +35,14 @@ TRAINING_STATE: Mapping[str, type] = {
 }
 """What a checkpoint holds beside weights and metadata if training can go on from it."""
 _PARTS = (CHECKPOINT_KEY, "state_dict")
+_WEIGHTS = ("state_dict", AVERAGED_FROM)
 BEST = "best.ckpt"
 KEPT = ("all", "weights")
 """What a run that is done may leave."""
 _MAX_VALUES, _MAX_DEPTH = 100_000, 50
 """Bounds of a stored configuration."""
+_MOST_NAMED = 5
+"""Weights that a message names."""
 _OF_CLASSES = ("class", ".labels.")
 """Parts of the names of weights that have a row for each class."""
 
@@ -166,7 +170,7 @@ def read_training(path: Path) -> dict[str, Any]:
     """The whole content of a checkpoint from which training can go on.
 
     Raises:
-        ValueError: The file is damaged, holds more than data, or is no such checkpoint.
+        ValueError: The file is damaged, holds more than data, is no such checkpoint, or its numbers are spoilt.
         OSError: It cannot be read.
     """
     content = _read(path)
@@ -176,6 +180,11 @@ def read_training(path: Path) -> dict[str, Any]:
             f"{path} holds weights, but no training goes on from it ({', '.join(wrong)}): give last.ckpt of a run, or "
             "weights=<file> to start from its weights"
         )
+    states = [content[key] for key in _WEIGHTS if isinstance(content.get(key), dict)]
+    spoilt = spoilt_numbers(states, content["optimizer_states"], DETECTOR_PREFIX)
+    if spoilt:
+        more = f" and {len(spoilt) - _MOST_NAMED} more" if len(spoilt) > _MOST_NAMED else ""
+        raise ValueError(f"{path}: no training goes on from its numbers: {', '.join(spoilt[:_MOST_NAMED])}{more}")
     return content
 
 
@@ -266,7 +275,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _name_weights_as_now(content: dict[str, Any]) -> None:
     """Give weights, what is averaged of them, and the optimizer's list of them their present names."""
-    for key in ("state_dict", AVERAGED_FROM):
+    for key in _WEIGHTS:
         if isinstance(content.get(key), dict):
             content[key] = with_present_weights(content[key], DETECTOR_PREFIX)
     for state in _dictionaries(content.get("optimizer_states")):
@@ -372,5 +381,5 @@ def require_fitting_weights(
 
 def _require_none(checkpoint: Checkpoint, what: str, names: list[str]) -> None:
     if names:
-        some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        some = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
         raise ValueError(f"{checkpoint.path} does not fit the model: {counted(len(names), 'weight')} {what}: {some}")

@@ -145,6 +145,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock that ends with this process, however it ends; why not flufl.lock: see ``deta.runs.claims``."""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("w")

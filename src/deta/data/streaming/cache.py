@@ -80,6 +80,8 @@ class ShardCache:
 def alone(lock_file: Path) -> Iterator[None]:
     """Let only one process of the machine at a time into the block; the file and its folder stay.
 
+    The lock ends with its process, however it ends; why not flufl.lock: see ``deta.runs.claims``.
+
     Raises:
         OSError: They cannot be made.
     """

@@ -41,7 +41,8 @@ class ResumeCheckpoint(Checkpoint):
     A signal (see ``deta.runs.preemption``) on any rank ends the training at the next such place with
     ``StoppedRun``, after saving; during a validation it ends at once, and the validation is done again. So does an
     evaluation after the training. Where nothing moves any more after a signal, since another rank or the reading of
-    images hangs, the process leaves without saving, and the run goes on from what was saved before.
+    images hangs, the process leaves without saving, and the run goes on from what was saved before; in an evaluation
+    after the training, too.
 
     Beside what Lightning keeps (weights, optimizer, schedule, loops, callbacks, position of the loader), the random
     states of every rank and the place in ``metrics.jsonl`` are stored.
@@ -68,10 +69,7 @@ class ResumeCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals in place of Lightning; cut the metrics back to the place of the checkpoint."""
-        signals = (*preemption.PREEMPTIONS, *preemption.STOPS)
-        preemption.listen(signals)
-        leave = partial(_leave, trainer, self._folder.parent)
-        self._watchdog = Watchdog(signals=signals, seconds=self._seconds_to_leave, leave=leave)
+        self._begin_watch(trainer)
         if self._loaded is not None:
             for logger in _metrics_loggers(trainer):
                 logger.cut_back(self._loaded["metrics_end"], self._loaded["row"])
@@ -112,11 +110,11 @@ class ResumeCheckpoint(Checkpoint):
             raise self._stopped(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Learn how many batches every rank has, within which they can agree to stop; listen to signals."""
+        """Listen to signals also after the training; learn how many batches every rank has, to agree to stop in."""
+        if not _is_fitting(trainer):
+            self._begin_watch(trainer)
         number = torch.tensor(sum(int(n) for n in trainer.num_val_batches), device=pl_module.device)
         self._common_val_batches = int(trainer.strategy.reduce(number, reduce_op="min"))
-        if not _is_fitting(trainer):
-            preemption.listen((*preemption.PREEMPTIONS, *preemption.STOPS))  # in place of Lightning
 
     def on_validation_batch_end(
         self,
@@ -198,6 +196,14 @@ class ResumeCheckpoint(Checkpoint):
             last.replace(self._folder / PREVIOUS)
         elif last.is_dir():
             last.rename(last.with_name(f"{LAST}.{int(time.time())}"))  # no file can take its place
+
+    def _begin_watch(self, trainer: pl.Trainer) -> None:
+        """Listen to signals in place of Lightning, and leave where nothing moves after one."""
+        signals = (*preemption.PREEMPTIONS, *preemption.STOPS)
+        preemption.listen(signals)
+        if self._watchdog is None:
+            leave = partial(_leave, trainer, self._folder.parent)
+            self._watchdog = Watchdog(signals=signals, seconds=self._seconds_to_leave, leave=leave)
 
     def _end_watch(self) -> None:
         if self._watchdog is not None:

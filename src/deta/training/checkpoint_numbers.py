@@ -1,0 +1,76 @@
+"""Whether training can go on from the numbers of a checkpoint, as far as the file alone tells.
+
+A file may be whole, by its checksums, and hold numbers that are spoilt: written by another program, or computed on a
+device that fails. Whether it fits a model is another question, see ``deta.training.continuation``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deta.models.weights import REAL
+from deta.training.optim import PARAMETER_NAMES
+
+_SHAPED_AS_WEIGHTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+"""What Adam and SGD remember of each number of a weight; that of other optimizers may have any shape."""
+
+
+def spoilt_numbers(states: Sequence[Mapping[str, object]], optimizers: object, prefix: str) -> list[str]:
+    """Names of weights from which no training goes on, each with the reason.
+
+    Args:
+        states: Weights by name, such as the trained ones and their averages.
+        optimizers: ``optimizer_states`` of a checkpoint, which may be anything: what is no state of an optimizer that
+            names its parameters is left to who loads it.
+        prefix: Begin of the names in ``states`` that those of an optimizer lack.
+
+    Returns:
+        One entry for each weight that is NaN or infinite anywhere, that is trained and not real, or that an optimizer
+        remembers as NaN, not real or in another shape.
+    """
+    remembered = dict(_remembered(optimizers))
+    found = {}
+    for state in states:
+        for name, value in state.items():
+            own = name.removeprefix(prefix) if name.startswith(prefix) else ""
+            if not isinstance(value, Tensor):
+                found[name] = f"a {type(value).__name__}"
+            elif value.is_complex() or (own in remembered and value.dtype not in REAL):
+                found[name] = f"numbers of {value.dtype}"
+            elif value.dtype in REAL and not torch.isfinite(value).all():
+                found[name] = "NaN or infinite"
+            elif own in remembered and (reason := _reason(remembered[own], value.shape)) is not None:
+                found.setdefault(name, reason)
+    return [f"{name} ({reason})" for name, reason in found.items()]
+
+
+def _remembered(optimizers: object) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Names of trained weights, and what the optimizer remembers of each; nothing before its first step."""
+    for optimizer in optimizers if isinstance(optimizers, list) else []:
+        states, groups = (_get(optimizer, name) for name in ("state", "param_groups"))
+        for group in groups if isinstance(groups, list) else []:
+            indices, names = (_get(group, name) for name in ("params", PARAMETER_NAMES))
+            if isinstance(indices, list) and isinstance(names, list):
+                for index, name in zip(indices, names, strict=False):
+                    state = _get(states, index)
+                    yield str(name), state if isinstance(state, Mapping) else {}
+
+
+def _reason(remembered: Mapping[str, object], shape: torch.Size) -> str | None:
+    for name, value in remembered.items():
+        if name not in _SHAPED_AS_WEIGHTS or not isinstance(value, Tensor):
+            continue
+        if value.shape != shape:
+            return f"{tuple(shape)}, but {name} of the optimizer is {tuple(value.shape)}"
+        if value.dtype not in REAL:
+            return f"{name} of the optimizer has numbers of {value.dtype}"
+        if torch.isnan(value).any():  # infinity may be met on the way: a squared gradient that overflows
+            return f"{name} of the optimizer is NaN"
+    return None
+
+
+def _get(node: object, key: Any) -> object:  # noqa: ANN401 - out of a file
+    """The value of a key; None where there is none."""
+    return node.get(key) if isinstance(node, dict) and isinstance(key, (str, int)) else None
