@@ -5,9 +5,10 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from deta.console.words import recorded_words
+from deta.launching.record import changed_settings, told
 from deta.losses import Criterion
 from deta.runs.cells import WORDS
 from deta.tracking.metrics import read_metrics
@@ -67,6 +68,22 @@ def test_a_run_that_has_its_words_from_hydra_alone_keeps_them(own_run: Path) -> 
     (own_run / WORDS).unlink()
     fail("train", f"ckpt={own_run}", "trainer.max_epochs=2", "criterion.rules.layers.assigner.tau=1.5")
     assert recorded_words(own_run) == list(TINY_TRAINING)
+
+
+def settings_with(target: str, criterion: str = "deta.losses.Criterion") -> DictConfig:
+    """Some settings of a run, with a callback of this class."""
+    content = {"seed": 0, "criterion": {"_target_": criterion, "rules": {"first": None}}}
+    return OmegaConf.create({**content, "callbacks": {"x": {"_target_": target, "n": 1}}, "paths": {}})
+
+
+def test_a_class_that_was_renamed_is_no_other_setting_and_one_that_is_another_has_the_name_of_today() -> None:
+    former = settings_with("deta.engine.callbacks.SpeedMonitor", "deta.losses.QueryCriterion")
+    present = settings_with("deta.training.callbacks.SpeedMonitor")
+    assert changed_settings(former, present) == changed_settings(present, former) == {}
+    other = settings_with("deta.training.callbacks.ProgressLine")
+    expected = "deta.training.callbacks.SpeedMonitor -> deta.training.callbacks.ProgressLine"
+    for before in (former, present):
+        assert told(changed_settings(before, other)) == f"callbacks.x._target_ {expected}"
 
 
 @pytest.mark.parametrize("content", ["{", '{"words": []}', "[1]"])

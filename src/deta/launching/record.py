@@ -17,6 +17,7 @@ from deta.console.naming import effective
 from deta.console.words import complete_words, record_words
 from deta.launching.parts import last_config, num_parts
 from deta.runs.data_record import write_data
+from deta.runs.former import with_present_names
 from deta.studies import settings
 from deta.studies.settings import differences
 from deta.tracking.environment import describe_run
@@ -86,9 +87,19 @@ class PartRecord(pl.Callback):
 
     def _tell_changes(self) -> None:
         before = last_config(self._folder)
-        changes = {} if before is None else differences(effective(before), effective(self._cfg))
+        changes = {} if before is None else changed_settings(before, self._cfg)
         if changes:
             _log.warning("This part of the run has other settings than the one before: %s", told(changes))
+
+
+def changed_settings(before: DictConfig, now: DictConfig) -> dict[str, tuple[object, object]]:
+    """In what two configurations differ that decides a result, as ``differences``; a renaming is no change.
+
+    ``effective`` gives classes by the names they had first, of which runs have their hashes; both are told by those of
+    today.
+    """
+    first, second = (with_present_names(effective(config)) for config in (before, now))
+    return differences(first, second)
 
 
 def told(changes: Mapping[str, tuple[object, object]]) -> str:

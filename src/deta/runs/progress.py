@@ -1,7 +1,9 @@
 """How far a run is: what it has logged, and what its checkpoint holds; nothing here needs PyTorch."""
 
+import os
 import pickletools
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from deta.utils.files import load_numbers
 
 _BYTES_OF_HEAD = 4096
 """The number of steps stands among the first entries of a checkpoint."""
+_BYTES_OF_TAIL = 1 << 16
+"""Read first of a record: some hundred rows."""
 _VALUES = ("BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1")
 
 
@@ -30,36 +34,51 @@ class Progress:
 
 
 def read_progress(path: Path) -> Progress:
-    """Read a ``metrics.jsonl``, which need not exist, up to its end or what is damaged of it."""
-    step, metric, epoch, number = None, None, None, 0
+    """Read what is needed of a ``metrics.jsonl``, which need not exist: from its end back to the latest validation.
+
+    A damaged row among those ends what is read, and is told; others before them are not looked at.
+    """
     try:
         with path.open("rb") as file:
-            for line in file:
-                number += 1
-                if not line.startswith(b"{"):
-                    raise ValueError(line)
-                if not line.endswith(b"}\n"):
-                    break  # being written, or left by a killed process
-                if b'"train/loss"' in line or b'"val/AP"' in line:
-                    row = load_numbers(line)
-                    step = int(row["step"]) + 1
-                    if "val/AP" in row:
-                        metric = row["val/AP"]
-                        epoch = None if row.get("epoch") is None else int(row["epoch"]) + 1
+            size = file.seek(0, os.SEEK_END)
+            num_bytes = _BYTES_OF_TAIL
+            while True:
+                start = max(0, size - num_bytes)
+                file.seek(start)
+                if start:
+                    file.readline()  # the rest of a row
+                progress, is_whole = _read_rows(file, path.name)
+                if start == 0 or (is_whole and not progress.damage):
+                    return progress
+                # Several times as much, so that all is read hardly more than once; for the number of a line, all.
+                num_bytes = size if progress.damage else 8 * num_bytes
     except FileNotFoundError:
         return Progress()
     except OSError as error:
         return Progress(damage=str(error))
+
+
+def _read_rows(rows: Iterable[bytes], name: str) -> tuple[Progress, bool]:
+    """What rows tell up to their end or what is damaged of them, and whether a validation is among them."""
+    step, metric, epoch, number, is_whole, damage = None, None, None, 0, False, ""
+    try:
+        for line in rows:
+            number += 1
+            if not line.startswith(b"{"):
+                raise ValueError(line)
+            if not line.endswith(b"}\n"):
+                break  # being written, or left by a killed process
+            if b'"train/loss"' in line or b'"val/AP"' in line:
+                row = load_numbers(line)
+                step = int(row["step"]) + 1
+                if "val/AP" in row:
+                    is_whole = True
+                    metric = row["val/AP"]
+                    epoch = None if row.get("epoch") is None else int(row["epoch"]) + 1
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        damage = f"{path.name} is damaged in line {number}"
-    else:
-        damage = ""
-    return Progress(
-        step=step,
-        metric=metric if isinstance(metric, (int, float)) else None,
-        metric_epoch=epoch,
-        damage=damage,
-    )
+        damage = f"{name} is damaged in line {number}"
+    metric = metric if isinstance(metric, (int, float)) else None
+    return Progress(step=step, metric=metric, metric_epoch=epoch, damage=damage), is_whole
 
 
 def saved_step(checkpoint: Path) -> int | None:
