@@ -26,6 +26,7 @@ def rows(heading: str) -> dict[str, tuple[str, ...]]:
         ("Keys", former.KEYS),
         ("Modules of classes", former.MODULES),
         ("Classes", former.CLASSES),
+        ("Arguments", former.ARGUMENTS),
         ("Weights", former.WEIGHTS),
     ],
 )
@@ -69,9 +70,12 @@ def test_a_defaults_list_with_a_former_group_is_refused_with_what_to_write(befor
 
 def test_former_keys_and_classes_in_a_file_are_refused_with_their_present_names(tmp_path: Path) -> None:
     own = "callbacks:\n  mine:\n    _target_: deta.engine.callbacks.DataWait\nmodel:\n  hidden_dim: 32\n"
-    message = refused(f"defaults:\n  - deta_shapes\ncriterion:\n  rematch: per_layer\n{own}", tmp_path)
+    rules = "  rules:\n    layers:\n      assigner:\n        gamma: 1.5\n"
+    defaults = "defaults:\n  - deta_shapes\n  - override /rule: hungarian\n  - _self_\n"
+    message = refused(f"{defaults}criterion:\n  rematch: per_layer\n{rules}{own}", tmp_path)
     for before, now in (
         ("criterion.rematch", "criterion.rules.layers.rematch"),
+        ("criterion.rules.layers.assigner.gamma", "criterion.rules.layers.assigner.focusing"),
         ("model.hidden_dim", "model.body.hidden_dim"),
         ("deta.engine.callbacks.DataWait", "deta.training.callbacks.DataWait"),
     ):

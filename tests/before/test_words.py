@@ -49,6 +49,7 @@ def test_a_sweep_over_former_criteria_is_refused_with_what_to_write() -> None:
         (("criterion=hungarian", "criterion.rematch=once"), "a67b3834"),
         (("assigner@criterion.layer_assigner=iou", "criterion=hungarian"), "d1e6d58c"),
         (("criterion=hungarian",), "4b5bb751"),
+        (("criterion=hungarian", "+criterion.layer_assigner.focusing=1.5"), "d4ee53f9"),
         (("+criterion='hungarian'",), "4b5bb751"),
         (("model=deta_r50",), "fa704870"),
         (("model=deta_small",), "f39a9661"),
@@ -66,6 +67,18 @@ def test_choices_and_values_mean_the_same_in_any_order(words: tuple[str, ...], e
 def test_a_former_criterion_beside_a_rule_is_refused() -> None:
     assert "both choose rules" in deta("train", "criterion=deta", "rule=hungarian").err
     assert "which no sweep ties together" in deta("train", "-m", "model=deta_small,deta_r50").err
+
+
+def test_an_argument_that_a_rule_had_before_is_taken_where_it_is_of_that_rule() -> None:
+    shown = ("--cfg", "job", "--package", "criterion.rules.layers.assigner")
+    one_to_one = deta("train", "experiment=deta_shapes_one_to_one", "+criterion.layer_assigner.gamma=1.5", *shown)
+    assert "focusing: 1.5\n" in one_to_one.out
+    assert "gamma" not in one_to_one.out
+    place = "+criterion.rules.layers.assigner"
+    assert f"deta: written otherwise by now: {place}.gamma=1.5 is {place}.focusing=1.5\n" in one_to_one.err
+    by_overlap = deta("train", "experiment=deta_shapes", "criterion.rules.layers.assigner.gamma=0.5", *shown)
+    assert "gamma: 0.5\n" in by_overlap.out
+    assert by_overlap.err == ""
 
 
 def test_one_line_names_the_words_that_are_written_otherwise_by_now() -> None:

@@ -19,6 +19,7 @@ from deta.console import terminal
 from deta.console.terminal import describe, exit_with, reports_errors
 from deta.data import ImageError
 from deta.training.ranks import LostRankError
+from tests.commands.running import fail
 
 
 def error_of(config: object) -> BaseException:
@@ -158,3 +159,8 @@ def test_a_choice_of_query_systems_beside_another_system_is_told_where_that_has_
     error = ConfigCompositionException("Could not override 'rule'. No match in the defaults list.")
     assert describe(error).startswith("rule= is a choice of query systems")
     assert "assigner@criterion.rules.dense.assigner" in describe(error)
+
+
+def test_two_choices_for_one_place_are_told_with_what_they_both_make() -> None:
+    message = fail("train", "system=deta", "size=shapes", "further=[denoise,contrastive]")
+    assert "further=[denoise,contrastive], both make criterion.rules.denoise: give one of them" in message

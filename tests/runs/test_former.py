@@ -1,17 +1,21 @@
 """What has moved is found by its former name, and what has not is left alone."""
 
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import pytest
 
 from deta.runs.former import (
     ADDED,
+    ARGUMENTS,
     BETWEEN,
     CLASSES,
     KEYS,
     WEIGHTS,
     first_target,
+    former_names,
+    present_argument,
     present_key,
     present_target,
     present_weight,
@@ -202,6 +206,43 @@ def test_every_renamed_class_exists_under_its_present_name() -> None:
     for target in (*CLASSES.values(), *BETWEEN.values()):
         module, _, name = target.rpartition(".")
         assert hasattr(import_module(module), name)
+
+
+def rule_with(argument: str, target: str = "deta.assign.HungarianAssigner") -> dict[str, Any]:
+    """A rule that stands inside another one."""
+    return {"compare": {"mine": {"_target_": "mine.Wrapped", "inner": {"_target_": target, argument: 1.5}}}}
+
+
+def test_an_argument_is_renamed_where_its_class_has_had_it_and_leads_back() -> None:
+    former, present = rule_with("gamma"), rule_with("focusing")
+    place = "compare.mine.inner"
+    assert with_present_names(former) == with_present_names(present) == present
+    assert with_first_keys(present) == former
+    assert former_names(former) == {f"{place}.gamma": f"{place}.focusing"}
+    assert former_names(present) == {}
+    assert present_argument(former, f"{place}.gamma") == f"{place}.focusing"
+
+
+def test_gamma_of_the_rule_of_iou_is_another_quantity_and_stays() -> None:
+    other = rule_with("gamma", "deta.assign.IoUAssigner")
+    assert with_present_names(other) == with_first_keys(other) == other
+    assert former_names(other) == {}
+    key = "compare.mine.inner.gamma"
+    assert present_argument(other, key) == present_argument({"compare": 3}, key) == key
+
+
+def test_an_argument_under_both_of_its_names_is_refused() -> None:
+    both = {"_target_": "deta.assign.HungarianAssigner", "gamma": 1.0, "focusing": 2.0}
+    with pytest.raises(ValueError, match=r"gamma and focusing of deta\.assign\.HungarianAssigner are one setting"):
+        with_present_names({"criterion": [both]})
+
+
+def test_every_renamed_argument_exists_under_its_present_name() -> None:
+    for former, present in ARGUMENTS.items():
+        module, owner, name = former.rsplit(".", 2)
+        arguments = signature(getattr(import_module(module), owner)).parameters
+        assert present in arguments
+        assert name not in arguments
 
 
 def test_a_class_of_the_same_name_elsewhere_keeps_it() -> None:

@@ -14,13 +14,17 @@ from torch import nn
 from torch.optim.lr_scheduler import MultiStepLR
 
 from deta.building.combinations import (
+    QUERY_PARTS,
     require_agreement,
+    require_arguments,
     require_effect,
     require_grid,
+    require_outputs,
     require_rules,
     require_scores,
 )
 from deta.building.stored import build, section
+from deta.building.tried_step import require_step
 from deta.building.trust import Trust, remembered, require_names
 from deta.console.words import given_words
 from deta.data.datamodule import CocoDataModule
@@ -43,9 +47,6 @@ from deta.utils.checks import require_choice, require_int, require_number
 from deta.utils.wording import counted
 
 Factory = Callable[..., Any]
-QUERY_PARTS = ("encoder", "source", "decoder")
-"""Parts of a body that ``conf/width`` speaks of."""
-
 _PARTS_BESIDE, _PARTS_FOR_WEIGHT = 10_000, 100
 """A stored model may register so many parts: it is built several times, and backbones of timm are tried before."""
 _MOST_PARTS = 1_000_000
@@ -139,6 +140,7 @@ class Recipe:
 def make_recipe(cfg: DictConfig) -> Recipe:
     """Make what needs no data, in a moment, and try the detector without content: wrong values are found here."""
     require_agreement(cfg)
+    require_arguments(cfg)
     criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
     require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
     optimizer = with_fused_step(make_part(cfg, "optimizer.make", Callable), cfg.optimizer.get("fused"))
@@ -151,7 +153,9 @@ def make_recipe(cfg: DictConfig) -> Recipe:
         body = getattr(tried, "body", None)
         require_rules(criterion, body)
         require_scores(criterion, body)
+        require_outputs(cfg, criterion, postprocess, body)
         require_grid(postprocess, body)
+        require_step(tried, criterion, postprocess)
     return Recipe(criterion, postprocess, optimizer, scheduler)
 
 

@@ -1,18 +1,97 @@
 """Choices that do not go together, found before data is read."""
 
-from collections.abc import Iterable, Sequence
-from inspect import signature
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from inspect import Parameter, signature
+from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from deta.assign import SampledAssigner
-from deta.losses import Criterion
+from deta.losses import Criterion, CrossEntropy, FocalLoss
 from deta.models.body import Body
+from deta.models.dense.body import DenseBody
 from deta.models.roi.body import RoIBody
-from deta.structures import SoftmaxScore
+from deta.structures import SigmoidScore, SoftmaxScore
 
 _RULES = "criterion.rules"
+QUERY_PARTS = ("encoder", "source", "decoder")
+"""Parts of a body that ``conf/width`` speaks of."""
+_PARTS = ("model", "selection", "criterion", "postprocess")
+"""Sections of a configuration whose files choose parts for each other."""
+
+
+def require_arguments(cfg: DictConfig) -> None:
+    """Refuse settings of a part that another choice has put there, and a part that lacks what no choice gives it.
+
+    Raises:
+        ValueError: There is such a setting, or such a lack; the message names the keys of both.
+    """
+    for section in _PARTS:
+        if OmegaConf.select(cfg, section) is not None:
+            for place, node in _nodes(OmegaConf.to_container(cfg[section], resolve=False), section):
+                _require_taken(place, node)
+    body = OmegaConf.select(cfg, "model.body._target_")
+    for role, rule in (OmegaConf.select(cfg, _RULES) or {}).items():
+        for place, node in (
+            [] if rule is None else _nodes(OmegaConf.to_container(rule, resolve=False), f"{_RULES}.{role}")
+        ):
+            if "assigner" in _lacking(node) or _is_without_class(node.get("assigner")):
+                raise ValueError(
+                    f"{place} ({node['_target_']}) has no assigner, which no choice gives it: take one by "
+                    f"assigner@{place}.assigner=<name>, or the criterion= of a system with this model.body ({body})"
+                )
+    try:
+        OmegaConf.to_container(cfg.criterion, resolve=True)
+    except InterpolationKeyError as error:
+        raise ValueError(
+            f"{error.full_key} follows a setting that is not there ({str(error).partition(chr(10))[0]}): take the "
+            f"criterion= of a system with this model.body ({body})"
+        ) from error
+
+
+def _nodes(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:  # noqa: ANN401 - plain containers
+    """All nodes that make something, with the dotted keys of their places."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get("_target_"), str):
+            yield place, node
+        for name, value in node.items():
+            yield from _nodes(value, f"{place}.{name}")
+
+
+def _require_taken(place: str, node: Mapping[str, Any]) -> None:
+    of_width = QUERY_PARTS if place == "model.body" else ()  # left out where the body has no such part
+    names = [name for name, value in node.items() if not (name in of_width and _is_without_class(value))]
+    keys = [f"{place}.{name}" for name in names if not str(name).startswith("_") and not _takes(node, str(name))]
+    if keys:
+        raise ValueError(
+            f"{', '.join(keys)}: {place} ({node['_target_']}) has no such setting. What another choice has set is "
+            f"left out by {' '.join(f'~{key}' for key in keys)}"
+        )
+
+
+def _lacking(node: Mapping[str, Any]) -> list[str]:
+    """Arguments that a node must have, and has not."""
+    known = {} if node.get("_partial_") else _parameters(node) or {}
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return [
+        name
+        for name, each in known.items()
+        if each.default is each.empty and each.kind in kinds and name not in node and "_args_" not in node
+    ]
+
+
+def _is_without_class(node: object) -> bool:
+    return isinstance(node, Mapping) and "_target_" not in node
+
+
+def _parameters(node: Mapping[str, Any] | DictConfig) -> Mapping[str, Parameter] | None:
+    """Arguments of what a node makes; None where making it tells what is wrong with it."""
+    try:
+        return signature(get_object(str(node.get("_target_")))).parameters
+    except (ImportError, TypeError, ValueError):
+        return None
 
 
 def require_effect(cfg: DictConfig, words: Iterable[str]) -> None:
@@ -60,13 +139,12 @@ def require_agreement(cfg: DictConfig) -> None:
         )
 
 
-def _takes(node: DictConfig, name: str) -> bool:
-    """Whether what a node makes can be given an argument of that name."""
-    try:
-        parameters = signature(get_object(str(node.get("_target_")))).parameters
-    except (ImportError, TypeError, ValueError):  # making it tells why
-        return True
-    return name in parameters or any(each.kind == each.VAR_KEYWORD for each in parameters.values())
+def _takes(node: Mapping[str, Any] | DictConfig, name: str) -> bool:
+    """Whether what a node makes can be given an argument of that name, or making it tells what is wrong."""
+    parameters = _parameters(node)
+    return (
+        parameters is None or name in parameters or any(each.kind == each.VAR_KEYWORD for each in parameters.values())
+    )
 
 
 def require_rules(criterion: Criterion, body: object) -> None:
@@ -94,6 +172,11 @@ def require_rules(criterion: Criterion, body: object) -> None:
                     f"{_RULES}.{role} ({type(assigner).__name__}) needs {_named(sorted(needs))} of candidates, which "
                     f"learned queries of {what} do not have: choose another rule, or a model with a first stage"
                 )
+            if rule.on is not None and (hasattr(assigner, "score") or hasattr(assigner, "scores")):
+                raise ValueError(
+                    f"{_RULES}.{role}.on={rule.on} lets {_RULES}.{role}.assigner ({type(assigner).__name__}) see "
+                    f"candidates whose outputs are no classes to score them by: set {_RULES}.{role}.on=null"
+                )
 
 
 def require_scores(criterion: Criterion, body: object) -> None:
@@ -114,6 +197,42 @@ def require_scores(criterion: Criterion, body: object) -> None:
                 f"{key}.{name} of {type(rule).__name__} is a softmax, which the one output of a first stage does not "
                 f"have: give {key}.{name}={remedy}"
             )
+
+
+def require_outputs(cfg: DictConfig, criterion: Criterion, postprocess: object, body: object) -> None:
+    """Refuse what takes outputs of classes as a softmax where they are none, or the other way around.
+
+    Raises:
+        ValueError: There is such a part; the message names its key and that of the head.
+    """
+    told = OmegaConf.select(cfg, "model.body.head.scores")
+    kind = "sigmoid" if isinstance(body, DenseBody) else told
+    if not isinstance(body, Body) or kind not in ("sigmoid", "softmax"):
+        return
+    parts: list[tuple[str, object]] = [("postprocess.score", getattr(postprocess, "score", None))]
+    for role, rule in criterion.every_rule():
+        if role != "first":
+            parts += [(f"{_RULES}.{role}.class_terms.{name}", term) for name, term in rule.class_terms.items()]
+            parts += [
+                (f"{_RULES}.{role}.assigner.{name}", getattr(rule.assigner, name, None)) for name in ("score", "scores")
+            ]
+    for key, part in parts:
+        if _outputs_of(part) not in (None, kind):
+            name = part if isinstance(part, str) else type(part).__name__
+            raise ValueError(
+                f"{key} ({name}) takes outputs of classes as a {_outputs_of(part)}, and model.body.head gives those of "
+                f"a {kind}: choose both alike, in query systems by classes={kind}"
+            )
+
+
+def _outputs_of(part: object) -> str | None:
+    """Which outputs a part speaks of; None where it is not known, or the last output is a background by itself."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, SoftmaxScore | CrossEntropy):
+        return "softmax"
+    has_background = getattr(part, "has_background", False) or getattr(part, "background", False)
+    return "sigmoid" if isinstance(part, SigmoidScore | FocalLoss) and not has_background else None
 
 
 def require_grid(postprocess: object, body: object) -> None:

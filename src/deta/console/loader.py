@@ -1,6 +1,7 @@
 """Hydra's loader of configurations, which refuses an override that cannot be meant before anything reads it."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -16,7 +17,7 @@ from omegaconf._utils import split_key
 
 from deta.console.meant import either, meant_choices, meant_keys
 from deta.console.quoting import PATH_KEYS
-from deta.runs.former import former_names, present_key
+from deta.runs.former import former_names, present_argument, present_key
 from deta.studies.settings import leaves
 from deta.utils.names import shown
 
@@ -59,6 +60,7 @@ class Loader(ConfigLoaderImpl):
         known = [*(group for group in groups if not group.startswith("hydra")), *map(str, cfg)]
         known += [key for key, _ in values_as_written(cfg)]
         for override in self._of_values:
+            _put_present_argument(override, cfg)
             _require_fitting(override, cfg, known)
             _require_reader(override, cfg, self._of_values, known)
         return cfg
@@ -86,6 +88,16 @@ def _require_present_names(cfg: DictConfig) -> None:
     if names:
         told = ", ".join(f"{former} is {present}" for former, present in names.items())
         raise ConfigCompositionException(f"a configuration file of yours has former names (docs/moved.md): {told}")
+
+
+def _put_present_argument(override: Override, cfg: DictConfig) -> None:
+    """Let an override speak of an argument by its present name, which the class decides that its part makes here."""
+    present = present_argument(as_written(cfg), override.key_or_group)
+    if present != override.key_or_group:
+        before = override.input_line
+        override.input_line = str(before).replace(override.key_or_group, present, 1)
+        override.key_or_group = present
+        print(f"deta: written otherwise by now: {before} is {override.input_line}", file=sys.stderr)
 
 
 def _values(override: Override) -> Iterator[Any]:

@@ -46,7 +46,8 @@ _INSTEAD = {
 """What other systems have in its place."""
 _MISPLACED = re.compile(r"Could not override '(.+)'\.\nDid you mean to override (.+)\?\n.*\+\1=(.*)")
 _UNCHOSEN = re.compile(r"You must specify '(.+?)',.*\nAvailable options:\n((?:.|\n)+)")
-"""What Hydra says of a group that stands elsewhere, and of one without a choice."""
+_TWICE = re.compile(r"Multiple values for \w+@([\w.]+)\.")
+"""What Hydra says of a group that stands elsewhere, of one without a choice, and of two choices for one place."""
 _OWN_CODE = Path(__file__).parents[1]
 TRACE_VARIABLE = "HYDRA_FULL_ERROR"
 LIBRARY_NOISE = (
@@ -185,6 +186,10 @@ def describe(error: BaseException) -> str:
     if (unchosen := _UNCHOSEN.match(text)) is not None:
         choices = [name for name in unchosen[2].split() if name != "default"]  # on which the others are built
         return f"{unchosen[1]} has no value yet: give {unchosen[1]}=<name>, one of {', '.join(choices)}"
+    if (twice := _TWICE.match(text)) is not None:
+        return (
+            f"two choices of one group, such as further=[denoise,contrastive], both make {twice[1]}: give one of them"
+        )
     if isinstance(cause, TypeError) and "unexpected keyword" in text:
         text += "; see the keys with --cfg job"
     where = key.removeprefix("full_key: ")

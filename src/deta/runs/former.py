@@ -30,6 +30,8 @@ CLASSES: Mapping[str, str] = {
     "deta.models.query.sources.EncoderProposals": "deta.models.query.proposals.EncoderProposals",
 }
 """Classes whose own name has changed, or that left their present module, by the name they had first."""
+ARGUMENTS: Mapping[str, str] = {"deta.assign.HungarianAssigner.gamma": "focusing"}
+"""Arguments of a class, by its present name and the name that they had first; those of any other class stay."""
 BETWEEN: Mapping[str, str] = {"deta.losses.QueryCriterion": "deta.losses.Criterion"}
 """Names that classes had for a while, which are neither their first nor their present ones."""
 _LAYERS = "criterion.rules.layers"
@@ -115,6 +117,9 @@ WEIGHTS: Mapping[str, str] = {
 
 _PRESENT_MODULES = {present: former for former, present in MODULES.items()}
 _PRESENT_CLASSES = {present: former for former, present in CLASSES.items()}
+_PRESENT_ARGUMENTS = {
+    f"{former.rpartition('.')[0]}.{present}": former.rpartition(".")[2] for former, present in ARGUMENTS.items()
+}
 _PRESENT_KEYS = {present: former for former, present in KEYS.items()}
 _ABSENT = object()
 
@@ -134,12 +139,21 @@ def former_names(config: Mapping[str, Any]) -> dict[str, str]:
     """Keys and classes of a configuration, resolved or not, that have other names now, with these."""
     keys = {key: name for key, name in KEYS.items() if _is_owned(config, key) and _found(config, key) is not _ABSENT}
     targets = {target: present_target(target) for target in _targets(config)}
-    return keys | {target: name for target, name in targets.items() if name != target}
+    arguments = {key: _beside(key, name) for key, name in _former_arguments(config)}
+    return keys | {target: name for target, name in targets.items() if name != target} | arguments
 
 
 def present_key(key: str) -> str:
     """The name that a key has now, or a group of choices at a place: ``proposals@model.proposals``."""
     return _key(key, KEYS)
+
+
+def present_argument(config: Mapping[str, Any], key: str) -> str:
+    """The name that a key has now in the part of a configuration that it stands in, by the class of that part."""
+    place, _, name = key.rpartition(".")
+    part = _found(config, place)
+    argument = ARGUMENTS.get(f"{part.get('_target_')}.{name}") if isinstance(part, Mapping) else None
+    return key if argument is None else _beside(key, argument)
 
 
 def first_key(key: str) -> str:
@@ -156,8 +170,13 @@ def present_keys(key: str) -> tuple[str, ...]:
 
 
 def with_present_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration, resolved, with the present names of its keys and of the classes that it builds."""
-    return with_present_keys(_with_present_targets(config))
+    """A stored configuration, resolved, with the present names of keys, classes and their arguments.
+
+    Raises:
+        ValueError: It has a setting under both of its names.
+    """
+    content: dict[str, Any] = _with_arguments(_with_present_targets(config), ARGUMENTS)
+    return with_present_keys(content)
 
 
 def with_present_keys(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,7 +206,7 @@ def with_present_keys(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_first_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same configuration as it would have been written first; one that could not have been stays as it is."""
-    content: dict[str, Any] = _copied(config)
+    content: dict[str, Any] = _with_arguments(config, _PRESENT_ARGUMENTS)
     for key, value in NEW.items():
         if _found(content, key) == value:
             _taken(content, key)
@@ -259,6 +278,36 @@ def _targets(node: Any) -> Iterator[str]:  # noqa: ANN401 - plain containers
         yield from (target for value in node.values() for target in _targets(value))
     elif isinstance(node, list):
         yield from (target for value in node for target in _targets(value))
+
+
+def _beside(key: str, name: str) -> str:
+    return f"{key.rpartition('.')[0]}.{name}"
+
+
+def _former_arguments(node: Any, place: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - plain containers
+    """Dotted keys of arguments under a former name, and their present names."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            if (present := ARGUMENTS.get(f"{node.get('_target_')}.{name}")) is not None:
+                yield f"{place}{name}", present
+            yield from _former_arguments(value, f"{place}{name}.")
+
+
+def _with_arguments(node: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - plain containers
+    """The mappings copied, with other names of the arguments of classes; all else shared.
+
+    Raises:
+        ValueError: A class has an argument under both names.
+    """
+    if not isinstance(node, Mapping):
+        return [_with_arguments(value, names) for value in node] if isinstance(node, list) else node
+    content: dict[Any, Any] = {}
+    for name, value in node.items():
+        other = names.get(f"{node.get('_target_')}.{name}", name)
+        if other != name and other in node:
+            raise ValueError(f"{name} and {other} of {node.get('_target_')} are one setting, under two names")
+        content[other] = _with_arguments(value, names)
+    return content
 
 
 def _with_present_targets(node: Any) -> Any:  # noqa: ANN401 - plain containers

@@ -20,6 +20,20 @@ FIRST, MAIN = "first", "layers"
 """Roles of the first stage and of the queries that detect."""
 
 
+def require_kind(body: Body, name: str, part: object, *kinds: type) -> None:
+    """Require a part of a body to be of a class that its other parts can work with.
+
+    Raises:
+        ValueError: It is of another class.
+    """
+    if not isinstance(part, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(
+            f"model.body.{name} ({type(part).__name__}) is none for model.body ({type(body).__name__}), which takes "
+            f"{wanted}: choose another of this group, or the system= that it belongs to"
+        )
+
+
 class QueryBody(Body):
     """Encoder, source of queries, decoder and its heads: a detection transformer of the DETR family.
 
@@ -41,8 +55,8 @@ class QueryBody(Body):
         start_small: Whether boxes of the first head start small; None: where references are points.
 
     Raises:
-        ValueError: The parts do not agree in channels or levels, the decoder cannot take the queries of the source, or
-            a group has the role of another stage.
+        ValueError: A part is of another kind, the parts do not agree in channels or levels, the decoder cannot take the
+            queries of the source, or a group has the role of another stage.
     """
 
     detects_on_grid = False
@@ -63,6 +77,12 @@ class QueryBody(Body):
     ) -> None:
         super().__init__()
         self.hidden_dim = require_int("model.body.hidden_dim", hidden_dim, low=1)
+        for name, part, kind in (
+            ("encoder", encoder, QueryEncoder),
+            ("source", source, QuerySource),
+            ("decoder", decoder, QueryDecoder),
+        ):
+            require_kind(self, name, part, kind)
         _require_agreement(hidden_dim, channels, encoder, source, decoder)
         _require_references(source, decoder)
         self.encoder = encoder

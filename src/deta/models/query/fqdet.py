@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deta.models.attention.deformable import DeformableAttention
 from deta.models.attention.self_attention import SelfAttention
 from deta.models.body import Body
-from deta.models.query.body import FIRST, MAIN
+from deta.models.query.body import FIRST, MAIN, require_kind
 from deta.models.query.encoder import Encoder
 from deta.models.query.fqdet_source import AnchorQueries, PreActivated, in_padded
 from deta.models.query.heads import Float32Linear
@@ -43,7 +43,7 @@ class FQDetBody(Body):
         decoder: Changes the queries.
 
     Raises:
-        ValueError: The parts do not agree in channels or levels.
+        ValueError: A part is of another kind, or the parts do not agree in channels or levels.
     """
 
     roles = (FIRST, MAIN)
@@ -61,6 +61,9 @@ class FQDetBody(Body):
     ) -> None:
         super().__init__()
         self.hidden_dim = require_int("model.body.hidden_dim", hidden_dim, low=1)
+        require_kind(self, "encoder", encoder, Encoder, nn.Identity)
+        require_kind(self, "source", source, AnchorQueries)
+        require_kind(self, "decoder", decoder, AnchorDecoder)
         widths = {"neck": channels[0], "source": source.hidden_dim, "decoder": decoder.hidden_dim}
         levels = {"decoder": decoder.num_levels}
         if isinstance(encoder, Encoder):

@@ -1,0 +1,93 @@
+"""A training step without content: what rules, terms and post-processing find missing, before data is read."""
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from deta.data import Collate, Sample
+from deta.losses import Criterion, Rule
+from deta.models.postprocess import Postprocess
+from deta.ops.random import Draw
+from deta.structures import Batch, DetectionOutput, FederatedLabels
+
+_HEIGHT, _WIDTH = 64, 96
+_NOT_WITHOUT_CONTENT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
+"""What code may raise that looks at numbers; where it is wrong, it raises the same in training."""
+
+
+def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postprocess) -> None:
+    """Try a step of tensors that have shapes alone, and a selection of detections.
+
+    Args:
+        detector: Without content, on the meta device; its parameters are no longer used afterwards.
+        criterion: The losses, every rule of which is tried for itself.
+        postprocess: Selects detections.
+
+    Raises:
+        ValueError: A rule, a term or the post-processing refuses the predictions; or no term trains a quality that the
+            detector predicts. The message names the keys of both.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.random.fork_rng(devices=[]):
+        batch = _batch(is_federated=any(rule.federated for _, rule in criterion.every_rule())).map(mode.from_tensor)
+        try:
+            output = detector.to_empty(device="cpu")(batch.images, batch.is_padding, batch.targets, Draw.of(0))
+        except (*_NOT_WITHOUT_CONTENT, ValueError):  # the size of the images may be none for this detector
+            return
+        what = f"model.body ({type(getattr(detector, 'body', detector)).__name__})"
+        for role, rule in criterion.every_rule():
+            _require_measured(role, rule, criterion, output, batch, what)
+        try:
+            postprocess(output.final, batch.original_sizes)
+        except ValueError as error:
+            raise ValueError(f"postprocess does not suit {what}: {error}") from error
+        except _NOT_WITHOUT_CONTENT:
+            return
+
+
+def _require_measured(
+    role: str, rule: Rule, criterion: Criterion, output: DetectionOutput, batch: Batch, what: str
+) -> None:
+    """Assign and measure the stages of one role, beside those that its rule needs."""
+    others = {name: other for name, other in criterion.every_rule() if name in (rule.on, rule.pool)}
+    rules = {**others, role: rule}
+    stages = {key: stage for key, stage in output.stages.items() if key.role in rules}
+    try:
+        losses = Criterion(rules)(DetectionOutput(stages, output.last, output.frame), batch.targets, Draw.of(0))
+        quality = [stage.quality for key, stage in stages.items() if key.role == role and stage.quality is not None]
+        trained = _gradients(losses.total(), quality)
+    except ValueError as error:
+        raise ValueError(f"criterion.rules.{role} does not suit {what}: {error}") from error
+    except _NOT_WITHOUT_CONTENT:
+        return
+    if any(gradient is None for gradient in trained):
+        raise ValueError(
+            f"no term of criterion.rules.{role} trains the quality that {what} predicts: choose a criterion= with such "
+            "a term, or a head without it"
+        )
+
+
+def _gradients(loss: Tensor, of: list[Tensor]) -> list[Tensor | None]:
+    of = [part for part in of if part.requires_grad]
+    return list(torch.autograd.grad(loss, of, allow_unused=True)) if of and loss.requires_grad else []
+
+
+def _batch(*, is_federated: bool) -> Batch:
+    """Two images, the second of them smaller and without objects."""
+    return Collate()(
+        [_sample(_HEIGHT, _WIDTH, 3, is_federated=is_federated), _sample(48, 64, 0, is_federated=is_federated)]
+    )
+
+
+def _sample(height: int, width: int, num_objects: int, *, is_federated: bool) -> Sample:
+    corners = torch.zeros(num_objects, 2)
+    none = torch.zeros(0, dtype=torch.int64)
+    return Sample(
+        image=torch.zeros(3, height, width, dtype=torch.uint8),
+        boxes=torch.cat((corners, corners + 30), dim=1),
+        labels=torch.zeros(num_objects, dtype=torch.int64),
+        areas=torch.full((num_objects,), 900.0),
+        ignore_boxes=torch.zeros(0, 4),
+        image_id=0,
+        original_size=(height, width),
+        federated=FederatedLabels(none, none, none) if is_federated else None,
+    )
