@@ -146,6 +146,20 @@ def test_a_finished_run_that_is_continued_says_at_once_that_nothing_is_left(own_
     assert further in fail("train", f"ckpt={own_run}", "trainer.max_epochs=2", "cluster=sbatch")
 
 
+def test_a_run_that_ended_inside_its_last_epoch_goes_on_with_more_steps(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    succeed("train", *TINY_TRAINING, "trainer.max_steps=1", f"hydra.run.dir={run}")
+    done = json.loads((run / "done.json").read_text())
+    assert done["epoch"] == 0  # whole ones
+    assert f"{run} is done (1 steps)" in succeed("train", f"ckpt={run}").out
+    (run / "done.json").unlink()  # as killed at its end
+    succeed("train", f"ckpt={run}")
+    assert json.loads((run / "done.json").read_text()) == done
+    succeed("train", f"ckpt={run}", "trainer.max_steps=2")
+    done = json.loads((run / "done.json").read_text())
+    assert (done["step"], done["epoch"], done["scores_epoch"]) == (2, 1, 1)
+
+
 def test_a_finished_run_is_evaluated_further_under_another_selection(own_run: Path) -> None:
     words = ("train", f"ckpt={own_run}", "+postprocess@evaluations.topk=topk")
     succeed(*words)

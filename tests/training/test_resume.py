@@ -214,6 +214,43 @@ def test_a_signal_ends_the_training_at_a_safe_point(
     assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path, every_n_steps=1000))
 
 
+@pytest.mark.parametrize("steps", [(1,), (5,), (3, 6, 7), (4, 8)])
+def test_a_training_of_more_steps_is_the_one_that_was_never_ended(
+    cache: Path, tmp_path: Path, whole: tuple[Path, dict[str, Tensor], int], steps: tuple[int, ...]
+) -> None:
+    for max_steps in steps:
+        train(cache, tmp_path, max_steps=max_steps)
+        assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == max_steps
+    assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [{"num_workers": 2}, {"is_averaged": True}, {"accumulate_grad_batches": 2}, {"every_n_steps": 3},
+     {"check_val_every_n_epoch": 2}, {"val_check_interval": 0.5}],
+    ids=str,
+)  # fmt: skip
+def test_more_steps_under_other_settings(cache: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    expected = train(cache, tmp_path / "whole", **options)
+    for max_steps in range(1, MAX_EPOCHS * STEPS_PER_EPOCH // options.get("accumulate_grad_batches", 1), 3):
+        preemption.forget()
+        folder = tmp_path / str(max_steps)
+        train(cache, folder, max_steps=max_steps, **options)
+        assert_exact(tmp_path / "whole", expected, folder, train(cache, folder, **options))
+
+
+def test_a_run_of_an_earlier_version_that_ended_inside_an_epoch_says_what_is_left_out(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("deta.training.callbacks.resume.ended_inside_epoch", lambda _: False)
+        train(cache, tmp_path, max_steps=6)
+    train(cache, tmp_path)
+    told = "this run ended inside epoch 2, after batch 2: it goes on with the next epoch, and the other batches"
+    assert told in caplog.text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",

@@ -43,7 +43,7 @@ from deta.training.checkpoint import (
     read_checkpoint,
     read_stored_data,
 )
-from deta.training.continuation import REMEDY, UnfitModelError
+from deta.training.continuation import REMEDY, UnfitModelError, num_whole_epochs
 from deta.training.module import DetectionModule
 from deta.training.processes import (
     SECONDS_OF_PATIENCE,
@@ -115,7 +115,7 @@ def run(cfg: DictConfig) -> None:
     require_held(folder)
     data = read_data(folder)
     known = {} if data is None else {"data": data.to_dict()}
-    mark_done(folder, {"step": trainer.global_step, "epoch": trainer.current_epoch, **scores, **known})
+    mark_done(folder, {"step": trainer.global_step, "epoch": num_whole_epochs(trainer), **scores, **known})
     if keep == "weights":
         keep_weights(folder)
     preemption.leave((signal.SIGTERM,))

@@ -122,6 +122,37 @@ def require_whole_windows(checkpoint: Mapping[str, Any], accumulate_grad_batches
         )
 
 
+def ended_inside_epoch(trainer: pl.Trainer) -> bool:
+    """Whether the last of ``max_steps`` was made, and batches of its epoch are left."""
+    is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+    return trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps and not is_last
+
+
+def num_whole_epochs(trainer: pl.Trainer) -> int:
+    """Epochs of which nothing is left, after a training or where one had nothing to do."""
+    begun = trainer.fit_loop.epoch_progress.current.ready
+    return begun - 1 if ended_inside_epoch(trainer) else trainer.current_epoch
+
+
+def continue_after_epoch(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> None:
+    """Begin the next epoch where one is over, with ``max_steps`` as without.
+
+    With ``max_steps`` Lightning 2.6 would take the epoch for one that is not over, and count it once more.
+
+    A run that ended inside an epoch, and was saved as if it were over, leaves out the rest, and a warning says so.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+    if not epochs["ready"] == epochs["started"] == epochs["processed"] > 0:
+        return
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    if not batches["is_last_batch"]:
+        _warn(
+            f"this run ended inside epoch {epochs['ready']}, after batch {batches['current']['ready']}: it goes on "
+            "with the next epoch, and the other batches of that one are left out"
+        )
+
+
 def _place(checkpoint: Mapping[str, Any], interval: str) -> int:
     """Steps of the schedule so far."""
     if interval == "step":

@@ -21,7 +21,12 @@ from deta.runs import preemption
 from deta.runs.state import LAST, PREVIOUS
 from deta.tracking.metrics import MetricsLogger, ends_logged_step
 from deta.tracking.mirror import mirrors
-from deta.training.continuation import continue_callbacks, require_whole_windows
+from deta.training.continuation import (
+    continue_after_epoch,
+    continue_callbacks,
+    ended_inside_epoch,
+    require_whole_windows,
+)
 from deta.training.module import DetectionModule
 from deta.training.ranks import gather
 from deta.training.watchdog import Watchdog
@@ -36,7 +41,9 @@ class ResumeCheckpoint(Checkpoint):
     It is written where Lightning can restart without losing or repeating anything: after an optimizer step that is
     not followed by a validation or the end of the epoch, after every validation unless it ends the training early, and
     at the end of the training. The step before a validation or the end of an epoch is always saved, so that at most
-    that much is done again. The file before is kept as ``previous.ckpt``.
+    that much is done again. The file before is kept as ``previous.ckpt``. A training that ends inside an epoch, since
+    its ``max_steps`` are done, is not saved again after its last step: at its end Lightning takes the epoch for a whole
+    one, and with more steps the rest of it would be left out.
 
     A signal (see ``deta.runs.preemption``) on any rank ends the training at the next such place with
     ``StoppedRun``, after saving; during a validation it ends at once, and the validation is done again. So does an
@@ -102,6 +109,7 @@ class ResumeCheckpoint(Checkpoint):
         if (batch_idx + 1) % interval:
             return  # accumulated gradients are not part of a checkpoint
         is_last_place = any(_ends_section(trainer, batch_idx + k) for k in range(1, interval + 1))
+        is_last_place |= ended_inside_epoch(trainer)
         if is_stopping or is_last_place or trainer.global_step % self._every_n_steps == 0:
             self._row = _unwritten_row(trainer, batch_idx)
             self._save(trainer)
@@ -145,8 +153,9 @@ class ResumeCheckpoint(Checkpoint):
                 raise self._stopped(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save what training has led to."""
-        self._save(trainer)
+        """Save what training has led to, unless it has just been saved inside an epoch."""
+        if not ended_inside_epoch(trainer) or trainer.should_stop:
+            self._save(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let the user's signals end the process again."""
@@ -175,6 +184,7 @@ class ResumeCheckpoint(Checkpoint):
     ) -> None:
         """Keep them until training starts; see that the checkpoint goes with the configuration."""
         require_whole_windows(checkpoint, trainer.accumulate_grad_batches)
+        continue_after_epoch(checkpoint, trainer)
         continue_callbacks(checkpoint, trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
         self._loaded = checkpoint.get(_KEY)
 
