@@ -49,6 +49,8 @@ from deta.utils.wording import counted
 Factory = Callable[..., Any]
 _PARTS_BESIDE, _PARTS_FOR_WEIGHT = 10_000, 100
 """A stored model may register so many parts: it is built several times, and backbones of timm are tried before."""
+_TRIED: set[str] = set()
+"""Configurations of which this process has tried a step: it takes a second or two."""
 _MOST_PARTS = 1_000_000
 """Of a model that a command line describes."""
 
@@ -155,7 +157,10 @@ def make_recipe(cfg: DictConfig) -> Recipe:
         require_scores(criterion, body)
         require_outputs(cfg, criterion, postprocess, body)
         require_grid(postprocess, body)
-        require_step(tried, criterion, postprocess)
+        together = repr([plain(cfg[name]) for name in ("model", "criterion", "postprocess")])
+        if together not in _TRIED:
+            require_step(tried, criterion, postprocess)
+            _TRIED.add(together)
     return Recipe(criterion, postprocess, optimizer, scheduler)
 
 
