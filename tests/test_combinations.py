@@ -297,6 +297,10 @@ def test_every_three_choices_train(number: int) -> None:
         (["system=dab_detr", "model.body.decoder.position=queries"], ("model.body.decoder", "model.body.source")),
         (["system=dino", "model.body.decoder.position=queries"], ("model.body.decoder", "model.body.source")),
         (["system=dab_detr", "model.body.source.content=label"], ("content=label", "model.body.source.labels")),
+        (
+            ["system=fqdet", "assigner@criterion.rules.first.assigner=tal"],
+            ("criterion.rules.first.assigner.score", "postprocess.score"),
+        ),
         (["system=fqdet", "rule@first=gaussian"], ("criterion.rules.first", "model.body ")),
         (
             ["system=fqdet", "assigner@criterion.rules.layers.assigner=simota"],
