@@ -297,6 +297,10 @@ def test_every_three_choices_train(number: int) -> None:
         (["system=dab_detr", "model.body.decoder.position=queries"], ("model.body.decoder", "model.body.source")),
         (["system=dino", "model.body.decoder.position=queries"], ("model.body.decoder", "model.body.source")),
         (["system=dab_detr", "model.body.source.content=label"], ("content=label", "model.body.source.labels")),
+        (
+            ["system=fqdet", "assigner@criterion.rules.first.assigner=tal"],
+            ("criterion.rules.first.assigner.score", "postprocess.score"),
+        ),
         (["system=fqdet", "rule@first=gaussian"], ("criterion.rules.first", "model.body ")),
         (
             ["system=fqdet", "assigner@criterion.rules.layers.assigner=simota"],
@@ -325,6 +329,13 @@ def test_every_three_choices_train(number: int) -> None:
             ["system=efficient_detr", "queries@model.body.source=points"],
             ("model.body.source.score", "model.body.source ("),
         ),
+        (
+            ["system=efficient_detr", "decoder@model.body.decoder=boxes"],
+            ("model.body.decoder.position", "model.body.source.position"),
+        ),
+        (["system=h_detr", "model.body.decoder.position=references"], ("model.body.decoder.", "model.body.source.")),
+        (["system=tsp_rcnn", "dense_head@model.body.first.head=aligned"], ("model.body.head", "model.body.codec")),
+        (["system=tsp_rcnn", "priors@model.body.first.priors=scales"], ("model.body.priors.sizes", ".priors.scales")),
         (["system=yolox", "postprocess=topk"], ("postprocess.threshold", "postprocess (")),
         (["system=tsp_rcnn", "postprocess=one_per_query"], ("postprocess.least_side", "postprocess (")),
         (["system=fqdet", "postprocess=topk"], ("postprocess.iou_threshold", "postprocess (")),

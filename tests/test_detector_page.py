@@ -1,10 +1,11 @@
-"""docs/detector.md names files, classes, values and shapes that exist."""
+"""docs/detector.md names files, classes, values and shapes that exist, and every page dotted names that do."""
 
 import importlib
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 
 import pytest
@@ -49,6 +50,35 @@ def test_every_class_of_the_page_stands_in_a_file_of_the_page(name: str) -> None
     found = [getattr(module, owner) for module in modules() if hasattr(module, owner)]
     assert found, f"no file that docs/detector.md names has {owner}"
     assert not member or hasattr(found[0], member)
+
+
+BESIDE_FILES = [
+    (name, path)
+    for names, path in re.findall(r"^\| ((?:[^|]*`[A-Z]\w+`)+[^|]*)\| `(src/[^`]+)` \|", PAGE, re.MULTILINE)
+    for name in re.findall(r"`(\w+)`", names)
+]
+"""Of a table, a class and the one file of its row."""
+
+
+@pytest.mark.parametrize(("name", "path"), BESIDE_FILES)
+def test_every_class_of_a_table_stands_in_the_file_of_its_row(name: str, path: str) -> None:
+    assert hasattr(importlib.import_module(".".join(Path(path).with_suffix("").parts[1:])), name)
+
+
+def dotted_names() -> list[tuple[str, str]]:
+    """Names of ours that any page writes with their module; docs/moved.md tells of names that are no more."""
+    pages = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "moved.md"]
+    found = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(r"\bdeta(?:\.[A-Za-z_]\w*)+", page.read_text("utf-8"))
+    }
+    return sorted((page, name) for page, name in found if not name.endswith((".fish", ".json", ".yaml")))
+
+
+@pytest.mark.parametrize(("page", "name"), dotted_names())
+def test_every_dotted_name_of_every_page_exists(page: str, name: str) -> None:
+    assert resolve_name(name) is not None, f"docs/{page} names {name}"
 
 
 @pytest.fixture

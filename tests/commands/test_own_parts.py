@@ -1,4 +1,4 @@
-"""A new rule, term, selection or group of queries is files of its own, and no edit elsewhere."""
+"""A new rule, term, selection, score or group of queries is files of its own, and no edit elsewhere."""
 
 import re
 import sys
@@ -65,6 +65,13 @@ class Middle:
         return middle(*arguments)
 
 
+class Sharper:
+    """A score: the sigmoid of twice every output."""
+
+    def __call__(self, prediction):
+        return 2 * prediction.logits.float()
+
+
 class Copies(QueryGroup):
     """A group: the main queries once more, with another content."""
 
@@ -102,9 +109,16 @@ FILES = {
     "rule/own.yaml": RULE,
     "assigner/own.yaml": "_target_: own_parts.EverySecond\ntau: 0.5\n",
     "selection/own.yaml": "_target_: own_parts.Middle\n",
+    "score/own.yaml": "_target_: own_parts.Sharper\n",
     "group/own.yaml": "_target_: own_parts.Copies\nhidden_dim: ${model.body.hidden_dim}\n",
 }
-WORDS = (*TINY_TRAINING, "criterion=own", "rule=own", "+group@model.body.groups.copies=own")
+WORDS = (
+    *TINY_TRAINING,
+    "criterion=own",
+    "rule=own",
+    "+group@model.body.groups.copies=own",
+    "+score@postprocess.score=own",
+)
 
 
 @pytest.fixture
@@ -126,7 +140,13 @@ def test_parts_from_a_folder_make_a_whole_step(own: Path) -> None:
         cfg = compose("train", [f"hydra.searchpath=[file://{own}]", *WORDS])
         torch.manual_seed(0)
         detector, criterion = make_detector(plain(cfg.model), 6), make(cfg.criterion)
-    losses = step(detector, criterion, task("a batch").batch, Draw.of(0)).losses
+        postprocess = make(cfg.postprocess)
+    batch = task("a batch").batch
+    result = step(detector, criterion, batch, Draw.of(0))
+    losses, best = result.losses, result.output.final.logits.flatten(1).max(1).values
+    torch.testing.assert_close(
+        postprocess(result.output.final, batch.original_sizes).scores[:, 0], (2 * best).sigmoid()
+    )
     assert losses is not None
     names = {term_name(*name) for name in losses.names}
     assert {"proposals/l1", "layer1/centre", "copies/layer1/centre"} <= names

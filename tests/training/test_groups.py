@@ -43,6 +43,14 @@ def test_a_group_sees_what_it_says_and_only_its_own_block() -> None:
     assert visible("main")[3:] == ["xxxxx.."] * 2 + ["xxx" + "..xx"] * 2
 
 
+def test_a_group_that_sees_all_sees_every_other_group_and_no_other_block_of_its_own() -> None:
+    parts = {"layers": queries(2), "further": queries(4, block=[0, 0, 1, 1]), "other": queries(1)}
+    mask = attention_mask(parts, {"further": "all", "other": "own"})
+    assert mask is not None
+    rows = ["".join("." if is_blocked else "x" for is_blocked in row) for row in mask.tolist()]
+    assert rows == ["xx....."] * 2 + ["xxxx..x"] * 2 + ["xx..xxx"] * 2 + ["......x"]
+
+
 def test_one_group_of_one_block_needs_no_mask() -> None:
     assert attention_mask({"layers": queries(4)}, {}) is None
     assert attention_mask({"layers": queries(4), "further": queries(0)}, {"further": "own"}) is not None

@@ -12,6 +12,7 @@ from deta.assign import SampledAssigner
 from deta.losses import Criterion, CrossEntropy, FocalLoss
 from deta.models.body import Body
 from deta.models.dense.body import DenseBody
+from deta.models.query.fqdet import FQDetBody
 from deta.models.roi.body import RoIBody
 from deta.structures import SigmoidScore, SoftmaxScore
 
@@ -180,21 +181,25 @@ def require_rules(criterion: Criterion, body: object) -> None:
 
 
 def require_scores(criterion: Criterion, body: object) -> None:
-    """Refuse a rule of the first stage of a region detector that takes its one output as a softmax, as of the second.
+    """Refuse a rule of a first stage with one output that scores it as the outputs of the second: beside a background.
 
     Raises:
         ValueError: It does.
     """
-    if not isinstance(body, RoIBody) or "first" not in criterion.rules:
+    if not isinstance(body, RoIBody | FQDetBody) or "first" not in criterion.rules:
         return
     rule, key = criterion.rules["first"].assigner, f"{_RULES}.first.assigner"
     if isinstance(rule, SampledAssigner):
         rule, key = rule.assigner, f"{key}.assigner"
     remedies = {"score": "null", "scores": "sigmoid"}
     for name, remedy in remedies.items():
-        if getattr(rule, name, None) == "softmax" or isinstance(getattr(rule, name, None), SoftmaxScore):
+        score = getattr(rule, name, None)
+        what = "a softmax" if score == "softmax" or isinstance(score, SoftmaxScore) else None
+        if getattr(score, "has_background", False):
+            what = "that of postprocess.score with a background"
+        if what is not None:
             raise ValueError(
-                f"{key}.{name} of {type(rule).__name__} is a softmax, which the one output of a first stage does not "
+                f"{key}.{name} of {type(rule).__name__} is {what}, which the one output of a first stage does not "
                 f"have: give {key}.{name}={remedy}"
             )
 

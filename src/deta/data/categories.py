@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 
@@ -32,11 +31,6 @@ class Categories:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @cached_property
-    def class_index(self) -> dict[int, int]:
-        """Class index of every category id."""
-        return {category_id: index for index, category_id in enumerate(self.ids)}
 
     def state_dict(self) -> dict[str, list[int] | list[str]]:
         """Ids and names as plain lists, for a checkpoint."""

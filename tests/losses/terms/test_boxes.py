@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from deta.losses import DeltaL1Loss, GIoULoss, L1Loss, Term
+from deta.losses import DeltaL1Loss, GIoULoss, IoULoss, L1Loss, Term
 from deta.structures import ExtraPairs, Matches, Prediction
 from deta.testing import check_term
 from tests.assign.scenes import objects
@@ -15,14 +15,20 @@ from tests.assign.scenes import objects
 BOX, OBJECT, OTHER = (0.5, 0.5, 0.2, 0.2), (0.6, 0.5, 0.2, 0.4), (0.5, 0.5, 0.2, 0.4)
 
 
-@pytest.mark.parametrize("term", [L1Loss(), GIoULoss(), GIoULoss(eps=1e-6)])
+@pytest.mark.parametrize("term", [L1Loss(), GIoULoss(), GIoULoss(eps=1e-6), IoULoss(), IoULoss(power=2.0)])
 def test_the_term_does_what_every_term_must(term: Term) -> None:
     check_term(term)
 
 
 # Of box and object: overlap 0.1 x 0.2, union 0.1, hull 0.3 x 0.4; of box and other: 0.04, 0.08 and 0.08.
 @pytest.mark.parametrize(
-    ("term", "first", "second"), [(L1Loss(), 0.3, 0.2), (GIoULoss(), 1 - (0.2 - 0.02 / 0.12), 0.5)]
+    ("term", "first", "second"),
+    [
+        (L1Loss(), 0.3, 0.2),
+        (GIoULoss(), 1 - (0.2 - 0.02 / 0.12), 0.5),
+        (IoULoss(), 1 - 0.2, 0.5),
+        (IoULoss(power=2.0), 1 - 0.2**2, 0.75),
+    ],
 )
 def test_every_pair_counts_as_worked_out_by_hand(term: Term, first: float, second: float) -> None:
     boxes = torch.tensor([[BOX, (float("inf"),) * 4]])  # the second one is no pair

@@ -164,21 +164,22 @@ def test_figures_without_anything_behind_them_are_left_out() -> None:
     }
 
 
-@pytest.mark.parametrize("max_slots", [None, 1])
+@pytest.mark.parametrize(("role", "max_slots"), [("denoise", None), ("denoise", 1), ("noise/boxes", 1)])
 def test_objects_without_a_denoising_query_are_told_of_once(
-    max_slots: int | None, cache: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+    role: str, max_slots: int | None, cache: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     data = shapes(cache)
     given = QueryCriterion(layer_assigner=IoUAssigner(), proposal_assigner=IoUAssigner(gamma=None))
     denoise = Rule(GivenAssigner(), box_terms={"l1": L1Loss()}, class_terms={"class": FocalLoss()})
-    criterion = Criterion({**given.rules, "denoise": denoise})
+    criterion = Criterion({**given.rules, role: denoise})
     detector = tiny_detector(num_classes=len(SHAPES))
     body = query_body(detector)
     body.source.labels = LabelEmbedding(num_classes=len(SHAPES), hidden_dim=HIDDEN_DIM)
-    body.groups["denoise"] = DenoisingQueries(source=body.source, max_slots=max_slots)
+    body.groups[role] = DenoisingQueries(source=body.source, max_slots=max_slots)
     trainer = make_trainer(tmp_path, callbacks=[AssignmentStatistics()], max_epochs=2, limit_val_batches=0)
     trainer.fit(detection_module(data, criterion=criterion, detector=detector), datamodule=data)
     told = [str(warning.message) for warning in recwarn if "max_slots" in str(warning.message)]
     assert len(told) == (0 if max_slots is None else 1)
-    shares = logged(tmp_path, "assign/denoise/layers/unmatched_share")
+    assert all(f"model.body.groups.{role}.max_slots" in each for each in told)
+    shares = logged(tmp_path, f"assign/{role}/layers/unmatched_share")
     assert all((share > 0) == (max_slots == 1) for share in shares)

@@ -29,7 +29,10 @@ class AlignedHead(LevelHead):
         super().__init__(shape)
         require_int("model.body.head.num_convs", num_convs, low=1)
         if (shape.per_cell, shape.code_size) != (1, 4):
-            raise ValueError("model.body.head AlignedHead needs one prior for a cell and a codec of four distances")
+            raise ValueError(
+                "model.body.head AlignedHead needs one prior for a cell (model.body.priors) and four distances "
+                "(model.body.codec)"
+            )
         width = shape.require_one_width()
         if width % require_int("model.body.head.num_groups", num_groups, low=1):
             raise ValueError(f"model.body.head.num_groups {num_groups} must divide the {width} channels of the neck")

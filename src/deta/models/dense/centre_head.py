@@ -18,7 +18,10 @@ class CentreHead(LevelHead):
     def __init__(self, shape: HeadShape) -> None:
         super().__init__(shape)
         if (shape.per_cell, shape.code_size, len(shape.channels)) != (1, 4, 1):
-            raise ValueError("model.body.head CentreHead needs one level, one prior for a cell and a codec of centres")
+            raise ValueError(
+                "model.body.head CentreHead needs one level (model.neck), one prior for a cell (model.body.priors) and "
+                "a codec of centres (model.body.codec)"
+            )
 
         def branch(outputs: int) -> nn.Sequential:
             hidden = nn.Conv2d(shape.channels[0], shape.hidden_dim, 3, padding=1)

@@ -45,7 +45,9 @@ class GridPriors(nn.Module):
         super().__init__()
         by_size = require_choice("model.body.priors.order", order, ("ratios", "sizes")) == "sizes"
         if (sizes is None) == (scales is None):
-            raise ValueError("model.body.priors needs either sizes, a list for every level, or scales in strides")
+            raise ValueError(
+                "give one of model.body.priors.sizes, a list for every level, and model.body.priors.scales in strides"
+            )
         self.sizes = None if sizes is None else [_positive("sizes", of_level) for of_level in sizes]
         self.scales = None if scales is None else _positive("scales", scales)
         self.ratios = _positive("ratios", ratios)

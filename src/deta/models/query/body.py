@@ -198,6 +198,11 @@ def _require_references(source: QuerySource, decoder: QueryDecoder) -> None:
             f"model.body.decoder ({type(decoder).__name__}, as it is set) takes {taken}, and model.body.source "
             f"({type(source).__name__}) gives {_REFERENCES[source.reference_size]}"
         )
+    if decoder.makes_position and source.has_spare_position:
+        raise ValueError(
+            f"model.body.decoder.position=references makes the position, and so does model.body.source.position=boxes "
+            f"({type(source).__name__}), of which nothing would be read: set model.body.source.position=none"
+        )
     if not (decoder.makes_position or source.has_position):
         raise ValueError(
             f"model.body.decoder.position=queries needs a position, which queries of model.body.source "

@@ -20,7 +20,8 @@ class QueryGroup(nn.Module):
     """Base class of queries beside the main ones, which detect; they exist where there are targets to train them on.
 
     Attributes:
-        sees: Queries that its own may attend to: of their ``own`` group, of the ``main`` one too, or ``all``.
+        sees: Queries that its own may attend to, beside those of their own block (``Queries.block``): none (``own``),
+            the ``main`` ones, or ``all`` those of other groups. The main queries never see a group.
         num_copies: Equal parts, one after the other along Q, each of which is assigned for itself.
     """
 

@@ -100,6 +100,7 @@ class EncoderProposals(QuerySource):
         self.anchor_growth = require_number("anchor_growth", anchor_growth, low=0)
         self.kind = require_choice("content", content, CONTENTS)
         self.has_position = require_choice("position", position, ("boxes", "none")) == "boxes"
+        self.has_spare_position = self.has_position and content in ("learned", "tokens")
         require_callable("selection", selection)
         self.selection = selection
         self._make_projections()

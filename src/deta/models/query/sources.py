@@ -21,6 +21,8 @@ class QuerySource(nn.Module):
         hidden_dim: Channels of the queries.
         reference_size: 4 when references are boxes, 2 when they are points, 0 when there are none.
         has_position: Whether its queries have a position, else the decoder makes it.
+        has_spare_position: Whether that position serves nothing else, so that a decoder that makes it leaves it
+            untrained.
         has_first_stage: Whether it predicts boxes, of which queries are made.
         labels: Content of queries that are made of an object, for ``encode``; None where there can be no such queries.
     """
@@ -28,6 +30,7 @@ class QuerySource(nn.Module):
     hidden_dim: int
     reference_size: int
     has_position: bool = True
+    has_spare_position: bool = False
     has_first_stage: bool = False
 
     def __init__(self) -> None:

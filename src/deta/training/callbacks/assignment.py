@@ -29,6 +29,7 @@ class AssignmentStatistics(pl.Callback):
 
     def __init__(self) -> None:
         self._sums: dict[str, MatchStatistics] = {}
+        self._roles: dict[str, str] = {}
         self._has_told = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -49,6 +50,7 @@ class AssignmentStatistics(pl.Callback):
         assert pl_module.last.losses is not None
         matches = pl_module.last.losses.matches
         for name, keys in assignment_names(matches).items():
+            self._roles[name] = keys[0].role
             for stats in (matches[key].statistics for key in keys):
                 self._sums[name] = self._sums[name] + stats if name in self._sums else stats
 
@@ -74,11 +76,11 @@ class AssignmentStatistics(pl.Callback):
         assert isinstance(pl_module, DetectionModule)
         for stage, stats in self._sums.items():
             total = _sum_over_ranks(stats, trainer)
-            self._tell_of_dropped(stage, total, pl_module)
+            if (role := self._roles.get(stage)) is not None:  # else no batch came since the training went on
+                self._tell_of_dropped(role, total, pl_module)
             pl_module.log_dict({f"assign/{stage}/{name}": value for name, value in summary(total).items()})
 
-    def _tell_of_dropped(self, stage: str, total: MatchStatistics, module: DetectionModule) -> None:
-        role = stage.partition("/")[0]
+    def _tell_of_dropped(self, role: str, total: MatchStatistics, module: DetectionModule) -> None:
         rule = None if module.criterion is None else module.criterion.rules.get(role)
         dropped, objects = (int(count.sum()) for count in (total.num_unmatched, total.num_objects))
         if self._has_told or rule is None or not isinstance(rule.assigner, GivenAssigner) or dropped == 0:
