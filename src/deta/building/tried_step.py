@@ -11,7 +11,7 @@ from deta.ops.random import Draw
 from deta.structures import Batch, DetectionOutput, FederatedLabels
 
 _HEIGHT, _WIDTH = 64, 96
-_NOT_WITHOUT_CONTENT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
+_NOT_WITHOUT_CONTENT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
 """What code may raise that looks at numbers; where it is wrong, it raises the same in training."""
 
 
