@@ -11,6 +11,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from deta.assign import Draw
+from deta.building import build
 from deta.building.build import empty_detector, make_detector, make_recipe, plain
 from deta.building.tried_step import require_step
 from deta.console.naming import register_resolvers
@@ -108,6 +109,12 @@ def covering(axes: Mapping[str, Sequence[str]], strength: int) -> list[Choice]:
         left -= held(choice, strength)
         chosen.append({axis: choice[axis] for axis in axes})
     return chosen
+
+
+@pytest.fixture(autouse=True)
+def untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every case tries its step, whatever this process has tried before."""
+    monkeypatch.setattr(build, "_TRIED", set())
 
 
 def composed(*words: str) -> DictConfig:
