@@ -43,6 +43,12 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deta.commands.train.cpu_times", lambda: None)
 
 
+@pytest.fixture(autouse=True)
+def choices_that_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are tested with parts that are known to suit each other: what tries a step has tests of its own."""
+    monkeypatch.setattr("deta.building.build.require_step", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def trained(workplace: Path) -> Run:
     """A run of one epoch; tests read it and change nothing."""
