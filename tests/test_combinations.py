@@ -10,9 +10,9 @@ from unittest import mock
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from deta.assign import Draw
+from deta.assign import Draw, IoUAssigner
 from deta.building import build
 from deta.building.build import empty_detector, make_detector, make_recipe, plain
 from deta.building.tried_step import require_step
@@ -126,7 +126,7 @@ def composed(*words: str) -> DictConfig:
         return compose("train", [*given, "run_dir=none", "name=test"], return_hydra_config=True)
 
 
-def train_a_step(choice: Choice, *, is_tried: bool) -> None:
+def train_a_step(choice: Choice, *, is_tried: bool = True) -> None:
     """Of a system of queries."""
     train_a_step_of(*(f"{key}={value}" for key, value in choice.items()), *SMALL_MODEL, is_tried=is_tried)
 
@@ -172,14 +172,14 @@ def test_heat_maps_assign_a_first_stage_of_one_level_alone() -> None:
         ValueError,
         match=r"criterion.rules.first does not suit model.body .*: GaussianAssigner needs candidates that are one grid",
     ):
-        train_a_step(choice, is_tried=True)
+        train_a_step(choice)
 
 
 @pytest.mark.parametrize("rule", ["atss", "fcos", "simota"])
 def test_a_rule_of_levels_or_strides_refuses_learned_queries(rule: str) -> None:
     choice = {"system": "deformable_detr", "rule@layers": rule}
     with pytest.raises(ValueError, match=r"criterion.rules.layers \(\w+\) needs .* learned queries of model.body"):
-        train_a_step(choice, is_tried=True)
+        train_a_step(choice)
 
 
 ASSIGNERS = ("iou", "release", "hungarian", *PUBLISHED_RULES)
@@ -267,6 +267,23 @@ def test_the_step_without_content_reaches_the_terms_of_every_stage_and_the_postp
         require_step(empty_detector(plain(cfg.model), 1), recipe.criterion, refuse)
 
 
+def test_parts_of_others_are_not_tried() -> None:
+    """A part may keep a tensor that it has computed first, and that would be one without content."""
+    tried = mock.Mock()
+    with mock.patch.object(build, "require_step", tried):
+        make_recipe(composed("system=deta", *SMALL_MODEL))
+        assert tried.call_count == 1
+        cfg = composed("system=deta", *SMALL_MODEL)
+        with open_dict(cfg):
+            cfg.criterion.rules.layers.assigner = {"_target_": f"{__name__}.Keeping"}
+        make_recipe(cfg)
+        assert tried.call_count == 1
+
+
+class Keeping(IoUAssigner):
+    """A rule of somebody else."""
+
+
 def name_of(choice: Choice) -> str:
     return " ".join(choice.values())
 
@@ -280,7 +297,7 @@ def test_every_pair_of_choices_trains(choice: Choice) -> None:
 @pytest.mark.parametrize("number", range(len(CHOICES)))
 def test_every_three_choices_train(number: int) -> None:
     for choice in covering(CHOICES[number], 3):
-        train_a_step(choice, is_tried=True)
+        train_a_step(choice)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,19 @@ def dense_prediction(levels: tuple[tuple[int, int, int], ...] = ((4, 4, 1), (3, 
 
 
 @pytest.mark.parametrize("max_pairs", [None, 30])
+@pytest.mark.parametrize("threshold", [0.0, 0.05])
+def test_a_level_of_few_pairs_is_not_filled_from_others(max_pairs: int | None, threshold: float) -> None:
+    whole = dense_prediction()
+    selection = PerLevelNMS(threshold=threshold, pre_topk=14, max_detections=60, iou_threshold=1.0, best_class=True)
+    expected = FlatDetections.from_detections(selection(whole, SIZES), IDS)
+    stored = RawPredictions.from_prediction(whole, SIZES, IDS, category_ids=CATEGORIES, max_pairs=max_pairs)
+    found, _ = stored.select(selection)
+    if max_pairs is None:
+        assert_equal(found, expected)
+    assert (found.num_rows <= expected.num_rows).all()
+
+
+@pytest.mark.parametrize("max_pairs", [None, 30])
 @pytest.mark.parametrize("best_class", [False, True])
 def test_pairs_are_selected_level_by_level_without_the_grid(max_pairs: int | None, best_class: bool) -> None:
     selection = PerLevelNMS(pre_topk=2, max_detections=5, iou_threshold=0.6, best_class=best_class)
@@ -218,10 +231,11 @@ def test_a_damaged_archive_is_one_message(tmp_path: Path) -> None:
             assert "raw.npz" in str(error)  # noqa: PT017 - some places of an archive mean nothing
 
 
+@pytest.mark.parametrize("num_boxes", [3, 4], ids=["", "and background"])
 @pytest.mark.parametrize("selection", [NMS(iou_threshold=0.3, max_detections=4), TopK(max_detections=11)])
-def test_boxes_of_every_class_are_selected_as_beside_the_network(selection: Postprocess) -> None:
+def test_boxes_of_every_class_are_selected_as_beside_the_network(selection: Postprocess, num_boxes: int) -> None:
     usual = prediction()
-    boxes = usual.boxes[:, :, None] * torch.linspace(0.8, 1.2, 3)[:, None]  # [B, Q, C, 4]
+    boxes = usual.boxes[:, :, None] * torch.linspace(0.8, 1.2, num_boxes)[:, None]  # [B, Q, C, 4]
     stage = replace(usual, boxes=boxes, exists=torch.arange(30).expand(2, -1) < 25)
     expected = FlatDetections.from_detections(selection(stage, SIZES), IDS)
     stored = RawPredictions.from_prediction(stage, SIZES, IDS, category_ids=CATEGORIES, max_pairs=60)
@@ -234,3 +248,7 @@ def test_one_class_of_every_region_cannot_be_chosen_among_pairs() -> None:
     stored = RawPredictions.from_prediction(stage, SIZES, IDS, category_ids=CATEGORIES, max_pairs=None)
     with pytest.raises(ValueError, match=r"postprocess=one_per_query .* evaluate the checkpoint"):
         stored.select(OnePerQuery())
+    of_levels = replace(stage, levels=torch.zeros(30, dtype=torch.int64))
+    stored = RawPredictions.from_prediction(of_levels, SIZES, IDS, category_ids=CATEGORIES, max_pairs=None)
+    with pytest.raises(ValueError, match=r"postprocess\.best_class=true .* evaluate the checkpoint"):
+        stored.select(PerLevelNMS(best_class=True))

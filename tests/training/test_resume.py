@@ -214,7 +214,9 @@ def test_a_signal_ends_the_training_at_a_safe_point(
     assert_exact(whole[0], whole[1], tmp_path, train(cache, tmp_path, every_n_steps=1000))
 
 
-@pytest.mark.parametrize("steps", [(1,), (5,), (3, 6, 7), (4, 8)])
+@pytest.mark.parametrize(
+    "steps", [(5,), (4, 8), pytest.param((1,), marks=pytest.mark.slow), pytest.param((3, 6, 7), marks=pytest.mark.slow)]
+)
 def test_a_training_of_more_steps_is_the_one_that_was_never_ended(
     cache: Path, tmp_path: Path, whole: tuple[Path, dict[str, Tensor], int], steps: tuple[int, ...]
 ) -> None:

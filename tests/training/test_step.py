@@ -101,9 +101,8 @@ def traced(name: str, batches: Sequence[tuple[int, int]]) -> list[int]:
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "hungarian" else pytest.mark.slow) for name in CRITERIA]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CRITERIA)
 def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: str) -> None:
     counts = traced(name, SIZES[:1])
     assert counts[0] == 1  # no break

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from deta.building.combinations import (
     QUERY_PARTS,
+    are_our_own,
     require_agreement,
     require_arguments,
     require_effect,
@@ -50,7 +51,7 @@ Factory = Callable[..., Any]
 _PARTS_BESIDE, _PARTS_FOR_WEIGHT = 10_000, 100
 """A stored model may register so many parts: it is built several times, and backbones of timm are tried before."""
 _TRIED: set[str] = set()
-"""Choices of which this process has tried a step, which takes a second or two: a sweep of numbers tries them once."""
+"""Configurations of which this process has tried a step, which takes a second or two."""
 _MOST_PARTS = 1_000_000
 """Of a model that a command line describes."""
 
@@ -157,20 +158,11 @@ def make_recipe(cfg: DictConfig) -> Recipe:
         require_scores(criterion, body)
         require_outputs(cfg, criterion, postprocess, body)
         require_grid(postprocess, body)
-        together = repr([_without_numbers(plain(cfg[name])) for name in ("model", "criterion", "postprocess")])
-        if together not in _TRIED:
+        together = {name: plain(cfg[name]) for name in ("model", "criterion", "postprocess")}
+        if repr(together) not in _TRIED and are_our_own(together):
             require_step(tried, criterion, postprocess)
-            _TRIED.add(together)
+            _TRIED.add(repr(together))
     return Recipe(criterion, postprocess, optimizer, scheduler)
-
-
-def _without_numbers(node: Any) -> Any:  # noqa: ANN401 - plain containers
-    """What has been chosen, however large."""
-    if isinstance(node, Mapping):
-        return {name: _without_numbers(value) for name, value in node.items()}
-    if isinstance(node, list):
-        return [_without_numbers(value) for value in node]
-    return "a number" if isinstance(node, int | float) and not isinstance(node, bool) else node
 
 
 def _words(cfg: DictConfig) -> list[str]:

@@ -61,6 +61,11 @@ def _nodes(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:  #
             yield from _nodes(value, f"{place}.{name}")
 
 
+def are_our_own(config: Mapping[str, Any]) -> bool:
+    """Whether all parts of a plain configuration are of deta or PyTorch: others may keep what they compute first."""
+    return all(str(node["_target_"]).partition(".")[0] in ("deta", "torch") for _, node in _nodes(config, ""))
+
+
 def _require_taken(place: str, node: Mapping[str, Any]) -> None:
     of_width = QUERY_PARTS if place == "model.body" else ()  # left out where the body has no such part
     names = [name for name, value in node.items() if not (name in of_width and _is_without_class(value))]

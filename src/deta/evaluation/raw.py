@@ -98,12 +98,15 @@ class RawPredictions:
         best = flat.topk(count, dim=1)
         queries, labels = best.indices // num_classes, best.indices % num_classes  # [B, K]
         has_own_boxes = prediction.boxes.dim() == 4
-        boxes = prediction.boxes.detach().float().flatten(1, -2)  # [B, Q, 4] or [B, Q * C, 4]
-        places, names = _kept(best.indices if has_own_boxes else queries)
+        per_query = (
+            prediction.boxes.shape[2] if has_own_boxes else 1
+        )  # which may be more than the classes: a background
+        boxes = prediction.boxes.detach().float().flatten(1, -2)  # [B, Q * per_query, 4]
+        places, names = _kept(queries * per_query + labels if has_own_boxes else queries)
         kept = [torch.from_numpy(place).to(boxes.device) for place in places]
         levels = torch.full_like(queries[:, :1], _NO_LEVEL) if prediction.levels is None else prediction.levels
         levels = levels.expand(num_images, num_queries)  # [B, Q]
-        of_queries = [place // num_classes for place in kept] if has_own_boxes else kept
+        of_queries = [place // per_query for place in kept]
         return cls(
             image_ids=image_ids.cpu().numpy().astype(np.int64),
             sizes=original_sizes.cpu().numpy().astype(np.int64),
@@ -178,6 +181,11 @@ class RawPredictions:
             raise ValueError(
                 "postprocess=per_level needs the level of every candidate, and these raw predictions have none: use "
                 "postprocess=nms or postprocess=topk"
+            )
+        if isinstance(postprocess, PerLevelNMS) and postprocess.best_class and self.has_own_boxes.any():
+            raise ValueError(
+                "postprocess.best_class=true chooses one class of every region, but these raw predictions have a box "
+                "for every class and keep pairs alone: evaluate the checkpoint (ckpt=) with it"
             )
         if isinstance(postprocess, PerLevelNMS) and postprocess.rank is not None:
             raise ValueError(

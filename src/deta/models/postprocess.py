@@ -208,8 +208,8 @@ class PerLevelNMS(ScoredSelection):
             is_best = functional.one_hot(ranks.argmax(-1), ranks.shape[2]).bool()
             ranks = ranks.masked_fill(~is_best, -1.0)
         num_classes = table.shape[2]
-        pairs = self._best_of_levels(prediction, ranks)  # [B, K]
-        is_candidate = ranks.flatten(1).gather(1, pairs) > self.threshold
+        best, pairs = self._best_of_levels(prediction, ranks)  # [B, K]
+        is_candidate = best > self.threshold
         scores, order = table.flatten(1).gather(1, pairs).masked_fill(~is_candidate, 0.0).sort(1, descending=True)
         pairs, is_candidate = pairs.gather(1, order), is_candidate.gather(1, order)
         found = _detections(prediction, original_sizes, pairs // num_classes, scores, pairs % num_classes)
@@ -219,13 +219,16 @@ class PerLevelNMS(ScoredSelection):
         keep = grouped_nms(boxes, scores, found.labels, self.iou_threshold, is_candidate) & is_candidate
         return _kept(replace(found, boxes=boxes), keep, self.max_detections)
 
-    def _best_of_levels(self, prediction: Prediction, ranks: Tensor) -> Tensor:
-        """``[B, K]`` pairs, ``candidate * C + class``: the best ``pre_topk`` of every level by ``[B, N, C]`` ranks."""
+    def _best_of_levels(self, prediction: Prediction, ranks: Tensor) -> tuple[Tensor, Tensor]:
+        """Ranks and pairs, ``candidate * C + class``: the best ``pre_topk`` of every level by ``[B, N, C]`` ranks.
+
+        Both are ``[B, K]``. Pairs of another level that fill up one have rank -1.
+        """
         num_classes, start, chosen = ranks.shape[2], 0, []
         for height, width, per_cell in prediction.grid or ():
             size = height * width * per_cell
-            _, pairs = _top(ranks[:, start : start + size].flatten(1), self.pre_topk)  # [B, K]
-            chosen.append(pairs + start * num_classes)
+            best, pairs = _top(ranks[:, start : start + size].flatten(1), self.pre_topk)  # [B, K]
+            chosen.append((best, pairs + start * num_classes))
             start += size
         if prediction.grid is None:
             if prediction.levels is None:
@@ -235,9 +238,8 @@ class PerLevelNMS(ScoredSelection):
                 )
             levels = prediction.levels.expand(ranks.shape[:2])[..., None]  # [B, N, 1]
             for level in range(int(levels.max()) + 1):  # waits for a GPU: only what was stored has lost its grid
-                _, pairs = _top(ranks.masked_fill(levels != level, -1.0).flatten(1), self.pre_topk)
-                chosen.append(pairs)
-        return torch.cat(chosen, dim=1)
+                chosen.append(_top(ranks.masked_fill(levels != level, -1.0).flatten(1), self.pre_topk))
+        return torch.cat([best for best, _ in chosen], dim=1), torch.cat([pairs for _, pairs in chosen], dim=1)
 
 
 class Peaks(ScoredSelection):

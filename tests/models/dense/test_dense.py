@@ -186,5 +186,5 @@ def test_boxes_without_a_side_inside_the_image_are_left_out_where_asked(width: f
 
 def test_selection_by_level_needs_a_grid() -> None:
     prediction = Prediction(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4), torch.zeros(1, 2, 4))
-    with pytest.raises(ValueError, match="needs candidates on a grid"):
+    with pytest.raises(ValueError, match="needs candidates with a level"):
         PerLevelNMS()(prediction, torch.ones(1, 2))
