@@ -198,6 +198,11 @@ def test_a_name_does_not_lead_out_of_the_folder_of_runs(words: tuple[str, ...], 
     assert not (workplace / "other").exists()
 
 
+def test_a_name_of_any_kind_is_no_matter_where_the_folder_is_given(tmp_path: Path) -> None:
+    outcome = deta("train", "dry_run=true", "name=../other", f"hydra.run.dir={tmp_path}/run", *TINY_TRAINING)
+    assert outcome.code == 0, outcome.err
+
+
 def test_annotations_that_are_missing_are_told_and_noted_before_packages_are_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

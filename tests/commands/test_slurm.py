@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
     assert {"--array=0-1%1", "--partition=night", "--comment=a b", "--signal=USR1@180", "--nodes=1"} <= set(words)
     assert not any(word.startswith(("--account", "--mem")) for word in words)  # null is not given
     assert "--hold" in words
-    assert (commands / "released").read_text() == "release 42\n"
+    assert (commands / "released").read_text() == "--clusters=name release 42\n"
     runs = find_runs(sweep)
     assert Path(words[-1]).read_text().splitlines() == [str(run) for run in runs]
     for seed, run in enumerate(runs):
@@ -162,10 +163,24 @@ def test_of_submissions_at_once_one_alone_goes(commands: Path, tmp_path: Path) -
     assert said.count(f"{tmp_path}/run: ") == 3
 
 
+def test_a_job_whose_runs_cannot_be_put_on_record_is_cancelled(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (commands / "scancel").write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/cancelled\n')
+    (commands / "scancel").chmod(0o755)
+    monkeypatch.setattr(slurm, "mark_queued", mock.Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        submit({tmp_path / "run": []}, {}, tmp_path)
+    assert (tmp_path / "cancelled").read_text() == "--clusters=name 42\n"
+    assert "job 42 is cancelled: its runs could not be put on record as queued" in capsys.readouterr().err
+    assert not (commands / "released").exists()
+    assert read_status(tmp_path / "run").state != RunState.QUEUED
+
+
 def test_a_job_that_slurm_does_not_let_go_is_told_with_what_lets_it(commands: Path, tmp_path: Path) -> None:
     (commands / "scontrol").write_text("#!/bin/sh\necho 'Access denied' >&2; exit 1\n")
     message = fail("train", *TINY_TRAINING, "cluster=sbatch", f"hydra.run.dir={tmp_path}/run")
-    assert "job 42 is submitted, but held (Access denied): scontrol release 42 lets it start" in message
+    assert "job 42 is submitted, but held (Access denied): scontrol --clusters=name release 42 lets it start" in message
     assert read_status(tmp_path / "run").state == RunState.QUEUED
 
 

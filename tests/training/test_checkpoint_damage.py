@@ -123,6 +123,10 @@ SPOILT = {
     "another shape": (spoilt(weight=torch.ones(4, 3)), r"(4, 3), but exp_avg of the optimizer is (4, 4)"),
     "another shape remembered": (spoilt(exp_avg_sq=torch.ones(16)), "exp_avg_sq of the optimizer is (16,)"),
     "NaN remembered": (spoilt(exp_avg=torch.full((4, 4), torch.nan)), "exp_avg of the optimizer is NaN"),
+    "text remembered": (spoilt(exp_avg="none"), "exp_avg of the optimizer is a str"),
+    "negative squares": (spoilt(exp_avg_sq=-torch.ones(4, 4)), "exp_avg_sq of the optimizer is negative"),
+    "a step of NaN": (spoilt(step=torch.tensor(torch.nan)), "step of the optimizer is no number of steps"),
+    "steps of every number": (spoilt(step=torch.ones(4, 4)), "step of the optimizer is no number of steps"),
     "flags remembered": (spoilt(exp_avg=torch.ones(4, 4).bool()), "exp_avg of the optimizer has numbers of torch.bool"),
 }
 
@@ -147,6 +151,24 @@ def test_spoilt_weights_beside_their_averages_are_found(tmp_path: Path) -> None:
     averaged = {**spoilt(), "current_model_state": {"detector.second": torch.full((4, 4), torch.nan)}}
     with pytest.raises(ValueError, match=r"a.ckpt: .*: detector.second \(NaN or infinite\)"):
         read_training(save(tmp_path / "a.ckpt", averaged))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("loops", {}), ("optimizer_states", []), ("global_step", -5), ("epoch", -1)]
+)
+def test_a_state_without_content_is_none_to_go_on_from(tmp_path: Path, key: str, value: object) -> None:
+    folder = tmp_path / "checkpoints"
+    previous = save(folder / "previous.ckpt", spoilt())
+    last = save(folder / "last.ckpt", {**spoilt(), key: value})
+    assert find_resumable(tmp_path) == previous
+    with pytest.raises(ValueError, match=rf"last.ckpt holds weights, but no training goes on from it \({key}\)"):
+        read_training(last)
+
+
+def test_a_square_of_a_weight_as_a_whole_is_not_spoilt(tmp_path: Path) -> None:
+    """As NovoGrad has it."""
+    whole = spoilt(exp_avg_sq=torch.tensor(3.0))
+    assert read_training(save(tmp_path / "a.ckpt", whole))["global_step"] == 7
 
 
 def test_whole_numbers_that_are_counted_and_squares_that_overflowed_are_not_spoilt(tmp_path: Path) -> None:

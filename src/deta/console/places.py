@@ -21,19 +21,19 @@ class RequirePlace(Callback):
     def on_run_start(self, config: DictConfig, **_: object) -> None:
         """Check the directory of a run."""
         HydraConfig.instance().set_config(config)  # its name is made of choices; Hydra itself does so later
-        _require_name(config)
+        _require_name(config, config.hydra.run.dir)
         _require(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
         """Check the directory of a sweep."""
-        _require_name(config)
+        _require_name(config, config.hydra.sweep.dir)
         _require(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
 
 
-def _require_name(config: DictConfig) -> None:
-    """Refuse a name that leads out of the folder of runs."""
+def _require_name(config: DictConfig, folder: str) -> None:
+    """Refuse a name that leads out of the folder of runs, where the directory has it."""
     name = str(config.get("name", ""))
-    if ".." in Path(name).parts:
+    if ".." in Path(name).parts and f"/{name}" in folder:
         remedy = "give hydra.run.dir=<folder> for a place of your own"
         print(f"deta: name={shown(name)} leads out of the folder of runs: {remedy}", file=sys.stderr)
         sys.exit(1)

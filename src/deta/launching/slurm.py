@@ -58,10 +58,15 @@ def submit(
     with _held(runs) as free:
         if not free:
             return None
-        job = _submit({run: runs[run] for run in free}, options, folder, max_parallel)
-        for index, run in enumerate(free):
-            mark_queued(run, job if len(free) == 1 else f"{job}_{index}")
-    _let_go(job)
+        job, cluster = _submit({run: runs[run] for run in free}, options, folder, max_parallel)
+        try:
+            for index, run in enumerate(free):
+                mark_queued(run, job if len(free) == 1 else f"{job}_{index}")
+        except BaseException:  # Ctrl-C, too: a job that nothing tells of would wait for ever
+            subprocess.run(["scancel", *cluster, job], check=False)
+            print(f"deta: job {job} is cancelled: its runs could not be put on record as queued", file=sys.stderr)
+            raise
+    _let_go(job, cluster)
     print(f"Submitted job {job}: {counted(len(free), 'run')}; deta runs folder={folder} shows them")
     return job
 
@@ -135,8 +140,8 @@ def _held(runs: Iterable[Path]) -> Iterator[list[Path]]:
 
 def _submit(
     runs: Mapping[Path, Sequence[str]], options: Mapping[str, Any], folder: Path, max_parallel: int | None
-) -> str:
-    """Hand the runs to SLURM as a job that waits for ``_let_go``; returns its id."""
+) -> tuple[str, list[str]]:
+    """Hand the runs to SLURM as a job that waits for ``_let_go``; its id, and words that name another cluster."""
     for run, words in runs.items():
         write_text(run / "overrides.txt", "".join(f"{word}\n" for word in words))
     logs = (folder / "slurm").resolve()
@@ -148,14 +153,15 @@ def _submit(
     answer = subprocess.run(command, check=False, capture_output=True, text=True, env=environment_of_another())
     if answer.returncode:
         raise ValueError(f"sbatch refuses the job ({answer.stderr.strip()}): see cluster.options")
-    return answer.stdout.strip().partition(";")[0]
+    job, _, cluster = answer.stdout.strip().partition(";")
+    return job, [f"--clusters={cluster}"] if cluster else []
 
 
-def _let_go(job: str) -> None:
-    done = subprocess.run(["scontrol", "release", job], check=False, capture_output=True, text=True)
+def _let_go(job: str, cluster: Sequence[str]) -> None:
+    words = ["scontrol", *cluster, "release", job]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
     if done.returncode:
-        reason = done.stderr.strip()
-        raise OSError(f"job {job} is submitted, but held ({reason}): scontrol release {job} lets it start")
+        raise OSError(f"job {job} is submitted, but held ({done.stderr.strip()}): {' '.join(words)} lets it start")
 
 
 def _seconds(limit: str) -> int | None:

@@ -175,6 +175,8 @@ def read_training(path: Path) -> dict[str, Any]:
     """
     content = _read(path)
     wrong = [name for name, kind in TRAINING_STATE.items() if type(content.get(name)) is not kind]
+    wrong += [name for name in ("loops", "optimizer_states") if name not in wrong and not content[name]]
+    wrong += [name for name in ("epoch", "global_step") if name not in wrong and content[name] < 0]
     if wrong:
         raise ValueError(
             f"{path} holds weights, but no training goes on from it ({', '.join(wrong)}): give last.ckpt of a run, or "

@@ -13,8 +13,10 @@ from torch import Tensor
 from deta.models.weights import REAL
 from deta.training.optim import PARAMETER_NAMES
 
-_SHAPED_AS_WEIGHTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
-"""What Adam and SGD remember of each number of a weight; that of other optimizers may have any shape."""
+_MEANS = ("exp_avg", "momentum_buffer")
+"""What Adam and SGD remember of each number of a weight, and others, too; what else there is may have any shape."""
+_SQUARES = ("exp_avg_sq", "max_exp_avg_sq")
+"""Means of squares, of each number or, as in NovoGrad, of a weight as a whole."""
 
 
 def spoilt_numbers(states: Sequence[Mapping[str, object]], optimizers: object, prefix: str) -> list[str]:
@@ -60,15 +62,26 @@ def _remembered(optimizers: object) -> Iterator[tuple[str, Mapping[str, object]]
 
 def _reason(remembered: Mapping[str, object], shape: torch.Size) -> str | None:
     for name, value in remembered.items():
-        if name not in _SHAPED_AS_WEIGHTS or not isinstance(value, Tensor):
+        if name in (*_MEANS, *_SQUARES) and not isinstance(value, Tensor):
+            return f"{name} of the optimizer is a {type(value).__name__}"
+        if name == "step" and not _counts(value):
+            return "step of the optimizer is no number of steps"
+        if name not in (*_MEANS, *_SQUARES) or not isinstance(value, Tensor):
             continue
-        if value.shape != shape:
+        if value.shape != shape and (name in _MEANS or value.dim()):
             return f"{tuple(shape)}, but {name} of the optimizer is {tuple(value.shape)}"
         if value.dtype not in REAL:
             return f"{name} of the optimizer has numbers of {value.dtype}"
         if torch.isnan(value).any():  # infinity may be met on the way: a squared gradient that overflows
             return f"{name} of the optimizer is NaN"
+        if name in _SQUARES and (value < 0).any():
+            return f"{name} of the optimizer is negative"
     return None
+
+
+def _counts(value: object) -> bool:
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    return isinstance(number, int | float) and number >= 0
 
 
 def _get(node: object, key: Any) -> object:  # noqa: ANN401 - out of a file
