@@ -43,7 +43,7 @@ def text_of(page: Path) -> str:
     text = page.read_text(encoding="utf-8")
     if page.suffix != ".ipynb":
         return text
-    cells = nbformat.reads(text, as_version=4).cells  # type: ignore[no-untyped-call]
+    cells = nbformat.reads(text, as_version=4).cells
     return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
 

@@ -21,7 +21,7 @@ def printed(notebook: NotebookNode) -> list[str]:
 def ran(name: str, folder: Path) -> tuple[NotebookNode, NotebookNode]:
     """The notebook as it is stored, and as it is after it has run."""
     path = NOTEBOOKS / f"{name}.ipynb"
-    stored, notebook = (nbformat.read(path, as_version=4) for _ in range(2))  # type: ignore[no-untyped-call]
+    stored, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
     NotebookClient(notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     return stored, notebook
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deta.building.tried_step import require_step
 from tests.commands.running import deta, fail, succeed
 
 TAU = "criterion.rules.layers.assigner.tau"
@@ -47,6 +48,13 @@ def test_a_dry_run_finds_a_wrong_value_without_any_data(word: str, message: str,
     place = f"hydra.run.dir={tmp_path}/run"
     assert message in fail("train", *TRAINING, *word.split(), "dry_run=true", place)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tries_whether_choices_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deta.building.build.require_step", require_step)  # as it is
+    words = ("system=deta", "size=shapes", *NO_DATA, "rule@first=gaussian", "dry_run=true")
+    message = fail("train", *words, f"hydra.run.dir={tmp_path}/run")
+    assert "criterion.rules.first does not suit model.body (QueryBody): GaussianAssigner needs" in message
 
 
 def test_a_dry_sweep_tells_what_is_wrong_and_the_commands_of_the_rest(tmp_path: Path) -> None:

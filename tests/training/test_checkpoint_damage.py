@@ -97,9 +97,9 @@ def test_no_mutation_is_read_as_something_else_than_was_saved(
     assert num_refused > 15
 
 
-def adam(first: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+def adam(first: Mapping[str, object] | None = None) -> dict[str, Any]:
     """A state of AdamW for the two weights of ``content``, with changes to what it remembers of the first."""
-    states = {
+    states: dict[int, dict[str, object]] = {
         index: {"step": torch.tensor(7.0), "exp_avg": torch.ones(4, 4), "exp_avg_sq": torch.ones(4, 4)}
         for index in range(2)
     }
@@ -107,7 +107,7 @@ def adam(first: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
     return {"state": states, "param_groups": [{"lr": 0.1, "params": [0, 1], "parameter_names": ["first", "second"]}]}
 
 
-def spoilt(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - of any kind
+def spoilt(**changes: object) -> dict[str, Any]:
     """``content`` of AdamW with changes to the weight ``first``, under ``weight``, or to what is remembered of it."""
     whole = content()
     whole["state_dict"]["detector.first"] = changes.pop("weight", whole["state_dict"]["detector.first"])

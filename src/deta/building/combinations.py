@@ -52,7 +52,7 @@ def require_arguments(cfg: DictConfig) -> None:
         ) from error
 
 
-def _nodes(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:  # noqa: ANN401 - plain containers
+def _nodes(node: object, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """All nodes that make something, with the dotted keys of their places."""
     if isinstance(node, Mapping):
         if isinstance(node.get("_target_"), str):

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from deta.building.word_trust import remember_words
 from deta.console.datasets import require_data, require_same_data
 from deta.console.naming import cell_name, effective, known_name
+from deta.console.places import require_inside
 from deta.console.quoting import shell_line
 from deta.console.terminal import describe, reports_errors, user_errors
 from deta.console.words import SEARCH_PATH, job_words, search_path_words
@@ -41,6 +42,7 @@ def run(cfg: DictConfig) -> None:
     cluster = require_choice("cluster", HydraConfig.get().runtime.choices["cluster"], ("none", "sbatch"))
     if cfg.bootstrap is not None:
         require_int("bootstrap", cfg.bootstrap, low=100)
+    require_inside(cfg.study.name, cfg.folder, key="study.name", own="folder")
     folder = Path(cfg.folder)
     if cfg.action == "collect":
         _collect(folder, cfg.bootstrap)

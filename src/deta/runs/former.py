@@ -284,7 +284,7 @@ def _beside(key: str, name: str) -> str:
     return f"{key.rpartition('.')[0]}.{name}"
 
 
-def _former_arguments(node: Any, place: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - plain containers
+def _former_arguments(node: object, place: str = "") -> Iterator[tuple[str, str]]:
     """Dotted keys of arguments under a former name, and their present names."""
     if isinstance(node, Mapping):
         for name, value in node.items():

@@ -5,7 +5,6 @@ device that fails. Whether it fits a model is another question, see ``deta.train
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,6 +83,6 @@ def _counts(value: object) -> bool:
     return isinstance(number, int | float) and number >= 0
 
 
-def _get(node: object, key: Any) -> object:  # noqa: ANN401 - out of a file
+def _get(node: object, key: object) -> object:
     """The value of a key; None where there is none."""
     return node.get(key) if isinstance(node, dict) and isinstance(key, (str, int)) else None

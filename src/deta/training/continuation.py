@@ -145,7 +145,8 @@ def continue_after_epoch(checkpoint: Mapping[str, Any], trainer: pl.Trainer) -> 
     epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
     if not epochs["ready"] == epochs["started"] == epochs["processed"] > 0:
         return
-    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    # No option of Lightning says it: this method alone tells its loop that an epoch which is over is begun again.
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]  # of this one loop
     if not batches["is_last_batch"]:
         _warn(
             f"this run ended inside epoch {epochs['ready']}, after batch {batches['current']['ready']}: it goes on "
