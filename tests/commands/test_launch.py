@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from deta.studies.conf import config_dir
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 from tests.commands.test_predict import photo
+from tests.runs.claimed import signs_of_life, write_claim
 
 CONFIG = {"ckpt": "auto", "trainer": {"devices": 1, "num_nodes": 1}}
 
@@ -51,18 +51,11 @@ def test_nothing_of_a_run_that_another_process_has_just_begun_is_removed(stale: 
     assert json.loads((tmp_path / "running.json").read_text()) == place
 
 
-def foreign_claim(folder: Path, *, age: float, lease: float = 0.4) -> Path:
-    """A claim of a process on another machine, whose clock differs by ``age`` seconds from this one's."""
-    path = folder / "running.json"
-    place = {"host": "elsewhere", "pid": 1, "started": "1", "job": None, "life": 0, "lease": lease}
-    path.write_text(json.dumps(place))
-    os.utime(path, (time.time() - age, time.time() - age))
-    return path
-
-
 @pytest.mark.parametrize("age", [0.0, 0.2, 86400.0])
 def test_a_dead_claim_of_another_machine_is_taken_over_however_fresh_its_file_looks(age: float, tmp_path: Path) -> None:
-    foreign_claim(tmp_path, age=age)
+    claimed = tmp_path / "running.json"
+    write_claim(claimed, lease=0.4)
+    os.utime(claimed, (time.time() - age, time.time() - age))
     start = time.monotonic()
     assert launch._prepare(OmegaConf.create(CONFIG), tmp_path)
     assert time.monotonic() - start >= 0.4
@@ -75,25 +68,14 @@ def test_a_dead_claim_of_another_machine_is_taken_over_however_fresh_its_file_lo
 def test_a_living_claim_of_another_machine_is_left_alone_by_every_rank_however_old_its_file_looks(
     age: float, rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, end = foreign_claim(tmp_path, age=age, lease=30.0), threading.Event()
+    path = tmp_path / "running.json"
+    write_claim(path, lease=30.0)
     task = {"SLURM_JOB_ID": "7", "SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": "2"}
     for name, value in task.items():
         monkeypatch.setenv(name, value)
-
-    def touch() -> None:
-        moment = time.time() - age
-        while not end.wait(0.1):
-            moment += 0.1
-            os.utime(path, (moment, moment))
-
-    holder = threading.Thread(target=touch)
-    holder.start()
-    try:
-        ranks = OmegaConf.create({"ckpt": "auto", "trainer": {"devices": 2, "num_nodes": 1}})
+    ranks = OmegaConf.create({"ckpt": "auto", "trainer": {"devices": 2, "num_nodes": 1}})
+    with signs_of_life(path, age=age):
         assert not launch._prepare(ranks, tmp_path)
-    finally:
-        end.set()
-        holder.join()
     assert f"{tmp_path}: running, skipped process 1 on elsewhere" in capsys.readouterr().out
     assert json.loads(path.read_text())["host"] == "elsewhere"
 
@@ -101,7 +83,7 @@ def test_a_living_claim_of_another_machine_is_left_alone_by_every_rank_however_o
 def test_the_second_rank_decides_as_the_first_of_a_dead_claim_of_another_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign_claim(tmp_path, age=0.0)
+    write_claim(tmp_path / "running.json", lease=0.4)
     for name, value in {"SLURM_JOB_ID": "7", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}.items():
         monkeypatch.setenv(name, value)
     ranks = OmegaConf.create({"ckpt": "auto", "trainer": {"devices": 2, "num_nodes": 1}})

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from unittest import mock
 import pytest
 
 from deta.runs.claims import RunTakenError, claim, is_held, release, require_held
+from tests.runs.claimed import signs_of_life, write_claim
 
 HOLD = """
 import sys
@@ -38,12 +38,6 @@ def outside_of_slurm() -> Iterator[None]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     with mock.patch.dict(os.environ, own, clear=True):
         yield
-
-
-def write_claim(path: Path, **changes: object) -> None:
-    """A process of another machine that promises signs of life."""
-    place = {"host": "elsewhere", "pid": 1, "started": "1", "job": None, "life": 0, "lease": 0.3}
-    path.write_text(json.dumps({**place, **changes}))
 
 
 def dead_here() -> dict[str, object]:
@@ -106,22 +100,11 @@ def test_a_claim_of_another_machine_that_gives_no_sign_for_its_lease_is_dead_wha
 def test_a_claim_of_another_machine_that_gives_signs_lives_whatever_the_clock(age: float, tmp_path: Path) -> None:
     path = tmp_path / "running.json"
     write_claim(path, lease=30.0)
-    end = threading.Event()
-
-    def touch() -> None:
-        moment = time.time() - age
-        while not end.wait(0.1):
-            moment += 0.1
-            os.utime(path, (moment, moment))
-
-    holder = threading.Thread(target=touch)
-    holder.start()
-    try:
-        with pytest.raises(RunTakenError, match=r"is trained by another process .process 1 on elsewhere"):
-            claim(tmp_path)
-    finally:
-        end.set()
-        holder.join()
+    with (
+        signs_of_life(path, age=age),
+        pytest.raises(RunTakenError, match=r"is trained by another process .process 1 on elsewhere"),
+    ):
+        claim(tmp_path)
     assert json.loads(path.read_text())["host"] == "elsewhere"
 
 

@@ -33,6 +33,15 @@ pytestmark = [
 ]
 STEPS_PER_EPOCH = 4
 MAX_EPOCHS = 3
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"num_workers": 2},
+    {"is_averaged": True},
+    {"accumulate_grad_batches": 2},
+    {"every_n_steps": 3},
+    {"check_val_every_n_epoch": 2},
+    {"val_check_interval": 0.5},
+)
+"""Beside those of ``train``, by themselves."""
 HOOKS = (
     "on_train_epoch_start",
     "on_train_batch_start",
@@ -227,12 +236,7 @@ def test_a_training_of_more_steps_is_the_one_that_was_never_ended(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [{"num_workers": 2}, {"is_averaged": True}, {"accumulate_grad_batches": 2}, {"every_n_steps": 3},
-     {"check_val_every_n_epoch": 2}, {"val_check_interval": 0.5}],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
 def test_more_steps_under_other_settings(cache: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     expected = train(cache, tmp_path / "whole", **options)
     for max_steps in range(1, MAX_EPOCHS * STEPS_PER_EPOCH // options.get("accumulate_grad_batches", 1), 3):
@@ -254,12 +258,7 @@ def test_a_run_of_an_earlier_version_that_ended_inside_an_epoch_says_what_is_lef
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [{"num_workers": 2}, {"is_averaged": True}, {"accumulate_grad_batches": 2}, {"every_n_steps": 3},
-     {"check_val_every_n_epoch": 2}, {"val_check_interval": 0.5}],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
 def test_death_and_signals_under_other_settings(cache: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     counter = Reaper()
     expected = train(cache, tmp_path / "whole", counter, **options)
