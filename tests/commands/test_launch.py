@@ -171,11 +171,14 @@ def test_a_place_that_cannot_be_written_is_one_message(words: tuple[str, ...], k
     assert f"the results cannot be written, give another {key}" in outcome.err
 
 
-@pytest.mark.parametrize("words", [(), ("-m", "seed=0,1"), ("dry_run=true",)])
-def test_a_name_does_not_lead_out_of_the_folder_of_runs(words: tuple[str, ...], workplace: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [((), "hydra.run.dir"), (("-m", "seed=0,1"), "hydra.sweep.dir"), (("dry_run=true",), "hydra.run.dir")],
+)
+def test_a_name_does_not_lead_out_of_the_folder_of_runs(words: tuple[str, ...], key: str, workplace: Path) -> None:
     outcome = deta("train", *words, "name=a/../../other", *TINY_TRAINING)
     assert outcome.code == 1
-    assert outcome.err.startswith("deta: name=a/../../other leads out of the folder of runs: give hydra.run.dir=")
+    assert outcome.err.startswith(f"deta: name=a/../../other leads out of the folder of runs: give {key}=")
     assert outcome.err.count("\n") == 1
     assert not (workplace / "other").exists()
 
