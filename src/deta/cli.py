@@ -21,6 +21,7 @@ from deta.console.catalogue import (
 from deta.console.quoting import quoted, unquoted
 from deta.console.spelling import spelt_out
 from deta.runs import preemption
+from deta.runs.cluster import name_launch
 from deta.studies.conf import config_dir as config_dir
 from deta.utils.cpus import set_up_threads
 from deta.utils.names import nearest, shown
@@ -161,6 +162,7 @@ def _take_command() -> str:
         if command in COMMANDS:
             sys.argv[1:] = _spelt_out(command, [*words[length:], *flags])
             os.environ[CHILD_COMMAND] = command
+            name_launch()
             return command
     return _refuse(words)
 

@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-from deta.runs.claims import RunTakenError, claim, is_held, release, require_held
+from deta.runs.claims import RunTakenError, claim, is_held, other_holder, release, require_held
 from tests.runs.claimed import signs_of_life, write_claim
 
 HOLD = """
@@ -188,3 +188,18 @@ def test_a_run_whose_directory_was_removed_is_held_no_more(tmp_path: Path) -> No
     with pytest.raises(FileNotFoundError, match="was removed or replaced while the run was trained"):
         require_held(run)
     release(run)
+
+
+def test_a_rank_tells_the_first_one_of_its_training_from_another_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DETA_LAUNCH", "MASTER_PORT=29500")
+    (first,) = holders(tmp_path, 1)
+    assert said(first) == "mine"
+    assert other_holder(tmp_path) is None
+    monkeypatch.setenv("DETA_LAUNCH", "MASTER_PORT=29501")
+    holder = other_holder(tmp_path)
+    assert holder is not None
+    assert holder.pid == first.pid
+    first.communicate()
+    assert other_holder(tmp_path) is None

@@ -11,7 +11,16 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
-from deta.runs.cluster import Job, QueuedJob, is_first_rank, jobs_in_queue, num_tasks, this_job
+from deta.runs.cluster import (
+    Job,
+    QueuedJob,
+    is_first_rank,
+    jobs_in_queue,
+    name_launch,
+    num_tasks,
+    this_job,
+    this_launch,
+)
 from deta.training.processes import choose_environment, require_one_rank_per_process
 from tests.training.tiny import make_trainer
 
@@ -128,3 +137,20 @@ def test_a_queue_that_does_not_answer_says_nothing(tmp_path: Path) -> None:
 def test_what_is_no_number_of_a_job_is_in_no_queue_and_nobody_is_asked(tmp_path: Path, job: str) -> None:
     put_into_path(tmp_path, "exit 1")
     assert jobs_in_queue([job]) == {}
+
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+def launch(**environment: str) -> str:
+    with mock.patch.dict(os.environ, environment):
+        name_launch()
+        return this_launch()
+
+
+def test_the_ranks_of_a_launcher_have_a_name_in_common_and_other_trainings_another() -> None:
+    ranks = {launch(**TORCHRUN, RANK=rank, LOCAL_RANK=rank) for rank in "01"}
+    assert len(ranks) == 1
+    assert ranks.isdisjoint({launch(**{**TORCHRUN, "MASTER_PORT": "29501"}), launch(), launch()})
+    assert launch(**STEP) == launch(**{**STEP, "SLURM_PROCID": "0"}) != launch(**{**STEP, "SLURM_STEP_ID": "1"})
+    assert launch() != launch()

@@ -50,11 +50,12 @@ def test_rows_before_the_latest_validation_are_not_read(tmp_path: Path) -> None:
     assert read_progress(path) == Progress(step=NUM_ROWS, metric=0.5, metric_epoch=(NUM_ROWS - 9) // 100 + 1)
 
 
-@pytest.mark.parametrize("at", [3, NUM_ROWS - 3])
-def test_damage_behind_the_latest_validation_is_told_by_its_line(at: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ["no row\n", '{"step": 5, "train/lo\n'])
+@pytest.mark.parametrize("at", [3, NUM_ROWS - 3, NUM_ROWS - 1])
+def test_damage_behind_the_latest_validation_is_told_by_its_line(at: int, damaged: str, tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     rows = write(path, {2: 0.5})
-    path.write_text("".join([*rows[:at], "no row\n", *rows[at + 1 :]]))
+    path.write_text("".join([*rows[:at], damaged, *rows[at + 1 :]]))
     found = read_progress(path)
     assert found == Progress(step=at, metric=0.5, metric_epoch=1, damage=f"metrics.jsonl is damaged in line {at + 1}")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deta.training.checkpoint import AtomicCheckpointIO, find_resumable, load_weights, read_checkpoint, read_training
+from deta.training.random_state import random_state
 from tests.models.tiny import tiny_detector
 
 CONFIG = {"model": {"_target_": "deta.models.Detector", "num_classes": 32}, "data": {"sizes": [1, 2.5, None, True]}}
@@ -148,13 +149,73 @@ def test_a_run_goes_on_from_the_checkpoint_before_where_the_numbers_of_the_last_
 
 
 def test_spoilt_weights_beside_their_averages_are_found(tmp_path: Path) -> None:
-    averaged = {**spoilt(), "current_model_state": {"detector.second": torch.full((4, 4), torch.nan)}}
+    trained = {**content()["state_dict"], "detector.second": torch.full((4, 4), torch.nan)}
+    averaged = {**spoilt(), "current_model_state": trained}
     with pytest.raises(ValueError, match=r"a.ckpt: .*: detector.second \(NaN or infinite\)"):
         read_training(save(tmp_path / "a.ckpt", averaged))
 
 
+def without_a_weight() -> dict[str, Any]:
+    whole = spoilt()
+    return {**whole, "state_dict": {name: whole["state_dict"][name] for name in ("detector.second",)}}
+
+
+def remembering(index: int, state: Mapping[str, object]) -> dict[str, Any]:
+    """``spoilt`` of no change but to all that is remembered at one index."""
+    optimizer = adam()
+    return {**spoilt(), "optimizer_states": [{**optimizer, "state": {**optimizer["state"], index: state}}]}
+
+
 @pytest.mark.parametrize(
-    ("key", "value"), [("loops", {}), ("optimizer_states", []), ("global_step", -5), ("epoch", -1)]
+    ("what", "reason"),
+    [
+        (without_a_weight(), "detector.first (missing)"),
+        (remembering(0, {"step": torch.tensor(7.0)}), "detector.first (exp_avg of the optimizer is missing)"),
+        (remembering(2, {"step": torch.tensor(7.0)}), "optimizer (1 state of no parameter)"),
+    ],
+)
+def test_what_is_missing_or_of_no_weight_is_told_of_the_last_one(
+    tmp_path: Path, what: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "checkpoints"
+    previous, last = save(folder / "previous.ckpt", spoilt()), save(folder / "last.ckpt", what)
+    with caplog.at_level(logging.WARNING):
+        assert find_resumable(tmp_path) == previous
+    assert f"{last}: no training goes on from its numbers: {reason}" in caplog.text
+
+
+def test_a_weight_that_made_no_step_yet_is_not_spoilt(tmp_path: Path) -> None:
+    """As one that no batch has used."""
+    assert read_training(save(tmp_path / "a.ckpt", remembering(0, {})))["global_step"] == 7
+
+
+def place(**changes: object) -> dict[str, object]:
+    """What a training stores of its place, with changes to it or to its random states."""
+    state = random_state()
+    state.update({name: changes.pop(name) for name in tuple(changes) if name in state})
+    return {"random": [state], "seed": 0, "metrics_end": 100, "row": None, **changes}
+
+
+def test_a_place_of_the_training_is_read(tmp_path: Path) -> None:
+    assert read_training(save(tmp_path / "a.ckpt", {**spoilt(), "deta_resume": place()}))["global_step"] == 7
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("loops", {}),
+        ("optimizer_states", []),
+        ("global_step", -5),
+        ("epoch", -1),
+        ("deta_resume", {}),
+        ("deta_resume", [1]),
+        ("deta_resume", place(row=3)),
+        ("deta_resume", place(metrics_end=None)),
+        ("deta_resume", place(random={})),
+        ("deta_resume", place(torch=torch.zeros(3, dtype=torch.uint8))),
+        ("deta_resume", place(numpy=("MT19937",))),
+        ("deta_resume", place(python=(3, (1, 2), None))),
+    ],
 )
 def test_a_state_without_content_is_none_to_go_on_from(tmp_path: Path, key: str, value: object) -> None:
     folder = tmp_path / "checkpoints"

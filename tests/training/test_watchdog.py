@@ -32,6 +32,16 @@ def test_a_process_whose_main_thread_hangs_leaves_after_a_signal() -> None:
     assert outcome(HANG) == (128 + signal.SIGTERM, "left by SIGTERM\n")
 
 
+def test_a_signal_that_came_before_the_watch_is_obeyed() -> None:
+    code = (
+        "import os, signal, time; from deta.training.watchdog import Watchdog; "
+        "Watchdog(signals=(signal.SIGTERM,), seconds=0.5, leave=lambda stop: os.write(1, b'left'), "
+        "received=signal.SIGTERM); time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "left")
+
+
 @pytest.mark.parametrize(
     "code",
     [

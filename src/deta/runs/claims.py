@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from deta.runs.cluster import QueuedJob, jobs_in_queue, this_job
+from deta.runs.cluster import QueuedJob, jobs_in_queue, this_job, this_launch
 from deta.utils.files import decode_json, named, remove_unfinished
 
 RUNNING = "running.json"
@@ -72,6 +72,7 @@ class Place:
         job: Its SLURM job, None outside of one.
         life: How often that job was put back into the queue before.
         lease: Seconds without a sign of life after which another machine may take its run; 0 where it gives none.
+        launch: What it has in common with the other processes of its training alone, see ``name_launch``.
     """
 
     host: str
@@ -80,6 +81,7 @@ class Place:
     job: str | None = None
     life: int = 0
     lease: float = 0.0
+    launch: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"job {self.job}" if self.job else f"process {self.pid} on {self.host}"
@@ -342,13 +344,13 @@ def _sign(path: Path) -> _Sign:
 def _here() -> Place:
     """This process, as its claim names it."""
     pid, job = os.getpid(), this_job()
-    place = Place(socket.gethostname(), pid, _start_of(pid), lease=SECONDS_OF_LEASE)
+    place = Place(socket.gethostname(), pid, _start_of(pid), lease=SECONDS_OF_LEASE, launch=this_launch())
     return place if job is None else replace(place, job=job.id, life=job.life)
 
 
 def _is_beside(place: Place) -> bool:
     here = _here()
-    return (place.job, place.life) == (here.job, here.life)
+    return (place.job, place.life, place.launch) == (here.job, here.life, here.launch)
 
 
 def _start_of(pid: int) -> str | None:

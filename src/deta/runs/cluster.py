@@ -1,12 +1,26 @@
-"""SLURM as a training sees it: this process among the tasks of its step, this job, and the queue."""
+"""Launchers and SLURM as a training sees them: this process among those started with it, its job, and the queue."""
 
 import os
 import subprocess
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK")
 """Variables by which launchers other than SLURM's tell a process its number."""
+_LAUNCH = "DETA_LAUNCH"
+"""Variable with the name of this launch, which processes that this one starts inherit."""
+_LAUNCHES = (
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PMIX_NAMESPACE",
+    "LSB_JOBID",
+)
+"""Variables that launchers set alike for all processes of one training, and otherwise for another."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,17 @@ def this_job() -> Job | None:
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         return Job(f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}", life)
     return Job(os.environ["SLURM_JOB_ID"], life)
+
+
+def name_launch() -> None:
+    """Give the processes of this training a name in common; for the process that a user or a launcher has started."""
+    common = [f"{name}={os.environ[name]}" for name in _LAUNCHES if name in os.environ]
+    os.environ[_LAUNCH] = " ".join(common) or uuid.uuid4().hex
+
+
+def this_launch() -> str:
+    """What ``name_launch`` has named here or in the process that started this one; empty if it was not called."""
+    return os.environ.get(_LAUNCH, "")
 
 
 def num_tasks() -> int:

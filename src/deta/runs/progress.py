@@ -64,10 +64,10 @@ def _read_rows(rows: Iterable[bytes], name: str) -> tuple[Progress, bool]:
     try:
         for line in rows:
             number += 1
-            if not line.startswith(b"{"):
-                raise ValueError(line)
-            if not line.endswith(b"}\n"):
+            if not line.endswith(b"\n"):
                 break  # being written, or left by a killed process
+            if not line.startswith(b"{") or not line.endswith(b"}\n"):
+                raise ValueError(line)
             if b'"train/loss"' in line or b'"val/AP"' in line:
                 row = load_numbers(line)
                 step = int(row["step"]) + 1

@@ -132,12 +132,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         ValueError: A line is damaged, or holds something else.
     """
     rows = []
-    lines = path.read_bytes().splitlines()
+    content = path.read_bytes()
+    is_unfinished = not content.endswith(b"\n")
+    lines = content.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(msgspec.convert(load_numbers(line), dict[str, int | float | None]))
         except (ValueError, RecursionError, msgspec.ValidationError) as error:
-            if number == len(lines):
+            if is_unfinished and number == len(lines):
                 break
             raise ValueError(f"{path}, line {number}: no row of numbers ({error})") from error
     return rows

@@ -17,6 +17,7 @@ from deta.training.checkpoint_numbers import spoilt_numbers
 from deta.training.continuation import AVERAGED_FROM
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.optim import PARAMETER_NAMES
+from deta.training.random_state import is_random_state
 from deta.training.tensor_files import save_tensors
 from deta.utils.torch_file import read_torch_file
 from deta.utils.wording import counted
@@ -34,6 +35,8 @@ TRAINING_STATE: Mapping[str, type] = {
     "lr_schedulers": list,
 }
 """What a checkpoint holds beside weights and metadata if training can go on from it."""
+RESUME_KEY = "deta_resume"
+"""Under this key a training's checkpoint has its place in the metrics and the random states of its ranks."""
 _PARTS = (CHECKPOINT_KEY, "state_dict")
 _WEIGHTS = ("state_dict", AVERAGED_FROM)
 BEST = "best.ckpt"
@@ -177,6 +180,7 @@ def read_training(path: Path) -> dict[str, Any]:
     wrong = [name for name, kind in TRAINING_STATE.items() if type(content.get(name)) is not kind]
     wrong += [name for name in ("loops", "optimizer_states") if name not in wrong and not content[name]]
     wrong += [name for name in ("epoch", "global_step") if name not in wrong and content[name] < 0]
+    wrong += [] if _is_place(content.get(RESUME_KEY)) else [RESUME_KEY]
     if wrong:
         raise ValueError(
             f"{path} holds weights, but no training goes on from it ({', '.join(wrong)}): give last.ckpt of a run, or "
@@ -284,6 +288,15 @@ def _name_weights_as_now(content: dict[str, Any]) -> None:
         for group in _dictionaries(state.get("param_groups")):
             if isinstance(group.get(PARAMETER_NAMES), list):
                 group[PARAMETER_NAMES] = [present_weight(str(name)) for name in group[PARAMETER_NAMES]]
+
+
+def _is_place(stored: object) -> bool:
+    """Whether it is what ``ResumeCheckpoint`` stores; an earlier version, or another program, stores nothing."""
+    if not isinstance(stored, dict):
+        return stored is None
+    row, states = stored.get("row"), stored.get("random")
+    is_place = isinstance(stored.get("metrics_end"), int) and (row is None or isinstance(row, dict))
+    return is_place and isinstance(states, list) and all(is_random_state(state) for state in states)
 
 
 def _dictionaries(values: object) -> list[dict[Any, Any]]:

@@ -5,12 +5,14 @@ device that fails. Whether it fits a model is another question, see ``deta.train
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from deta.models.weights import REAL
 from deta.training.optim import PARAMETER_NAMES
+from deta.utils.wording import counted
 
 _MEANS = ("exp_avg", "momentum_buffer")
 """What Adam and SGD remember of each number of a weight, and others, too; what else there is may have any shape."""
@@ -28,12 +30,13 @@ def spoilt_numbers(states: Sequence[Mapping[str, object]], optimizers: object, p
         prefix: Begin of the names in ``states`` that those of an optimizer lack.
 
     Returns:
-        One entry for each weight that is NaN or infinite anywhere, that is trained and not real, or that an optimizer
-        remembers as NaN, not real or in another shape.
+        One entry for each weight that is NaN or infinite anywhere, that is trained and not there or not real, or that
+        an optimizer remembers as NaN, not real, in another shape or in part; and one for states of no weight.
     """
     remembered = dict(_remembered(optimizers))
-    found = {}
+    found = _misplaced(optimizers)
     for state in states:
+        found |= {prefix + name: "missing" for name in remembered if prefix + name not in state}
         for name, value in state.items():
             own = name.removeprefix(prefix) if name.startswith(prefix) else ""
             if not isinstance(value, Tensor):
@@ -47,22 +50,46 @@ def spoilt_numbers(states: Sequence[Mapping[str, object]], optimizers: object, p
     return [f"{name} ({reason})" for name, reason in found.items()]
 
 
+def _misplaced(optimizers: object) -> dict[str, str]:
+    """States that belong to no parameter, and groups that name another number of parameters than they have."""
+    found = {}
+    for states, groups in _optimizers(optimizers):
+        known: set[object] = set()
+        for indices, names in groups:
+            known.update(indices)
+            if len(names) != len(indices):
+                found["optimizer"] = f"{counted(len(names), 'name')} for {counted(len(indices), 'parameter')}"
+        if groups and (strange := states.keys() - known):
+            found["optimizer"] = f"{counted(len(strange), 'state')} of no parameter"
+    return found
+
+
 def _remembered(optimizers: object) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Names of trained weights, and what the optimizer remembers of each; nothing before its first step."""
-    for optimizer in optimizers if isinstance(optimizers, list) else []:
+    """Names of trained weights, and what the optimizer remembers of each; nothing before its first step.
+
+    What it remembers of other weights of a group alone is None.
+    """
+    for states, groups in _optimizers(optimizers):
+        for indices, names in groups:
+            own = [state if isinstance(state := states.get(index), dict) else {} for index in indices]
+            kept = {key for state in own for key in state if key in (*_MEANS, "step")}
+            for name, state in zip(names, own, strict=False):
+                yield str(name), dict.fromkeys(kept) | state if state else {}
+
+
+def _optimizers(optimizers: object) -> Iterator[tuple[dict[Any, Any], list[tuple[list[Any], list[Any]]]]]:
+    """Of each optimizer its states by index, and of each group that names its parameters their indices and names."""
+    for optimizer in _list(optimizers):
         states, groups = (_get(optimizer, name) for name in ("state", "param_groups"))
-        for group in groups if isinstance(groups, list) else []:
-            indices, names = (_get(group, name) for name in ("params", PARAMETER_NAMES))
-            if isinstance(indices, list) and isinstance(names, list):
-                for index, name in zip(indices, names, strict=False):
-                    state = _get(states, index)
-                    yield str(name), state if isinstance(state, Mapping) else {}
+        pairs = [(_get(group, "params"), _get(group, PARAMETER_NAMES)) for group in _list(groups)]
+        named = [(indices, names) for indices, names in pairs if isinstance(indices, list) and isinstance(names, list)]
+        yield (states if isinstance(states, dict) else {}), (named if len(named) == len(pairs) else [])
 
 
 def _reason(remembered: Mapping[str, object], shape: torch.Size) -> str | None:
     for name, value in remembered.items():
         if name in (*_MEANS, *_SQUARES) and not isinstance(value, Tensor):
-            return f"{name} of the optimizer is a {type(value).__name__}"
+            return f"{name} of the optimizer is {'missing' if value is None else f'a {type(value).__name__}'}"
         if name == "step" and not _counts(value):
             return "step of the optimizer is no number of steps"
         if name not in (*_MEANS, *_SQUARES) or not isinstance(value, Tensor):
@@ -81,6 +108,10 @@ def _reason(remembered: Mapping[str, object], shape: torch.Size) -> str | None:
 def _counts(value: object) -> bool:
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     return isinstance(number, int | float) and number >= 0
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _get(node: object, key: object) -> object:

@@ -20,10 +20,16 @@ class Watchdog:
         seconds: How long nothing moves after the signal; the time of saving, and one in which the whole process is
             frozen, does not count.
         leave: Called with the signal before the process ends at once with 128 plus its number.
+        received: One that came before, obeyed as if it came now; None if none did.
     """
 
     def __init__(
-        self, *, signals: tuple[signal.Signals, ...], seconds: float, leave: Callable[[signal.Signals], None]
+        self,
+        *,
+        signals: tuple[signal.Signals, ...],
+        seconds: float,
+        leave: Callable[[signal.Signals], None],
+        received: signal.Signals | None = None,
     ) -> None:
         self._signals = signals
         self._seconds = seconds
@@ -34,6 +40,8 @@ class Watchdog:
         self._reads, self._writes = os.pipe()
         os.set_blocking(self._writes, False)
         self._earlier = signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
+        if received is not None:
+            os.write(self._writes, bytes((received,)))
         self._thread = Thread(target=self._watch, name="deta-watchdog", daemon=True)
         self._thread.start()
 

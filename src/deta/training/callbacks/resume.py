@@ -1,7 +1,6 @@
 """Saves the run so that it can be continued as if it had never stopped, and continues it so."""
 
 import os
-import random
 import signal
 import time
 from collections.abc import Mapping
@@ -12,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
-from torch import Tensor
 
 from deta.runs import preemption
 from deta.runs.state import LAST, PREVIOUS
 from deta.tracking.metrics import MetricsLogger, ends_logged_step
 from deta.tracking.mirror import mirrors
+from deta.training.checkpoint import RESUME_KEY
 from deta.training.continuation import (
     continue_after_epoch,
     continue_callbacks,
@@ -28,11 +26,10 @@ from deta.training.continuation import (
     require_whole_windows,
 )
 from deta.training.module import DetectionModule
+from deta.training.random_state import random_state, set_random_state
 from deta.training.ranks import gather
 from deta.training.watchdog import Watchdog
 from deta.utils.checks import require_int, require_number
-
-_KEY = "deta_resume"
 
 
 class ResumeCheckpoint(Checkpoint):
@@ -92,7 +89,7 @@ class ResumeCheckpoint(Checkpoint):
             states = self._loaded["random"]
             is_same_seed = self._loaded.get("seed", _seed(pl_module)) == _seed(pl_module)
             if is_same_seed and len(states) == trainer.world_size:
-                _set_random_state(states[trainer.global_rank])
+                set_random_state(states[trainer.global_rank])
             self._loaded = None
 
     def on_train_batch_end(
@@ -170,9 +167,9 @@ class ResumeCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the random states and the place in the metrics."""
-        states = gather(_random_state())
+        states = gather(random_state())
         ends = [logger.end() for logger in _metrics_loggers(trainer)]
-        checkpoint[_KEY] = {
+        checkpoint[RESUME_KEY] = {
             "random": states,
             "seed": _seed(pl_module),
             "metrics_end": max(ends, default=0),
@@ -186,7 +183,7 @@ class ResumeCheckpoint(Checkpoint):
         require_whole_windows(checkpoint, trainer.accumulate_grad_batches)
         continue_after_epoch(checkpoint, trainer)
         continue_callbacks(checkpoint, trainer.callbacks)  # type: ignore[attr-defined]  # Lightning adds it when it is made
-        self._loaded = checkpoint.get(_KEY)
+        self._loaded = checkpoint.get(RESUME_KEY)
 
     def _save(self, trainer: pl.Trainer) -> None:
         last = self._folder / LAST
@@ -213,7 +210,9 @@ class ResumeCheckpoint(Checkpoint):
         preemption.listen(signals)
         if self._watchdog is None:
             leave = partial(_leave, trainer, self._folder.parent)
-            self._watchdog = Watchdog(signals=signals, seconds=self._seconds_to_leave, leave=leave)
+            self._watchdog = Watchdog(
+                signals=signals, seconds=self._seconds_to_leave, leave=leave, received=preemption.received()
+            )
 
     def _end_watch(self) -> None:
         if self._watchdog is not None:
@@ -237,7 +236,8 @@ def _seed(module: pl.LightningModule) -> int:
 
 def _leave(trainer: pl.Trainer, folder: Path, stop: signal.Signals) -> None:
     """Give up what was not saved, and the processes that this one has started, which may hang."""
-    text = f"deta: {stop.name}: nothing moves any more (another rank or the reading of images hangs): leaving now"
+    causes = "another rank or the reading of images hangs, or scores take long"
+    text = f"deta: {stop.name}: nothing moves any more ({causes}): leaving now"
     os.write(2, f"\n{text}; deta train ckpt={folder} goes on from what was saved\n".encode())
     launcher = trainer.strategy.launcher
     if launcher is not None:
@@ -290,29 +290,3 @@ def _unwritten_row(trainer: pl.Trainer, batch_idx: int) -> dict[str, Any] | None
 
 def _metrics_loggers(trainer: pl.Trainer) -> list[MetricsLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsLogger)]
-
-
-def _random_state() -> dict[str, Any]:
-    """Of Python, NumPy, PyTorch and this rank's CUDA device, as plain data."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - the state of other people's code
-    state: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def _set_random_state(state: Mapping[str, Any]) -> None:
-    random.setstate(state["python"])
-    kind, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
-    torch.set_rng_state(_on_cpu(state["torch"]))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(_on_cpu(state["cuda"]))
-
-
-def _on_cpu(state: Tensor) -> Tensor:
-    return state.cpu()

@@ -1,0 +1,53 @@
+"""Random states of a process, as plain data of a checkpoint."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def random_state() -> dict[str, Any]:
+    """Of Python, NumPy, PyTorch and this rank's CUDA device."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - the state of other people's code
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Go on from a state; where it has none of a CUDA device, that of the device stays."""
+    random.setstate(state["python"])
+    np.random.set_state(_of_numpy(state))  # noqa: NPY002
+    torch.set_rng_state(_on_cpu(state["torch"]))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(_on_cpu(state["cuda"]))
+
+
+def is_random_state(state: object) -> bool:
+    """Whether ``set_random_state`` takes it, as far as this machine can tell; nothing is set."""
+    if not isinstance(state, Mapping) or not isinstance(state.get("cuda", torch.empty(0)), Tensor):
+        return False
+    try:
+        random.Random().setstate(state["python"])
+        np.random.RandomState().set_state(_of_numpy(state))
+        torch.Generator().set_state(_on_cpu(state["torch"]))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError):
+        return False  # what the three raise for values that are none of theirs
+    return True
+
+
+def _of_numpy(state: Mapping[str, Any]) -> tuple[Any, ...]:
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    return kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss
+
+
+def _on_cpu(state: Tensor) -> Tensor:
+    return state.cpu()
