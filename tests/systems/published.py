@@ -156,15 +156,18 @@ def numbered(folder: Path, stem: str) -> Mapping[str, Tensor]:
     }
 
 
+@cache
 def composed(stem: str) -> DictConfig:
-    """The configuration of the published model."""
+    """The configuration of the published model; not to be changed."""
     words = (*({**WORDS, **DENSE}[stem]), "source=none", "target=none", "name=test", "run_dir=.")
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose("convert", list(words))
 
 
-def published_detector(cfg: DictConfig) -> Detector:
-    """The detector of a configuration, without storage."""
+@cache
+def published_detector(stem: str) -> Detector:
+    """The published model, without storage; not to be changed."""
+    cfg = composed(stem)
     with torch.device("meta"):
         detector = make_detector(published_model(cfg), cfg.num_classes)
     assert isinstance(detector, Detector)

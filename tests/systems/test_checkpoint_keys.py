@@ -17,7 +17,6 @@ from tests.systems.published import (
     EFFICIENT_DETR,
     TWINS,
     WORDS,
-    composed,
     numbered,
     published_detector,
     read,
@@ -76,7 +75,7 @@ def test_every_parameter_has_one_name_of_ours_and_comes_back_under_all_that_it_h
 
 @pytest.mark.parametrize("stem", stems("state_dict_keys", among=ALL))
 def test_the_detector_of_the_system_has_the_published_names_and_shapes(stem: str, systems_dir: Path) -> None:
-    detector = published_detector(composed(stem))
+    detector = published_detector(stem)
     keys = read(systems_dir, stem, "state_dict_keys")
     written = to_release(detector, TWINS.get(stem))
     assert {name: list(tensor.shape) for name, tensor in written.items()} == keys
@@ -95,7 +94,7 @@ def older_names(folder: Path, stem: str) -> dict[str, str]:
 @pytest.mark.parametrize("stem", stems("param_groups", where=older_names, among=DENSE))
 def test_names_of_an_older_torchvision_are_those_of_the_same_parameters(stem: str, systems_dir: Path) -> None:
     state, older = numbered(systems_dir, stem), older_names(systems_dir, stem)
-    detector = published_detector(composed(stem))
+    detector = published_detector(stem)
     renamed = {older.get(name, name): value for name, value in state.items()}
     expected, found = from_release(state, detector), from_release(renamed, detector)
     assert found.keys() == expected.keys()
@@ -106,7 +105,7 @@ def test_names_of_an_older_torchvision_are_those_of_the_same_parameters(stem: st
 
 
 def test_a_publication_that_has_no_such_detector_is_not_written() -> None:
-    detector = published_detector(composed("fcos_r50_fpn_torchvision"))
+    detector = published_detector("fcos_r50_fpn_torchvision")
     with pytest.raises(
         ValueError, match="layout must be one of FCOS of an older torchvision, FCOS of torchvision, got"
     ):

@@ -19,7 +19,6 @@ from deta.losses import Criterion, Until
 from deta.structures import DetectionOutput, StageKey
 from deta.training.joint import JointOptimizer
 from deta.training.optim import PARAMETER_NAMES, parameter_groups, parameter_kinds
-from tests.systems import published
 from tests.systems.conftest import systems_folder
 from tests.systems.dense import pixel_targets
 from tests.systems.published import TWINS, published_detector, read
@@ -61,7 +60,7 @@ def composed(experiment: str) -> DictConfig:
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path) -> None:
     expected = read(systems_dir, stem, "param_groups")["param_groups"]
-    names = published_names(published_detector(published.composed(stem)).state_dict(), {}, TWINS.get(stem))
+    names = published_names(published_detector(stem).state_dict(), {}, TWINS.get(stem))
     cfg = composed(STEMS[stem])
     with torch.device("meta"):
         detector = make_detector(without_pretrained(cfg.model), 90)

@@ -159,7 +159,7 @@ def _assert_detections(found: Detections, expected: Mapping[str, Tensor], begin:
 def test_every_parameter_learns_at_the_published_rate(stem: str, systems_dir: Path) -> None:
     cfg = composed(stem)
     published = {str(float(number)): name for number, name in enumerate(read(systems_dir, stem, "state_dict_keys"))}
-    model = published_detector(cfg)
+    model = published_detector(stem)
     numbers = from_release(numbered(systems_dir, stem), model)
     names = {own: published[str(value.flatten()[0].item())] for own, value in numbers.items()}
     factors = {str(name): float(factor) for name, factor in cfg.optimizer.lr_factors.items()}

@@ -41,7 +41,7 @@ def published_names(
 def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path) -> None:
     reference = read(systems_dir, stem, "param_groups")
     cfg = composed(stem)
-    detector = published_detector(cfg)
+    detector = published_detector(stem)
     names = published_names(detector.state_dict(), reference["tied_keys"])
     groups = parameter_groups(
         detector.named_parameters(), lr=cfg.optimizer.lr, lr_factors=plain(cfg.optimizer.lr_factors)
@@ -62,7 +62,7 @@ def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path
 @pytest.mark.parametrize("stem", stems("param_groups", among=sorted(DENSE.keys() - FIXED_NORMS)))
 def test_what_a_dense_system_does_not_train_is_what_was_published_so(stem: str, systems_dir: Path) -> None:
     reference = read(systems_dir, stem, "param_groups")
-    detector = published_detector(composed(stem))
+    detector = published_detector(stem)
     names = published_names(detector.state_dict(), {}, TWINS.get(stem))
     found = {names[own]: parameter.requires_grad for own, parameter in detector.named_parameters()}
     trained = {name: entry["requires_grad"] for name, entry in reference["param_groups"].items()}
