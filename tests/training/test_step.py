@@ -109,11 +109,18 @@ def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: 
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # as above
+@pytest.mark.parametrize("name", ["release", "hungarian"])
+def test_one_graph_is_for_no_and_for_some_objects(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SMALL, "num_layers", 1)  # a half of what is to be traced
+    assert traced(name, [(5, 1), (3, 0), (0, 0)]) == [1, 1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # as above
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "wrapped" else []) for name in CRITERIA]
+    "name", [pytest.param(name, marks=[] if name == "iou" else pytest.mark.slow) for name in CRITERIA]
 )
 def test_numbers_of_objects_and_widths_are_learnt_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SMALL, "num_layers", 1)  # a half of what is to be traced
+    monkeypatch.setitem(SMALL, "num_layers", 1)
     counts = traced(name, SIZES)
     assert counts[0] == 1
     assert counts[3:] == [counts[3]] * 2

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -12,7 +12,8 @@ from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf._utils import split_key
 
 from deta.console.meant import either, meant_choices, meant_keys
@@ -37,11 +38,46 @@ class Loader(ConfigLoaderImpl):
         defaults: The files of the latest composition, in their order.
     """
 
+    _kept: tuple[list[str], DictConfig] | None = None
+
+    def keep(self, cfg: DictConfig, overrides: Sequence[str], mode: RunMode) -> None:
+        """Use the latest composition once more, in place of one of the same words, which takes as long as that one.
+
+        Args:
+            cfg: That composition.
+            overrides: Its words, which may be followed by one of the mode, ``hydra.mode=...``.
+            mode: Of the run.
+        """
+        if self._needs_validation or MISSING in cfg.hydra.runtime.choices.values():
+            return  # what is refused of a run may have been let pass
+        if cfg.hydra.mode != mode:
+            cfg.hydra.mode = mode
+            cfg.hydra.overrides.hydra.append(overrides[-1])
+        self._kept = [*overrides], cfg
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """The composition of these words, or the one that was kept of them."""
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] == overrides:
+            return kept[1]
+        cfg: DictConfig = super().load_configuration(
+            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+        )
+        return cfg
+
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
         parsed, repository = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
         self._of_values = []
+        self._needs_validation = any(override.is_sweep_override() for override in parsed)
         for override in parsed:
             if not override.key_or_group:
                 raise _refusal(override, "an override is key=value")
