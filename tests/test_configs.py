@@ -55,6 +55,8 @@ def together() -> list[Mapping[str, str]]:
     alone: list[Mapping[str, str]] = []
     names: dict[str, list[str]] = {}
     for group, name in GROUP_FILES:
+        if group == "system":
+            continue  # they compose in their own tests
         if group in ALONE or MOUNTED.get(group, group).startswith("+"):
             alone.append({group: name})
         elif group not in OF_OTHER_COMMANDS and name != "stored":

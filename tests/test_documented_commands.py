@@ -74,7 +74,34 @@ COMMANDS = sorted({command: page.name for page in PAGES for command in commands_
 """Every command, and the last page that has it."""
 
 
-@pytest.mark.parametrize(("command", "page"), COMMANDS)
+CHOSEN = ("experiment", "system", "rule", "study", "sweep", "search", "data", "cluster", "logger", "trainer")
+"""Keys of which every value is tried, as each is a file."""
+
+
+def with_every_word() -> list[str]:
+    """Few of the commands that have every key, choice and option of all, each behind the command that takes it."""
+
+    def told(word: str) -> str:
+        key, equals, _ = word.partition("=")
+        return word if word.startswith("-") or key in CHOSEN else f"{key}=" if equals else "a name"
+
+    held = {
+        command: {(words[0], told(word)) for word in words} for command, _ in COMMANDS if (words := command.split())
+    }
+    left = set().union(*held.values())
+    chosen = []
+    while left:
+        chosen.append(max(held, key=lambda command: len(held[command] & left)))
+        left -= held[chosen[-1]]
+    return chosen
+
+
+OFTEN = with_every_word()
+
+
+@pytest.mark.parametrize(
+    ("command", "page"), [pytest.param(*each, marks=[] if each[0] in OFTEN else pytest.mark.slow) for each in COMMANDS]
+)
 def test_every_command_of_the_documents_composes(
     command: str, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

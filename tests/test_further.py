@@ -1,5 +1,6 @@
 """Further queries of a training join a system by one word, under any rule."""
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from deta.ops.random import Draw
 from deta.structures import DetectionOutput, Losses
 from tests.assign.scenes import objects
 from tests.models.tiny import images
-from tests.systems.composed import SYSTEMS, build, words_of
+from tests.systems.composed import SYSTEMS, words_of
+from tests.systems.composed import composed as parts_of
 
 RULES = {"hungarian": HungarianAssigner, "iou": IoUAssigner, "release": ReleaseAssigner}
 ROLES = {"copies": "copies", "many": "many", "denoise": "denoise", "contrastive": "denoise"}
@@ -53,11 +55,18 @@ def test_a_rule_takes_hold_of_copies_and_of_a_branch_and_leaves_noised_objects_t
     assert rules["many"].times == (6 if name == "hungarian" else 1)
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "fqdet"])
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        pytest.param(system, name, marks=[] if name == "iou" or system in ("deta", "dino") else pytest.mark.slow)
+        for system, name in product(SYSTEMS, RULES)
+        if system != "fqdet"
+    ],
+)
 def test_a_rule_is_one_word_in_every_system(system: str, name: str) -> None:
     further = () if system.startswith("dn") or system == "dino" else ("further=[copies,many]",)
-    _, criterion, postprocess = build(3, *words_of(system), f"rule={name}", *further)
+    parts = parts_of(*words_of(system), f"rule={name}", *further)
+    criterion, postprocess = (instantiate(parts[part], _convert_="all") for part in ("criterion", "postprocess"))
     for role, rule in criterion.rules.items():
         assert isinstance(rule.assigner, GivenAssigner if role == "denoise" else RULES[name])
         assert rule.times == (6 if (role, name) == ("many", "hungarian") else 1)

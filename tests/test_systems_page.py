@@ -72,6 +72,7 @@ def config_folder() -> Iterator[None]:
         yield
 
 
+@cache
 def composed(*words: str) -> DictConfig:
     return compose("train", [*words, "name=test", "run_dir=none"])
 
