@@ -1,6 +1,7 @@
 """A step without content is tried with every training: it asks every part, and keeps no part from training."""
 
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import fields, replace
 from typing import NoReturn
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from deta.assign import Draw, IoUAssigner, Matches, Prediction, Targets
 from deta.building.build import empty_detector, make_recipe, plain
 from deta.building.tried_step import require_step
-from deta.losses import Criterion
+from deta.losses import Criterion, Rule, Until
 from tests.building.steps import composed, train_a_step_of
 from tests.commands.running import SMALL_MODEL
 from tests.systems.composed import DENSE, REGIONS, SYSTEMS, words_of
@@ -65,3 +66,14 @@ class Keeping(IoUAssigner):
 def test_parts_of_others_train_with_what_they_keep() -> None:
     place = "criterion.rules.layers.assigner"
     train_a_step_of("system=deta", f"{place}._target_={__name__}.Keeping", *SMALL_MODEL)
+
+
+def test_a_quality_may_be_trained_in_one_of_two_phases_alone() -> None:
+    cfg = composed(*words_of("fcos"))
+    recipe = make_recipe(cfg)
+    rule = recipe.criterion.rules["dense"]
+    without = replace(rule, box_terms={"giou": rule.box_terms["giou"]})
+    terms = {each.name: getattr(rule, each.name) for each in fields(Rule)}
+    for rules, is_refused in (({"dense": without}, True), ({"dense": Until(epoch=1, first=without, **terms)}, False)):
+        with pytest.raises(ValueError, match="trains the quality that") if is_refused else nullcontext():
+            require_step(empty_detector(plain(cfg.model), 1), Criterion(rules), recipe.postprocess)

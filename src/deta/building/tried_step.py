@@ -34,8 +34,15 @@ def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postpro
         except (*_NOT_WITHOUT_CONTENT, ValueError):  # the size of the images may be none for this detector
             return
         what = f"model.body ({type(getattr(detector, 'body', detector)).__name__})"
-        for role, rule in criterion.every_rule():
-            _require_measured(role, rule, criterion, output, batch, what)
+        untrained: dict[str, bool] = {}
+        for role, rule in criterion.every_rule():  # of a role that changes its rule, both
+            has_untrained = _measured(role, rule, criterion, output, batch, what)
+            untrained[role] = untrained.get(role, True) and has_untrained
+        for role in (role for role, is_untrained in untrained.items() if is_untrained):
+            raise ValueError(
+                f"no term of criterion.rules.{role} trains the quality that {what} predicts: choose a criterion= with "
+                "such a term, or a head without it"
+            )
         try:
             postprocess(output.final, batch.original_sizes)
         except ValueError as error:
@@ -44,10 +51,12 @@ def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postpro
             return
 
 
-def _require_measured(
-    role: str, rule: Rule, criterion: Criterion, output: DetectionOutput, batch: Batch, what: str
-) -> None:
-    """Assign and measure the stages of one role, beside those that its rule needs."""
+def _measured(role: str, rule: Rule, criterion: Criterion, output: DetectionOutput, batch: Batch, what: str) -> bool:
+    """Assign and measure the stages of one role, beside those that its rule needs.
+
+    Returns:
+        Whether they predict a quality that no term trains, as far as it can be told without content.
+    """
     others = {name: other for name, other in criterion.every_rule() if name in (rule.on, rule.pool)}
     rules = {**others, role: rule}
     stages = {key: stage for key, stage in output.stages.items() if key.role in rules}
@@ -58,12 +67,8 @@ def _require_measured(
     except ValueError as error:
         raise ValueError(f"criterion.rules.{role} does not suit {what}: {error}") from error
     except _NOT_WITHOUT_CONTENT:
-        return
-    if any(gradient is None for gradient in trained):
-        raise ValueError(
-            f"no term of criterion.rules.{role} trains the quality that {what} predicts: choose a criterion= with such "
-            "a term, or a head without it"
-        )
+        return False
+    return any(gradient is None for gradient in trained)
 
 
 def _gradients(loss: Tensor, of: list[Tensor]) -> list[Tensor | None]:
