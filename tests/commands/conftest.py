@@ -1,6 +1,7 @@
 """Fixtures of the commands' tests: generated data and one small trained run."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +59,9 @@ def trained(workplace: Path) -> Run:
 
 
 @pytest.fixture
-def own_run(tmp_path: Path) -> Path:
-    """The directory of the same run once more, for a test that changes it."""
-    succeed("train", *TINY_TRAINING, f"hydra.run.dir={tmp_path}/own")
-    return tmp_path / "own"
+def own_run(trained: Run, tmp_path: Path) -> Path:
+    """A copy of the same run, for a test that changes it."""
+    return shutil.copytree(trained.folder, tmp_path / "own")
 
 
 def _environment(workplace: Path) -> mock._patch_dict:

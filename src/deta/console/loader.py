@@ -90,13 +90,14 @@ class Loader(ConfigLoaderImpl):
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         cfg: DictConfig = super()._compose_config_from_defaults_list(defaults, repo)
         self.defaults = defaults
-        _require_present_names(cfg)
+        written = as_written(cfg)
+        _require_present_names(written)
         groups = [str(default.override_key) for default in defaults if default.override_key is not None]
         groups += repo.get_group_options("", ObjectType.GROUP)
         known = [*(group for group in groups if not group.startswith("hydra")), *map(str, cfg)]
         known += [key for key, _ in values_as_written(cfg)]
         for override in self._of_values:
-            _put_present_argument(override, cfg)
+            _put_present_argument(override, written)
             _require_fitting(override, cfg, known)
             _require_reader(override, cfg, self._of_values, known)
         return cfg
@@ -118,17 +119,17 @@ def values_as_written(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, key)
 
 
-def _require_present_names(cfg: DictConfig) -> None:
+def _require_present_names(written: Mapping[str, Any]) -> None:
     """The files alone, before any override, have no key or class under a former name; those shipped have none."""
-    names = former_names(as_written(cfg))
+    names = former_names(written)
     if names:
         told = ", ".join(f"{former} is {present}" for former, present in names.items())
         raise ConfigCompositionException(f"a configuration file of yours has former names (docs/moved.md): {told}")
 
 
-def _put_present_argument(override: Override, cfg: DictConfig) -> None:
+def _put_present_argument(override: Override, written: Mapping[str, Any]) -> None:
     """Let an override speak of an argument by its present name, which the class decides that its part makes here."""
-    present = present_argument(as_written(cfg), override.key_or_group)
+    present = present_argument(written, override.key_or_group)
     if present != override.key_or_group:
         before = override.input_line
         override.input_line = str(before).replace(override.key_or_group, present, 1)
