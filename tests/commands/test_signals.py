@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,16 +150,31 @@ def finish(folder: Path, *words: str) -> None:
     assert read_status(folder).state == RunState.DONE
 
 
-def test_a_signal_to_the_whole_group_saves_while_processes_read(tmp_path: Path) -> None:
-    with training(tmp_path, "trainer.max_epochs=1000") as process:
-        wait_for_steps(tmp_path, process, 3)
-        assert len(tree(process).readers[0]) >= 2
-        os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(SECONDS_OF_PATIENCE) == 128 + signal.SIGTERM, (tmp_path / "output.txt").read_text()
-        wait_until_all_are_gone(process)
-    assert read_status(tmp_path).state == RunState.RESUMABLE
-    assert "stopped by SIGTERM after step" in (tmp_path / "output.txt").read_text()
-    assert "DataLoader worker" not in (tmp_path / "output.txt").read_text()
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training whose whole group was told to stop while processes read; its output names what was imported."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+        with training(folder, "trainer.max_epochs=1000") as process:
+            wait_for_steps(folder, process, 3)
+            assert len(tree(process).readers[0]) >= 2
+            os.killpg(process.pid, signal.SIGTERM)
+            assert process.wait(SECONDS_OF_PATIENCE) == 128 + signal.SIGTERM, (folder / "output.txt").read_text()
+            wait_until_all_are_gone(process)
+    return folder
+
+
+def test_a_signal_to_the_whole_group_saves_while_processes_read(stopped: Path) -> None:
+    assert read_status(stopped).state == RunState.RESUMABLE
+    assert "stopped by SIGTERM after step" in (stopped / "output.txt").read_text()
+    assert "DataLoader worker" not in (stopped / "output.txt").read_text()
+
+
+def test_without_weights_and_biases_its_package_is_not_imported(stopped: Path) -> None:
+    imported = set(re.findall(r"^import time:.* (\S+)$", (stopped / "output.txt").read_text(), re.MULTILINE))
+    assert "deta.tracking.wandb" in imported
+    assert "wandb" not in imported
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ Source: arXiv:1908.03195, sec. 3 and 4.2, and the evaluation that its authors pu
 
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +130,9 @@ def curve(found: Sequence[Found], threshold: int, num_objects: int) -> tuple[lis
         num_right += detection.is_right[threshold]
         num_wrong += detection.is_wrong[threshold]
         points.append((num_right / num_objects, num_right / max(1, num_right + num_wrong)))
-    precisions = [max((p for r, p in points if r >= recall), default=0.0) for recall in RECALLS]
+    reached = [recall for recall, _ in points]  # never falls
+    highest = list(accumulate((precision for _, precision in reversed(points)), max))[::-1]  # from each point on
+    precisions = [highest[k] if (k := bisect_left(reached, recall)) < len(points) else 0.0 for recall in RECALLS]
     return precisions, points[-1][0] if points else 0.0
 
 
