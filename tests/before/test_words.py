@@ -1,12 +1,11 @@
 """Words as an older state of the code took them make the same configuration, which identifies the same run."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from deta.console.naming import NUM_DIGITS, register_resolvers, run_name
+from deta.console.naming import NUM_DIGITS, run_name
 from deta.runs.former import present_key
 from deta.runs.former_words import present_words
-from deta.studies.conf import config_dir
+from tests.commands.composed import composed, kept_hydra
 from tests.commands.running import deta
 
 NAMES = {
@@ -28,11 +27,9 @@ NAMES = {
 
 @pytest.mark.parametrize("words", NAMES, ids=" ".join)
 def test_a_run_keeps_the_end_of_its_name(words: tuple[str, ...]) -> None:
-    register_resolvers()
     swept = [present_key(word.partition("=")[0]) for word in words if word.startswith("model.proposals.num_queries")]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        overrides = ["experiment=deta_shapes", *present_words(words)]
-        cfg = compose("train", overrides, return_hydra_config=True)
+    with kept_hydra():
+        cfg = composed("experiment=deta_shapes", *present_words(words))
         assert run_name(*swept, _root_=cfg)[-NUM_DIGITS - 1 :] == NAMES[words][-NUM_DIGITS - 1 :]
 
 
@@ -58,9 +55,8 @@ def test_a_sweep_over_former_criteria_is_refused_with_what_to_write() -> None:
     ],
 )
 def test_choices_and_values_mean_the_same_in_any_order(words: tuple[str, ...], end: str) -> None:
-    register_resolvers()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", present_words(["experiment=deta_shapes", *words]), return_hydra_config=True)
+    with kept_hydra():
+        cfg = composed(*present_words(["experiment=deta_shapes", *words]))
         assert run_name(_root_=cfg)[-NUM_DIGITS:] == end
 
 

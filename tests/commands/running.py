@@ -65,15 +65,16 @@ class Outcome:
     err: str
 
 
-def deta(*words: str, with_trace: bool = False) -> Outcome:
+def deta(*words: str, with_trace: bool = False, is_painted: bool = False) -> Outcome:
     """Run ``deta`` with these words; leaves argv, environment, Hydra and logging as they were.
-
-    Charts of a training are made but not painted, which is a third of a tiny training: theirs are tests of their own.
 
     Args:
         words: The command line after ``deta``.
         with_trace: Ask for stack traces; then an error of the user leaves this function as an exception.
+        is_painted: Paint the charts of a training or an evaluation, which are made but left blank otherwise: painting
+            takes as long as the rest, and charts are tests of their own.
     """
+    is_blank = words[:1] in (("train",), ("eval",)) and not is_painted
     out, err = StringIO(), StringIO()
     code: object = 0
     GlobalHydra.instance().clear()
@@ -82,7 +83,7 @@ def deta(*words: str, with_trace: bool = False) -> Outcome:
         _kept_logging(),
         mock.patch.dict(os.environ),
         mock.patch.object(sys, "argv", ["deta", *words]),
-        mock.patch.object(style, "save_figure", _save_blank if words[:1] == ("train",) else style.save_figure),
+        mock.patch.object(style, "save_figure", _save_blank if is_blank else style.save_figure),
     ):
         os.environ["HYDRA_FULL_ERROR"] = "1" if with_trace else "0"
         with redirect_stdout(out), redirect_stderr(err):
@@ -96,9 +97,9 @@ def deta(*words: str, with_trace: bool = False) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def succeed(*words: str) -> Outcome:
+def succeed(*words: str, is_painted: bool = False) -> Outcome:
     """Run ``deta``; fails with its messages unless it succeeds."""
-    outcome = deta(*words)
+    outcome = deta(*words, is_painted=is_painted)
     assert outcome.code == 0, outcome.out + outcome.err
     return outcome
 

@@ -57,7 +57,8 @@ def test_a_result_file_gives_the_numbers_of_its_run(evaluated: Path, tmp_path: P
 
 
 def test_tables_and_charts_say_where_the_precision_is(good: Path, evaluated: Path, tmp_path: Path) -> None:
-    outcome = succeed("eval", "--from", str(good), f"data.val_annotations={annotations(evaluated)}", *out(tmp_path))
+    words = ("--from", str(good), f"data.val_annotations={annotations(evaluated)}", *out(tmp_path))
+    outcome = succeed("eval", *words, is_painted=True)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     sizes = {row["name"]: row for row in rows(tmp_path / "sizes.csv")}
     assert float(sizes["all"]["AP"]) == metrics["AP"] > 0

@@ -26,6 +26,7 @@ EXPERIMENT = (
     "experiment=deta_r50_lvis_12ep",
     "model=deta_small",
     *SMALL_MODEL,
+    "model.body.source.num_queries=6",
     "augment=flip_resize",
     "augment.short_sides=[64,80]",
     "augment.eval_short_side=80",

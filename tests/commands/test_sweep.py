@@ -7,19 +7,20 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 
 from deta.cli import config_dir
-from deta.console.naming import register_resolvers, run_name
+from deta.console.naming import run_name
 from deta.console.words import training_words
 from deta.runs.cells import read_cells
 from deta.runs.folders import find_runs
 from deta.runs.state import RunState, read_status
 from deta.tracking.metrics import read_metrics
+from tests.commands.composed import composed, kept_hydra
 from tests.commands.running import TINY_TRAINING, Outcome, deta, fail, succeed
 
 AXIS = "criterion.rules.layers.assigner.tau"
@@ -27,10 +28,8 @@ AXIS = "criterion.rules.layers.assigner.tau"
 
 def name_of(*overrides: str, swept: tuple[str, ...] = ()) -> str:
     """The name that these overrides of the demo would give where these keys are swept."""
-    register_resolvers()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", ["experiment=deta_shapes", *overrides], return_hydra_config=True)
-        return run_name(*swept, _root_=cfg)
+    with kept_hydra():
+        return run_name(*swept, _root_=composed("experiment=deta_shapes", *overrides))
 
 
 def sweep(folder: Path, *words: str) -> Outcome:
@@ -152,58 +151,74 @@ def test_what_changes_the_result_changes_the_hash(override: str) -> None:
     assert name_of(override).rpartition("-")[2] != name_of().rpartition("-")[2]
 
 
-def test_a_sweep_does_every_run_once(tmp_path: Path) -> None:
-    outcome = sweep(tmp_path, f"{AXIS}=0.5,0.7")
-    assert outcome.code == 0, outcome.err
-    assert outcome.out.rstrip().endswith("2 done")
-    assert states(tmp_path) == {"tau0.5": RunState.DONE, "tau0.7": RunState.DONE}
-    assert set(read_cells(tmp_path)) == {path.name for path in find_runs(tmp_path)}
-    before = {path: (path / "metrics.jsonl").read_bytes() for path in find_runs(tmp_path)}
-    again = sweep(tmp_path, f"{AXIS}=0.5,0.7,0.9")
-    assert again.out.count("done, skipped") == 2
-    assert again.out.rstrip().endswith("3 done")
+@dataclass(frozen=True)
+class Swept:
+    """A sweep over two values of ``tau`` that is done, and what its command wrote; tests change copies of it."""
+
+    folder: Path
+    outcome: Outcome
+
+
+@pytest.fixture(scope="module")
+def swept(workplace: Path) -> Swept:
+    folder = workplace / "swept"
+    return Swept(folder, sweep(folder, f"{AXIS}=0.5,0.7"))
+
+
+@pytest.fixture
+def copied(swept: Swept, tmp_path: Path) -> Path:
+    return shutil.copytree(swept.folder, tmp_path / "copied")
+
+
+def test_a_sweep_does_every_run_once(swept: Swept) -> None:
+    assert swept.outcome.code == 0, swept.outcome.err
+    assert swept.outcome.out.rstrip().endswith("2 done")
+    assert states(swept.folder) == {"tau0.5": RunState.DONE, "tau0.7": RunState.DONE}
+    assert set(read_cells(swept.folder)) == {path.name for path in find_runs(swept.folder)}
+
+
+def test_a_failed_run_stops_no_other_is_named_at_the_end_and_what_is_done_is_skipped(copied: Path) -> None:
+    before = {path: (path / "metrics.jsonl").read_bytes() for path in find_runs(copied)}
+    outcome = sweep(copied, f"{AXIS}=2,0.5,0.7,0.9")
+    assert outcome.code == 1
+    assert outcome.out.count("done, skipped") == 2
     assert {path: (path / "metrics.jsonl").read_bytes() for path in before} == before
+    done = {f"tau{tau}": RunState.DONE for tau in (0.5, 0.7, 0.9)}
+    assert states(copied) == {"tau2": RunState.FAILED, **done}
+    assert "3 done, 1 failed" in outcome.out
+    line = next(line for line in outcome.out.splitlines() if line.startswith("tau2"))
+    assert "criterion.rules.layers.assigner: tau must be in [0, 1], got 2" in line
+    resumed = succeed("runs", "resume", f"folder={copied}").out
+    assert "Not tried, since their commands would fail again" in resumed
+    assert resumed.count("tau must be in [0, 1], got 2") == 2  # in the table and apart
+    assert sweep(copied, f"{AXIS}=0.5").code == 0  # whatever became of others in the folder
 
 
-def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    sweep(tmp_path, f"{AXIS}=0.5")
-    (run,) = find_runs(tmp_path)
+def test_a_run_that_was_killed_goes_on_where_it_was(copied: Path) -> None:
+    run = next(path for path in find_runs(copied) if path.name.startswith("tau0.5"))
     whole = read_metrics(run / "metrics.jsonl")
     (run / "done.json").unlink()  # as after kill -9, with a checkpoint left
     assert read_status(run).state == RunState.RESUMABLE
-    assert sweep(tmp_path, f"{AXIS}=0.5").code == 0
+    assert sweep(copied, f"{AXIS}=0.5").code == 0
     assert [row["step"] for row in read_metrics(run / "metrics.jsonl")] == [row["step"] for row in whole]
     assert read_status(run).state == RunState.DONE
 
 
-def test_a_failed_run_stops_no_other_and_is_named_at_the_end(tmp_path: Path) -> None:
-    outcome = sweep(tmp_path, f"{AXIS}=2,0.5")
-    assert outcome.code == 1
-    assert states(tmp_path) == {"tau2": RunState.FAILED, "tau0.5": RunState.DONE}
-    assert "1 done, 1 failed" in outcome.out
-    line = next(line for line in outcome.out.splitlines() if line.startswith("tau2"))
-    assert "criterion.rules.layers.assigner: tau must be in [0, 1], got 2" in line
-    resumed = succeed("runs", "resume", f"folder={tmp_path}").out
-    assert "Not tried, since their commands would fail again" in resumed
-    assert resumed.count("tau must be in [0, 1], got 2") == 2  # in the table and apart
-    assert sweep(tmp_path, f"{AXIS}=0.5").code == 0  # whatever became of others in the folder
-
-
-def test_runs_are_listed_and_what_is_missing_is_done(tmp_path: Path) -> None:
-    sweep(tmp_path, f"{AXIS}=0.5")
-    (done,) = find_runs(tmp_path)
-    cells = read_cells(tmp_path)
+def test_runs_are_listed_and_what_is_missing_is_done(copied: Path) -> None:
+    done = next(path for path in find_runs(copied) if path.name.startswith("tau0.5"))
+    cells = read_cells(copied)
     missing = done.name.replace("tau0.5", "tau0.6")
     words = [word.replace(f"{AXIS}=0.5", f"{AXIS}=0.6") for word in cells[done.name]]
-    (tmp_path / "cells.json").write_text(json.dumps({**cells, missing: words}))
-    listed = succeed("runs", f"folder={tmp_path}").out
+    (copied / "cells.json").write_text(json.dumps({**cells, missing: words}))
+    listed = succeed("runs", f"folder={copied}").out
     assert f"{done.name}  done" in listed
     assert f"{missing}  missing" in listed
-    assert "1 done, 1 missing" in listed
-    planned = succeed("runs", "resume", f"folder={tmp_path}", "dry_run=true").out
+    assert "2 done, 1 missing" in listed
+    planned = succeed("runs", "resume", f"folder={copied}", "dry_run=true").out
     assert f"{AXIS}=0.6" in planned
-    assert f"hydra.run.dir={tmp_path / missing}" in shlex.split(planned)
+    assert f"hydra.run.dir={copied / missing}" in shlex.split(planned)
     assert f"{AXIS}=0.5" not in planned
+    assert f"{AXIS}=0.7" not in planned
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
@@ -211,13 +226,12 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", sorted(path.stem for path in (config_dir() / "sweep").glob("*.yaml")))
-def test_every_run_of_a_named_sweep_is_the_same_training_in_another_process(named: str, tmp_path: Path) -> None:
-    register_resolvers()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        swept = compose("train", ["experiment=deta_shapes", f"sweep={named}"], return_hydra_config=True)
+def test_every_run_of_a_named_sweep_is_the_same_training_in_another_process(named: str) -> None:
+    with kept_hydra():
+        swept = composed("experiment=deta_shapes", f"sweep={named}")
         axes = {key: str(values).split(",")[0] for key, values in swept.hydra.sweeper.params.items()}
         chosen = ["experiment=deta_shapes", f"sweep={named}", *(f"{key}={value}" for key, value in axes.items())]
-        cell, job = (compose("train", words, return_hydra_config=True) for words in (chosen, training_words(chosen)))
+        cell, job = composed(*chosen), composed(*training_words(chosen))
         assert run_name(_root_=job) == run_name(_root_=cell)
         assert job.hydra.mode == RunMode.RUN
     if named == "n":
@@ -261,7 +275,8 @@ def test_two_equal_sweeps_at_once_succeed_and_do_every_run_once(tmp_path: Path) 
 
 
 def test_words_with_references_are_left_to_every_run(tmp_path: Path) -> None:
-    succeed("train", "-m", *TINY_TRAINING, f"hydra.sweep.dir={tmp_path}", "seed=4", "data.seed='${seed}'")
+    outcome = sweep(tmp_path, "seed=4", "data.seed='${seed}'", f"{AXIS}=2")  # a run that ends before it trains
+    assert "tau must be in [0, 1], got 2" in outcome.out
     (words,) = read_cells(tmp_path).values()
     assert "data.seed=${seed}" in [word.replace("'", "") for word in words]
 

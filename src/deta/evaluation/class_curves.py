@@ -54,11 +54,12 @@ class ClassCurves:
     def rows(self) -> list[dict[str, Any]]:
         """One row for every category: its objects, and its best F1 with score, precision and recall there."""
         rows: list[dict[str, Any]] = []
+        f1 = self.f1
         for k, name in enumerate(self.names):
             row: dict[str, Any] = {"class": name, "objects": int(self.num_objects[k])}
             if self.num_objects[k]:
-                best = int(self.f1[k].argmax())
-                values = (self.f1[k], self.thresholds, self.precision[k], self.recall[k])
+                best = int(f1[k].argmax())
+                values = (f1[k], self.thresholds, self.precision[k], self.recall[k])
                 names = ("F1", "score", "precision", "recall")
                 row |= {
                     name: None if np.isnan(column[best]) else round(float(column[best]), 4)
