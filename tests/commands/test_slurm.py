@@ -40,7 +40,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
+def test_a_sweep_becomes_one_job_array_and_what_is_queued_is_not_submitted_again(commands: Path, tmp_path: Path) -> None:
     limits = ("cluster.max_parallel=1", "cluster.options.partition=night", "+cluster.options.comment='a b'")
     sweep = tmp_path / "sweep"
     outcome = succeed("train", *SWEEP, *limits, f"hydra.sweep.dir={sweep}")
@@ -59,6 +59,11 @@ def test_a_sweep_becomes_one_job_array(commands: Path, tmp_path: Path) -> None:
         assert f"seed={seed}" in given
         assert not any(word.startswith(("cluster", "+cluster", "hydra.sweep")) for word in given)
         assert read_status(run).state == RunState.QUEUED
+    (commands / "words").unlink()
+    assert succeed("train", *SWEEP, f"hydra.sweep.dir={sweep}").out.count("queued, skipped job 42_") == 2
+    again = succeed("runs", "resume", f"folder={sweep}", "cluster=sbatch").out
+    assert "2 queued" in again
+    assert not (commands / "words").exists()
 
 
 @pytest.mark.parametrize("sweep", [(), ("-m",)])
@@ -94,15 +99,6 @@ def test_a_dry_run_says_what_would_be_submitted_and_does_nothing(
 def test_a_job_has_a_task_for_every_rank(words: list[str], expected: set[str], commands: Path, tmp_path: Path) -> None:
     succeed("train", "experiment=deta_shapes", *words, "cluster=sbatch", f"hydra.run.dir={tmp_path / 'run'}")
     assert expected <= set((commands / "words").read_text().splitlines())
-
-
-def test_what_is_queued_is_not_submitted_again(commands: Path, tmp_path: Path) -> None:
-    succeed("train", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    (commands / "words").unlink()
-    assert succeed("train", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}").out.count("queued, skipped job 42_") == 2
-    again = succeed("runs", "resume", f"folder={tmp_path / 'sweep'}", "cluster=sbatch").out
-    assert "2 queued" in again
-    assert not (commands / "words").exists()
 
 
 def test_a_second_submission_into_a_directory_is_refused(commands: Path, tmp_path: Path) -> None:
