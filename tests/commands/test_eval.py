@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from deta.tracking.metrics import read_metrics
 from tests.commands.conftest import Run
-from tests.commands.running import FEW_IMAGES, QUIET, SMALL_MODEL, fail, succeed
+from tests.commands.running import FEW_IMAGES, QUIET, SMALL_MODEL, Outcome, fail, succeed
 from tests.data.folders import write_dataset
 
 
@@ -21,7 +22,7 @@ def overfitted(trained: Run, workplace: Path) -> Path:
     paths = [f"data.root={root}", "data.train_images=train", "data.val_images=train", "augment=flip"]
     paths += [f"data.{split}_annotations=annotations/instances_train.json" for split in ("train", "val")]
     small = [word for word in FEW_IMAGES if not word.startswith("data.num_")]
-    speed = ["data.batch_size=8", "trainer.max_epochs=40", "trainer.check_val_every_n_epoch=40", "optimizer.lr=2e-3"]
+    speed = ["data.batch_size=8", "trainer.max_epochs=24", "trainer.check_val_every_n_epoch=24", "optimizer.lr=3e-3"]
     speed += ["data.num_workers=0", "trainer.gradient_clip_val=null", "schedule=constant"]
     folder = workplace / "overfitted"
     words = ("train", "model=deta_small", "data=coco", *SMALL_MODEL, *small, *QUIET, *paths, *speed)
@@ -29,30 +30,43 @@ def overfitted(trained: Run, workplace: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """The folder of an evaluation, and what its command wrote."""
+
+    folder: Path
+    outcome: Outcome
+
+
+@pytest.fixture(scope="module")
+def evaluated(overfitted: Path, workplace: Path) -> Evaluated:
+    """That run, evaluated as it was trained."""
+    folder = workplace / "overfitted_evaluated"
+    return Evaluated(folder, succeed("eval", f"ckpt={overfitted}", "num_pictures=3", f"hydra.run.dir={folder}"))
+
+
 def metrics(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return found
 
 
-def test_the_twelve_numbers_are_those_of_the_training(overfitted: Path, tmp_path: Path) -> None:
-    outcome = succeed("eval", f"ckpt={overfitted}", f"hydra.run.dir={tmp_path}")
+def test_the_twelve_numbers_are_those_of_the_training(overfitted: Path, evaluated: Evaluated) -> None:
     logged = next(row for row in read_metrics(overfitted / "metrics.jsonl") if "val/AP" in row)
-    assert metrics(tmp_path) == pytest.approx(
+    assert metrics(evaluated.folder) == pytest.approx(
         {name.removeprefix("val/"): value for name, value in logged.items() if name.startswith("val/A")}
     )
-    assert metrics(tmp_path)["AP50"] > 0
-    told = dict(line.split() for line in outcome.out.splitlines() if line.startswith("AP"))
+    assert metrics(evaluated.folder)["AP50"] > 0
+    told = dict(line.split() for line in evaluated.outcome.out.splitlines() if line.startswith("AP"))
     assert told["AP50"] == f"{100 * logged['val/AP50']:.2f}"
 
 
-def test_a_run_leaves_numbers_detections_and_pictures(overfitted: Path, tmp_path: Path) -> None:
-    outcome = succeed("eval", f"ckpt={overfitted}", "num_pictures=3", f"hydra.run.dir={tmp_path}")
-    records = json.loads((tmp_path / "predictions.json").read_text())
+def test_a_run_leaves_numbers_detections_and_pictures(evaluated: Evaluated) -> None:
+    records = json.loads((evaluated.folder / "predictions.json").read_text())
     assert records[0].keys() == {"image_id", "category_id", "bbox", "score"}
-    assert len(list((tmp_path / "pictures").glob("*.jpg"))) == 3
-    assert "class     objects" in outcome.out
-    assert f"results lie in {tmp_path}" in outcome.out
-    assert re.search(r"\n\d+\.\d% of the time was spent waiting for data; data\.num_workers=\d", outcome.out)
+    assert len(list((evaluated.folder / "pictures").glob("*.jpg"))) == 3
+    assert "class     objects" in evaluated.outcome.out
+    assert f"results lie in {evaluated.folder}" in evaluated.outcome.out
+    assert re.search(r"\n\d+\.\d% of the time was spent waiting for data; data\.num_workers=\d", evaluated.outcome.out)
 
 
 def test_another_validation_set_gives_its_own_numbers(overfitted: Path, tmp_path: Path) -> None:
@@ -69,12 +83,14 @@ def test_a_data_set_of_another_kind_can_be_chosen(overfitted: Path, tmp_path: Pa
     assert re.search(r"images +4\b", outcome.out)
 
 
-def test_the_post_processing_can_be_another_than_in_training(overfitted: Path, tmp_path: Path) -> None:
-    for name, words in {"stored": [], "topk": ["postprocess=topk", "postprocess.max_detections=7"]}.items():
-        succeed("eval", f"ckpt={overfitted}", *words, f"hydra.run.dir={tmp_path}/{name}")
-    records = {name: json.loads((tmp_path / name / "predictions.json").read_text()) for name in ("stored", "topk")}
-    assert len(records["topk"]) == 8 * 7
-    assert len(records["stored"]) > len(records["topk"])
+def test_the_post_processing_can_be_another_than_in_training(
+    overfitted: Path, evaluated: Evaluated, tmp_path: Path
+) -> None:
+    words = ("postprocess=topk", "postprocess.max_detections=7")
+    succeed("eval", f"ckpt={overfitted}", *words, f"hydra.run.dir={tmp_path}")
+    stored, topk = (json.loads((folder / "predictions.json").read_text()) for folder in (evaluated.folder, tmp_path))
+    assert len(topk) == 8 * 7
+    assert len(stored) > len(topk)
 
 
 def test_the_batch_size_changes_no_number_of_images_of_one_size(overfitted: Path, tmp_path: Path) -> None:

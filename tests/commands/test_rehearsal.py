@@ -11,7 +11,7 @@ from tests.commands.running import deta, fail, succeed
 TAU = "criterion.rules.layers.assigner.tau"
 NO_DATA = ("data=coco", "data.root=/nonexistent")
 TRAINING = ("experiment=deta_shapes", "logger=file", *NO_DATA)
-STUDY = ("study", "study=tau2_shapes", "study.seeds=[0]")
+STUDY = ("study", "study=tau2_shapes", "study.seeds=[0]", "study.axes.tau2.levels=[0.6,0.8]")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_wrong_value_is_not_submitted(commands: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", ["dry_run=true", "action=run"])
 def test_a_wrong_value_in_one_cell_of_a_study_is_found_before_any_trains(more: str, tmp_path: Path) -> None:
-    message = fail(*STUDY, "study.axes.tau2.levels=[0.6,0.8,1.8]", more, f"folder={tmp_path}/study")
+    message = fail(*STUDY, "study.axes.tau2.levels=[0.6,1.8]", more, f"folder={tmp_path}/study")
     assert "tau2=1.8: criterion.rules.layers.assigner: tau must be in [0, 1], got 1.8" in message
     assert not (tmp_path / "study").exists()
 
@@ -83,7 +83,7 @@ def test_a_study_without_its_data_begins_nothing(tmp_path: Path) -> None:
     assert "annotation file /nonexistent/annotations/instances_train2017.json does not exist" in message
     assert not (tmp_path / "study").exists()
     dry = succeed(*STUDY, *NO_DATA, "dry_run=true", f"folder={tmp_path}/study")
-    assert dry.out.count("deta train") == 5
+    assert dry.out.count("deta train") == 2
 
 
 def test_a_search_finds_what_is_wrong_with_all_its_trials_before_the_first(tmp_path: Path) -> None:

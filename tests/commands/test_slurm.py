@@ -40,7 +40,9 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_sweep_becomes_one_job_array_and_what_is_queued_is_not_submitted_again(commands: Path, tmp_path: Path) -> None:
+def test_a_sweep_becomes_one_job_array_and_what_is_missing_of_it_alone_another_one(
+    commands: Path, tmp_path: Path
+) -> None:
     limits = ("cluster.max_parallel=1", "cluster.options.partition=night", "+cluster.options.comment='a b'")
     sweep = tmp_path / "sweep"
     outcome = succeed("train", *SWEEP, *limits, f"hydra.sweep.dir={sweep}")
@@ -64,6 +66,20 @@ def test_a_sweep_becomes_one_job_array_and_what_is_queued_is_not_submitted_again
     again = succeed("runs", "resume", f"folder={sweep}", "cluster=sbatch").out
     assert "2 queued" in again
     assert not (commands / "words").exists()
+    (commands / "squeue").write_text("#!/bin/sh\necho '42_1 RUNNING'\n")
+    options = ("cluster=sbatch", "cluster.options.time=8:00:00", "+cluster.options.comment=again")
+    planned = succeed("runs", "resume", f"folder={sweep}", *options, "dry_run=true").out
+    assert "sbatch --job-name=deta-deta_shapes --time=8:00:00" in planned
+    assert "--comment=again" in planned
+    assert not (commands / "words").exists()
+    out = succeed("runs", "resume", f"folder={sweep}", *options, "overrides=['trainer.max_epochs=2']").out
+    assert "1 queued, 1 missing" in out
+    assert "Submitted job 42: 1 run" in out
+    words = (commands / "words").read_text().splitlines()
+    assert {"--time=8:00:00", "--comment=again", "--job-name=deta-deta_shapes"} <= set(words)
+    (missing,) = Path(words[-1]).read_text().splitlines()
+    given = (Path(missing) / "overrides.txt").read_text().splitlines()
+    assert {"seed=0", "trainer.max_epochs=2", "ckpt=auto"} <= set(given)
 
 
 @pytest.mark.parametrize("sweep", [(), ("-m",)])
@@ -203,25 +219,6 @@ def test_a_time_that_is_over_with_its_warning_is_refused(
     raised = pytest.raises(ValueError, match=r"stopped before its first step and queued again for ever")
     with raised if is_refused else nullcontext():
         require_time_before_warning({"time": time, "signal": signal})
-
-
-def test_missing_runs_are_submitted_with_options_of_this_time(commands: Path, tmp_path: Path) -> None:
-    succeed("train", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    (commands / "squeue").write_text("#!/bin/sh\necho '42_1 RUNNING'\n")
-    options = ("cluster=sbatch", "cluster.options.time=8:00:00", "+cluster.options.comment=again")
-    (commands / "words").unlink()
-    planned = succeed("runs", "resume", f"folder={tmp_path / 'sweep'}", *options, "dry_run=true").out
-    assert "sbatch --job-name=deta-deta_shapes --time=8:00:00" in planned
-    assert "--comment=again" in planned
-    assert not (commands / "words").exists()
-    out = succeed("runs", "resume", f"folder={tmp_path / 'sweep'}", *options, "overrides=['trainer.max_epochs=2']").out
-    assert "1 queued, 1 missing" in out
-    assert "Submitted job 42: 1 run" in out
-    words = (commands / "words").read_text().splitlines()
-    assert {"--time=8:00:00", "--comment=again", "--job-name=deta-deta_shapes"} <= set(words)
-    (run,) = Path(words[-1]).read_text().splitlines()
-    given = (Path(run) / "overrides.txt").read_text().splitlines()
-    assert {"seed=0", "trainer.max_epochs=2", "ckpt=auto"} <= set(given)
 
 
 def test_without_sbatch_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

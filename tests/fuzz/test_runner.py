@@ -92,9 +92,13 @@ def test_the_sound_files_of_a_run_are_accepted(tmp_path: Path, name: str) -> Non
     assert judge(Sides(), Case(f"{name}|sound", dump(SOUND[name])), tmp_path).outcome == Outcome.ACCEPTED
 
 
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return Images()
+
+
 @pytest.mark.parametrize("name", ["JPEG RGB", "PNG P", "WEBP RGB", "TIFF CMYK", "BMP L", "GIF P"])
-def test_a_sound_image_is_accepted(tmp_path: Path, name: str) -> None:
-    images = Images()
+def test_a_sound_image_is_accepted(images: Images, tmp_path: Path, name: str) -> None:
     assert judge(images, Case(name, images.sound[name]), tmp_path).outcome == Outcome.ACCEPTED
 
 
