@@ -5,8 +5,6 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.setup-done
 DEMO_RUN := runs/demo
-# Tests start many processes: none compiles PyTorch anew, also where the environment lets Python write no bytecode.
-COMPILED := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.pytest_cache/bytecode
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fix lock bench docs clean
@@ -29,7 +27,7 @@ demo: setup  ## train a small DETA on generated images, evaluate it and draw wha
 	$(BIN)/deta train experiment=demo hydra.run.dir=$(DEMO_RUN)
 
 test: setup  ## run the tests, on every core
-	$(COMPILED) $(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile
 
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check

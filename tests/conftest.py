@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from deta.runs import claims as run_claims
 PIXELS = Image.MAX_IMAGE_PIXELS
 ROOT = Path(__file__).resolve().parents[1]
 
+if sys.dont_write_bytecode:  # every process of the tests, and there are hundreds, would compile PyTorch anew
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(ROOT / ".pytest_cache" / "bytecode")
+    sys.dont_write_bytecode = False
 os.environ.pop("COLUMNS", None)  # of the terminal that the tests run in; tables in tests are as wide as they are
 if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes: threads of each would wait for those of the others
     os.environ.setdefault("OMP_NUM_THREADS", "1")
