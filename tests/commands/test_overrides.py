@@ -24,7 +24,7 @@ def value_of(word: str) -> object:
     return PARSER.parse_override(word).value()
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=LETTERS).filter(lambda text: "${" not in text))
 def test_a_quoted_text_is_read_letter_by_letter(text: str) -> None:
     assert value_of(f"data.root={quoted(text)}") == text
@@ -56,7 +56,7 @@ def test_in_a_sweep_commas_part_paths() -> None:
     assert quote_paths(["data.root=[a,b]"], is_sweep=True) == ["data.root=[a,b]"]
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=LETTERS).filter(lambda text: "${" not in text), st.booleans())
 def test_a_line_for_the_shell_gives_the_same_words_again(path: str, is_of_sweep: bool) -> None:
     words = [f"data.root={quoted(path)}", "criterion.rules.layers.assigner={tau: 0.5}", f"name={quoted(path)}"]

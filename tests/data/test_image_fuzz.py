@@ -86,14 +86,14 @@ def test_an_image_as_it_was_written_is_read_unless_it_needs_a_program(name: str)
     assert (read(SEEDS[name]) is None) == is_refused
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(name=st.sampled_from(sorted(SEEDS)), seed=st.integers(0, 2**32))
 def test_a_mutated_image_is_read_or_refused_by_name(name: str, seed: int) -> None:
     size = read(mutated(SEEDS[name], seed))
     assert size is None or size[0] * size[1] <= 4 * RULES.max_pixels  # of an icon the inner image counts
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(name=st.sampled_from(sorted(SEEDS)), content=st.binary(max_size=200))
 def test_a_beginning_with_any_end_is_read_or_refused_by_name(name: str, content: bytes) -> None:
     read(SEEDS[name][:20] + content)
