@@ -169,7 +169,8 @@ def test_repeats_make_the_epoch_longer(whole: Path) -> None:
 
 def test_the_metric_of_coco_is_refused_for_lvis(words: tuple[str, ...], tmp_path: Path) -> None:
     message = fail("train", *words, "evaluator=coco", f"hydra.run.dir={tmp_path}")
-    assert "has the layout of LVIS (images with neg_category_ids); use data=lvis instead of data=coco, and" in message
+    assert "deta: data.layout=lvis is judged by the rules of LVIS, but evaluator makes" in message
+    assert "give evaluator=lvis" in message
 
 
 @pytest.mark.slow

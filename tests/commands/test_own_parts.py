@@ -164,6 +164,14 @@ def test_a_rule_is_one_more_choice_of_every_place_for_rules(own: Path) -> None:
     assert {"own", "iou", "hungarian"} <= set(re.findall(r"\w+", choices))
 
 
+def test_a_rule_stands_beside_others_by_its_search_path_too(own: Path) -> None:
+    words = ("data=shapes", "assigner=[own,iou]", f"hydra.searchpath=[file://{own}]")
+    shown = succeed("data", "assign", *words, "--cfg", "job", "--package", "compare").out
+    assert "_target_: own_parts.EverySecond" in shown
+    assert "_target_: deta.assign.IoUAssigner" in shown
+    assert "no rule own; rules: " in fail("data", "assign", *words[:2])
+
+
 @pytest.mark.slow
 def test_parts_from_a_folder_are_trained_and_logged(own: Path, tmp_path: Path) -> None:
     succeed("train", "--config-dir", str(own), *WORDS, f"hydra.run.dir={tmp_path / 'run'}")

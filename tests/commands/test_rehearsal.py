@@ -50,6 +50,13 @@ def test_a_dry_run_finds_a_wrong_value_without_any_data(word: str, message: str,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_says_once_of_all_runs_that_their_data_are_not_here(tmp_path: Path) -> None:
+    outcome = deta("train", "-m", *TRAINING, "seed=0,1", "dry_run=true", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("deta: on this machine ") == 1
+    assert "does not exist" in outcome.err
+
+
 def test_a_dry_run_tries_whether_choices_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deta.building.build.require_step", require_step)  # as it is
     words = ("system=deta", "size=shapes", *NO_DATA, "rule@first=gaussian", "dry_run=true")

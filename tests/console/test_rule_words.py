@@ -43,6 +43,7 @@ def test_settings_are_of_a_rule_by_its_name() -> None:
     ("word", "message"),
     [
         ("assigner=[iou,atsss]", "no rule atsss; did you mean atss"),
+        ("assigner=iou,atss", r"several rules are a list: 'assigner=\[iou,atss\]'"),
         ("assigner=[]", "no rule without a name; rules: atss, iou"),
         ("compare=all", "several rules are assigner="),
         ("+compare.atss.k=1", "several rules are assigner="),

@@ -80,6 +80,12 @@ def test_a_run_directory_means_its_best_checkpoint_and_else_its_last(tmp_path: P
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist: give a checkpoint file or"):
         find_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "sweep" / "tau=0.5" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "sweep" / "tau=0.5" / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"sweep is a folder of 1 run: give one of them, such as .*sweep/tau=0.5"
+    ):
+        find_checkpoint(tmp_path / "sweep")
     with pytest.raises(FileNotFoundError, match=r"holds no checkpoints/best.ckpt"):
         find_checkpoint(tmp_path)
 

@@ -145,6 +145,20 @@ def require_agreement(cfg: DictConfig) -> None:
         )
 
 
+def require_own_evaluator(cfg: DictConfig) -> None:
+    """Refuse the rules of COCO for annotations in the layout of LVIS, and the other way round.
+
+    Raises:
+        ValueError: They are not those of the data.
+    """
+    layout, evaluator = (OmegaConf.select(cfg, key) for key in ("data.layout", "evaluator._target_"))
+    if (layout, evaluator) in (("lvis", "deta.evaluation.CocoEvaluator"), ("coco", "deta.evaluation.LvisEvaluator")):
+        raise ValueError(
+            f"data.layout={layout} is judged by the rules of {layout.upper()}, but evaluator makes {evaluator}: give "
+            f"evaluator={layout}, or data with annotations of its layout"
+        )
+
+
 def _takes(node: Mapping[str, Any] | DictConfig, name: str) -> bool:
     """Whether what a node makes can be given an argument of that name, or making it tells what is wrong."""
     parameters = _parameters(node)

@@ -56,6 +56,7 @@ class TrainLauncher:
         self._has_failed = False
         self._is_explicit = False
         self._is_dry = False
+        self._told: set[str] = set()
 
     def run(self, cfg: DictConfig) -> None:
         """Train, submit or skip one run."""
@@ -78,6 +79,7 @@ class TrainLauncher:
             if not is_sweep and _is_told_finished(cfg, folder):
                 return
             if cfg.cluster.submit == "sbatch" or self._is_dry:
+                self._tell_missing_data(cfg)
                 self._wait_for_submission(cfg, folder)
                 return
             if cfg.ckpt == AUTO and not _prepare(cfg, folder):
@@ -90,6 +92,15 @@ class TrainLauncher:
             self._train_among_others(cfg, folder) if is_sweep else _train(cfg)
         finally:
             release(folder)
+
+    def _tell_missing_data(self, cfg: DictConfig) -> None:
+        """What is submitted may find its data elsewhere: say once that they are not here."""
+        try:
+            import_module("deta.console.datasets").require_data(cfg)
+        except FileNotFoundError as error:
+            if str(error) not in self._told:
+                print(f"deta: on this machine {error}", file=sys.stderr)
+            self._told.add(str(error))
 
     def finish(self) -> None:
         """Submit what waits, or say with which words.

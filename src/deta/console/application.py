@@ -14,7 +14,6 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig
 
@@ -80,7 +79,8 @@ def run_application(
 def _do(command: str, hydra: Hydra, options: argparse.Namespace, task: Callable[[DictConfig], object]) -> bool:
     name = options.config_name or command.replace(" ", "_")
     words: list[str] = options.overrides
-    choices = partial(hydra.config_loader.get_group_options, results_filter=ObjectType.CONFIG)
+    assert isinstance(hydra.config_loader, Loader)
+    choices = partial(hydra.config_loader.choices, name, words)
     if command == "study" and (options.help is None or any(word.startswith("study=") for word in words)):
         words = product_words(words, choices)
     if command == "data assign":

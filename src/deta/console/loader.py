@@ -18,6 +18,7 @@ from omegaconf._utils import split_key
 
 from deta.console.meant import either, meant_choices, meant_keys
 from deta.console.quoting import PATH_KEYS
+from deta.console.words import SEARCH_PATH
 from deta.runs.former import former_names, present_argument, present_key
 from deta.studies.settings import leaves
 from deta.utils.names import shown
@@ -54,6 +55,12 @@ class Loader(ConfigLoaderImpl):
             cfg.hydra.mode = mode
             cfg.hydra.overrides.hydra.append(overrides[-1])
         self._kept = [*overrides], cfg
+
+    def choices(self, config_name: str, words: Iterable[str], group: str) -> list[str]:
+        """Names in a group, of folders that a command line adds to the search path, too."""
+        paths = [word for word in words if word.lstrip("+").startswith(SEARCH_PATH)]
+        _, repository = super()._parse_overrides_and_create_caching_repo(config_name, paths)
+        return [*repository.get_group_options(group, ObjectType.CONFIG)]
 
     def load_configuration(
         self,

@@ -27,6 +27,8 @@ def rule_words(words: list[str], choices: Callable[[str], Iterable[str]]) -> lis
         if re.match(r"\W*compare\b", word):
             raise ValueError(f"{word}: several rules are assigner=[iou,atss], and settings assigner.atss.k=<value>")
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
+    if re.match(r"[^\[\]{}]+,", given.get("assigner", "")):
+        raise ValueError(f"assigner={given['assigner']}: several rules are a list: 'assigner=[{given['assigner']}]'")
     found = re.fullmatch(r"\[(.*)\]|(all)", given.get("assigner", "").strip("'\""))
     if found is None:
         return words

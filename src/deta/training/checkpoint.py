@@ -120,6 +120,11 @@ def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
     if inside is not None:
         run = f"its run, {path.parent}, or " if path.name == folder.name else ""
         raise FileNotFoundError(f"{path} is a folder of checkpoints: give {run}one of its files, such as {inside}")
+    runs = sorted(file.parent.parent for file in path.glob("*/checkpoints/last.ckpt"))
+    if runs:
+        raise FileNotFoundError(
+            f"{path} is a folder of {counted(len(runs), 'run')}: give one of them, such as {runs[0]}"
+        )
     what = f"holds no checkpoints/{name}.ckpt" if path.is_dir() else "does not exist"
     raise FileNotFoundError(f"{path} {what}: give a checkpoint file or the directory of a run")
 
