@@ -47,6 +47,8 @@ MOUNTED = {
 """Groups that do not lie at the top of the configuration."""
 ALONE = ("system", "model", "criterion", "rule", "sweep")
 """Groups on which it depends what others there are."""
+OF_A_SYSTEM = {"model", "criterion", "rule"}
+"""Groups whose files compose with every system, experiment and combination that takes them, in tests of their own."""
 OF_OTHER_COMMANDS = ("search", "compare")
 
 
@@ -82,7 +84,11 @@ def compose_train(overrides: list[str], run_dir: Path) -> DictConfig:
     return cfg
 
 
-@pytest.mark.parametrize("together", TOGETHER, ids=lambda files: "-".join(files.values())[:60])
+@pytest.mark.parametrize(
+    "together",
+    [pytest.param(each, marks=pytest.mark.slow if OF_A_SYSTEM & each.keys() else []) for each in TOGETHER],
+    ids=lambda files: "-".join(files.values())[:60],
+)
 def test_every_file_of_every_group_composes(together: Mapping[str, str], tmp_path: Path) -> None:
     words = [f"{MOUNTED.get(group, group)}={name}" for group, name in together.items()]
     assert OmegaConf.to_yaml(compose_train(words, tmp_path))

@@ -28,6 +28,7 @@ MAKERS: Mapping[str, tuple[Callable[..., nn.Module], int]] = {
     "fcos_r50_fpn_torchvision": (fcos_resnet50_fpn, 2),
 }
 """Theirs, and a seed of its weights with which the best scores of every image lie well apart."""
+OFTEN = [pytest.param(stem, marks=pytest.mark.slow if "v2" in stem else []) for stem in MAKERS]
 POSTPROCESS = {"drops_empty": False}
 """Theirs keeps boxes that the edge of the image has left no area, which match nothing."""
 SHORT_SIDE = 192
@@ -166,7 +167,7 @@ def predictions(
     return pairs
 
 
-@pytest.mark.parametrize("stem", MAKERS)
+@pytest.mark.parametrize("stem", OFTEN)
 def test_every_part_gives_what_theirs_gives(stem: str, shared: Path) -> None:
     for name, (theirs, ours) in compared(stem, shared).names.items():
         # Convolutions of another memory layout add in another order: 5e-6 of the largest value at most. An eps of norms
@@ -175,7 +176,7 @@ def test_every_part_gives_what_theirs_gives(stem: str, shared: Path) -> None:
         assert difference < 2e-5, name
 
 
-@pytest.mark.parametrize("stem", MAKERS)
+@pytest.mark.parametrize("stem", OFTEN)
 def test_detections_are_theirs_in_their_order(stem: str, shared: Path) -> None:
     result = compared(stem, shared)
     for image, theirs in enumerate(result.theirs):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
@@ -93,9 +94,14 @@ def layouts_of(names: Iterable[str]) -> list[Release]:
     Raises:
         ValueError: There is none; the message says what the nearest one lacks or has beside.
     """
-    names = list(names)
+    return list(_layouts_of(tuple(names)))
+
+
+@lru_cache(maxsize=8)
+def _layouts_of(names: tuple[str, ...]) -> tuple[Release, ...]:
+    """``layouts_of`` in moments for names that were asked for before, as a detector that is read and written is."""
     misfits = {release.name: release.misfits(names, OURS) for release in RELEASES}
-    fitting = [release for release in RELEASES if not misfits[release.name]]
+    fitting = tuple(release for release in RELEASES if not misfits[release.name])
     if not fitting:
         nearest = min(RELEASES, key=lambda release: len(misfits[release.name]))
         differences = misfits[nearest.name]
