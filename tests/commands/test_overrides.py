@@ -102,6 +102,7 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
         ("trainer._target_=torch.nn.Identity", "trainer must make a Trainer; torch.nn.Identity gives Identity"),
         ("name=a(b", 'as a text it is written "name='),
         ("hydra.run.dir=null", "hydra.run.dir=null: it takes the path of a file or folder"),
+        ("data.val_annotations=false", "data.val_annotations=false: it takes the path of a file or folder"),
         ("--lr=3", "values are given without dashes: optimizer.lr=3"),
         ("--wat", "unrecognized arguments: --wat"),
         ("=3", "an override is key=value"),
