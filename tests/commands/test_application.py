@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deta import cli
-from tests.commands.running import deta, fail
+from tests.commands.running import TINY_TRAINING, deta, fail
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,25 @@ def test_a_configuration_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) 
 def test_a_command_without_what_runs_it_is_refused(part: str, sweep: tuple[str, ...]) -> None:
     message = fail("train", *sweep, "experiment=deta_shapes", f"hydra.{part}=null", "dry_run=true")
     assert f"hydra.{part}=null: the command needs it; leave this word out" in message
+
+
+def test_the_last_word_says_whether_a_run_is_dry(tmp_path: Path) -> None:
+    outcome = deta("train", "dry_run=true", *TINY_TRAINING, "dry_run=false", f"hydra.run.dir={tmp_path}/run")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "run" / ".hydra" / "overrides.yaml").is_file()
+    assert (tmp_path / "run" / "train.log").is_file()
+
+
+def test_a_choice_that_a_file_of_ones_own_asks_for_is_asked_for_by_its_group(tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "one.yaml").write_text("value: 1\n")
+    (tmp_path / "mine.yaml").write_text("defaults:\n  - train\n  - extra: ???\n  - _self_\n")
+    outcome = deta(
+        "train", "--config-dir", str(tmp_path), "--config-name", "mine", *TINY_TRAINING, f"hydra.run.dir={tmp_path}/run"
+    )
+    assert outcome.code == 1
+    assert "extra=" in outcome.err
+    assert "hydra.runtime" not in outcome.err
 
 
 @pytest.mark.parametrize("word", ["++dry_run=True", "dry_run=TRUE", "dry_run=1", "dry_run=yes"])

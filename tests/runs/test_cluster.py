@@ -154,3 +154,9 @@ def test_the_ranks_of_a_launcher_have_a_name_in_common_and_other_trainings_anoth
     assert ranks.isdisjoint({launch(**{**TORCHRUN, "MASTER_PORT": "29501"}), launch(), launch()})
     assert launch(**STEP) == launch(**{**STEP, "SLURM_PROCID": "0"}) != launch(**{**STEP, "SLURM_STEP_ID": "1"})
     assert launch() != launch()
+    here = launch(**TORCHRUN)
+    with mock.patch("socket.gethostname", return_value="elsewhere"):
+        assert launch(**TORCHRUN) != here
+        node = {**TORCHRUN, "MASTER_ADDR": "10.0.0.1"}
+        there = launch(**node)
+    assert launch(**node) == there

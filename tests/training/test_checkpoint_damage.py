@@ -21,7 +21,7 @@ TRAINING = {
     "pytorch-lightning_version": "2.6.0",
     "loops": {"fit_loop": {}},
     "callbacks": {},
-    "optimizer_states": [{"state": {0: {"step": torch.tensor(7.0)}}}],
+    "optimizer_states": [{"state": {0: {"step": torch.tensor(7.0)}}, "param_groups": [{"params": [0]}]}],
     "lr_schedulers": [],
 }
 
@@ -170,7 +170,7 @@ def remembering(index: int, state: Mapping[str, object]) -> dict[str, Any]:
     ("what", "reason"),
     [
         (without_a_weight(), "detector.first (missing)"),
-        (remembering(0, {"step": torch.tensor(7.0)}), "detector.first (exp_avg of the optimizer is missing)"),
+        (remembering(0, {"step": torch.tensor(7.0), "exp_avg_sq": torch.ones(4, 4)}), "detector.first (exp_avg of the"),
         (remembering(2, {"step": torch.tensor(7.0)}), "optimizer (1 state of no parameter)"),
     ],
 )
@@ -184,9 +184,12 @@ def test_what_is_missing_or_of_no_weight_is_told_of_the_last_one(
     assert f"{last}: no training goes on from its numbers: {reason}" in caplog.text
 
 
-def test_a_weight_that_made_no_step_yet_is_not_spoilt(tmp_path: Path) -> None:
-    """As one that no batch has used."""
-    assert read_training(save(tmp_path / "a.ckpt", remembering(0, {})))["global_step"] == 7
+@pytest.mark.parametrize("state", [{}, {"momentum_buffer": torch.ones(4, 4)}])
+def test_a_weight_that_made_no_step_yet_or_learns_otherwise_is_not_spoilt(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """As one that no batch has used, and as matrices and vectors of Muon."""
+    assert read_training(save(tmp_path / "a.ckpt", remembering(0, state)))["global_step"] == 7
 
 
 def place(**changes: object) -> dict[str, object]:
@@ -205,9 +208,16 @@ def test_a_place_of_the_training_is_read(tmp_path: Path) -> None:
     [
         ("loops", {}),
         ("optimizer_states", []),
+        ("optimizer_states", [{"param_groups": [{"params": [0]}]}]),
+        ("optimizer_states", [{"state": {}, "param_groups": []}]),
+        ("optimizer_states", [{"state": {0: None}, "param_groups": [{"params": [0]}]}]),
         ("global_step", -5),
         ("epoch", -1),
         ("deta_resume", {}),
+        ("deta_resume", place(random=[])),
+        ("deta_resume", place(row={"a": 1})),
+        ("deta_resume", place(metrics_end=-5)),
+        ("deta_resume", place(numpy=("MT19937", torch.zeros(3, dtype=torch.int64), 1, 0, 0.0))),
         ("deta_resume", [1]),
         ("deta_resume", place(row=3)),
         ("deta_resume", place(metrics_end=None)),

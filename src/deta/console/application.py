@@ -104,22 +104,23 @@ def _run(
     hydra: Hydra, command: str, name: str, task: Callable[[DictConfig], object], words: list[str], *, is_sweep: bool
 ) -> None:
     """Run or sweep as the option ``-m`` says, or else the configuration (a named sweep does)."""
-    given = [*LEAVING_NO_FILES, *words] if "dry_run=true" in words else words
+    dry = [*LEAVING_NO_FILES, *words]
+    given = dry if "dry_run=true" in words else words
     as_it_is = {"with_log_configuration": False, "validate_sweep_overrides": False}
     cfg = hydra.compose_config(name, given, RunMode.MULTIRUN, **as_it_is)
     _require_own_parts(cfg.hydra)
     _require_values(cfg, words, command)
     if not is_sweep and cfg.hydra.mode != RunMode.MULTIRUN:
         require_inputs(command, cfg, words)
-    is_told_late = require_bool("dry_run", cfg.get("dry_run", False)) and given is words  # by a file of the user's
+    final = dry if require_bool("dry_run", cfg.get("dry_run", False)) else words
+    is_as_composed = final is given  # else another word, or a file of the user's, says otherwise
     mode = cfg.hydra.mode
     if is_sweep and mode == RunMode.RUN:
         warnings.warn("-m wins over hydra.mode=RUN", stacklevel=1)
     chosen = RunMode.MULTIRUN if is_sweep else mode or RunMode.RUN
-    final = [*LEAVING_NO_FILES, *given] if is_told_late else given
     if chosen != mode:
         final = [*final, f"hydra.mode={chosen.name}"]
-    if not is_told_late:
+    if is_as_composed:
         assert isinstance(hydra.config_loader, Loader)
         hydra.config_loader.keep(cfg, final, chosen)
     start = hydra.run if chosen == RunMode.RUN else hydra.multirun

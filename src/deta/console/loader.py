@@ -49,7 +49,7 @@ class Loader(ConfigLoaderImpl):
             overrides: Its words, which may be followed by one of the mode, ``hydra.mode=...``.
             mode: Of the run.
         """
-        if self._needs_validation or MISSING in cfg.hydra.runtime.choices.values():
+        if self._needs_validation or MISSING in as_written(cfg.hydra.runtime.choices).values():
             return  # what is refused of a run may have been let pass
         if cfg.hydra.mode != mode:
             cfg.hydra.mode = mode

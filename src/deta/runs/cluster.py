@@ -1,6 +1,7 @@
 """Launchers and SLURM as a training sees them: this process among those started with it, its job, and the queue."""
 
 import os
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,8 @@ _LAUNCHES = (
     "LSB_JOBID",
 )
 """Variables that launchers set alike for all processes of one training, and otherwise for another."""
+_OF_ONE_MACHINE = ("127.0.0.1", "::1", "localhost")
+"""Addresses of a first rank that are another one on every machine."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ def this_job() -> Job | None:
 def name_launch() -> None:
     """Give the processes of this training a name in common; for the process that a user or a launcher has started."""
     common = [f"{name}={os.environ[name]}" for name in _LAUNCHES if name in os.environ]
+    if os.environ.get("MASTER_ADDR") in _OF_ONE_MACHINE:
+        common.append(socket.gethostname())
     os.environ[_LAUNCH] = " ".join(common) or uuid.uuid4().hex
 
 

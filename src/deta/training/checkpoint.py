@@ -120,7 +120,7 @@ def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
     if inside is not None:
         run = f"its run, {path.parent}, or " if path.name == folder.name else ""
         raise FileNotFoundError(f"{path} is a folder of checkpoints: give {run}one of its files, such as {inside}")
-    runs = sorted(file.parent.parent for file in path.glob("*/checkpoints/last.ckpt"))
+    runs = sorted({file.parent.parent for file in path.glob("*/checkpoints/*.ckpt") if file.is_file()})
     if runs:
         raise FileNotFoundError(
             f"{path} is a folder of {counted(len(runs), 'run')}: give one of them, such as {runs[0]}"
@@ -184,6 +184,8 @@ def read_training(path: Path) -> dict[str, Any]:
     content = _read(path)
     wrong = [name for name, kind in TRAINING_STATE.items() if type(content.get(name)) is not kind]
     wrong += [name for name in ("loops", "optimizer_states") if name not in wrong and not content[name]]
+    if "optimizer_states" not in wrong and not all(map(_is_optimizer, content["optimizer_states"])):
+        wrong.append("optimizer_states")
     wrong += [name for name in ("epoch", "global_step") if name not in wrong and content[name] < 0]
     wrong += [] if _is_place(content.get(RESUME_KEY)) else [RESUME_KEY]
     if wrong:
@@ -295,13 +297,24 @@ def _name_weights_as_now(content: dict[str, Any]) -> None:
                 group[PARAMETER_NAMES] = [present_weight(str(name)) for name in group[PARAMETER_NAMES]]
 
 
+def _is_optimizer(stored: object) -> bool:
+    """Whether it has what every optimizer stores: a state of each parameter that has one, and groups of parameters."""
+    if not isinstance(stored, dict) or not isinstance(stored.get("state"), dict):
+        return False
+    states, groups = stored["state"].values(), _dictionaries(stored.get("param_groups"))
+    if not groups or len(groups) < len(stored["param_groups"]) or len(_dictionaries([*states])) < len(states):
+        return False
+    return all(isinstance(group.get("params"), list) for group in groups)
+
+
 def _is_place(stored: object) -> bool:
     """Whether it is what ``ResumeCheckpoint`` stores; an earlier version, or another program, stores nothing."""
     if not isinstance(stored, dict):
         return stored is None
-    row, states = stored.get("row"), stored.get("random")
-    is_place = isinstance(stored.get("metrics_end"), int) and (row is None or isinstance(row, dict))
-    return is_place and isinstance(states, list) and all(is_random_state(state) for state in states)
+    row, states, end = (stored.get(name) for name in ("row", "random", "metrics_end"))
+    is_row = row is None or (isinstance(row, dict) and {"step", "metrics"} <= row.keys())
+    is_place = type(end) is int and end >= 0 and is_row
+    return is_place and isinstance(states, list) and states != [] and all(map(is_random_state, states))
 
 
 def _dictionaries(values: object) -> list[dict[Any, Any]]:

@@ -67,14 +67,15 @@ def _misplaced(optimizers: object) -> dict[str, str]:
 def _remembered(optimizers: object) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Names of trained weights, and what the optimizer remembers of each; nothing before its first step.
 
-    What it remembers of other weights of a group alone is None.
+    What it remembers of other weights of a group beside all that it remembers of one, as of none otherwise, is None.
     """
     for states, groups in _optimizers(optimizers):
         for indices, names in groups:
             own = [state if isinstance(state := states.get(index), dict) else {} for index in indices]
-            kept = {key for state in own for key in state if key in (*_MEANS, "step")}
+            kept = {frozenset(state) for state in own}  # not all alike: Muon remembers other things of vectors
             for name, state in zip(names, own, strict=False):
-                yield str(name), dict.fromkeys(kept) | state if state else {}
+                more = frozenset().union(*(keys for keys in kept if state and state.keys() < keys))
+                yield str(name), dict.fromkeys(more) | state
 
 
 def _optimizers(optimizers: object) -> Iterator[tuple[dict[Any, Any], list[tuple[list[Any], list[Any]]]]]:

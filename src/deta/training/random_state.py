@@ -39,7 +39,7 @@ def is_random_state(state: object) -> bool:
         random.Random().setstate(state["python"])
         np.random.RandomState().set_state(_of_numpy(state))
         torch.Generator().set_state(_on_cpu(state["torch"]))
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError):
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError):
         return False  # what the three raise for values that are none of theirs
     return True
 
