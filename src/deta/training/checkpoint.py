@@ -13,11 +13,10 @@ from deta.models.weights import unfit_numbers
 from deta.runs.data_record import DataRecord
 from deta.runs.former import is_owned, present_weight, with_present_names, with_present_weights
 from deta.runs.state import LAST, PREVIOUS
-from deta.training.checkpoint_numbers import spoilt_numbers
+from deta.training.checkpoint_numbers import is_optimizer_state, is_place, spoilt_numbers
 from deta.training.continuation import AVERAGED_FROM
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.optim import PARAMETER_NAMES
-from deta.training.random_state import is_random_state
 from deta.training.tensor_files import save_tensors
 from deta.utils.torch_file import read_torch_file
 from deta.utils.wording import counted
@@ -184,10 +183,10 @@ def read_training(path: Path) -> dict[str, Any]:
     content = _read(path)
     wrong = [name for name, kind in TRAINING_STATE.items() if type(content.get(name)) is not kind]
     wrong += [name for name in ("loops", "optimizer_states") if name not in wrong and not content[name]]
-    if "optimizer_states" not in wrong and not all(map(_is_optimizer, content["optimizer_states"])):
+    if "optimizer_states" not in wrong and not all(map(is_optimizer_state, content["optimizer_states"])):
         wrong.append("optimizer_states")
     wrong += [name for name in ("epoch", "global_step") if name not in wrong and content[name] < 0]
-    wrong += [] if _is_place(content.get(RESUME_KEY)) else [RESUME_KEY]
+    wrong += [] if is_place(content.get(RESUME_KEY)) else [RESUME_KEY]
     if wrong:
         raise ValueError(
             f"{path} holds weights, but no training goes on from it ({', '.join(wrong)}): give last.ckpt of a run, or "
@@ -295,26 +294,6 @@ def _name_weights_as_now(content: dict[str, Any]) -> None:
         for group in _dictionaries(state.get("param_groups")):
             if isinstance(group.get(PARAMETER_NAMES), list):
                 group[PARAMETER_NAMES] = [present_weight(str(name)) for name in group[PARAMETER_NAMES]]
-
-
-def _is_optimizer(stored: object) -> bool:
-    """Whether it has what every optimizer stores: a state of each parameter that has one, and groups of parameters."""
-    if not isinstance(stored, dict) or not isinstance(stored.get("state"), dict):
-        return False
-    states, groups = stored["state"].values(), _dictionaries(stored.get("param_groups"))
-    if not groups or len(groups) < len(stored["param_groups"]) or len(_dictionaries([*states])) < len(states):
-        return False
-    return all(isinstance(group.get("params"), list) for group in groups)
-
-
-def _is_place(stored: object) -> bool:
-    """Whether it is what ``ResumeCheckpoint`` stores; an earlier version, or another program, stores nothing."""
-    if not isinstance(stored, dict):
-        return stored is None
-    row, states, end = (stored.get(name) for name in ("row", "random", "metrics_end"))
-    is_row = row is None or (isinstance(row, dict) and {"step", "metrics"} <= row.keys())
-    is_place = type(end) is int and end >= 0 and is_row
-    return is_place and isinstance(states, list) and states != [] and all(map(is_random_state, states))
 
 
 def _dictionaries(values: object) -> list[dict[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Whether training can go on from the numbers of a checkpoint, as far as the file alone tells.
+"""Whether training can go on from the numbers and states of a checkpoint, as far as the file alone tells.
 
 A file may be whole, by its checksums, and hold numbers that are spoilt: written by another program, or computed on a
 device that fails. Whether it fits a model is another question, see ``deta.training.continuation``.
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deta.models.weights import REAL
 from deta.training.optim import PARAMETER_NAMES
+from deta.training.random_state import is_random_state
 from deta.utils.wording import counted
 
 _MEANS = ("exp_avg", "momentum_buffer")
@@ -48,6 +49,24 @@ def spoilt_numbers(states: Sequence[Mapping[str, object]], optimizers: object, p
             elif own in remembered and (reason := _reason(remembered[own], value.shape)) is not None:
                 found.setdefault(name, reason)
     return [f"{name} ({reason})" for name, reason in found.items()]
+
+
+def is_optimizer_state(stored: object) -> bool:
+    """Whether it has what every optimizer stores: a state of each parameter that has one, and groups of parameters."""
+    states, groups = _get(stored, "state"), _list(_get(stored, "param_groups"))
+    if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
+        return False
+    return groups != [] and all(isinstance(_get(group, "params"), list) for group in groups)
+
+
+def is_place(stored: object) -> bool:
+    """Whether it is what ``ResumeCheckpoint`` stores; an earlier version, or another program, stores nothing."""
+    if not isinstance(stored, dict):
+        return stored is None
+    row, states, end = (stored.get(name) for name in ("row", "random", "metrics_end"))
+    is_row = row is None or (isinstance(row, dict) and {"step", "metrics"} <= row.keys())
+    is_end = type(end) is int and end >= 0
+    return is_end and is_row and isinstance(states, list) and states != [] and all(map(is_random_state, states))
 
 
 def _misplaced(optimizers: object) -> dict[str, str]:
