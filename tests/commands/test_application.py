@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from deta import cli
-from tests.commands.running import TINY_TRAINING, deta, fail
+from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,15 @@ def test_a_configuration_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) 
 def test_a_command_without_what_runs_it_is_refused(part: str, sweep: tuple[str, ...]) -> None:
     message = fail("train", *sweep, "experiment=deta_shapes", f"hydra.{part}=null", "dry_run=true")
     assert f"hydra.{part}=null: the command needs it; leave this word out" in message
+
+
+@pytest.mark.parametrize("words", [("dry_run=true",), ("dry_run=true", "hydra.mode=RUN"), ("--cfg", "job")])
+def test_a_command_composes_its_configuration_once(words: tuple[str, ...]) -> None:
+    compose = ConfigLoaderImpl._load_configuration_impl
+    with mock.patch.object(ConfigLoaderImpl, "_load_configuration_impl", autospec=True, side_effect=compose) as spy:
+        succeed("train", "experiment=deta_shapes", *words)
+    names = [call.kwargs.get("config_name") for call in spy.call_args_list]
+    assert names.count("train") == 1
 
 
 def test_the_last_word_says_whether_a_run_is_dry(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from deta.building.combinations import (
     require_agreement,
     require_arguments,
     require_effect,
+    require_evaluator,
     require_grid,
     require_outputs,
-    require_own_evaluator,
     require_rules,
     require_scores,
 )
@@ -144,7 +144,7 @@ class Recipe:
 def make_recipe(cfg: DictConfig) -> Recipe:
     """Make what needs no data, in a moment, and try the detector without content: wrong values are found here."""
     require_agreement(cfg)
-    require_own_evaluator(cfg)
+    require_evaluator(cfg)
     require_arguments(cfg)
     criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
     require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)

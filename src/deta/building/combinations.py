@@ -145,7 +145,7 @@ def require_agreement(cfg: DictConfig) -> None:
         )
 
 
-def require_own_evaluator(cfg: DictConfig) -> None:
+def require_evaluator(cfg: DictConfig) -> None:
     """Refuse the rules of COCO for annotations in the layout of LVIS, and the other way round.
 
     Raises:

@@ -38,10 +38,11 @@ def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postpro
         for role, rule in criterion.every_rule():  # of a role that changes its rule, both
             has_untrained = _measured(role, rule, criterion, output, batch, what)
             untrained[role] = untrained.get(role, True) and has_untrained
-        for role in (role for role, is_untrained in untrained.items() if is_untrained):
+        left = [role for role, is_untrained in untrained.items() if is_untrained]
+        if left:
             raise ValueError(
-                f"no term of criterion.rules.{role} trains the quality that {what} predicts: choose a criterion= with "
-                "such a term, or a head without it"
+                f"no term of criterion.rules.{left[0]} trains the quality that {what} predicts: choose a criterion= "
+                "with such a term, or a head without it"
             )
         try:
             postprocess(output.final, batch.original_sizes)

@@ -79,8 +79,7 @@ def run_application(
 def _do(command: str, hydra: Hydra, options: argparse.Namespace, task: Callable[[DictConfig], object]) -> bool:
     name = options.config_name or command.replace(" ", "_")
     words: list[str] = options.overrides
-    assert isinstance(hydra.config_loader, Loader)
-    choices = partial(hydra.config_loader.choices, name, words)
+    choices = partial(_loader(hydra).choices, name, words)
     if command == "study" and (options.help is None or any(word.startswith("study=") for word in words)):
         words = product_words(words, choices)
     if command == "data assign":
@@ -121,8 +120,7 @@ def _run(
     if chosen != mode:
         final = [*final, f"hydra.mode={chosen.name}"]
     if is_as_composed:
-        assert isinstance(hydra.config_loader, Loader)
-        hydra.config_loader.keep(cfg, final, chosen)
+        _loader(hydra).keep(cfg, final, chosen)
     start = hydra.run if chosen == RunMode.RUN else hydra.multirun
     start(config_name=name, task_function=task, overrides=final)
 
@@ -172,6 +170,12 @@ def make_hydra(configurations: Path, own: str | None) -> Hydra:
     hydra = Hydra(task_name="deta", config_loader=Loader(search_path))
     GlobalHydra.instance().initialize(hydra)
     return hydra
+
+
+def _loader(hydra: Hydra) -> Loader:
+    """The loader that ``make_hydra`` has put there."""
+    assert isinstance(hydra.config_loader, Loader)
+    return hydra.config_loader
 
 
 class _Parser(argparse.ArgumentParser):

@@ -188,8 +188,8 @@ def _require_fitting(override: Override, cfg: DictConfig, known: Iterable[str]) 
         raise _refusal(override, "without the name of its class a part cannot be built; null in place of the part")
     for value in _values(override):
         is_path = override.key_or_group in PATH_KEYS
-        is_own = isinstance(value, bool) and override.key_or_group.endswith(".weights")  # of a package, such as timm
-        if is_path and not (isinstance(value, str) or is_own or (value is None and last != "dir")):
+        is_flag = isinstance(value, bool) and override.key_or_group.endswith(".weights")  # those of a package's own
+        if is_path and not (isinstance(value, str) or is_flag or (value is None and last != "dir")):
             raise _refusal(override, "it takes the path of a file or folder")
         if value == "":
             raise _refusal(override, f"it has no value: give {override.key_or_group}=<value>, or null for none")

@@ -21,13 +21,15 @@ _SQUARES = ("exp_avg_sq", "max_exp_avg_sq")
 """Means of squares, of each number or, as in NovoGrad, of a weight as a whole."""
 
 
-def spoilt_numbers(states: Sequence[Mapping[str, object]], optimizers: object, prefix: str) -> list[str]:
+def spoilt_numbers(
+    states: Sequence[Mapping[str, object]], optimizers: Sequence[Mapping[str, Any]], prefix: str
+) -> list[str]:
     """Names of weights from which no training goes on, each with the reason.
 
     Args:
         states: Weights by name, such as the trained ones and their averages.
-        optimizers: ``optimizer_states`` of a checkpoint, which may be anything: what is no state of an optimizer that
-            names its parameters is left to who loads it.
+        optimizers: ``optimizer_states`` of a checkpoint, each of which ``is_optimizer_state``; one that does not name
+            its parameters is left to who loads it.
         prefix: Begin of the names in ``states`` that those of an optimizer lack.
 
     Returns:
@@ -53,10 +55,10 @@ def spoilt_numbers(states: Sequence[Mapping[str, object]], optimizers: object, p
 
 def is_optimizer_state(stored: object) -> bool:
     """Whether it has what every optimizer stores: a state of each parameter that has one, and groups of parameters."""
-    states, groups = _get(stored, "state"), _list(_get(stored, "param_groups"))
+    states, groups = (stored.get(name) if isinstance(stored, dict) else None for name in ("state", "param_groups"))
     if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
         return False
-    return groups != [] and all(isinstance(_get(group, "params"), list) for group in groups)
+    return isinstance(groups, list) and groups != [] and all(_names_indices(group) for group in groups)
 
 
 def is_place(stored: object) -> bool:
@@ -69,10 +71,11 @@ def is_place(stored: object) -> bool:
     return is_end and is_row and isinstance(states, list) and states != [] and all(map(is_random_state, states))
 
 
-def _misplaced(optimizers: object) -> dict[str, str]:
+def _misplaced(optimizers: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """States that belong to no parameter, and groups that name another number of parameters than they have."""
     found = {}
-    for states, groups in _optimizers(optimizers):
+    for optimizer in optimizers:
+        states, groups = optimizer["state"], _groups(optimizer)
         known: set[object] = set()
         for indices, names in groups:
             known.update(indices)
@@ -83,27 +86,25 @@ def _misplaced(optimizers: object) -> dict[str, str]:
     return found
 
 
-def _remembered(optimizers: object) -> Iterator[tuple[str, Mapping[str, object]]]:
+def _remembered(optimizers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Names of trained weights, and what the optimizer remembers of each; nothing before its first step.
 
     What it remembers of other weights of a group beside all that it remembers of one, as of none otherwise, is None.
     """
-    for states, groups in _optimizers(optimizers):
-        for indices, names in groups:
-            own = [state if isinstance(state := states.get(index), dict) else {} for index in indices]
+    for optimizer in optimizers:
+        for indices, names in _groups(optimizer):
+            own = [optimizer["state"].get(index, {}) for index in indices]
             kept = {frozenset(state) for state in own}  # not all alike: Muon remembers other things of vectors
             for name, state in zip(names, own, strict=False):
                 more = frozenset().union(*(keys for keys in kept if state and state.keys() < keys))
                 yield str(name), dict.fromkeys(more) | state
 
 
-def _optimizers(optimizers: object) -> Iterator[tuple[dict[Any, Any], list[tuple[list[Any], list[Any]]]]]:
-    """Of each optimizer its states by index, and of each group that names its parameters their indices and names."""
-    for optimizer in _list(optimizers):
-        states, groups = (_get(optimizer, name) for name in ("state", "param_groups"))
-        pairs = [(_get(group, "params"), _get(group, PARAMETER_NAMES)) for group in _list(groups)]
-        named = [(indices, names) for indices, names in pairs if isinstance(indices, list) and isinstance(names, list)]
-        yield (states if isinstance(states, dict) else {}), (named if len(named) == len(pairs) else [])
+def _groups(optimizer: Mapping[str, Any]) -> list[tuple[list[Any], list[Any]]]:
+    """Of each group the indices and names of its parameters; none where one does not name them, as in older files."""
+    groups = [(group["params"], group.get(PARAMETER_NAMES)) for group in optimizer["param_groups"]]
+    named = [(indices, names) for indices, names in groups if isinstance(names, list)]
+    return named if len(named) == len(groups) else []
 
 
 def _reason(remembered: Mapping[str, object], shape: torch.Size) -> str | None:
@@ -130,10 +131,6 @@ def _counts(value: object) -> bool:
     return isinstance(number, int | float) and number >= 0
 
 
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _get(node: object, key: object) -> object:
-    """The value of a key; None where there is none."""
-    return node.get(key) if isinstance(node, dict) and isinstance(key, (str, int)) else None
+def _names_indices(group: object) -> bool:
+    indices = group.get("params") if isinstance(group, dict) else None
+    return isinstance(indices, list) and all(type(index) is int for index in indices)

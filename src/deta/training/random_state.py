@@ -11,7 +11,7 @@ from torch import Tensor
 
 def random_state() -> dict[str, Any]:
     """Of Python, NumPy, PyTorch and this rank's CUDA device."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - the state of other people's code
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 - other people's code draws from it
     state: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
@@ -25,10 +25,10 @@ def random_state() -> dict[str, Any]:
 def set_random_state(state: Mapping[str, Any]) -> None:
     """Go on from a state; where it has none of a CUDA device, that of the device stays."""
     random.setstate(state["python"])
-    np.random.set_state(_of_numpy(state))  # noqa: NPY002
-    torch.set_rng_state(_on_cpu(state["torch"]))
+    np.random.set_state(_of_numpy(state))  # noqa: NPY002 - that of other people's code goes on, too
+    torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(_on_cpu(state["cuda"]))
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 def is_random_state(state: object) -> bool:
@@ -38,7 +38,7 @@ def is_random_state(state: object) -> bool:
     try:
         random.Random().setstate(state["python"])
         np.random.RandomState().set_state(_of_numpy(state))
-        torch.Generator().set_state(_on_cpu(state["torch"]))
+        torch.Generator().set_state(state["torch"].cpu())
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError):
         return False  # what the three raise for values that are none of theirs
     return True
@@ -47,7 +47,3 @@ def is_random_state(state: object) -> bool:
 def _of_numpy(state: Mapping[str, Any]) -> tuple[Any, ...]:
     kind, keys, position, has_gauss, gauss = state["numpy"]
     return kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss
-
-
-def _on_cpu(state: Tensor) -> Tensor:
-    return state.cpu()

@@ -53,7 +53,7 @@ class Release:
         of_any = _any_begin(self.pairs + self.optional, side, layers)
         unknown = [name for name in names if name not in known and not of_any.match(name)]
         begins = zip(self.pairs, _compiled(self.pairs, side, layers), strict=True)
-        lines = "\n".join(names)  # a search through all at once is a tenth of one match for each
+        lines = "\n".join(names)  # one search through all: a match for each takes several times as long
         missing = [pair[side] for pair, (begin, _) in begins if not begin.search(lines)]
         return unknown + missing + (self._wrong_heads(names, layers) if side == OURS else [])
 
