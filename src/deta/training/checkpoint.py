@@ -13,7 +13,8 @@ from deta.models.weights import unfit_numbers
 from deta.runs.data_record import DataRecord
 from deta.runs.former import is_owned, present_weight, with_present_names, with_present_weights
 from deta.runs.state import LAST, PREVIOUS
-from deta.training.checkpoint_numbers import is_optimizer_state, is_place, spoilt_numbers
+from deta.training.checkpoint_numbers import is_optimizer_state, spoilt_numbers
+from deta.training.content_digest import content_digest
 from deta.training.continuation import AVERAGED_FROM
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.optim import PARAMETER_NAMES
@@ -36,6 +37,8 @@ TRAINING_STATE: Mapping[str, type] = {
 """What a checkpoint holds beside weights and metadata if training can go on from it."""
 RESUME_KEY = "deta_resume"
 """Under this key a training's checkpoint has its place in the metrics and the random states of its ranks."""
+DIGEST_KEY = "deta_digest"
+"""Under this key a training's checkpoint has the digest of all else that it holds."""
 _PARTS = (CHECKPOINT_KEY, "state_dict")
 _WEIGHTS = ("state_dict", AVERAGED_FROM)
 BEST = "best.ckpt"
@@ -68,10 +71,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path: str | Path,
         storage_options: Any | None = None,  # noqa: ANN401 - as Lightning declares it
     ) -> None:
-        """Write ``checkpoint`` to ``path``, a local file; ``storage_options`` is not used."""
+        """Write ``checkpoint`` and its digest to ``path``, a local file; ``storage_options`` is not used."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_tensors(checkpoint, path)
+        save_tensors({**checkpoint, DIGEST_KEY: content_digest(checkpoint)}, path)
 
 
 @dataclass(frozen=True)
@@ -177,16 +180,16 @@ def read_training(path: Path) -> dict[str, Any]:
     """The whole content of a checkpoint from which training can go on.
 
     Raises:
-        ValueError: The file is damaged, holds more than data, is no such checkpoint, or its numbers are spoilt.
+        ValueError: The file is damaged, holds more than data, is no such checkpoint, was changed since it was written,
+            or its numbers are spoilt.
         OSError: It cannot be read.
     """
-    content = _read(path)
+    content = _read(path, as_written=True)
     wrong = [name for name, kind in TRAINING_STATE.items() if type(content.get(name)) is not kind]
     wrong += [name for name in ("loops", "optimizer_states") if name not in wrong and not content[name]]
     if "optimizer_states" not in wrong and not all(map(is_optimizer_state, content["optimizer_states"])):
         wrong.append("optimizer_states")
     wrong += [name for name in ("epoch", "global_step") if name not in wrong and content[name] < 0]
-    wrong += [] if is_place(content.get(RESUME_KEY)) else [RESUME_KEY]
     if wrong:
         raise ValueError(
             f"{path} holds weights, but no training goes on from it ({', '.join(wrong)}): give last.ckpt of a run, or "
@@ -265,11 +268,15 @@ def read_stored_data(path: Path) -> DataRecord | None:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *, as_written: bool = False) -> dict[str, Any]:
     """The content of a checkpoint of ours.
 
+    Args:
+        path: The file.
+        as_written: Compare the content with its digest, which files of earlier versions do not have.
+
     Raises:
-        ValueError: It is damaged, holds more than data, or is not ours.
+        ValueError: It is damaged, holds more than data, is not ours, or not as it was written.
     """
     content = read_torch_file(path).content
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in _PARTS):
@@ -279,10 +286,23 @@ def _read(path: Path) -> dict[str, Any]:
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{path}: state_dict must map names to tensors, got {name!r}: {type(value).__name__}")
+    written = content.pop(DIGEST_KEY, None)
+    if as_written and written is not None and not _is_digest(written, content):
+        raise ValueError(
+            f"{path} was changed since training wrote it, and no training goes on from it: give the file as it was, or "
+            f"weights={path} to start another run from its weights"
+        )
     config = content[CHECKPOINT_KEY].get("config")
     if isinstance(config, dict) and is_owned(config, "model"):
         _name_weights_as_now(content)
     return content
+
+
+def _is_digest(written: object, content: Mapping[str, Any]) -> bool:
+    try:
+        return written == content_digest(content)
+    except ValueError:  # larger than any that was written
+        return False
 
 
 def _name_weights_as_now(content: dict[str, Any]) -> None:

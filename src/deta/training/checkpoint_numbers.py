@@ -12,8 +12,6 @@ from torch import Tensor
 
 from deta.models.weights import REAL
 from deta.training.optim import PARAMETER_NAMES
-from deta.training.random_state import is_random_state
-from deta.utils.wording import counted
 
 _MEANS = ("exp_avg", "momentum_buffer")
 """What Adam and SGD remember of each number of a weight, and others, too; what else there is may have any shape."""
@@ -33,13 +31,12 @@ def spoilt_numbers(
         prefix: Begin of the names in ``states`` that those of an optimizer lack.
 
     Returns:
-        One entry for each weight that is NaN or infinite anywhere, that is trained and not there or not real, or that
-        an optimizer remembers as NaN, not real, in another shape or in part; and one for states of no weight.
+        One entry for each weight that is NaN or infinite anywhere, that is trained and not real, or that an optimizer
+        remembers as NaN, not real or in another shape.
     """
     remembered = dict(_remembered(optimizers))
-    found = _misplaced(optimizers)
+    found: dict[str, str] = {}
     for state in states:
-        found |= {prefix + name: "missing" for name in remembered if prefix + name not in state}
         for name, value in state.items():
             own = name.removeprefix(prefix) if name.startswith(prefix) else ""
             if not isinstance(value, Tensor):
@@ -61,56 +58,18 @@ def is_optimizer_state(stored: object) -> bool:
     return isinstance(groups, list) and groups != [] and all(_names_indices(group) for group in groups)
 
 
-def is_place(stored: object) -> bool:
-    """Whether it is what ``ResumeCheckpoint`` stores; an earlier version, or another program, stores nothing."""
-    if not isinstance(stored, dict):
-        return stored is None
-    row, states, end = (stored.get(name) for name in ("row", "random", "metrics_end"))
-    is_row = row is None or (isinstance(row, dict) and {"step", "metrics"} <= row.keys())
-    is_end = type(end) is int and end >= 0
-    return is_end and is_row and isinstance(states, list) and states != [] and all(map(is_random_state, states))
-
-
-def _misplaced(optimizers: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """States that belong to no parameter, and groups that name another number of parameters than they have."""
-    found = {}
-    for optimizer in optimizers:
-        states, groups = optimizer["state"], _groups(optimizer)
-        known: set[object] = set()
-        for indices, names in groups:
-            known.update(indices)
-            if len(names) != len(indices):
-                found["optimizer"] = f"{counted(len(names), 'name')} for {counted(len(indices), 'parameter')}"
-        if groups and (strange := states.keys() - known):
-            found["optimizer"] = f"{counted(len(strange), 'state')} of no parameter"
-    return found
-
-
 def _remembered(optimizers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Names of trained weights, and what the optimizer remembers of each; nothing before its first step.
-
-    What it remembers of other weights of a group beside all that it remembers of one, as of none otherwise, is None.
-    """
+    """Names of trained weights, and what the optimizer remembers of each; nothing before its first step."""
     for optimizer in optimizers:
-        for indices, names in _groups(optimizer):
-            own = [optimizer["state"].get(index, {}) for index in indices]
-            kept = {frozenset(state) for state in own}  # not all alike: Muon remembers other things of vectors
-            for name, state in zip(names, own, strict=False):
-                more = frozenset().union(*(keys for keys in kept if state and state.keys() < keys))
-                yield str(name), dict.fromkeys(more) | state
-
-
-def _groups(optimizer: Mapping[str, Any]) -> list[tuple[list[Any], list[Any]]]:
-    """Of each group the indices and names of its parameters; none where one does not name them, as in older files."""
-    groups = [(group["params"], group.get(PARAMETER_NAMES)) for group in optimizer["param_groups"]]
-    named = [(indices, names) for indices, names in groups if isinstance(names, list)]
-    return named if len(named) == len(groups) else []
+        for group in optimizer["param_groups"]:
+            for index, name in zip(group["params"], group.get(PARAMETER_NAMES) or (), strict=False):
+                yield str(name), optimizer["state"].get(index, {})
 
 
 def _reason(remembered: Mapping[str, object], shape: torch.Size) -> str | None:
     for name, value in remembered.items():
         if name in (*_MEANS, *_SQUARES) and not isinstance(value, Tensor):
-            return f"{name} of the optimizer is {'missing' if value is None else f'a {type(value).__name__}'}"
+            return f"{name} of the optimizer is a {type(value).__name__}"
         if name == "step" and not _counts(value):
             return "step of the optimizer is no number of steps"
         if name not in (*_MEANS, *_SQUARES) or not isinstance(value, Tensor):

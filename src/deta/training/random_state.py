@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 
 def random_state() -> dict[str, Any]:
@@ -29,19 +28,6 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
-
-
-def is_random_state(state: object) -> bool:
-    """Whether ``set_random_state`` takes it, as far as this machine can tell; nothing is set."""
-    if not isinstance(state, Mapping) or not isinstance(state.get("cuda", torch.empty(0)), Tensor):
-        return False
-    try:
-        random.Random().setstate(state["python"])
-        np.random.RandomState().set_state(_of_numpy(state))
-        torch.Generator().set_state(state["torch"].cpu())
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError):
-        return False  # what the three raise for values that are none of theirs
-    return True
 
 
 def _of_numpy(state: Mapping[str, Any]) -> tuple[Any, ...]:
