@@ -65,9 +65,8 @@ def load_initial(module: pl.LightningModule, path: Path) -> None:
 
     detector = module.detector
     assert isinstance(detector, torch.nn.Module)
-    has_moved = find_spec("deta.building.start") is not None
-    home, name = ("start", "load_by_size") if has_moved else ("build", "start_from")
-    getattr(import_module(f"deta.commands.{home}"), name)(detector, read_checkpoint(path))
+    home, name = ("building.start", "load_by_size") if HAS_MOVED else ("commands.build", "start_from")
+    getattr(import_module(f"deta.{home}"), name)(detector, read_checkpoint(path))
 
 
 def batch_digest(batch: Any) -> str:  # noqa: ANN401 - a batch of either side

@@ -54,7 +54,16 @@ def test_the_words_that_a_refusal_gives_leave_out_what_another_choice_has_set() 
         (["system=dn_detr", "further=[many]"], ("content=label", "model.body.source.labels")),
         (["system=fqdet", "further=[copies]"], ("model.body.groups.copies", "model.body ")),
         (["system=deta", "classes=softmax"], ("model.body.head.scores=softmax", "criterion.rules.first")),
-        (["system=detr", "criterion.rules.layers.federated=true"], ("federated=true", "classes=softmax")),
+        (
+            ["system=detr", "data=lvis", "evaluator=lvis", "criterion.rules.layers.federated=true"],
+            ("federated=true", "classes=softmax"),
+        ),
+        (["system=deta", "criterion.rules.layers.federated=true"], ("layers.federated=true", "data=shapes")),
+        (["system=fcos", "data=coco", "criterion.rules.dense.federated=true"], ("federated=true", "data.layout=coco")),
+        (["system=detr", "trainer.accumulate_grad_batches=2"], ("criterion.rules.layers", "accumulate_grad_batches")),
+        (["system=h_detr", "trainer.accumulate_grad_batches=2"], ("criterion.rules.many", "accumulate_grad_batches")),
+        (["system=retinanet", "model.neck.num_levels=6"], ("model.body.priors.sizes", "model.neck")),
+        (["system=centernet", "neck@model.neck=fpn"], ("model.neck.num_levels", "model.backbone")),
         (["system=detr", "model.neck.num_levels=3"], ("encoder.num_levels", "neck.num_levels")),
         (["system=deformable_detr", "model.body.heads=per_layer"], ("model.body.heads", "model.body.decoder.refine")),
         (

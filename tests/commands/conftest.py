@@ -47,7 +47,7 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def choices_that_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands are tested with parts that are known to suit each other: what tries a step has tests of its own."""
-    monkeypatch.setattr("deta.building.build.require_step", lambda *_: None)
+    monkeypatch.setattr("deta.building.build.require_step", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

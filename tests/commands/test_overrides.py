@@ -101,6 +101,10 @@ def test_words_of_trainings_are_told_from_those_of_the_command() -> None:
         ("modle.hidden_dim=3", "did you mean model.body.hidden_dim or model.neck.hidden_dim?"),
         ("trainer._target_=torch.nn.Identity", "trainer must make a Trainer; torch.nn.Identity gives Identity"),
         ("name=a(b", 'as a text it is written "name='),
+        (
+            "+hydra.sweeper.params.seed='1,2'",
+            "hydra.sweeper.params is null, which a configuration file alone can change",
+        ),
         ("hydra.run.dir=null", "hydra.run.dir=null: it takes the path of a file or folder"),
         ("data.val_annotations=false", "data.val_annotations=false: it takes the path of a file or folder"),
         ("--lr=3", "values are given without dashes: optimizer.lr=3"),

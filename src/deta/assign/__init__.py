@@ -17,7 +17,7 @@ from deta.assign.statistics import statistics
 from deta.assign.tal import TaskAlignedAssigner
 from deta.assign.topk_iou import TopKIoUAssigner
 from deta.ops.random import Draw
-from deta.structures import BACKGROUND, IGNORED, Matches, Prediction, Targets
+from deta.structures import BACKGROUND, IGNORED, ExtraPairs, Matches, Prediction, Targets
 
 __all__ = [
     "BACKGROUND",
@@ -25,6 +25,7 @@ __all__ = [
     "ATSSAssigner",
     "Assigner",
     "Draw",
+    "ExtraPairs",
     "FCOSAssigner",
     "GaussianAssigner",
     "GivenAssigner",

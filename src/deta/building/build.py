@@ -19,8 +19,8 @@ from deta.building.combinations import (
     require_agreement,
     require_arguments,
     require_effect,
-    require_evaluator,
     require_grid,
+    require_layout,
     require_outputs,
     require_rules,
     require_scores,
@@ -144,7 +144,7 @@ class Recipe:
 def make_recipe(cfg: DictConfig) -> Recipe:
     """Make what needs no data, in a moment, and try the detector without content: wrong values are found here."""
     require_agreement(cfg)
-    require_evaluator(cfg)
+    require_layout(cfg)
     require_arguments(cfg)
     criterion, postprocess = make_part(cfg, "criterion", Criterion), make_part(cfg, "postprocess", Callable)
     require_one_divisor(criterion, cfg.trainer.accumulate_grad_batches)
@@ -161,9 +161,10 @@ def make_recipe(cfg: DictConfig) -> Recipe:
         require_outputs(cfg, criterion, postprocess, body)
         require_grid(postprocess, body)
         together = {name: plain(cfg[name]) for name in ("model", "criterion", "postprocess")}
-        if repr(together) not in _TRIED and are_our_own(together):
-            require_step(tried, criterion, postprocess)
-            _TRIED.add(repr(together))
+        num_batches = cfg.trainer.accumulate_grad_batches
+        if repr((together, num_batches)) not in _TRIED and are_our_own(together):
+            require_step(tried, criterion, postprocess, num_batches=num_batches)
+            _TRIED.add(repr((together, num_batches)))
     return Recipe(criterion, postprocess, optimizer, scheduler)
 
 

@@ -145,8 +145,8 @@ def require_agreement(cfg: DictConfig) -> None:
         )
 
 
-def require_evaluator(cfg: DictConfig) -> None:
-    """Refuse the rules of COCO for annotations in the layout of LVIS, and the other way round.
+def require_layout(cfg: DictConfig) -> None:
+    """Refuse the evaluation of one layout of annotations for the other, COCO or LVIS, and losses of LVIS without it.
 
     Raises:
         ValueError: They are not those of the data.
@@ -157,6 +157,15 @@ def require_evaluator(cfg: DictConfig) -> None:
             f"data.layout={layout} is judged by the rules of {layout.upper()}, but evaluator makes {evaluator}: give "
             f"evaluator={layout}, or data with annotations of its layout"
         )
+    is_generated = OmegaConf.select(cfg, "data._target_") == "deta.data.ShapesDataModule"
+    for role in reversed(list(OmegaConf.select(cfg, _RULES) or {})):  # that of a first stage follows the layers
+        key = f"{_RULES}.{role}.federated"
+        if (layout == "coco" or is_generated) and OmegaConf.select(cfg, key) is True:
+            raise ValueError(
+                f"{key}=true counts classes that were looked for in an image, which "
+                f"{'data=shapes does' if is_generated else 'annotations of data.layout=coco do'} not tell: give "
+                f"{key}=false, or data=lvis"
+            )
 
 
 def _takes(node: Mapping[str, Any] | DictConfig, name: str) -> bool:

@@ -8,36 +8,41 @@ from deta.data import Collate, Sample
 from deta.losses import Criterion, Rule
 from deta.models.postprocess import Postprocess
 from deta.ops.random import Draw
-from deta.structures import Batch, DetectionOutput, FederatedLabels
+from deta.structures import Batch, DetectionOutput, FederatedLabels, Losses
+from deta.training.accumulation import require_shared_divisors
 
 _HEIGHT, _WIDTH = 64, 96
 _NOT_WITHOUT_CONTENT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
 """What code may raise that looks at numbers; where it is wrong, it raises the same in training."""
 
 
-def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postprocess) -> None:
+def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postprocess, *, num_batches: int = 1) -> None:
     """Try a step of tensors that have shapes alone, and a selection of detections.
 
     Args:
         detector: Without content, on the meta device; its parameters are no longer used afterwards.
         criterion: The losses, every rule of which is tried for itself.
         postprocess: Selects detections.
+        num_batches: Batches of an optimizer step.
 
     Raises:
-        ValueError: A rule, a term or the post-processing refuses the predictions; or no term trains a quality that the
-            detector predicts. The message names the keys of both.
+        ValueError: The detector refuses images, or a rule, a term or the post-processing what it predicts; no term
+            trains a quality that it predicts; or a step of several batches has terms with divisors of their own. The
+            message names the keys of both.
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.random.fork_rng(devices=[]):
         batch = _batch(is_federated=any(rule.federated for _, rule in criterion.every_rule())).map(mode.from_tensor)
         try:
             output = detector.to_empty(device="cpu")(batch.images, batch.is_padding, batch.targets, Draw.of(0))
-        except (*_NOT_WITHOUT_CONTENT, ValueError):  # the size of the images may be none for this detector
+        except _NOT_WITHOUT_CONTENT:
             return
         what = f"model.body ({type(getattr(detector, 'body', detector)).__name__})"
         untrained: dict[str, bool] = {}
         for role, rule in criterion.every_rule():  # of a role that changes its rule, both
-            has_untrained = _measured(role, rule, criterion, output, batch, what)
+            losses, has_untrained = _measured(role, rule, criterion, output, batch, what)
             untrained[role] = untrained.get(role, True) and has_untrained
+            if losses is not None and losses.has_own_divisors:
+                require_shared_divisors(num_batches, f"criterion.rules.{role}")
         left = [role for role, is_untrained in untrained.items() if is_untrained]
         if left:
             raise ValueError(
@@ -52,11 +57,14 @@ def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postpro
             return
 
 
-def _measured(role: str, rule: Rule, criterion: Criterion, output: DetectionOutput, batch: Batch, what: str) -> bool:
+def _measured(
+    role: str, rule: Rule, criterion: Criterion, output: DetectionOutput, batch: Batch, what: str
+) -> tuple[Losses | None, bool]:
     """Assign and measure the stages of one role, beside those that its rule needs.
 
     Returns:
-        Whether they predict a quality that no term trains, as far as it can be told without content.
+        The losses, and whether a quality is predicted that no term trains; None and False where it cannot be told
+        without content.
     """
     others = {name: other for name, other in criterion.every_rule() if name in (rule.on, rule.pool)}
     rules = {**others, role: rule}
@@ -68,8 +76,8 @@ def _measured(role: str, rule: Rule, criterion: Criterion, output: DetectionOutp
     except ValueError as error:
         raise ValueError(f"criterion.rules.{role} does not suit {what}: {error}") from error
     except _NOT_WITHOUT_CONTENT:
-        return False
-    return any(gradient is None for gradient in trained)
+        return None, False
+    return losses, any(gradient is None for gradient in trained)
 
 
 def _gradients(loss: Tensor, of: list[Tensor]) -> list[Tensor | None]:

@@ -223,6 +223,8 @@ def _find(override: Override, cfg: DictConfig, known: Iterable[str]) -> tuple[An
             return None, False
         node = node._get_node(name)
         passed.append(name)
+        if isinstance(node, DictConfig) and node._is_none() and not all(value is None for value in _values(override)):
+            raise _refusal(override, f"{'.'.join(passed)} is null, which a configuration file alone can change")
     is_plain = isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation())
     return node, is_plain
 

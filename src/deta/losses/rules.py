@@ -84,8 +84,8 @@ class Rule:
         require_bool("federated", self.federated)
         if self.federated and any(isinstance(term, CrossEntropy) for term in self.class_terms.values()):
             raise ValueError(
-                "criterion.rules.layers.federated=true leaves out classes that were not looked for, which those of "
-                "classes=softmax cannot: they share a probability. Set one of them otherwise"
+                "federated=true leaves out classes that were not looked for, which those of classes=softmax cannot: "
+                "they share a probability. Set one of them otherwise"
             )
         both = sorted(set(self.class_terms) & set(self.box_terms))
         if both:

@@ -76,15 +76,19 @@ def require_one_divisor(criterion: Criterion | None, num_batches: int) -> None:
         )
 
 
-def require_shared_divisors(num_batches: int) -> None:
+def require_shared_divisors(num_batches: int, where: str = "the criterion") -> None:
     """Refuse a step of several batches where a term has a divisor of its own.
+
+    Args:
+        num_batches: Batches of an optimizer step.
+        where: What has such a term.
 
     Raises:
         ValueError: See ``require_one_divisor``.
     """
     if num_batches > 1:
         raise ValueError(
-            f"a term of the criterion has a divisor of its own, but trainer.accumulate_grad_batches is {num_batches}: "
+            f"a term of {where} has a divisor of its own, but trainer.accumulate_grad_batches is {num_batches}: "
             "use trainer.accumulate_grad_batches=1 and a larger data.batch_size"
         )
 

@@ -18,6 +18,7 @@ from deta.training.content_digest import content_digest
 from deta.training.continuation import AVERAGED_FROM
 from deta.training.module import CHECKPOINT_KEY
 from deta.training.optim import PARAMETER_NAMES
+from deta.training.plain_config import is_text, plain_copy
 from deta.training.tensor_files import save_tensors
 from deta.utils.torch_file import read_torch_file
 from deta.utils.wording import counted
@@ -44,8 +45,6 @@ _WEIGHTS = ("state_dict", AVERAGED_FROM)
 BEST = "best.ckpt"
 KEPT = ("all", "weights")
 """What a run that is done may leave."""
-_MAX_VALUES, _MAX_DEPTH = 100_000, 50
-"""Bounds of a stored configuration."""
 _MOST_NAMED = 5
 """Weights that a message names."""
 _OF_CLASSES = ("class", ".labels.")
@@ -216,11 +215,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     ids, names = metadata.get("category_ids"), metadata.get("category_names")
     if not isinstance(ids, list) or not all(identity is None or type(identity) is int for identity in ids):
         raise ValueError(f"{path}: category_ids must be a list of whole numbers")
-    if not isinstance(names, list) or not all(_is_text(name) for name in names) or len(names) != len(ids):
+    if not isinstance(names, list) or not all(is_text(name) for name in names) or len(names) != len(ids):
         raise ValueError(f"{path}: category_names must be a list of one text for each of {len(ids)} classes")
     if not isinstance(metadata.get("config"), dict):
         raise ValueError(f"{path}: config must be the configuration of a training")
-    stored = _plain(metadata["config"], path)
+    stored = plain_copy(metadata["config"], path)
     try:
         config = with_present_names(stored)
     except ValueError as error:
@@ -319,32 +318,6 @@ def _name_weights_as_now(content: dict[str, Any]) -> None:
 def _dictionaries(values: object) -> list[dict[Any, Any]]:
     """Those of a list out of a file, which may be anything."""
     return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
-
-
-def _plain(config: dict[Any, Any], path: Path) -> dict[str, Any]:
-    """A copy in dictionaries and lists, of bounded size: a file can hold one list a million times over."""
-    num_values = 0
-
-    def copied(node: Any, depth: int) -> Any:  # noqa: ANN401 - out of a file
-        nonlocal num_values
-        num_values += 1
-        if num_values > _MAX_VALUES or depth > _MAX_DEPTH:
-            raise ValueError(f"{path}: its configuration has more than {_MAX_VALUES} values or {_MAX_DEPTH} levels")
-        if isinstance(node, dict) and all(_is_text(key) or type(key) is int for key in node):
-            return {key: copied(value, depth + 1) for key, value in node.items()}
-        if isinstance(node, (list, tuple)):
-            return [copied(value, depth + 1) for value in node]
-        if node is None or type(node) in (bool, int, float) or _is_text(node):
-            return node
-        raise ValueError(f"{path}: its configuration must hold plain values, got {type(node).__name__}")
-
-    plain: dict[str, Any] = copied(config, 0)
-    return plain
-
-
-def _is_text(value: object) -> bool:
-    """Whether it is text that can be written; lone halves of surrogate pairs cannot."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def make_metadata(

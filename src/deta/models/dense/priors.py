@@ -76,7 +76,7 @@ class GridPriors(nn.Module):
         """
         if self.sizes is not None and len(self.sizes) < len(features.maps):
             raise ValueError(
-                f"model.body.priors.sizes has {len(self.sizes)} levels, fewer than the {len(features.maps)} of the neck"
+                f"model.body.priors.sizes has {len(self.sizes)} levels, but model.neck gives {len(features.maps)}"
             )
         device, padded = features.image_sizes.device, features.padded()
         levels = []

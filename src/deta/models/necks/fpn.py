@@ -46,8 +46,8 @@ class FPN(nn.Module):
         self.extra_relu = require_bool("extra_relu", extra_relu)
         if not 0 < len(in_channels) <= num_levels:
             raise ValueError(
-                f"num_levels must be at least the number of backbone maps, and there must be one map: got "
-                f"num_levels {num_levels} and in_channels {list(in_channels)}"
+                f"model.neck.num_levels must be at least the number of maps of model.backbone, and there must be one: "
+                f"got {num_levels} levels and maps of {list(in_channels)} channels"
             )
         has_norm = require_choice("model.neck.norm", norm, ("none", "batch", "extra_batch")) == "batch"
         self.laterals = nn.ModuleList(

@@ -175,17 +175,19 @@ def _require_agreement(
 ) -> None:
     other = next((width for width in channels if width != hidden_dim), hidden_dim)
     widths = {
-        "neck": other,
-        "encoder": encoder.hidden_dim,
-        "source": source.hidden_dim,
-        "decoder": decoder.hidden_dim,
+        "model.neck": other,
+        "model.body.encoder": encoder.hidden_dim,
+        "model.body.source": source.hidden_dim,
+        "model.body.decoder": decoder.hidden_dim,
     }
     for name, width in widths.items():
         if width != hidden_dim:
             raise ValueError(f"{name}.hidden_dim must equal model.body.hidden_dim {hidden_dim}, got {width}")
     for name, levels in (("encoder", encoder.num_levels), ("decoder", decoder.num_levels)):
         if levels != len(channels):
-            raise ValueError(f"{name}.num_levels must equal neck.num_levels {len(channels)}, got {levels}")
+            raise ValueError(
+                f"model.body.{name}.num_levels must equal model.neck.num_levels {len(channels)}, got {levels}"
+            )
 
 
 _REFERENCES = {0: "no references", 2: "points as references", 4: "boxes as references"}

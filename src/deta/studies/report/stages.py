@@ -15,19 +15,22 @@ _LAYER = re.compile(r"layer(\d+)")
 
 def stages(trainings: Sequence[Training], quantity: str) -> list[str]:
     """Stages for which a run has logged the quantity, in the order of the network; the last layer before each layer."""
-    key = re.compile(rf"assign/([^/]+)/{re.escape(quantity)}")
+    key = re.compile(rf"assign/(.+)/{re.escape(quantity)}")
     rows = (row for training in trainings for run in training.runs for row in run.history)
     found = {match[1] for row in rows for name in row if (match := key.fullmatch(name))}
     return sorted(found, key=_order)
 
 
 def stage_title(stage: str) -> str:
-    """A stage for people."""
-    match = _LAYER.fullmatch(stage)
-    return f"decoder layer {match[1]}" if match else _TITLES.get(stage, stage)
+    """A stage for people, with the group of further queries that it belongs to."""
+    group, _, name = stage.rpartition("/")
+    match = _LAYER.fullmatch(name)
+    title = f"decoder layer {match[1]}" if match else _TITLES.get(name, name)
+    return f"{group}: {title}" if group else title
 
 
-def _order(stage: str) -> tuple[int, int, str]:
+def _order(stage: str) -> tuple[str, int, int, str]:
+    group, _, name = stage.rpartition("/")
     known = list(_TITLES)
-    match = _LAYER.fullmatch(stage)
-    return known.index(stage) if stage in known else len(known), int(match[1]) if match else 0, stage
+    match = _LAYER.fullmatch(name)
+    return group, known.index(name) if name in known else len(known), int(match[1]) if match else 0, name
