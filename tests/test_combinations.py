@@ -150,6 +150,7 @@ def name_of(choice: Choice) -> str:
     return " ".join(choice.values())
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("choice", [choice for axes in CHOICES for choice in covering(axes, 2)], ids=name_of)
 def test_every_pair_of_choices_trains(choice: Choice) -> None:
     train_a_step(choice, is_tried=False)  # every three choices are

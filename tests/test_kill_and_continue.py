@@ -109,7 +109,7 @@ def test_a_final_score_that_is_missing_is_a_difference(tmp_path: Path) -> None:
     assert differences(first, second) == ["done.json"]
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 @pytest.mark.parametrize("kind", ["--random=3", "--group=2"])
 def test_killed_trainings_end_as_the_one_that_was_not(tmp_path: Path, kind: str) -> None:
     command = [sys.executable, str(SCRIPT), kind, "--output", str(tmp_path), "trainer.max_epochs=2"]

@@ -101,7 +101,7 @@ def test_one_word_brings_the_rule_into_every_command() -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 @pytest.mark.usefixtures("rule")
 def test_the_rule_is_swept_against_a_shipped_one_and_reported_with_its_statistics_and_notes(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"

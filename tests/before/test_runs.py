@@ -43,7 +43,7 @@ def test_stored_runs_are_listed_with_their_state_and_steps(tmp_path: Path) -> No
         assert "done" not in line
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 @pytest.mark.parametrize("name", RUNS)
 def test_a_stored_run_goes_on_to_the_end_that_it_had(name: str, tmp_path: Path) -> None:
     run = unpack(name, tmp_path)

@@ -175,7 +175,7 @@ def test_hostile_words_never_end_in_a_trace() -> None:
         assert "Traceback" not in outcome.err
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 def test_trainings_with_hostile_words_never_end_in_a_trace(tmp_path: Path) -> None:
     """``HOSTILE_SEED`` and ``HOSTILE_NUMBER`` in the environment try others and more."""
     seed, number = (int(os.environ.get(f"HOSTILE_{name}", default)) for name, default in (("SEED", 2), ("NUMBER", 300)))

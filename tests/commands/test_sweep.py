@@ -240,7 +240,7 @@ def test_every_run_of_a_named_sweep_is_the_same_training_in_another_process(name
         )
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 def test_folders_of_configurations_reach_every_process(tmp_path: Path) -> None:
     experiment = tmp_path / "my configurations" / "experiment" / "mine.yaml"
     experiment.parent.mkdir(parents=True)
@@ -261,7 +261,7 @@ def test_folders_of_configurations_reach_every_process(tmp_path: Path) -> None:
     assert "seed: 7" in (run / "config.yaml").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 def test_two_equal_sweeps_at_once_succeed_and_do_every_run_once(tmp_path: Path) -> None:
     axes = (f"{AXIS}=0.5,0.6,0.7", f"hydra.sweep.dir={tmp_path}")
     command = [sys.executable, "-m", "deta", "train", "-m", *TINY_TRAINING, *axes]
@@ -281,7 +281,7 @@ def test_words_with_references_are_left_to_every_run(tmp_path: Path) -> None:
     assert "data.seed=${seed}" in [word.replace("'", "") for word in words]
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 def test_a_sweep_that_is_killed_twice_does_every_run_to_the_end_once(tmp_path: Path) -> None:
     axes = (f"{AXIS}=0.5,0.6,0.7", "seed=0,1", "trainer.max_epochs=2", "callbacks.resume.every_n_steps=1")
     command = [sys.executable, "-m", "deta", "train", "-m", *TINY_TRAINING, f"hydra.sweep.dir={tmp_path}", *axes]

@@ -65,7 +65,7 @@ def bad_ones(kind: Kind, number: int, folder: Path) -> list[str]:
         pytest.param(Images, 300, id="images"),
         pytest.param(Checkpoints, 200, id="checkpoints"),
         pytest.param(Sides, 200, id="sides"),
-        pytest.param(Overrides, 30, id="overrides", marks=pytest.mark.slow),
+        pytest.param(Overrides, 30, id="overrides", marks=pytest.mark.gate),
     ],
 )
 def test_no_input_is_a_trace_a_hang_or_taken_for_something_else(kind: type[Kind], number: int, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_both_rules_are_checked() -> None:
         until(first=None)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_compiled_anew_once_when_the_rule_changes() -> None:
     torch.compiler.reset()
     counters.clear()

@@ -141,6 +141,7 @@ def test_a_body_knows_strides_padding_and_sizes_of_its_levels() -> None:
     assert [int(mask[1].sum()) for mask in features.is_padding] == [8 * 12 - 6 * 9, 4 * 6 - 3 * 5, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
 def test_the_step_of_a_dense_body_is_one_graph() -> None:
     model, losses = detector(), criterion()

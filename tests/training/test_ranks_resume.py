@@ -85,7 +85,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.gate
 def test_a_signal_to_one_rank_stops_both_and_both_go_on_exactly(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

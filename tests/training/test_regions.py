@@ -40,6 +40,7 @@ def trained(detector: nn.Module, height: int, width: int) -> tuple[Tensor, dict[
     return losses.terms().detach(), {name: parameter.grad for name, parameter in detector.named_parameters()}
 
 
+@pytest.mark.slow
 def test_ten_image_sizes_need_one_graph_of_each_kind_and_a_few_more_and_give_what_eager_gives() -> None:
     eager, detector = tiny_detector(num_classes=NUM_CLASSES), tiny_detector(num_classes=NUM_CLASSES)
     compile_regions(detector, backend="aot_eager", fullgraph=True)  # a break is an error

@@ -91,7 +91,13 @@ def addresses(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.mark.parametrize(
-    ("place", "workers", "workers_after"), [("local", 0, 2), ("local", 2, 1), ("remote", 1, 0), ("remote", 0, 2)]
+    ("place", "workers", "workers_after"),
+    [
+        pytest.param("local", 0, 2, marks=pytest.mark.gate),
+        ("local", 2, 1),
+        pytest.param("remote", 1, 0, marks=pytest.mark.gate),
+        pytest.param("remote", 0, 2, marks=pytest.mark.gate),
+    ],
 )
 def test_twenty_steps_killed_after_eleven_have_the_losses_of_the_folder(
     cache: Path,

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override, ValueType
@@ -16,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf._utils import split_key
 
+from deta.console.config_files import ConfigFiles
 from deta.console.meant import either, meant_choices, meant_keys
 from deta.console.quoting import PATH_KEYS
 from deta.console.words import SEARCH_PATH
@@ -40,6 +42,10 @@ class Loader(ConfigLoaderImpl):
     """
 
     _kept: tuple[list[str], DictConfig] | None = None
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = ConfigFiles(config_search_path)
 
     def keep(self, cfg: DictConfig, overrides: Sequence[str], mode: RunMode) -> None:
         """Use the latest composition once more, in place of one of the same words, which takes as long as that one.
