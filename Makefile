@@ -27,7 +27,7 @@ demo: setup  ## train a small DETA on generated images, evaluate it and draw wha
 	$(BIN)/deta train experiment=demo hydra.run.dir=$(DEMO_RUN)
 
 test: setup  ## run the tests, on every core
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup  ## lint, formatting and types
 	$(BIN)/ruff check

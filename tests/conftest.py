@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra._internal import config_loader_impl
 from hypothesis import settings
 from PIL import Image
 
+from deta.console.config_files import ConfigFiles
 from deta.runs import claims as run_claims
 
 PIXELS = Image.MAX_IMAGE_PIXELS
@@ -25,7 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes: threads of ea
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what is in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-
+config_loader_impl.ConfigRepository = ConfigFiles  # type: ignore[attr-defined]  # parsed once, whoever composes
 settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed")  # the same inputs in every run; scripts/fuzz tries others
 

@@ -108,6 +108,7 @@ def test_every_file_of_a_group_of_another_command_composes(group: str, name: str
     assert OmegaConf.to_yaml(cfg)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_builds_its_parts(name: str, tmp_path: Path) -> None:
     cfg = compose_train([f"experiment={name}", "logger=file", "trainer.accelerator=cpu"], tmp_path)

@@ -352,7 +352,15 @@ FURTHER = (
 )
 
 
-@pytest.mark.parametrize("words", [*(f"system={name}" for name in SYSTEMS), *FURTHER])
+OFTEN = ("detr", "dn_deformable_detr", "dino", "fqdet", "retinanet", "centernet", "faster_rcnn")
+"""Systems of every kind of body and source."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(f"system={name}", marks=[] if name in OFTEN else pytest.mark.gate) for name in SYSTEMS]
+    + [pytest.param(words, marks=pytest.mark.gate) for words in FURTHER],
+)
 def test_a_detector_of_every_system_is_built_from_a_file_without_trust(words: str) -> None:
     register_resolvers()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):

@@ -22,6 +22,7 @@ from tests.evaluation.lvis_rules import SIZES, lvis_numbers, match
 from tests.training.tiny import is_same
 
 pytest.importorskip("faster_coco_eval")
+pytestmark = pytest.mark.gate
 EXPERIMENT = (
     "experiment=deta_r50_lvis_12ep",
     "model=deta_small",
@@ -139,7 +140,6 @@ def test_evaluation_gives_the_numbers_of_the_rules(
     assert min(metrics[name] for name in ("AP", "APr", "APc", "APf")) > 0.02
 
 
-@pytest.mark.gate
 def test_a_killed_training_goes_on_as_if_it_was_never_killed(
     whole: Path, words: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -173,7 +173,6 @@ def test_the_metric_of_coco_is_refused_for_lvis(words: tuple[str, ...], tmp_path
     assert "give evaluator=lvis" in message
 
 
-@pytest.mark.gate
 def test_shards_of_lvis_are_checked_and_evaluated_as_its_folder(
     whole: Path, evaluated: Path, place: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -185,7 +184,6 @@ def test_shards_of_lvis_are_checked_and_evaluated_as_its_folder(
     assert metrics == pytest.approx(expected, nan_ok=True)
 
 
-@pytest.mark.gate
 def test_looking_at_lvis(place: tuple[str, ...], tmp_path: Path) -> None:
     common = ("data=lvis", *place, "split=val", f"hydra.run.dir={tmp_path}")
     succeed("data", "stats", *common)
@@ -205,7 +203,7 @@ def test_stored_predictions_give_the_numbers_of_their_evaluation(evaluated: Path
     assert metrics == pytest.approx(read(evaluated)[0], abs=1e-12, nan_ok=True)
 
 
-@pytest.mark.parametrize("limit", [pytest.param(300, marks=pytest.mark.gate), 40])
+@pytest.mark.parametrize("limit", [300, 40])
 def test_the_analysis_is_that_of_the_rules(limit: int, evaluated: Path, displaced: Path, tmp_path: Path) -> None:
     given = (f"data.val_annotations={displaced}", "evaluator=lvis", f"evaluator.max_detections={limit}")
     succeed("eval", "--from", str(evaluated / "predictions.json"), *given, f"hydra.run.dir={tmp_path}")
@@ -246,7 +244,6 @@ def test_mistakes_are_those_that_the_rules_count(evaluated: Path, displaced: Pat
     assert missed <= len(content["annotations"]) - num_right
 
 
-@pytest.mark.gate
 def test_selections_are_swept_by_the_rules(evaluated: Path, displaced: Path, tmp_path: Path) -> None:
     words = ("data=lvis", f"data.val_annotations={displaced}", "nms_thresholds=[0.3,0.7,null]", "top_k=[40,300]")
     raw = str(evaluated / "raw_predictions.npz")
@@ -259,7 +256,6 @@ def test_selections_are_swept_by_the_rules(evaluated: Path, displaced: Path, tmp
     assert swept["", "40"]["detections"] == str(41 * 40)
 
 
-@pytest.mark.gate
 def test_a_selection_of_raw_predictions_can_be_evaluated_again(evaluated: Path, tmp_path: Path) -> None:
     words = ("postprocess=nms", "postprocess.max_detections=300")
     succeed("eval", "--from", str(evaluated / "raw_predictions.npz"), *words, f"hydra.run.dir={tmp_path}/first")

@@ -39,7 +39,9 @@ def test_output_and_every_gradient_equal_the_twin(boxes: bool, dtype: torch.dtyp
     assert_results_close(run_cpu(problem.to(dtype)), run_reference(problem), tolerance)
 
 
-@pytest.mark.parametrize("channels", [1, 12, 16, 32, 33, 128])
+@pytest.mark.parametrize(
+    "channels", [12, 33, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 16, 32, 128))]
+)
 def test_any_head_size_is_right(channels: int) -> None:
     problem = random_problem(channels=channels, heads=2, queries=9)
     assert_results_close(run_cpu(problem.to(torch.float32)), run_reference(problem), FLOAT32)

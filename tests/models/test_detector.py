@@ -114,7 +114,7 @@ def test_parameters_with_their_own_learning_rate_are_known_by_name() -> None:
 def test_parts_of_different_width_or_depth_are_refused() -> None:
     with pytest.raises(ValueError, match=r"source\.hidden_dim must equal model\.body\.hidden_dim 32, got 64"):
         _detector(source_width=64)
-    with pytest.raises(ValueError, match=r"encoder\.num_levels must equal neck\.num_levels 3, got 4"):
+    with pytest.raises(ValueError, match=r"encoder\.num_levels must equal model\.neck\.num_levels 3, got 4"):
         _detector(num_levels=3)
     with pytest.raises(ValueError, match="num_classes"):
         tiny_detector(num_classes=0)

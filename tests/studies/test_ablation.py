@@ -68,6 +68,25 @@ def test_differences_carry_a_sign_both_intervals_and_a_verdict() -> None:
     assert [row["is_base"] for row in records(table)] == ["1", "0", "0"]
 
 
+def test_what_detectors_of_different_size_cost_stands_beside_their_scores() -> None:
+    def costing(cell: Cell, parameters: int, *paces: float) -> Cell:
+        costs = [
+            replace(run.cost, num_parameters=parameters, images_per_s=pace, memory_gb=pace / 10)
+            for run, pace in zip(cell.runs, paces, strict=True)
+            if run.cost is not None
+        ]
+        return replace(cell, runs=tuple(replace(run, cost=cost) for run, cost in zip(cell.runs, costs, strict=True)))
+
+    cells = (costing(BASE, 1_600_000, 10.0, 11.0), costing(OTHER, 2_000_000, 20.0, 20.0), EMPTY)
+    table = ablation_table(replace(COMPARISON, cells=cells))
+    assert texts(table, "images/s in training") == ["10.5", "20.0", ABSENT]
+    assert texts(table, "in detection") == [ABSENT] * 3  # not on record
+    assert texts(table, "parameters") == ["1,600,000", "2,000,000", ABSENT]
+    assert texts(table, "memory in GB") == ["1.05", "2.00", ABSENT]
+    alike = replace(COMPARISON, cells=(cells[0], costing(OTHER, 1_600_000, 20.0, 20.0), EMPTY))
+    assert "parameters" not in [column.title for column in ablation_table(alike).columns]
+
+
 def test_incomplete_cells_are_counted_by_state() -> None:
     table = ablation_table(COMPARISON)
     assert texts(table, "seeds") == ["2/2", "1/2, 1 failed", "0/1, 1 missing"]

@@ -48,6 +48,19 @@ def test_devices_are_those_that_the_trainer_held(
     assert (cost.seconds, cost.num_steps, cost.num_epochs) == (40.0, 20, 2)
 
 
+def test_speed_is_the_median_of_what_was_logged_and_memory_the_most(tmp_path: Path) -> None:
+    paces = [{"speed/images_per_s": pace, "speed/memory_gb": pace / 10} for pace in (9.0, 11.0, 10.0)]
+    rows: list[dict[str, Any]] = [*ROWS, *paces, {"speed/images_per_s": None, "speed/val_images_per_s": 30.0}]
+    write_environment(tmp_path, "environment.json", started=100.0, devices=["cpu: x86_64"], parameters=7)
+    cost = read_cost(tmp_path, {"trainer": {"accelerator": "cpu"}}, rows)
+    assert cost is not None
+    assert (cost.images_per_s, cost.val_images_per_s, cost.memory_gb, cost.num_parameters) == (10.0, 30.0, 1.1, 7)
+    write_environment(tmp_path, "environment.json", started=100.0, devices=["cpu: x86_64"])
+    cost = read_cost(tmp_path, {"trainer": {"accelerator": "cpu"}}, ROWS)  # of an earlier version
+    assert cost is not None
+    assert (cost.images_per_s, cost.val_images_per_s, cost.memory_gb, cost.num_parameters) == (None,) * 4
+
+
 def test_a_run_that_has_not_begun_cost_nothing_known(tmp_path: Path) -> None:
     assert read_cost(tmp_path, {"trainer": {}}, ROWS) is None
     write_environment(tmp_path, "environment.json", started=100.0, devices=["cpu: x86_64"])

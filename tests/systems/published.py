@@ -165,6 +165,7 @@ def composed(stem: str) -> DictConfig:
 
 
 @cache
+@cache
 def published_detector(stem: str) -> Detector:
     """The published model, without storage; not to be changed."""
     cfg = composed(stem)

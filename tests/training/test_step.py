@@ -121,7 +121,7 @@ def test_one_graph_is_for_no_and_for_some_objects(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # as above
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "iou" else pytest.mark.slow) for name in CRITERIA]
+    "name", [pytest.param(name, marks=pytest.mark.gate if name == "iou" else pytest.mark.slow) for name in CRITERIA]
 )
 def test_numbers_of_objects_and_widths_are_learnt_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SMALL, "num_layers", 1)

@@ -66,6 +66,9 @@ class PartRecord(pl.Callback):
             self._write(trainer)
 
     def _write(self, trainer: pl.Trainer) -> None:
+        module = trainer.lightning_module
+        if isinstance(module, DetectionModule):
+            self._environment["parameters"] = sum(each.numel() for each in module.detector.parameters())
         for logger in trainer.loggers:
             logger.log_hyperparams({**plain(self._cfg), "environment": self._environment})
         if not trainer.is_global_zero:
@@ -82,8 +85,8 @@ class PartRecord(pl.Callback):
         data = configured_data(self._cfg)
         if data is not None:
             write_data(self._folder, data)
-            if isinstance(trainer.lightning_module, DetectionModule):
-                trainer.lightning_module.add_metadata(data=data.to_dict())
+            if isinstance(module, DetectionModule):
+                module.add_metadata(data=data.to_dict())
 
     def _tell_changes(self) -> None:
         before = last_config(self._folder)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from deta.runs.state import RunState
 from deta.studies.labels import is_base, level_of, shown_axes
-from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Interval, Run
+from deta.studies.results import PRIMARY, Axis, Cell, Comparison, Cost, Interval, Run
 from deta.studies.tables import ABSENT, MINUS, Column, Entry, Table
 from deta.utils.wording import POINTS
 
@@ -21,7 +21,8 @@ _FEWEST_DECIMALS, _MOST_DECIMALS = 1, 3
 def ablation_table(comparison: Comparison) -> Table:
     """Scores of every cell in points, its difference to the base with intervals, and what it cost.
 
-    Without a difference there are no columns for it, and without an interval over images none for that.
+    Without a difference there are no columns for it, and without an interval over images none for that. Where cells are
+    of detectors of different size, there are columns of speed, parameters and memory, too.
     """
     decimals = num_decimals(comparison)
     axes = shown_axes(comparison)
@@ -33,7 +34,7 @@ def ablation_table(comparison: Comparison) -> Table:
         parts += [_over_images(decimals)] if _has_intervals_over_images(comparison) else []
         parts += [_VERDICT]
     parts += [_metric(name, decimals) for name in metrics if name != PRIMARY]
-    parts += [_SEEDS, _HOURS]
+    parts += [_SEEDS, _HOURS, *_costs(comparison)]
     return Table(
         caption=comparison.title,
         columns=tuple(column for column, _ in parts),
@@ -183,6 +184,31 @@ def _cell_hours(cell: Cell) -> Entry:
     return _hours(math.fsum(hours) if hours else None)
 
 
+def _costs(comparison: Comparison) -> list[tuple[Column, Callable[[Cell], Entry]]]:
+    """What different detectors cost, as far as it is on record."""
+    sizes = {run.cost.num_parameters for run in all_runs(comparison) if run.cost is not None}
+    return [_cost(*each) for each in _COSTS] if len(sizes - {None}) > 1 else []
+
+
+def _cost(
+    title: str, key: str, of_cost: Callable[[Cost], float | None], text: Callable[[float], str]
+) -> tuple[Column, Callable[[Cell], Entry]]:
+    """The mean over the runs of a cell."""
+
+    def entry(cell: Cell) -> Entry:
+        values = [value for run in cell.runs if run.cost is not None and (value := of_cost(run.cost)) is not None]
+        mean = math.fsum(values) / len(values) if values else None
+        return Entry(ABSENT if mean is None else text(mean), (mean,))
+
+    return Column(title, (key,)), entry
+
+
+_COSTS: Sequence[tuple[str, str, Callable[[Cost], float | None], Callable[[float], str]]] = (
+    ("images/s in training", "images_per_s", lambda cost: cost.images_per_s, "{:.1f}".format),
+    ("in detection", "val_images_per_s", lambda cost: cost.val_images_per_s, "{:.1f}".format),
+    ("parameters", "parameters", lambda cost: cost.num_parameters, "{:,.0f}".format),
+    ("memory in GB", "memory_gb", lambda cost: cost.memory_gb, "{:.2f}".format),
+)
 _VERDICT = (Column("verdict", ("verdict",), is_number=False), _verdict)
 _SEEDS = (Column("seeds", ("seeds_done", "seeds_planned")), _seeds)
 _HOURS = (Column("device hours", ("device_hours",)), _cell_hours)

@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from deta.studies.results import Cost
+from deta.tracking.metrics import GPU_MEMORY_KEY, MEMORY_KEY, SPEED_KEY, VAL_SPEED_KEY
 from deta.utils.files import read_json
 from deta.utils.wording import counted
 
@@ -55,13 +57,24 @@ def read_cost(folder: Path, config: Mapping[str, Any], history: Sequence[Mapping
         return None
     starts = sorted(environment["started"] for environment in environments if "started" in environment)
     device, num_devices = _devices(environments[0], config["trainer"])
+    speeds = [_logged(history, key) for key in (SPEED_KEY, VAL_SPEED_KEY)]
+    memory = _logged(history, GPU_MEMORY_KEY) or _logged(history, MEMORY_KEY)
+    parameters = environments[-1].get("parameters")
     return Cost(
         seconds=time_in_parts(starts, times),
         num_devices=num_devices,
         device=device,
         num_steps=max(int(row["step"]) for row in trained) + 1,
         num_epochs=max((int(row["epoch"]) for row in trained if _is_finite(row.get("epoch"))), default=0) + 1,
+        num_parameters=parameters if type(parameters) is int else None,
+        images_per_s=median(speeds[0]) if speeds[0] else None,
+        val_images_per_s=median(speeds[1]) if speeds[1] else None,
+        memory_gb=max(memory, default=None),
     )
+
+
+def _logged(history: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    return [float(row[key]) for row in history if _is_finite(row.get(key))]
 
 
 def time_in_parts(starts: Sequence[float], times: Sequence[float]) -> float:

@@ -22,6 +22,12 @@ class Cost:
         device: Name of one of them.
         num_steps: Optimizer steps.
         num_epochs: Epochs.
+        num_parameters: Of the detector.
+        images_per_s: In training, of all devices, the median of what was logged.
+        val_images_per_s: The same of validations.
+        memory_gb: The most that was logged, 1e9 bytes: of a GPU's tensors, or on a CPU of the process.
+
+    What was not on record before some version is None.
     """
 
     seconds: float
@@ -29,6 +35,10 @@ class Cost:
     device: str
     num_steps: int
     num_epochs: int
+    num_parameters: int | None = None
+    images_per_s: float | None = None
+    val_images_per_s: float | None = None
+    memory_gb: float | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from deta.utils.tables import write_csv
 _log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TABLES = 30.0
-CLOCK_KEYS = ("time", "data/train_wait", "data/val_wait", "speed/images_per_s", "speed/gpu_memory_gb")
+SPEED_KEY, VAL_SPEED_KEY = "speed/images_per_s", "speed/val_images_per_s"
+GPU_MEMORY_KEY, MEMORY_KEY = "speed/gpu_memory_gb", "speed/memory_gb"
+CLOCK_KEYS = ("time", "data/train_wait", "data/val_wait", SPEED_KEY, VAL_SPEED_KEY, GPU_MEMORY_KEY, MEMORY_KEY)
 """Keys of a row that depend on the machine; all others are equal in two runs of one configuration and seed."""
 
 

@@ -51,7 +51,7 @@ def test_further_levels_may_be_made_without_relu_and_pooling_takes_every_second_
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_levels 1"):
+    with pytest.raises(ValueError, match="got 1 levels and maps of"):
         fpn(1)
     with pytest.raises(ValueError, match="extra must be one of c5, lateral, p5, pool, got 'p6'"):
         fpn(extra="p6")

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from deta.evaluation import Scores
+from deta.tracking.metrics import MEMORY_KEY, SPEED_KEY, VAL_SPEED_KEY
 from deta.training.callbacks import Speed, TrainingProgress, ValidationLine, progress, speed
 from tests.training.tiny import detection_module, logged, make_trainer, shapes
 
@@ -104,7 +105,33 @@ def test_images_per_second_leave_validations_out(cache: Path, tmp_path: Path, mo
     ticker = _Ticker()
     monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: ticker.now))
     train(cache, tmp_path, ticker, Speed(), TrainingProgress(refresh_rate=0), max_epochs=2)
-    assert logged(tmp_path, speed.SPEED_KEY) == [1.0, 1.0, 1.0, 1.0]
+    assert logged(tmp_path, SPEED_KEY) == [1.0, 1.0, 1.0, 1.0]
+    assert all(0 < value < 100 for value in logged(tmp_path, MEMORY_KEY))
+
+
+class _Clock(pl.Callback):
+    """Five seconds for a batch of a validation, and many before it and after it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.now += 1000
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: object) -> None:
+        self.now += 5
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.now += 1000
+
+
+def test_the_pace_of_a_validation_is_that_of_its_batches(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = _Clock()
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    train(cache, tmp_path, clock, Speed(), max_epochs=1)
+    assert logged(tmp_path, VAL_SPEED_KEY) == [pytest.approx(2 / 5)]  # one batch of two images
 
 
 def _told(line: ValidationLine, module: pl.LightningModule, caplog: pytest.LogCaptureFixture, **changes: object) -> str:

@@ -81,10 +81,10 @@ class TorchvisionBackbone(Backbone):
             freeze_batch_norms(body)
         freeze_parameters(body, frozen)
         self.body = body
-        shapes = _shapes(body, _PROBE_SIZE)
-        self.min_side = next(side for side in (1, 8, 16, 32, 64, 128, _PROBE_SIZE) if _takes(body, side))
-        self.channels = tuple(shape[1] for shape in shapes)
-        self.strides = tuple(2 ** round(math.log2(_PROBE_SIZE / shape[2])) for shape in shapes)
+        shape = name, tuple(return_nodes), dilated
+        if shape not in _MEASURED:
+            _MEASURED[shape] = _measured(body)
+        self.channels, self.strides, self.min_side = _MEASURED[shape]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``[B, C, h, w]`` of every return node, in their order."""
@@ -130,6 +130,17 @@ def _stride_first(network: nn.Module) -> None:
 
 _PROBE_SIZE = 512
 """Side of the image without content that measures channels and strides, in pixels."""
+Measures = tuple[tuple[int, ...], tuple[int, ...], int]
+"""Channels and strides of the maps, and the least side of an image."""
+_MEASURED: dict[tuple[str, tuple[str, ...], bool], Measures] = {}
+"""By model, nodes and dilation: a training makes its detector three times, and to measure it takes as long."""
+
+
+def _measured(body: nn.Module) -> Measures:
+    shapes = _shapes(body, _PROBE_SIZE)
+    channels = tuple(shape[1] for shape in shapes)
+    strides = tuple(2 ** round(math.log2(_PROBE_SIZE / shape[2])) for shape in shapes)
+    return channels, strides, next(side for side in (1, 8, 16, 32, 64, 128, _PROBE_SIZE) if _takes(body, side))
 
 
 def _takes(body: nn.Module, side: int) -> bool:

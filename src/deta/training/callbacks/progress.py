@@ -12,8 +12,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from deta.tracking.metrics import ends_logged_step
-from deta.training.callbacks.speed import SPEED_KEY
+from deta.tracking.metrics import SPEED_KEY, ends_logged_step
 from deta.utils.checks import require_int
 
 
