@@ -122,7 +122,9 @@ def test_padding_rows_of_zeros_are_right() -> None:
 
 @pytest.mark.usefixtures("with_coarse_levels")
 @pytest.mark.filterwarnings("ignore:.*not a double precision floating point")
-@pytest.mark.parametrize("boxes", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize(
+    "boxes", [pytest.param(False, marks=pytest.mark.slow), pytest.param(True, marks=pytest.mark.gate)]
+)
 def test_gradients_equal_finite_differences(boxes: bool) -> None:
     """Of the kernel itself: float32 allows steps of 0.002, within one pixel, and three digits."""
     problem = random_problem(

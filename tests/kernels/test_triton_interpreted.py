@@ -27,6 +27,11 @@ def test_kernels_are_right_in_the_interpreter() -> None:
     run_interpreted("tests/kernels/interpreted.py", "tests/kernels/interpreted_nms.py")
 
 
+@pytest.mark.gate
+def test_gradients_of_the_kernels_equal_finite_differences_in_the_interpreter() -> None:
+    run_interpreted("-m", "gate", "tests/kernels/interpreted.py")
+
+
 @pytest.mark.slow
 def test_kernels_are_right_in_the_interpreter_in_every_case() -> None:
     run_interpreted("-m", "slow", "tests/kernels/interpreted.py", "tests/kernels/interpreted_nms.py")
