@@ -66,9 +66,8 @@ def photographs(folder: Path) -> list[Tensor]:
     return [found[is_standing] for is_standing in sorted(found)]
 
 
-def their_detector(stem: str) -> Any:  # noqa: ANN401 - torchvision has no types
-    """One with norms at random, whose photographs are not resized."""
-    maker, seed = MAKERS[stem]
+def randomised(maker: Callable[..., nn.Module], seed: int, *, is_exact: bool) -> Any:  # noqa: ANN401 - no types
+    """One of theirs with norms at random, whose photographs are not resized; norms that are exact have no eps."""
     torch.manual_seed(seed)
     detector: Any = maker(weights=None, weights_backbone=None)
     for name, part in detector.named_modules():
@@ -80,7 +79,7 @@ def their_detector(stem: str) -> Any:  # noqa: ANN401 - torchvision has no types
             statistics: Any = part  # which it has
             nn.init.uniform_(statistics.running_mean, -0.2, 0.2)
             nn.init.uniform_(statistics.running_var, 0.5, 1.5)
-            part.eps = 0.0 if stem == "retinanet_r50_fpn_torchvision" else part.eps  # as its published weights are run
+            part.eps = 0.0 if is_exact else part.eps
     detector.transform.min_size, detector.transform.max_size = (SHORT_SIDE,), 10 * SHORT_SIDE
     return detector.eval()
 
@@ -106,7 +105,8 @@ def compared(stem: str, folder: Path) -> Compared:
     """Both detectors, once."""
     images = photographs(folder)
     with torch.no_grad():
-        theirs = their_detector(stem)
+        maker, seed = MAKERS[stem]
+        theirs = randomised(maker, seed, is_exact=stem == "retinanet_r50_fpn_torchvision")  # as published weights run
         batch, _ = theirs.transform([image.clone() for image in images])
         assert [tuple(image.shape[1:]) for image in images] == batch.image_sizes  # nothing was resized
         body = list(theirs.backbone.body(batch.tensors).values())

@@ -47,7 +47,7 @@ class DetectionModule(pl.LightningModule):
     """Trains and evaluates a detector.
 
     Args:
-        detector: Called with ``(images, is_padding)``, returns a ``DetectionOutput``.
+        detector: Called with ``(images, is_padding, targets, draw)``, returns a ``DetectionOutput``.
         postprocess: Final boxes of the last layer.
         evaluator: Metric over the validation images.
         criterion: Losses of the output; None evaluates without a loss and cannot train.

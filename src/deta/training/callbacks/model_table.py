@@ -29,7 +29,7 @@ class ModelTable(pl.Callback):
         self._size = None if flops is None else (flops[0], flops[1])
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell."""
+        """Log the table."""
         assert isinstance(pl_module, DetectionModule)
         if trainer.is_global_zero:
             _log.info("%s", table(summarise(pl_module.detector, self._size), self._size))

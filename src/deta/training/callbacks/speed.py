@@ -54,7 +54,7 @@ class Speed(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count."""
+        """Count images of the validation."""
         self._validated += len(batch)
         self._last_batch = time.perf_counter()
 

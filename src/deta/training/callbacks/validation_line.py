@@ -30,7 +30,7 @@ class ValidationLine(pl.Callback):
         self._best, self._best_epoch = state_dict["best"], state_dict["epoch"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell."""
+        """Log the line."""
         assert isinstance(pl_module, DetectionModule)
         if trainer.state.fn != "fit" or trainer.sanity_checking or pl_module.scores is None:
             return
