@@ -20,7 +20,7 @@ from deta.runs.data_record import DATA, DataRecord, read_data, write_data
 from deta.runs.folders import find_runs
 from deta.runs.state import RunState, mark_done, read_status
 from deta.studies.plan import Plan, PlannedRun, Study
-from deta.training.checkpoint import AtomicCheckpointIO, read_training
+from deta.training.checkpoint import AtomicCheckpointIO, read_stored_data, read_training
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 from tests.data.folders import write_dataset
@@ -123,6 +123,15 @@ def test_a_run_whose_record_of_its_data_is_gone_has_that_of_its_checkpoint(own_r
     outcome = succeed(*more)
     assert "not compared" not in outcome.err
     assert read_data(own_run) is not None
+
+
+def test_a_checkpoint_of_a_part_that_made_no_step_knows_its_data(own_run: Path) -> None:
+    last, done = own_run / "checkpoints" / "last.ckpt", own_run / "done.json"
+    known = read_stored_data(last)
+    last.unlink()
+    done.unlink()  # killed before its end
+    succeed("train", *TINY_TRAINING, "ckpt=auto", f"hydra.run.dir={own_run}")
+    assert read_stored_data(last) == known is not None
 
 
 def test_a_checkpoint_that_lies_alone_knows_its_data(trained: Run, tmp_path: Path) -> None:

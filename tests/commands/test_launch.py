@@ -158,6 +158,19 @@ def test_a_run_that_was_evaluated_into_its_own_folder_is_still_one(own_run: Path
     assert f"{own_run}: done, skipped" in succeed("train", *TINY_TRAINING, "ckpt=auto", f"hydra.run.dir={own_run}").out
 
 
+def test_a_done_run_is_not_skipped_for_a_command_of_other_settings(own_run: Path) -> None:
+    words = ("train", *TINY_TRAINING, "ckpt=auto", f"hydra.run.dir={own_run}")
+    message = fail(*words, "optimizer.lr=0.5", "trainer.max_epochs=3")
+    assert f"{own_run} is done, with other settings than these words have: " in message
+    assert "optimizer.lr 0.0004 -> 0.5" in message
+    assert "trainer.max_epochs 1 -> 3" in message
+    assert (
+        "done, skipped" in succeed(*words, "callbacks.resume.every_n_steps=7", "data.num_workers=1").out
+    )  # no result changes
+    (own_run / "config.yaml").write_text((own_run / "config.yaml").read_text().replace("lr: 0.0004", "lr: 0.5"))
+    assert "done, skipped" in succeed(*words).out  # the same words, of which an earlier version made something else
+
+
 @pytest.mark.parametrize(
     ("words", "key"),
     [(("hydra.run.dir={}/run",), "hydra.run.dir"), (("-m", "hydra.sweep.dir={}/runs"), "hydra.sweep.dir")],

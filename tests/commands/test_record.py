@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from deta.console.words import recorded_words
-from deta.launching.record import changed_settings, told
+from deta.launching.parts import changed_settings, told
 from deta.losses import Criterion
 from deta.runs.cells import WORDS
 from deta.tracking.metrics import read_metrics

@@ -27,7 +27,7 @@ from deta.console.quoting import shell_line
 from deta.console.terminal import describe, say_loading, user_errors
 from deta.console.words import AUTO, complete_words, given_words, job_words, search_path_words
 from deta.launching import slurm
-from deta.launching.finished import continues, nothing_left
+from deta.launching.finished import continues, nothing_left, require_same_settings
 from deta.runs import preemption
 from deta.runs.cells import add_cells
 from deta.runs.claims import Place, RunTakenError, claim, other_holder, release
@@ -260,11 +260,13 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
 
     Raises:
         OSError: A run is done and its annotation files are missing.
-        ValueError: A run is done with other data.
+        ValueError: A run is done with other data or settings.
     """
     status = read_status(folder)
     if status.state in (RunState.DONE, RunState.QUEUED):
         _require_same_data(cfg, status)
+        if status.state == RunState.DONE:
+            require_same_settings(cfg, folder, HydraConfig.get())
         slurm.tell_skipped(status)
         return False
     is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)

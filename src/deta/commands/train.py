@@ -25,8 +25,8 @@ from deta.console.datasets import compare_data
 from deta.console.terminal import describe, reports_errors
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation.class_charts import class_figures
-from deta.launching.parts import last_config
-from deta.launching.record import PartRecord, told
+from deta.launching.parts import last_config, told
+from deta.launching.record import PartRecord
 from deta.runs import preemption
 from deta.runs.claims import claim, release, require_held
 from deta.runs.data_record import DATA, DataRecord, read_data

@@ -6,6 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from deta.console.words import complete_words, recorded_words, training_words
+from deta.launching.parts import changed_settings, last_config, told
 from deta.runs.state import LAST, read_done
 from deta.utils.wording import points
 
@@ -31,6 +33,30 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
     score = f", AP {points(done['AP'])}" if isinstance(done.get("AP"), float) else ""
     remedy = " and ".join(f"trainer.max_{name}s above {done[name]}" for name in limits)
     return f"{folder} is done ({done.get('step')} steps{score}): to train it further give {remedy}"
+
+
+def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  # noqa: ANN401 - Hydra's node
+    """Refuse to skip a run that is done where a command of other words asks for other settings.
+
+    Where the words are those of the run, it is done, whatever a later version makes of them.
+
+    Args:
+        cfg: Settings of the command.
+        folder: The run directory.
+        hydra: Hydra's own part of them.
+
+    Raises:
+        ValueError: There are such settings.
+    """
+    words, before = recorded_words(folder), last_config(folder)
+    if words is None or before is None or not set(training_words(complete_words(hydra))) - set(training_words(words)):
+        return
+    changes = changed_settings(before, cfg)
+    if changes:
+        raise ValueError(
+            f"{folder} is done, with other settings than these words have: {told(changes)}. ckpt={folder} in place of "
+            "ckpt=auto trains it further with them, another folder (hydra.run.dir=) from the start"
+        )
 
 
 def continues(ckpt: Any, folder: Path) -> bool:  # noqa: ANN401 - of a command line

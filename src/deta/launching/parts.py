@@ -1,10 +1,14 @@
 """The parts in which a run has trained, each with its own settings; nothing here imports PyTorch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from deta.console.naming import effective
 from deta.runs.config import read_config
+from deta.runs.former import with_present_names
+from deta.studies.settings import ABSENT, differences
 
 
 def num_parts(folder: Path) -> int:
@@ -23,3 +27,22 @@ def last_config(folder: Path) -> DictConfig | None:
     if last < 0:
         return None
     return OmegaConf.create(read_config(folder / f"config{f'-{last}' if last else ''}.yaml"))
+
+
+def changed_settings(before: DictConfig, now: DictConfig) -> dict[str, tuple[object, object]]:
+    """In what two configurations differ that decides a result, as ``differences``; a renaming is no change.
+
+    ``effective`` gives classes by the names they had first, of which runs have their hashes; both are told by those of
+    today.
+    """
+    first, second = (with_present_names(effective(config)) for config in (before, now))
+    return differences(first, second)
+
+
+def told(changes: Mapping[str, tuple[object, object]]) -> str:
+    """What ``differences`` has found, as words for a message."""
+    return ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
+
+
+def _shown(value: object) -> str:
+    return "absent" if value is ABSENT else str(value)

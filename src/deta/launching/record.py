@@ -1,7 +1,6 @@
 """What a part of a run leaves in writing: with what words, settings and machine it trained."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -13,13 +12,9 @@ from deta.building.stored import needs_trust
 from deta.building.trust import remember
 from deta.building.word_trust import remember_words
 from deta.console.datasets import configured_data
-from deta.console.naming import effective
 from deta.console.words import complete_words, record_words
-from deta.launching.parts import last_config, num_parts
+from deta.launching.parts import changed_settings, last_config, num_parts, told
 from deta.runs.data_record import write_data
-from deta.runs.former import with_present_names
-from deta.studies import settings
-from deta.studies.settings import differences
 from deta.tracking.environment import describe_run
 from deta.training.module import DetectionModule
 from deta.utils.files import write_json, write_text
@@ -48,6 +43,8 @@ class PartRecord(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write of a first part; say in which settings a later one differs from the part before."""
+        if trainer.is_global_zero and isinstance(pl_module, DetectionModule):
+            self._know_data(pl_module)  # of every part: one that makes no step writes a checkpoint, too
         if not self._is_continued:
             self._write(trainer)
         elif trainer.is_global_zero:
@@ -85,30 +82,14 @@ class PartRecord(pl.Callback):
         data = configured_data(self._cfg)
         if data is not None:
             write_data(self._folder, data)
-            if isinstance(module, DetectionModule):
-                module.add_metadata(data=data.to_dict())
+
+    def _know_data(self, module: DetectionModule) -> None:
+        data = configured_data(self._cfg)
+        if data is not None:
+            module.add_metadata(data=data.to_dict())
 
     def _tell_changes(self) -> None:
         before = last_config(self._folder)
         changes = {} if before is None else changed_settings(before, self._cfg)
         if changes:
             _log.warning("This part of the run has other settings than the one before: %s", told(changes))
-
-
-def changed_settings(before: DictConfig, now: DictConfig) -> dict[str, tuple[object, object]]:
-    """In what two configurations differ that decides a result, as ``differences``; a renaming is no change.
-
-    ``effective`` gives classes by the names they had first, of which runs have their hashes; both are told by those of
-    today.
-    """
-    first, second = (with_present_names(effective(config)) for config in (before, now))
-    return differences(first, second)
-
-
-def told(changes: Mapping[str, tuple[object, object]]) -> str:
-    """What ``differences`` has found, as words for a message."""
-    return ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
-
-
-def _shown(value: object) -> str:
-    return "absent" if value is settings.ABSENT else str(value)

@@ -33,7 +33,7 @@ def content_digest(content: object) -> str:
         if isinstance(node, Tensor):
             digest.update(f"tensor {node.dtype} {tuple(node.shape)};".encode())
             if node.layout is torch.strided and not node.is_meta:
-                flat = node.detach().cpu().contiguous().reshape(-1)  # [elements]
+                flat = node.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)  # [elements]
                 digest.update(memoryview(flat.view(torch.uint8).numpy()))  # type: ignore[arg-type]  # an array is a buffer
         elif isinstance(node, Mapping):
             digest.update(f"mapping {len(node)};".encode())

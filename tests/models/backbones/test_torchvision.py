@@ -84,6 +84,15 @@ def test_eps_of_norms_is_that_of_the_network_or_the_one_given() -> None:
     assert {norm.eps for norm in resnet18(norm_eps=0).modules() if isinstance(norm, FrozenBatchNorm2d)} == {0}
 
 
+def test_strides_inside_a_block_are_those_of_each_backbone_of_a_process() -> None:
+    nodes = ["layer3.0.conv1", "layer4.0.conv1"]
+    found = [
+        TorchvisionBackbone(name="resnet50", return_nodes=nodes, stride_first=is_first).strides
+        for is_first in (False, True, False)
+    ]
+    assert found == [(8, 16), (16, 32), (8, 16)]
+
+
 def test_the_first_convolution_of_a_bottleneck_may_halve_the_map() -> None:
     backbone = resnet18(name="resnet50", stride_first=True)
     for name, stride in (

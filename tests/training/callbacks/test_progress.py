@@ -104,9 +104,14 @@ class _Ticker(pl.Callback):
 def test_images_per_second_leave_validations_out(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticker = _Ticker()
     monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: ticker.now))
+    monkeypatch.setattr(speed, "_has_trained", False)
     train(cache, tmp_path, ticker, Speed(), TrainingProgress(refresh_rate=0), max_epochs=2)
     assert logged(tmp_path, SPEED_KEY) == [1.0, 1.0, 1.0, 1.0]
-    assert all(0 < value < 100 for value in logged(tmp_path, MEMORY_KEY))
+    memory = logged(tmp_path, MEMORY_KEY)
+    assert len(memory) == 4
+    assert all(0.1 < value < 100 for value in memory)
+    train(cache, tmp_path / "second", Speed(), max_epochs=1)
+    assert logged(tmp_path / "second", MEMORY_KEY) == []  # the most may have been that of the first
 
 
 class _Clock(pl.Callback):

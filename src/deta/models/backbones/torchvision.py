@@ -81,10 +81,10 @@ class TorchvisionBackbone(Backbone):
             freeze_batch_norms(body)
         freeze_parameters(body, frozen)
         self.body = body
-        shape = name, tuple(return_nodes), dilated
-        if shape not in _MEASURED:
-            _MEASURED[shape] = _measured(body)
-        self.channels, self.strides, self.min_side = _MEASURED[shape]
+        built = name, tuple(return_nodes), dilated, stride_first
+        if built not in _MEASURED:
+            _MEASURED[built] = _measured(body)
+        self.channels, self.strides, self.min_side = _MEASURED[built]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``[B, C, h, w]`` of every return node, in their order."""
@@ -132,8 +132,8 @@ _PROBE_SIZE = 512
 """Side of the image without content that measures channels and strides, in pixels."""
 Measures = tuple[tuple[int, ...], tuple[int, ...], int]
 """Channels and strides of the maps, and the least side of an image."""
-_MEASURED: dict[tuple[str, tuple[str, ...], bool], Measures] = {}
-"""By model, nodes and dilation: a training makes its detector three times, and to measure it takes as long."""
+_MEASURED: dict[tuple[str, tuple[str, ...], bool, bool], Measures] = {}
+"""By all that shapes follow from: a training makes its detector three times, and to measure it takes as long."""
 
 
 def _measured(body: nn.Module) -> Measures:

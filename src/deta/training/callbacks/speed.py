@@ -9,13 +9,17 @@ import torch
 from deta.structures import Batch
 from deta.tracking.metrics import GPU_MEMORY_KEY, MEMORY_KEY, SPEED_KEY, VAL_SPEED_KEY, ends_logged_step
 
+_has_trained = False
+"""Whether this process has trained before."""
+
 
 class Speed(pl.Callback):
     """Images per second of all ranks, in training and in validation, and the most memory that this rank has held.
 
     Logged as ``speed/images_per_s``, validations left out, every ``log_every_n_steps``, with ``speed/gpu_memory_gb``
-    (1e9 bytes, of tensors since then) or, on a CPU, ``speed/memory_gb`` (of the process since its start). Nothing waits
-    for the device: the logging of losses at these steps does so anyway, whence the clock is right over many of them.
+    (1e9 bytes, of tensors since then) or, on a CPU, ``speed/memory_gb`` (of the process since its start, unless it has
+    trained another run before, as in a sweep). Nothing waits for the device: the logging of losses at these steps does
+    so anyway, whence the clock is right over many of them.
 
     ``speed/val_images_per_s`` is logged after each validation: from the first batch that was read to the detections of
     the last one, which are no longer on the device.
@@ -28,9 +32,12 @@ class Speed(pl.Callback):
         self._validated = 0
         self._first_batch = 0.0
         self._last_batch = 0.0
+        self._is_alone = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
+        global _has_trained
+        self._is_alone, _has_trained = not _has_trained, True
         self._begin()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -62,7 +69,7 @@ class Speed(pl.Callback):
         """Log the pace of the validation."""
         if self._validated:
             seconds = max(self._last_batch - self._first_batch, 1e-9)
-            pl_module.log(VAL_SPEED_KEY, self._validated * trainer.world_size / seconds)
+            pl_module.log(VAL_SPEED_KEY, self._validated * trainer.world_size / seconds, sync_dist=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on with the clock of the training."""
@@ -81,7 +88,7 @@ class Speed(pl.Callback):
         if device.type == "cuda":
             pl_module.log(GPU_MEMORY_KEY, torch.cuda.max_memory_allocated(device) / 1e9)
             torch.cuda.reset_peak_memory_stats(device)
-        else:
+        elif self._is_alone:
             pl_module.log(MEMORY_KEY, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
         self._begin()
 
