@@ -77,6 +77,7 @@ def composed(*words: str) -> DictConfig:
     return compose("train", [*words, "name=test", "run_dir=none"])
 
 
+@pytest.mark.gate
 def test_every_system_but_deta_has_a_section() -> None:
     assert set(SECTIONS) == systems() - {"deta"}
 
@@ -94,6 +95,7 @@ def test_every_value_of_a_section_is_that_of_the_system(system: str) -> None:
     assert {key: str(value).lower() for key, value in found.items()} == dict(VALUES[system])
 
 
+@pytest.mark.gate
 def test_every_recipe_of_a_query_system_has_a_row_with_its_epochs_and_rate() -> None:
     told: dict[str, tuple[list[str], str]] = {}
     for experiments, schedules, rate, *_ in rows("Recipes and published results"):
@@ -116,6 +118,7 @@ def test_every_published_result_is_that_of_the_recipe() -> None:
             assert f"{result} AP" in (config_dir() / "experiment" / f"{name}.yaml").read_text()
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("heading", ["Dense systems", "Systems of regions"])
 def test_every_recipe_of_a_dense_system_or_of_regions_has_a_row_with_its_epochs_and_rate(heading: str) -> None:
     begins = {"Dense systems": ("atss", "centernet", "fcos", "gfl", "retinanet", "tood", "yolox")}

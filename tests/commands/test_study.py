@@ -94,7 +94,8 @@ def test_a_name_does_not_lead_out_of_the_folder_of_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name.endswith("_shapes") else pytest.mark.slow) for name in STUDIES]
+    "name",
+    [pytest.param(name, marks=pytest.mark.gate if name.endswith("_shapes") else pytest.mark.slow) for name in STUDIES],
 )
 @pytest.mark.usefixtures("hydra")
 def test_every_shipped_study_differs_as_declared_alone(name: str) -> None:

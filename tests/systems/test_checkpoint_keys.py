@@ -73,6 +73,7 @@ def test_every_parameter_has_one_name_of_ours_and_comes_back_under_all_that_it_h
     assert layout.name in [release.name for release in RELEASES if not release.misfits(own, OURS)]
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("stem", stems("state_dict_keys", among=ALL))
 def test_the_detector_of_the_system_has_the_published_names_and_shapes(stem: str, systems_dir: Path) -> None:
     detector = published_detector(stem)

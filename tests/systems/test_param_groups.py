@@ -37,6 +37,7 @@ def published_names(
     return {name: names[joined.get(name, name)] for name in own}
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("stem", stems("param_groups"))
 def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path) -> None:
     reference = read(systems_dir, stem, "param_groups")
@@ -59,6 +60,7 @@ def test_every_parameter_learns_as_it_was_published(stem: str, systems_dir: Path
     assert frozen == expected.keys() - trained.keys()
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("stem", stems("param_groups", among=sorted(DENSE.keys() - FIXED_NORMS)))
 def test_what_a_dense_system_does_not_train_is_what_was_published_so(stem: str, systems_dir: Path) -> None:
     reference = read(systems_dir, stem, "param_groups")
