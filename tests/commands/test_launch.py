@@ -14,7 +14,7 @@ from deta.commands import launch
 from deta.console.catalogue import COMMANDS
 from deta.runs.claims import is_held, release
 from deta.runs.folders import LOGS_OF_OTHERS, find_runs
-from deta.runs.state import RunState, RunStatus, mark_done, read_status
+from deta.runs.state import RunState, RunStatus, is_done, mark_done, read_status
 from deta.studies.conf import config_dir
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
@@ -156,6 +156,19 @@ def test_a_run_that_was_evaluated_into_its_own_folder_is_still_one(own_run: Path
     assert (own_run / "eval.log").exists()
     assert find_runs(own_run) == [own_run]
     assert f"{own_run}: done, skipped" in succeed("train", *TINY_TRAINING, "ckpt=auto", f"hydra.run.dir={own_run}").out
+
+
+def test_a_wrong_command_is_not_tried_again_but_keeps_no_run_that_has_begun_from_going_on(
+    own_run: Path, tmp_path: Path
+) -> None:
+    (own_run / "done.json").unlink()
+    for words in ((f"ckpt={own_run}",), (*TINY_TRAINING, f"hydra.run.dir={tmp_path}/new")):
+        assert "optimizer.lr must be at least 0, got -1" in fail("train", *words, "optimizer.lr=-1")
+    told = succeed("runs", "resume", f"folder={tmp_path}").out
+    not_tried = told.partition("Not tried, since their commands would fail again")[2].partition("\n\n")[0]
+    assert f"{tmp_path}/new" in not_tried
+    assert str(own_run) not in not_tried
+    assert is_done(own_run)
 
 
 def test_a_done_run_is_not_skipped_for_a_command_of_other_settings(own_run: Path) -> None:

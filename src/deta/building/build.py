@@ -175,13 +175,18 @@ def _words(cfg: DictConfig) -> list[str]:
     return given_words(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def make_module(cfg: DictConfig, datamodule: CocoDataModule) -> DetectionModule:
+def make_module(cfg: DictConfig, datamodule: CocoDataModule, recipe: Recipe | None = None) -> DetectionModule:
     """Everything that trains and evaluates, for the categories of the data module, which is set up last.
 
     Reading a large data set takes long: a wrong value elsewhere is found before. A detector that starts from weights as
     a whole needs none for its backbone.
+
+    Args:
+        cfg: Configuration of a training.
+        datamodule: Its data, not set up.
+        recipe: What ``make_recipe`` has made of the configuration; None makes it.
     """
-    recipe = make_recipe(cfg)
+    recipe = recipe or make_recipe(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     categories = datamodule.categories

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deta.analysis.run_charts import write_run_figures
 from deta.building.batch_size import settle_batch_size
-from deta.building.build import make, make_module, make_part, plain
+from deta.building.build import Recipe, make, make_module, make_part, make_recipe, plain
 from deta.building.evaluations import evaluate_final_weights, make_selections
 from deta.building.start import start_from
 from deta.building.trainer_options import check_trainer_options
@@ -25,7 +25,7 @@ from deta.console.datasets import compare_data
 from deta.console.terminal import describe, reports_errors
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation.class_charts import class_figures
-from deta.launching.parts import last_config, told
+from deta.launching.parts import last_config, num_parts, told
 from deta.launching.record import PartRecord
 from deta.runs import preemption
 from deta.runs.claims import claim, release, require_held
@@ -80,11 +80,12 @@ def run(cfg: DictConfig) -> None:
             compare_data(cfg, _known_data(folder, resume_path))
         trainer = make_trainer(cfg, PartRecord(cfg, folder, is_continued=resume_path is not None))
         _require_processes(trainer)
+        recipe = make_recipe(cfg)
     except Exception as error:  # of any kind: the run tells its state
         _note_failure(folder, error, mistakes=(ValueError, *_MISTAKES))
         raise
     if not trainer.is_global_zero:
-        _train_beside(cfg, trainer, resume_path)
+        _train_beside(cfg, trainer, resume_path, recipe)
         return
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder)
@@ -99,7 +100,7 @@ def run(cfg: DictConfig) -> None:
     try:
         mark_running(folder)
         _require_no_signal()
-        module = _train(cfg, trainer, resume_path)
+        module = _train(cfg, trainer, resume_path, recipe)
     except StoppedRun as stopped:
         _leave(stopped, folder)
     except Exception as error:  # of any kind: the run tells its state
@@ -122,19 +123,22 @@ def run(cfg: DictConfig) -> None:
 
 
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
-    """Errors of these kinds come from the command itself, unless a file or device was not there."""
+    """Errors of these kinds come from the command itself, unless a file or device was not there.
+
+    A run that has begun goes on with the words that it has on record, whatever was asked of it since.
+    """
     cause: BaseException = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
-    is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError)
+    is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError) and not num_parts(folder)
     mark_failed(folder, describe(error), is_refused=is_refused)
 
 
-def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> None:
+def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None, recipe: Recipe) -> None:
     """Train as another rank than the first, which tells the state of the run; the reason of a failure is told here."""
     folder = Path(cfg.run_dir)
     try:
-        _train(cfg, trainer, resume_path)
+        _train(cfg, trainer, resume_path, recipe)
     except StoppedRun:
         pass  # the first rank tells; a failure here would have SLURM kill it before
     except Exception as error:  # of any kind: the first rank knows only that this one is gone
@@ -144,7 +148,7 @@ def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None
         raise cause from error.__cause__
 
 
-def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> DetectionModule:
+def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None, recipe: Recipe) -> DetectionModule:
     start = cpu_times()
     compiled = require_compile(cfg.compile)
     if compiled:
@@ -152,7 +156,7 @@ def _train(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None) -> De
     selections = make_selections(cfg)
     settle_batch_size(cfg, trainer, resume_path)
     datamodule: CocoDataModule = make_part(cfg, "data", CocoDataModule)
-    module = make_module(cfg, datamodule)
+    module = make_module(cfg, datamodule, recipe)
     if trainer.is_global_zero:
         tell_threads(start)
     if resume_path is not None:
