@@ -1,7 +1,6 @@
 """Faster R-CNN of torchvision beside ours with the same weights, on photographs, part by part."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from deta.building.published import published_model
 from deta.models import Detector
 from deta.models.releases import from_release
 from deta.models.roi.body import RoIBody
-from deta.structures import Detections
 from tests.systems.published import composed
-from tests.systems.test_torchvision import LEAST, entered, photographs, randomised
+from tests.systems.test_torchvision import LEAST, Compared, entered, photographs, randomised
 
 MAKERS: Mapping[str, tuple[Callable[..., nn.Module], int]] = {
     "faster_rcnn_r50_fpn_torchvision": (fasterrcnn_resnet50_fpn, 3),
@@ -27,21 +25,6 @@ MAKERS: Mapping[str, tuple[Callable[..., nn.Module], int]] = {
 }
 """Theirs, and a seed of its weights with which no two boxes overlap by just the threshold of a suppression."""
 OFTEN = [pytest.param(stem, marks=pytest.mark.slow if "v2" in stem else pytest.mark.gate) for stem in MAKERS]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What both detectors make of the same photographs.
-
-    Attributes:
-        names: Of parts, in the order in which they act, with theirs and ours.
-        theirs: Their detections of every image.
-        ours: Our detections.
-    """
-
-    names: Mapping[str, tuple[Tensor, Tensor]]
-    theirs: list[dict[str, Tensor]]
-    ours: Detections
 
 
 def spread_out(theirs: Any, levels: Mapping[str, Tensor], image_sizes: list[tuple[int, int]], batch: Any) -> None:  # noqa: ANN401
