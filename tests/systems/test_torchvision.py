@@ -1,6 +1,6 @@
 """Dense detectors of torchvision beside ours with the same weights, on photographs, part by part."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,6 +52,17 @@ class Compared:
     names: Mapping[str, tuple[Tensor, Tensor]]
     theirs: list[dict[str, Tensor]]
     ours: Detections
+
+    def detections(self) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor, Tensor]]:
+        """Of each image theirs, and our scores, labels and boxes: as many, of the same scores in the same order."""
+        for image, theirs in enumerate(self.theirs):
+            is_detection = self.ours.is_detection[image]
+            scores, labels, boxes = (
+                values[image][is_detection] for values in (self.ours.scores, self.ours.labels, self.ours.boxes)
+            )
+            assert len(scores) == len(theirs["scores"]) >= LEAST
+            torch.testing.assert_close(scores, theirs["scores"], rtol=1e-4, atol=1e-5)
+            yield theirs, scores, labels, boxes
 
 
 def photographs(folder: Path) -> list[Tensor]:
@@ -178,14 +189,8 @@ def test_every_part_gives_what_theirs_gives(stem: str, shared: Path) -> None:
 
 @pytest.mark.parametrize("stem", OFTEN)
 def test_detections_are_theirs_in_their_order(stem: str, shared: Path) -> None:
-    result = compared(stem, shared)
-    for image, theirs in enumerate(result.theirs):
-        is_detection, scores = result.ours.is_detection[image], theirs["scores"]
-        found = result.ours.scores[image][is_detection]
-        assert len(found) == len(scores) >= LEAST
-        torch.testing.assert_close(found, scores, rtol=1e-4, atol=1e-5)
+    for theirs, scores, labels, boxes in compared(stem, shared).detections():
         # Beyond the best, scores may lie so close that the order of sums decides.
-        assert -scores[:LEAST].diff().max() > 3 * (found - scores).abs().max()
-        assert torch.equal(result.ours.labels[image][is_detection][:LEAST], theirs["labels"][:LEAST])
-        boxes = result.ours.boxes[image][is_detection]
+        assert -theirs["scores"][:LEAST].diff().max() > 3 * (scores - theirs["scores"]).abs().max()
+        assert torch.equal(labels[:LEAST], theirs["labels"][:LEAST])
         torch.testing.assert_close(boxes[:LEAST], theirs["boxes"][:LEAST], rtol=1e-4, atol=1e-3)
