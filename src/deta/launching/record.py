@@ -14,7 +14,7 @@ from deta.building.word_trust import remember_words
 from deta.console.datasets import configured_data
 from deta.console.words import complete_words, record_words
 from deta.launching.parts import changed_settings, last_config, num_parts, told
-from deta.runs.data_record import write_data
+from deta.runs.data_record import DataRecord, write_data
 from deta.tracking.environment import describe_run
 from deta.training.module import DetectionModule
 from deta.utils.files import write_json, write_text
@@ -39,12 +39,14 @@ class PartRecord(pl.Callback):
         self._folder = folder
         self._is_continued = is_continued
         self._environment = describe_run(seed=cfg.seed)
+        self._data: DataRecord | None = None
         self._first_step: int | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write of a first part; say in which settings a later one differs from the part before."""
-        if trainer.is_global_zero and isinstance(pl_module, DetectionModule):
-            self._know_data(pl_module)  # of every part: one that makes no step writes a checkpoint, too
+        self._data = configured_data(self._cfg) if trainer.is_global_zero else None
+        if self._data is not None and isinstance(pl_module, DetectionModule):
+            pl_module.add_metadata(data=self._data.to_dict())  # a part that makes no step writes a checkpoint, too
         if not self._is_continued:
             self._write(trainer)
         elif trainer.is_global_zero:
@@ -79,14 +81,8 @@ class PartRecord(pl.Callback):
         remember(self._folder, needs_trust(plain(self._cfg)))
         write_text(self._folder / f"config{suffix}.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
         write_json(self._folder / f"environment{suffix}.json", self._environment)
-        data = configured_data(self._cfg)
-        if data is not None:
-            write_data(self._folder, data)
-
-    def _know_data(self, module: DetectionModule) -> None:
-        data = configured_data(self._cfg)
-        if data is not None:
-            module.add_metadata(data=data.to_dict())
+        if self._data is not None:
+            write_data(self._folder, self._data)
 
     def _tell_changes(self) -> None:
         before = last_config(self._folder)

@@ -1,6 +1,7 @@
 """Logs how fast a training and its validations are, and how much memory they take."""
 
 import resource
+import sys
 import time
 
 import lightning.pytorch as pl
@@ -9,6 +10,8 @@ import torch
 from deta.structures import Batch
 from deta.tracking.metrics import GPU_MEMORY_KEY, MEMORY_KEY, SPEED_KEY, VAL_SPEED_KEY, ends_logged_step
 
+_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes of which the system counts the most memory of a process."""
 _has_trained = False
 """Whether this process has trained before."""
 
@@ -89,7 +92,7 @@ class Speed(pl.Callback):
             pl_module.log(GPU_MEMORY_KEY, torch.cuda.max_memory_allocated(device) / 1e9)
             torch.cuda.reset_peak_memory_stats(device)
         elif self._is_alone:
-            pl_module.log(MEMORY_KEY, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+            pl_module.log(MEMORY_KEY, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT / 1e9)
         self._begin()
 
     def _begin(self) -> None:
