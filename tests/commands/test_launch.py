@@ -164,6 +164,7 @@ def test_a_wrong_command_is_not_tried_again_but_keeps_no_run_that_has_begun_from
     (own_run / "done.json").unlink()
     for words in ((f"ckpt={own_run}",), (*TINY_TRAINING, f"hydra.run.dir={tmp_path}/new")):
         assert "optimizer.lr must be at least 0, got -1" in fail("train", *words, "optimizer.lr=-1")
+    assert read_status(own_run).state == RunState.RESUMABLE
     told = succeed("runs", "resume", f"folder={tmp_path}").out
     not_tried = told.partition("Not tried, since their commands would fail again")[2].partition("\n\n")[0]
     assert f"{tmp_path}/new" in not_tried
@@ -177,11 +178,23 @@ def test_a_done_run_is_not_skipped_for_a_command_of_other_settings(own_run: Path
     assert f"{own_run} is done, with other settings than these words have: " in message
     assert "optimizer.lr 0.0004 -> 0.5" in message
     assert "trainer.max_epochs 1 -> 3" in message
-    assert (
-        "done, skipped" in succeed(*words, "callbacks.resume.every_n_steps=7", "data.num_workers=1").out
-    )  # no result changes
+    same = ("callbacks.resume.every_n_steps=7", "data.num_workers=1")  # no result changes
+    assert "done, skipped" in succeed(*words, *same).out
+    fewer = [word for word in words if not word.startswith("model.body.source.num_queries")]
+    assert "model.body.source.num_queries 20 -> 60" in fail(*fewer)
     (own_run / "config.yaml").write_text((own_run / "config.yaml").read_text().replace("lr: 0.0004", "lr: 0.5"))
     assert "done, skipped" in succeed(*words).out  # the same words, of which an earlier version made something else
+
+
+def test_a_part_that_had_no_step_left_is_on_record_with_its_settings(own_run: Path) -> None:
+    (own_run / "done.json").unlink()
+    config, words = own_run / "config.yaml", own_run / "words.json"
+    config.write_text(config.read_text().replace("max_epochs: 1\n", "max_epochs: 2\n"))  # as if it was to train longer
+    words.write_text(words.read_text().replace("trainer.max_epochs=1", "trainer.max_epochs=2"))
+    shorter = ("train", *TINY_TRAINING, "ckpt=auto", f"hydra.run.dir={own_run}")
+    succeed(*shorter)
+    assert "done, skipped" in succeed(*shorter).out
+    assert "trainer.max_epochs 1 -> 2" in fail(*shorter, "trainer.max_epochs=2")
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,9 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     status = read_status(folder)
     if status.state in (RunState.DONE, RunState.QUEUED):
         _require_same_data(cfg, status)
-        if status.state == RunState.DONE:
+        if (
+            status.state == RunState.DONE and HydraConfig.get().mode != RunMode.MULTIRUN
+        ):  # a sweep's place is its settings
             require_same_settings(cfg, folder, HydraConfig.get())
         slurm.tell_skipped(status)
         return False

@@ -125,13 +125,16 @@ def run(cfg: DictConfig) -> None:
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
     """Errors of these kinds come from the command itself, unless a file or device was not there.
 
-    A run that has begun goes on with the words that it has on record, whatever was asked of it since.
+    A run that has begun stays as it is for them: it goes on with the words that it has on record.
     """
     cause: BaseException = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
-    is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError) and not num_parts(folder)
-    mark_failed(folder, describe(error), is_refused=is_refused)
+    is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError)
+    if is_refused and num_parts(folder):
+        mark_stopped(folder)
+    else:
+        mark_failed(folder, describe(error), is_refused=is_refused)
 
 
 def _train_beside(cfg: DictConfig, trainer: pl.Trainer, resume_path: Path | None, recipe: Recipe) -> None:

@@ -49,13 +49,13 @@ def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  #
         ValueError: There are such settings.
     """
     words, before = recorded_words(folder), last_config(folder)
-    if words is None or before is None or not set(training_words(complete_words(hydra))) - set(training_words(words)):
+    if words is None or before is None or set(training_words(complete_words(hydra))) == set(training_words(words)):
         return
     changes = changed_settings(before, cfg)
     if changes:
         raise ValueError(
-            f"{folder} is done, with other settings than these words have: {told(changes)}. ckpt={folder} in place of "
-            "ckpt=auto trains it further with them, another folder (hydra.run.dir=) from the start"
+            f"{folder} is done, with other settings than these words have: {told(changes)}. Another hydra.run.dir= "
+            f"trains with them from the start, ckpt={folder} and more trainer.max_epochs go on with them"
         )
 
 

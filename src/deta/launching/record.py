@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 class PartRecord(pl.Callback):
     """Writes ``words.json``, ``data.json``, ``config.yaml`` and ``environment.json``; later ``config-1.yaml`` etc.
 
-    The first part of a run is on record from its start. A later one is once it has made a step: of a start that fails
-    nothing stays, and the run is continued as before.
+    The first part of a run is on record from its start. A later one is once it has made a step, or has ended the run
+    without one under other settings: of a start that fails nothing stays, and the run is continued as before.
 
     Args:
         cfg: The configuration of this part.
@@ -41,6 +41,7 @@ class PartRecord(pl.Callback):
         self._environment = describe_run(seed=cfg.seed)
         self._data: DataRecord | None = None
         self._first_step: int | None = None
+        self._is_written = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write of a first part; say in which settings a later one differs from the part before."""
@@ -64,7 +65,13 @@ class PartRecord(pl.Callback):
             self._first_step = None
             self._write(trainer)
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write of a later part that had no step left to make, where its settings are others than before."""
+        if not self._is_written and trainer.is_global_zero and self._changes():
+            self._write(trainer)
+
     def _write(self, trainer: pl.Trainer) -> None:
+        self._is_written = True
         module = trainer.lightning_module
         if isinstance(module, DetectionModule):
             self._environment["parameters"] = sum(each.numel() for each in module.detector.parameters())
@@ -85,7 +92,10 @@ class PartRecord(pl.Callback):
             write_data(self._folder, self._data)
 
     def _tell_changes(self) -> None:
-        before = last_config(self._folder)
-        changes = {} if before is None else changed_settings(before, self._cfg)
+        changes = self._changes()
         if changes:
             _log.warning("This part of the run has other settings than the one before: %s", told(changes))
+
+    def _changes(self) -> dict[str, tuple[object, object]]:
+        before = last_config(self._folder)
+        return {} if before is None else changed_settings(before, self._cfg)

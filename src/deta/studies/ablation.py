@@ -205,9 +205,9 @@ def _cost(
 
 _COSTS: Sequence[tuple[str, str, Callable[[Cost], float | None], Callable[[float], str]]] = (
     ("images/s in training", "images_per_s", lambda cost: cost.images_per_s, "{:.1f}".format),
-    ("in detection", "val_images_per_s", lambda cost: cost.val_images_per_s, "{:.1f}".format),
+    ("images/s in detection", "val_images_per_s", lambda cost: cost.val_images_per_s, "{:.1f}".format),
     ("parameters", "parameters", lambda cost: cost.num_parameters, "{:,.0f}".format),
-    ("memory in GB", "memory_gb", lambda cost: cost.memory_gb, "{:.2f}".format),
+    ("most memory in GB", "memory_gb", lambda cost: cost.memory_gb, "{:.2f}".format),
 )
 _VERDICT = (Column("verdict", ("verdict",), is_number=False), _verdict)
 _SEEDS = (Column("seeds", ("seeds_done", "seeds_planned")), _seeds)
@@ -232,6 +232,12 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+_COSTS_NOTE = (
+    "Images per second are medians of what was logged; memory is that of a GPU's tensors, or on a CPU of the process, "
+    "which the first run of a sweep alone can tell"
+)
+
+
 def _reading(comparison: Comparison) -> Sequence[str]:
     """How to read what the table holds."""
     done = [cell for cell in comparison.cells if PRIMARY in cell.summary]
@@ -245,4 +251,6 @@ def _reading(comparison: Comparison) -> Sequence[str]:
         )
         if _has_intervals_over_images(comparison):
             sentences[-1] += "; that over images is the bootstrap over validation images"
+    if _costs(comparison):
+        sentences.append(_COSTS_NOTE)
     return [f"{sentence}." for sentence in sentences]
