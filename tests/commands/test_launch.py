@@ -161,6 +161,8 @@ def test_a_run_that_was_evaluated_into_its_own_folder_is_still_one(own_run: Path
 def test_a_wrong_command_is_not_tried_again_but_keeps_no_run_that_has_begun_from_going_on(
     own_run: Path, tmp_path: Path
 ) -> None:
+    fail("train", f"ckpt={own_run}", "trainer.max_epochs=2", "data.batch_size=5000")  # found with the data
+    assert is_done(own_run)
     (own_run / "done.json").unlink()
     for words in ((f"ckpt={own_run}",), (*TINY_TRAINING, f"hydra.run.dir={tmp_path}/new")):
         assert "optimizer.lr must be at least 0, got -1" in fail("train", *words, "optimizer.lr=-1")

@@ -24,6 +24,7 @@ from deta.runs.state import (
     mark_queued,
     mark_running,
     mark_stopped,
+    mark_unfinished,
     read_status,
     read_statuses,
 )
@@ -75,6 +76,8 @@ def test_a_finished_run_that_is_continued_is_not_done(tmp_path: Path) -> None:
     mark_done(tmp_path, {"step": 1})
     save(tmp_path)
     mark_running(tmp_path)
+    assert read_status(tmp_path).state == RunState.DONE  # it may still be refused
+    mark_unfinished(tmp_path)
     assert read_status(tmp_path).state == RunState.RUNNING
     mark_stopped(tmp_path)
     assert read_status(tmp_path).state == RunState.RESUMABLE

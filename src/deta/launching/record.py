@@ -15,6 +15,7 @@ from deta.console.datasets import configured_data
 from deta.console.words import complete_words, record_words
 from deta.launching.parts import changed_settings, last_config, num_parts, told
 from deta.runs.data_record import DataRecord, write_data
+from deta.runs.state import mark_unfinished
 from deta.tracking.environment import describe_run
 from deta.training.module import DetectionModule
 from deta.utils.files import write_json, write_text
@@ -82,6 +83,7 @@ class PartRecord(pl.Callback):
         part = num_parts(self._folder) if self._is_continued else 0
         suffix = f"-{part}" if part else ""
         self._folder.mkdir(parents=True, exist_ok=True)
+        mark_unfinished(self._folder)
         words = complete_words(HydraConfig.get())
         record_words(self._folder, words)
         remember_words(self._folder, words)

@@ -52,6 +52,12 @@ def known_words(run: Path) -> list[str] | None:
         return None
 
 
+def values_of(words: Iterable[str]) -> dict[str, str]:
+    """What overrides give, by key."""
+    pairs = (word.partition("=") for word in words)
+    return {key.lstrip("+"): value.strip("'\"") for key, sign, value in pairs if sign}
+
+
 def add_cells(folder: Path, cells: Mapping[str, Iterable[str]]) -> None:
     """Add cells to the list of a sweep, to which other processes may be adding theirs.
 

@@ -96,7 +96,7 @@ class _Failure:
 
 
 def mark_running(folder: Path) -> None:
-    """Claim the run for this process; how it ended earlier is forgotten.
+    """Claim the run for this process; why it failed earlier is forgotten.
 
     Raises:
         RunTakenError: Another process trains it.
@@ -104,8 +104,12 @@ def mark_running(folder: Path) -> None:
     """
     claim(folder)
     _note_life(folder)
-    for name in (DONE, FAILED):
-        (folder / name).unlink(missing_ok=True)
+    (folder / FAILED).unlink(missing_ok=True)
+
+
+def mark_unfinished(folder: Path) -> None:
+    """Forget that the run was done: it is trained further. Until then one that is done stays so, whatever fails."""
+    (folder / DONE).unlink(missing_ok=True)
 
 
 def mark_stopped(folder: Path) -> None:

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from deta.runs.cells import find_cell, known_words
+from deta.runs.cells import find_cell, known_words, values_of
 from deta.runs.state import RunState, RunStatus
 from deta.utils.names import short_keys, shown
 from deta.utils.wording import points
@@ -65,7 +65,7 @@ def swept_columns(words: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str
     Args:
         words: Overrides of every run that has some on record, by its name.
     """
-    given = {name: dict(_pair(word) for word in own if "=" in word) for name, own in words.items()}
+    given = {name: values_of(own) for name, own in words.items()}
     keys = dict.fromkeys(key for own in given.values() for key in own if not key.startswith(_NO_AXES))
     varied = [key for key in keys if len({own.get(key) for own in given.values()}) > 1]
     return {
@@ -162,8 +162,3 @@ def _end(text: str, length: int) -> str:
 
 def _begin(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: max(0, length - 1)]}…"
-
-
-def _pair(word: str) -> tuple[str, str]:
-    key, _, value = word.partition("=")
-    return key.lstrip("+"), value.strip("'\"")

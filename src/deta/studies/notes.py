@@ -50,6 +50,17 @@ def missing_runs(records: Sequence[Record]) -> Iterator[str]:
         yield f"{names[0]} is {told}" if len(names) == 1 else f"{len(names)} runs are {told}: {', '.join(names)}"
 
 
+def unevaluated_runs(records: Iterable[Record]) -> Iterator[str]:
+    """A note if runs are done that no validation has scored."""
+    runs = [record.run for record in records if record.run.is_done and not any(record.run.scores.values())]
+    if runs:
+        names = ", ".join(f"{describe_cell(run.factors)} seed={run.seed}".strip() for run in runs)
+        yield (
+            f"{counted(len(runs), 'run was', 'runs were')} never evaluated: {names}; a validation comes every "
+            "trainer.check_val_every_n_epoch epochs, unless trainer.limit_val_batches=0"
+        )
+
+
 def damaged_files(records: Iterable[Record]) -> Iterator[str]:
     """A note on every file that could not be read."""
     for record in records:

@@ -1,15 +1,15 @@
 """Runs that no study declared: which settings tell them apart."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deta.runs.cells import find_cell, read_cells
+from deta.runs.cells import find_cell, read_cells, values_of
 from deta.runs.folders import find_runs
 from deta.runs.state import is_pruned
-from deta.studies.notes import damaged_files, different_data, different_machines, missing_runs
+from deta.studies.notes import damaged_files, different_data, different_machines, missing_runs, unevaluated_runs
 from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis
 from deta.studies.settings import ABSENT, chosen_by, is_below, leaves
@@ -68,39 +68,66 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
         key = json.dumps([_settings(record), record.postprocess], sort_keys=True, default=str)
         members.setdefault(key, []).append(record)
     groups = list(members.values())
-    axes = _axes([_settings(group[0]) for group in groups])
-    groups.sort(key=lambda group: all(record.run.folder in waiting for record in group))
+    words = [_shared_words(group) for group in groups]
+    settings = [_settings(group[0]) for group in groups]
+    choices = _choices(words, settings)
+    for each, own in zip(settings, words, strict=True):
+        each |= {name: own[name] for name in choices}
+    axes = _axes(settings, choices)
+    beyond = [*_also_different(axes, settings, words), *different_data(known)]
+    cells = list(zip(groups, settings, strict=True))
+    cells.sort(key=lambda cell: all(record.run.folder in waiting for record in cell[0]))
     named = []
-    for group in groups:
-        settings = _settings(group[0])
-        factors = {axis.name: _level(settings, axis) for axis in axes}
+    for group, own in cells:
+        factors = {axis.name: shown_level(own.get(axis.keys[0], ABSENT)) for axis in axes}
         runs = tuple(replace(record, run=replace(record.run, factors=factors)) for record in group)
         named.append((factors, str(group[0].postprocess), tuple(sorted(runs, key=lambda record: record.run.seed))))
     num_pruned, num_waiting = len(paths) - len(whole), len(records) - len(known)
     all_runs = [record for _, _, runs in named for record in runs]
     notes = [f"{counted(num_pruned, 'trial')} left out, ended early by the pruner"] if num_pruned else []
     notes += [f"{counted(num_waiting, 'run')} left out, not started"] if num_waiting else []
-    notes += [*missing_runs(all_runs), *damaged_files(records), *different_machines(all_runs)]
-    beyond = [*_also_different(axes, [_settings(group[0]) for group in groups]), *different_data(all_runs)]
+    notes += [
+        *missing_runs(all_runs),
+        *unevaluated_runs(all_runs),
+        *damaged_files(records),
+        *different_machines(all_runs),
+    ]
     return Sweep(axes, tuple(named), tuple(notes), tuple(beyond))
 
 
-def _also_different(axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Settings that go along with an axis and are neither a copy of it nor arguments of the class that it chooses."""
+def _shared_words(records: Sequence[Record]) -> dict[str, str]:
+    """What a sweep gave all these runs, by key; nothing where no sweep lists one of them."""
+    given = [values_of(find_cell(record.run.folder) or ()) for record in records]
+    return {key: value for key, value in given[0].items() if all(each.get(key) == value for each in given)}
+
+
+def _choices(words: Sequence[Mapping[str, str]], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys of words that choose a whole part, such as ``system``, and in which the cells of a sweep differ."""
+    keys = [key for key in words[0] if key not in _APART and not any(key in each for each in settings)]
+    return [key for key in keys if all(key in own for own in words) and len({own[key] for own in words}) > 1]
+
+
+def _also_different(
+    axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]], words: Sequence[Mapping[str, str]]
+) -> Iterator[str]:
+    """Settings that go along with an axis and do not belong to it."""
+    given = {key for own in words for key in own}
     for axis in axes:
         first, *others = axis.keys
-        part = f"{first.rpartition('.')[0]}."
-        apart = [
-            key
-            for key in others
-            if not (first.endswith("_target_") and key.startswith(part)) and not _is_copy(key, first, settings)
-        ]
+        apart = [key for key in others if not _belongs(key, first, settings, given)]
         if apart:
             yield f"along {axis.name} also {', '.join(apart)} differ: no difference is owed to {axis.name} alone"
 
 
-def _is_copy(key: str, first: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether two keys of one name always have the same value."""
+def _belongs(key: str, first: str, settings: Sequence[Mapping[str, Any]], given: Collection[str]) -> bool:
+    """Whether a key is an argument of the class that ``first`` chooses, a copy of it, or set by a choice of a sweep.
+
+    What a sweep gives itself, no choice sets.
+    """
+    if first in given and "." not in first:
+        return key not in given
+    if first.endswith("_target_") and key.startswith(first.removesuffix("_target_")):
+        return True
     is_named_alike = key.rpartition(".")[2] == first.rpartition(".")[2]
     return is_named_alike and all(each.get(key, ABSENT) == each.get(first, ABSENT) for each in settings)
 
@@ -131,14 +158,14 @@ def _settings(record: Record) -> dict[str, Any]:
     return {key: value for key, value in leaves(record.configs[0]) if not is_below(key, _APART)}
 
 
-def _axes(settings: Sequence[Mapping[str, Any]]) -> tuple[Axis, ...]:
+def _axes(settings: Sequence[Mapping[str, Any]], choices: Sequence[str]) -> tuple[Axis, ...]:
     """The first settings that tell more groups apart, until all are; the others follow from them.
 
-    Which class is built comes first, since its arguments follow from it.
+    Choices of a sweep come first, then which class is built, since the rest follows from them.
     """
     keys = dict.fromkeys(key for each in settings for key in each)
     varied = [key for key in keys if len({shown_level(each.get(key, ABSENT)) for each in settings}) > 1]
-    varied.sort(key=lambda key: not key.endswith("_target_"))
+    varied.sort(key=lambda key: (key not in choices, not key.endswith("_target_")))
     chosen: dict[str, list[str]] = {}
     for key in varied:
         owner = next((name for name in chosen if _follows(key, name, settings)), None)
@@ -168,10 +195,6 @@ def _short(keys: Sequence[str]) -> list[str]:
     parts = [key.removesuffix("._target_").split(".") for key in keys]
     last = [words[-1] for words in parts]
     return [".".join(words[-2:]) if last.count(words[-1]) > 1 else words[-1] for words in parts]
-
-
-def _level(settings: Mapping[str, Any], axis: Axis) -> str:
-    return shown_level(settings.get(axis.keys[0], ABSENT))
 
 
 def shown_level(value: object) -> str:
