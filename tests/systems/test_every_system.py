@@ -116,7 +116,7 @@ def test_a_whole_step_is_one_graph_whatever_the_number_of_objects(system: str) -
         return aot_eager(graph, inputs)
 
     compiled = torch.compile(step, fullgraph=True, backend=backend)
-    for place, sizes in enumerate([(5, 1), (0, 0), (9, 2), (12, 3)]):
+    for place, sizes in enumerate([(5, 1), (0, 0), (9, 2), (3, 4), (7, 7), (12, 3)]):
         expected, found = (run(function, detector, criterion, *sizes) for function in (step, compiled))
         torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=1e-6)
         assert place > 0 or len(graphs) == 1  # no break
