@@ -60,6 +60,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         document([image(file_name="\ud800.png")]),
         "half of a surrogate pair.* line 1, column",
     ),
+    "endless category name": (
+        document(categories=[{"id": 3, "name": "x" * 1001}]),
+        "category whose name has more than 1,000 letters: category 3: 1,001",
+    ),
     "blank category name": (document(categories=[{"id": 3, "name": " \n\u200b"}]), "name is blank: category 3"),
     "half a character in a category": (
         document(categories=[{"id": 3, "name": "a\ud800"}]),

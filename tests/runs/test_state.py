@@ -226,6 +226,14 @@ def test_folders_whose_links_lead_back_are_looked_into_once(tmp_path: Path) -> N
     assert len(find_runs(tmp_path)) == 1
 
 
+def test_a_run_that_began_inside_another_is_found(tmp_path: Path) -> None:
+    for folder in (tmp_path / "demo", tmp_path / "demo" / "2026-11-28"):
+        mark_failed(folder, "x")
+        (folder / ".hydra").mkdir()
+        (folder / "checkpoints" / "failed.json").parent.mkdir()
+    assert find_runs(tmp_path) == [tmp_path / "demo", tmp_path / "demo" / "2026-11-28"]
+
+
 def test_only_folders_of_trainings_are_runs(tmp_path: Path) -> None:
     for command in ("train", "eval", "predict", "data_assign"):
         record = tmp_path / command / ".hydra" / "hydra.yaml"

@@ -235,42 +235,11 @@ def test_what_follows_from_another_setting_is_no_axis(tmp_path: Path) -> None:
     assert [cell.postprocess for cell in comparison.cells] == ["nms", "nms", "topk"]
 
 
-def test_a_choice_that_a_sweep_varies_is_the_axis_of_all_that_it_sets(tmp_path: Path) -> None:
-    parts: dict[str, dict[str, Any]] = {
-        "deta": {},
-        "detr": {"assigner": HUNGARIAN, "rematch": "per_layer", "postprocess": TOPK},
-    }
-    cells: dict[str, list[str]] = {}
-    for system, own in parts.items():
-        for seed in (0, 1):
-            write_run(tmp_path / f"{system}-{seed}", config(seed=seed, **own), ap=0.3)
-            cells[f"{system}-{seed}"] = [f"system={system}", "data.num_workers=0", f"seed={seed}"]
-    add_cells(tmp_path, cells)
-    comparison = collect(tmp_path, base={"system": "detr"})
-    assert (comparison.axes[0].name, comparison.axes[0].levels) == ("system", ("deta", "detr"))
-    assert levels(comparison.cells) == [("deta", "nms"), ("detr", "topk")]
-    assert comparison.beyond == ()
-    rates = {name: [*words, f"optimizer.lr={1 + ('detr' in name)}"] for name, words in cells.items()}
-    for name in rates:
-        path = tmp_path / name / "config.yaml"
-        path.write_text(f"{path.read_text()}optimizer:\n  lr: {1 + ('detr' in name)}\n")
-    add_cells(tmp_path, rates)  # a word of the sweep itself goes along with the choice
-    assert collect(tmp_path).beyond == ("along system also optimizer.lr differ: no difference is owed to system alone",)
-
-
 def test_a_run_continued_at_its_very_end_keeps_its_last_score(tmp_path: Path) -> None:
     write_run(tmp_path / "a", config(), ap=0.3)
     (tmp_path / "a" / "done.json").write_text('{"step": 10, "epoch": 1}')
     (cell,) = collect(tmp_path).cells
     assert cell.summary["AP"].mean == 0.3
-
-
-def test_a_done_run_without_a_validation_is_a_note(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", config(), ap=0.3)
-    folder = write_run(tmp_path / "b", config(tau=0.5), ap=None)
-    (folder / "done.json").write_text('{"step": 10, "epoch": 1}')
-    (note,) = (note for note in collect(tmp_path).notes if "evaluated" in note)
-    assert note.startswith("1 run was never evaluated: tau=0.5 seed=0; a validation comes every trainer.check_val_")
 
 
 def test_places_that_hold_nothing_to_compare_say_so(tmp_path: Path) -> None:

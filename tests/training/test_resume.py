@@ -26,7 +26,7 @@ from deta.training.callbacks import (
     ResumeCheckpoint,
     WeightAveraging,
 )
-from deta.training.checkpoint import AtomicCheckpointIO, find_resumable
+from deta.training.checkpoint import AtomicCheckpointIO, find_resumable, read_training
 from tests.training.tiny import detection_module, is_same, make_trainer, shapes, weights
 
 pytestmark = [
@@ -207,7 +207,8 @@ def test_death_at_every_hook(
 
 
 @pytest.mark.parametrize(
-    ("number", "strike_at"), [(signal.SIGUSR1, 8), (signal.SIGUSR2, 21), (signal.SIGTERM, 8), (signal.SIGINT, 21)]
+    ("number", "strike_at"),
+    [(signal.SIGUSR1, 8), (signal.SIGUSR2, 21), (signal.SIGTERM, 8), (signal.SIGINT, 21), (signal.SIGTERM, 12)],
 )
 def test_a_signal_ends_the_training_at_a_safe_point(
     cache: Path, tmp_path: Path, whole: tuple[Path, dict[str, Tensor], int], number: signal.Signals, strike_at: int
@@ -216,6 +217,9 @@ def test_a_signal_ends_the_training_at_a_safe_point(
     with pytest.raises(StoppedRun) as stopped:
         train(cache, tmp_path, Reaper(strike_at, number), every_n_steps=1000)
     assert stopped.value.signal == number
+    saved = read_training(find_resumable(tmp_path))["global_step"]
+    assert stopped.value.saved == saved
+    assert (f", of which {saved} are saved" in str(stopped.value)) == (saved != stopped.value.step)
     assert "deta-watchdog" not in [thread.name for thread in threading.enumerate()]  # nothing kills what follows
     preemption.forget()
     assert signal.getsignal(number) == earlier

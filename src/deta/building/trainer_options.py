@@ -65,6 +65,7 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"trainer.{name}={options[name]} is no option of a run: {remedy}")
     for name, low in (("max_epochs", -1), ("max_steps", -1), ("accumulate_grad_batches", 1), ("num_nodes", 1)):
         require_int(f"trainer.{name}", options[name], low=low)
+    require_int("trainer.num_sanity_val_steps", options.get("num_sanity_val_steps", 0), low=-1)
     for name in ("check_val_every_n_epoch", "log_every_n_steps"):
         require_int(f"trainer.{name}", options[name], low=1)
     for name in ("benchmark", "enable_progress_bar"):

@@ -25,9 +25,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from deta.building.word_trust import remember_words
 from deta.console.quoting import shell_line
 from deta.console.terminal import describe, say_loading, user_errors
-from deta.console.words import AUTO, complete_words, given_words, job_words, search_path_words
+from deta.console.words import AUTO, complete_words, given_words, job_words, record_words, search_path_words
 from deta.launching import slurm
-from deta.launching.finished import continues, nothing_left, require_same_settings
+from deta.launching.finished import another_start, continues, first_start, nothing_left, require_same_settings
+from deta.launching.parts import num_parts
 from deta.runs import preemption
 from deta.runs.cells import add_cells
 from deta.runs.claims import Place, RunTakenError, claim, other_holder, release
@@ -40,6 +41,8 @@ from deta.utils.names import shown_lines
 from deta.utils.terminal import show
 from deta.utils.wording import counted
 
+_OWN_NAME = "${run_name:"
+"""Begin of the name that a run of a sweep gets where the user gives none."""
 _SWEEP_CONFIG = "multirun.yaml"
 """Hydra's record of a sweep, in its folder."""
 
@@ -67,9 +70,10 @@ class TrainLauncher:
         if not is_sweep and hydra_cfg.runtime.choices.get("cluster") == "submitit":
             print("deta: cluster=submitit submits sweeps alone: add -m, or take cluster=sbatch", file=sys.stderr)
             sys.exit(1)
-        if is_sweep and cfg.ckpt is None:
-            cfg.ckpt = AUTO
         try:
+            start = another_start(cfg.ckpt, folder)
+            if start is not None or (is_sweep and cfg.ckpt is None):
+                cfg.ckpt = AUTO
             self._is_dry = require_bool("dry_run", cfg.dry_run)
             if self._is_dry:
                 _remove_empty(folder)
@@ -82,9 +86,10 @@ class TrainLauncher:
                 self._tell_missing_data(cfg)
                 self._wait_for_submission(cfg, folder)
                 return
-            if cfg.ckpt == AUTO and not _prepare(cfg, folder):
+            if cfg.ckpt == AUTO and not _prepare(cfg, folder, start):
                 return
             _require_data(cfg, folder)
+            _record_begin(cfg, folder)
         except user_errors() as error:
             self._refuse(error, is_sweep=is_sweep)
             return
@@ -209,7 +214,7 @@ class RecordCells(Callback):
         search_path = search_path_words(config.hydra)
         words = [*params, *given_words(config.hydra.overrides.task)]
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-        if OmegaConf.to_yaml(config.hydra.sweep).endswith("subdir: ${run_name:}\n"):  # and no name of the user's own
+        if OmegaConf.to_yaml(config.hydra.sweep).endswith(f"subdir: {_OWN_NAME}}}\n"):  # and no name of the user's own
             swept = [override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()]
             name = ",".join(f'"{key}"' for key in dict.fromkeys(swept))
             config.hydra.overrides.hydra.append(f"hydra.sweep.subdir='${{run_name:{name}}}'")
@@ -217,6 +222,8 @@ class RecordCells(Callback):
         for batch in BasicSweeper.split_arguments(overrides, None):
             for chosen in batch:
                 composed = loader.load_sweep_config(config, list(chosen))
+                with read_write(composed), open_dict(composed):
+                    composed.hydra.job.num, composed.hydra.job.id = len(cells), f"job_{len(cells)}"
                 HydraConfig.instance().set_config(composed)
                 name = str(composed.hydra.sweep.subdir)
                 cells[name] = [*search_path, *chosen]
@@ -251,8 +258,8 @@ def _sweep_folder() -> Path | None:
     return Path(HydraConfig.get().sweep.dir)
 
 
-def _prepare(cfg: DictConfig, folder: Path) -> bool:
-    """Claim the run and turn ``auto`` into the run to continue or into none; False if there is nothing to do.
+def _prepare(cfg: DictConfig, folder: Path, start: str | None = None) -> bool:
+    """Claim the run and turn ``auto`` into the run to continue, or into its start; False if there is nothing to do.
 
     What lies there is judged, and changed, only by who holds the claim. Whether another process holds it is for
     ``claim`` to find out, which may have to watch it. The ranks of one training decide alike: that the first of them
@@ -265,9 +272,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
     status = read_status(folder)
     if status.state in (RunState.DONE, RunState.QUEUED):
         _require_same_data(cfg, status)
-        if (
-            status.state == RunState.DONE and HydraConfig.get().mode != RunMode.MULTIRUN
-        ):  # a sweep's place is its settings
+        if status.state == RunState.DONE and not _is_place_of_settings():
             require_same_settings(cfg, folder, HydraConfig.get())
         slurm.tell_skipped(status)
         return False
@@ -277,10 +282,28 @@ def _prepare(cfg: DictConfig, folder: Path) -> bool:
         return False
     if is_first and not _claim(folder):
         return False
-    cfg.ckpt = str(folder) if has_checkpoint(folder) else None
-    if is_first and cfg.ckpt is None:
+    has_saved = has_checkpoint(folder)
+    cfg.ckpt = str(folder) if has_saved else start or first_start(folder)
+    if is_first and not has_saved:
         (folder / "metrics.jsonl").unlink(missing_ok=True)  # it died before the first checkpoint
     return True
+
+
+def _is_place_of_settings() -> bool:
+    """Whether the folder of this run is named by all that decides its result, as a sweep names it by itself."""
+    sweep = OmegaConf.to_container(HydraConfig.get().sweep, resolve=False)
+    assert isinstance(sweep, dict)
+    return HydraConfig.get().mode == RunMode.MULTIRUN and str(sweep["subdir"]).startswith(_OWN_NAME)
+
+
+def _record_begin(cfg: DictConfig, folder: Path) -> None:
+    """Write down the words of a run that has not trained yet, so that one that dies in its first seconds is done."""
+    if num_parts(folder) or not is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes):
+        return
+    words = complete_words(HydraConfig.get())
+    folder.mkdir(parents=True, exist_ok=True)
+    record_words(folder, words)
+    remember_words(folder, words)
 
 
 def _is_told_finished(cfg: DictConfig, folder: Path) -> bool:

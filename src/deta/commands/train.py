@@ -32,7 +32,7 @@ from deta.runs.claims import claim, release, require_held
 from deta.runs.data_record import DATA, DataRecord, read_data
 from deta.runs.preemption import StoppedRun
 from deta.runs.progress import read_progress
-from deta.runs.state import has_checkpoint, is_done, mark_done, mark_failed, mark_running, mark_stopped
+from deta.runs.state import has_checkpoint, mark_done, mark_failed, mark_running, mark_stopped
 from deta.studies.settings import differences, leaves
 from deta.tracking.mirror import finishing
 from deta.training.checkpoint import (
@@ -125,14 +125,13 @@ def run(cfg: DictConfig) -> None:
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
     """Errors of these kinds come from the command itself, unless a file or device was not there.
 
-    A run that has begun stays as it is for them: it goes on with the words that it has on record. One that is done
-    stays so whatever fails, until it has trained further.
+    A run that has begun stays as it is for them: it goes on with the words that it has on record.
     """
     cause: BaseException = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
     is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError)
-    if is_done(folder) or (is_refused and num_parts(folder)):
+    if is_refused and num_parts(folder):
         mark_stopped(folder)
     else:
         mark_failed(folder, describe(error), is_refused=is_refused)

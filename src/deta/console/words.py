@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from omegaconf import OmegaConf
 
+from deta.console.quoting import quoted, unquoted
 from deta.runs.cells import WORDS
 from deta.runs.former_words import present_words
 from deta.utils.files import read_json, read_yaml, write_json
@@ -118,5 +119,12 @@ def training_words(words: Iterable[str]) -> list[str]:
 
 
 def job_words(words: Iterable[str], folder: Path) -> list[str]:
-    """Words of the ``deta train`` that does one run of this command in another process."""
-    return [*training_words(words), f"ckpt={AUTO}", f"hydra.run.dir='{folder.resolve()}'"]
+    """Words of the ``deta train`` that does one run of this command in another process.
+
+    One that starts from another run does so there, too.
+    """
+    words = list(words)
+    given = next((unquoted(word.partition("=")[2]) for word in reversed(words) if word.startswith("ckpt=")), AUTO)
+    is_other = given not in (AUTO, "null") and not Path(given).resolve().is_relative_to(folder.resolve())
+    start = quoted(str(Path(given).resolve())) if is_other else AUTO
+    return [*training_words(words), f"ckpt={start}", f"hydra.run.dir='{folder.resolve()}'"]

@@ -18,6 +18,8 @@ from deta.data.rows import Id, RowReader
 
 FREQUENCIES = ("r", "c", "f")
 """LVIS's groups of categories by the number of training images: rare, common, frequent."""
+_MOST_LETTERS = 1000
+"""Of the name of a category, which stands in tables and messages."""
 
 _RULES = {
     "id": "id is not an integer",
@@ -124,6 +126,9 @@ def _read_categories(
             problems.add("category id listed more than once", str(row.id))
         if not any(character.isprintable() and not character.isspace() for character in row.name):
             problems.add("category whose name is blank", f"category {row.id}: {row.name!r}")
+        if len(row.name) > _MOST_LETTERS:
+            fault = f"category whose name has more than {_MOST_LETTERS:,} letters"
+            problems.add(fault, f"category {row.id}: {len(row.name):,}")
         found[row.id] = row
     problems.raise_if_any()
     in_order = [found[category_id] for category_id in sorted(found)]

@@ -6,10 +6,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from deta.console.words import complete_words, recorded_words, training_words
+from deta.console.words import AUTO, complete_words, recorded_words, search_path_words, training_words
 from deta.launching.parts import changed_settings, last_config, told
-from deta.runs.state import LAST, read_done
-from deta.utils.wording import points
+from deta.runs.config import read_config
+from deta.runs.state import LAST, has_checkpoint, read_done
+from deta.utils.wording import counted, points
 
 _NO_LIMIT = -1
 
@@ -30,9 +31,11 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
     limits = [name for name in ("epoch", "step") if _is_reached(cfg.trainer, name, done)]
     if not limits:
         return None
+    step = done.get("step")
+    steps = counted(step, "step") if isinstance(step, int) else "? steps"
     score = f", AP {points(done['AP'])}" if isinstance(done.get("AP"), float) else ""
     remedy = " and ".join(f"trainer.max_{name}s above {done[name]}" for name in limits)
-    return f"{folder} is done ({done.get('step')} steps{score}): to train it further give {remedy}"
+    return f"{folder} is done ({steps}{score}): to train it further give {remedy}"
 
 
 def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  # noqa: ANN401 - Hydra's node
@@ -49,7 +52,10 @@ def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  #
         ValueError: There are such settings.
     """
     words, before = recorded_words(folder), last_config(folder)
-    if words is None or before is None or set(training_words(complete_words(hydra))) == set(training_words(words)):
+    if words is None or before is None:
+        return
+    are_same = training_words(complete_words(hydra)) == training_words(words)
+    if are_same and not search_path_words(hydra):  # where the user's own files stand, they may say something else now
         return
     changes = changed_settings(before, cfg)
     if changes:
@@ -57,6 +63,35 @@ def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  #
             f"{folder} is done, with other settings than these words have: {told(changes)}. Another hydra.run.dir= "
             f"trains with them from the start, ckpt={folder} and more trainer.max_epochs go on with them"
         )
+
+
+def another_start(ckpt: Any, folder: Path) -> str | None:  # noqa: ANN401 - of a command line
+    """The run or checkpoint outside of its own folder from which a run is to start; None where it is to start afresh.
+
+    A run that has begun goes on by itself if the command is the one that has begun it.
+
+    Raises:
+        FileExistsError: The folder holds a run that has started from something else.
+    """
+    if ckpt in (None, AUTO) or not isinstance(ckpt, str) or Path(ckpt).resolve().is_relative_to(folder.resolve()):
+        return None
+    first = first_start(folder)
+    has_begun = has_checkpoint(folder) or (folder / "metrics.jsonl").exists() or read_done(folder) is not None
+    if has_begun and (first is None or Path(first).resolve() != Path(ckpt).resolve()):
+        raise FileExistsError(
+            f"{folder} holds a run of its own, which ckpt={folder} continues: to start from {ckpt} name another "
+            "hydra.run.dir"
+        )
+    return ckpt
+
+
+def first_start(folder: Path) -> str | None:
+    """The run or checkpoint outside of its own folder from which a run has started; None if there was none."""
+    path = folder / "config.yaml"
+    ckpt = read_config(path).get("ckpt") if path.is_file() else None
+    if not isinstance(ckpt, str) or Path(ckpt).resolve().is_relative_to(folder.resolve()):
+        return None
+    return ckpt
 
 
 def continues(ckpt: Any, folder: Path) -> bool:  # noqa: ANN401 - of a command line

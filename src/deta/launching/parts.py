@@ -10,6 +10,8 @@ from deta.runs.config import read_config
 from deta.runs.former import with_present_names
 from deta.studies.settings import ABSENT, differences
 
+_OF_BEST = ("callbacks.best.monitor", "callbacks.best.mode")
+
 
 def num_parts(folder: Path) -> int:
     """How often a run has begun to train."""
@@ -33,10 +35,11 @@ def changed_settings(before: DictConfig, now: DictConfig) -> dict[str, tuple[obj
     """In what two configurations differ that decides a result, as ``differences``; a renaming is no change.
 
     ``effective`` gives classes by the names they had first, of which runs have their hashes; both are told by those of
-    today.
+    today. Which weights are the best decides no training, but what is made of it.
     """
     first, second = (with_present_names(effective(config)) for config in (before, now))
-    return differences(first, second)
+    chosen = {key: (OmegaConf.select(before, key), OmegaConf.select(now, key)) for key in _OF_BEST}
+    return {**differences(first, second), **{key: pair for key, pair in chosen.items() if pair[0] != pair[1]}}
 
 
 def told(changes: Mapping[str, tuple[object, object]]) -> str:

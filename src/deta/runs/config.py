@@ -1,5 +1,6 @@
 """The settings of a run as they lie in its directory: data, whoever has written them; nothing here needs PyTorch."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ def read_config(path: Path) -> dict[str, Any]:
         return with_present_names(content)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def part_files(folder: Path, name: str) -> list[Path]:
+    """The records of that name of a run, such as ``config.yaml``, ``config-1.yaml``, in the order of its parts."""
+    stem, suffix = name.split(".")
+    pattern = re.compile(rf"{stem}(?:-(\d+))?\.{suffix}")
+    found = [(match, path) for path in folder.glob(f"{stem}*.{suffix}") if (match := pattern.fullmatch(path.name))]
+    return [path for _, path in sorted((int(match[1] or 0), path) for match, path in found)]
 
 
 def _refers(value: Any) -> bool:  # noqa: ANN401 - plain containers

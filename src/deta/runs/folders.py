@@ -49,16 +49,17 @@ def _runs_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         return
     seen.add(identity)
     yield from (folder / name for name in read_cells(folder))
-    if _is_of_training(folder):
+    is_run = _is_of_training(folder)
+    if is_run:
         yield folder
-        return
     try:
         children = sorted(folder.iterdir())
     except PermissionError as error:
         _log.warning("left out: %s", error)
         return
     for child in children:
-        if child.is_dir() and not child.name.startswith("."):
+        is_left_out = is_run and not (child / ".hydra").is_dir()  # what a run writes, unless another began inside
+        if child.is_dir() and not child.name.startswith(".") and not is_left_out:
             yield from _runs_below(child, seen)
 
 

@@ -32,12 +32,16 @@ class StoppedRun(Exception):  # noqa: N818 - no error: it was asked for
     Args:
         stop: The signal.
         step: Optimizer steps done; None if it came before the training began.
+        saved: Those that are saved: one less where no checkpoint can be written, at the end of an epoch.
     """
 
-    def __init__(self, stop: signal.Signals, step: int | None) -> None:
-        super().__init__(f"stopped by {stop.name} {'at its start' if step is None else f'after step {step}'}")
+    def __init__(self, stop: signal.Signals, step: int | None, saved: int | None = None) -> None:
+        when = "at its start" if step is None else f"after step {step}"
+        again = "" if step is None or saved in (None, step) else f", of which {saved} are saved"
+        super().__init__(f"stopped by {stop.name} {when}{again}")
         self.signal = stop
         self.step = step
+        self.saved = saved
 
 
 @dataclass

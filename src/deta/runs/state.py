@@ -125,7 +125,7 @@ def mark_queued(folder: Path, job: str) -> None:
 
 
 def mark_failed(folder: Path, message: str, *, is_refused: bool = False) -> None:
-    """Note why the run cannot go on, unless another process trains it; what cannot be written is logged.
+    """Note why the run cannot go on, unless another process trains it or it is done; what cannot be written is logged.
 
     Args:
         folder: The run directory.
@@ -134,7 +134,7 @@ def mark_failed(folder: Path, message: str, *, is_refused: bool = False) -> None
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not is_taken(folder):
+        if not is_taken(folder) and not is_done(folder):
             note_failure(folder, message, is_refused=is_refused)
         release(folder)
     except OSError as error:

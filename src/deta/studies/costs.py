@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from deta.runs.config import part_files
 from deta.studies.results import Cost
 from deta.tracking.metrics import GPU_MEMORY_KEY, MEMORY_KEY, SPEED_KEY, VAL_SPEED_KEY
 from deta.utils.files import read_json
@@ -19,7 +20,7 @@ def read_environments(folder: Path) -> list[dict[str, Any]]:
         ValueError: One is damaged.
     """
     environments = []
-    for path in sorted(folder.glob("environment*.json")):
+    for path in part_files(folder, "environment.json"):
         environment = read_json(path, dict[str, Any])
         if not isinstance(environment.get("devices"), list) or not environment["devices"]:
             raise ValueError(f"{path} is damaged: it holds no devices")

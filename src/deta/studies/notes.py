@@ -126,6 +126,17 @@ def different_settings(study: Study, groups: Sequence[tuple[Factors, Sequence[Re
     yield from faults
 
 
+def later_settings(records: Iterable[Record]) -> Iterator[str]:
+    """A note on every run that went on with other settings than it began with."""
+    for record in records:
+        changed: dict[str, str] = {}
+        for config in record.configs[1:]:
+            for key, (before, after) in differences(record.configs[0], config).items():
+                changed[key] = f"{key} {before} -> {after}"
+        if changed:
+            yield f"{record.run.folder.name} went on with other settings: {', '.join(changed.values())}"
+
+
 def _unseeded(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without seeds, in which runs of one cell must agree."""
     data = {name: value for name, value in config.get("data", {}).items() if f"data.{name}" not in SEEDS}

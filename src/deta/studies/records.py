@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deta.evaluation import EVALUATIONS, StoredEvaluation, read_evaluation
-from deta.runs.config import read_config
+from deta.runs.config import part_files, read_config
 from deta.runs.data_record import DataRecord, read_data
 from deta.runs.state import DONE, read_status
 from deta.studies.costs import read_cost, read_environments
@@ -59,7 +59,7 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
         seed: Its seed; None takes that of its configuration.
     """
     damage: list[str] = []
-    configs = _read(lambda: [read_config(path) for path in sorted(folder.glob("config*.yaml"))], damage) or []
+    configs = _read(lambda: [read_config(path) for path in part_files(folder, "config.yaml")], damage) or []
     metrics = folder / "metrics.jsonl"
     history = (_read(lambda: read_metrics(metrics), damage) if metrics.is_file() else None) or []
     environments = _read(lambda: read_environments(folder), damage)

@@ -9,7 +9,14 @@ from typing import Any
 from deta.runs.cells import find_cell, read_cells, values_of
 from deta.runs.folders import find_runs
 from deta.runs.state import is_pruned
-from deta.studies.notes import damaged_files, different_data, different_machines, missing_runs, unevaluated_runs
+from deta.studies.notes import (
+    damaged_files,
+    different_data,
+    different_machines,
+    later_settings,
+    missing_runs,
+    unevaluated_runs,
+)
 from deta.studies.records import Record, read_record, with_own_scores, with_planned
 from deta.studies.results import Axis
 from deta.studies.settings import ABSENT, chosen_by, is_below, leaves
@@ -74,7 +81,9 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
     for each, own in zip(settings, words, strict=True):
         each |= {name: own[name] for name in choices}
     axes = _axes(settings, choices)
-    beyond = [*_also_different(axes, settings, words), *different_data(known)]
+    composed = [_settings(_planned(group[0], compose)) for group in groups] if choices else []
+    beyond = [*_also_different(axes, settings, _set_by_choices(choices, words, settings, composed))]
+    beyond += [*later_settings(known), *different_data(known)]
     cells = list(zip(groups, settings, strict=True))
     cells.sort(key=lambda cell: all(record.run.folder in waiting for record in cell[0]))
     named = []
@@ -107,25 +116,38 @@ def _choices(words: Sequence[Mapping[str, str]], settings: Sequence[Mapping[str,
     return [key for key in keys if all(key in own for own in words) and len({own[key] for own in words}) > 1]
 
 
+def _set_by_choices(
+    choices: Sequence[str],
+    words: Sequence[Mapping[str, str]],
+    settings: Sequence[Mapping[str, Any]],
+    composed: Sequence[Mapping[str, Any]],
+) -> dict[str, frozenset[str]]:
+    """Choice to the keys that it may set: no word gives them, and the cells have what their words make of them."""
+    if not choices:
+        return {}
+    keys = {key for own in settings for key in own} - {key for own in words for key in own}
+    made = frozenset(
+        key
+        for key in keys
+        if key == DATA_SET
+        or all(own.get(key, ABSENT) == new.get(key, ABSENT) for own, new in zip(settings, composed, strict=True))
+    )
+    return dict.fromkeys(choices, made)
+
+
 def _also_different(
-    axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]], words: Sequence[Mapping[str, str]]
+    axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]], chosen: Mapping[str, Collection[str]]
 ) -> Iterator[str]:
-    """Settings that go along with an axis and do not belong to it."""
-    given = {key for own in words for key in own}
+    """Settings that go along with an axis and do not belong to it; ``chosen`` are those that a choice may set."""
     for axis in axes:
         first, *others = axis.keys
-        apart = [key for key in others if not _belongs(key, first, settings, given)]
+        apart = [key for key in others if key not in chosen.get(first, ()) and not _belongs(key, first, settings)]
         if apart:
             yield f"along {axis.name} also {', '.join(apart)} differ: no difference is owed to {axis.name} alone"
 
 
-def _belongs(key: str, first: str, settings: Sequence[Mapping[str, Any]], given: Collection[str]) -> bool:
-    """Whether a key is an argument of the class that ``first`` chooses, a copy of it, or set by a choice of a sweep.
-
-    What a sweep gives itself, no choice sets.
-    """
-    if first in given and "." not in first:
-        return key not in given
+def _belongs(key: str, first: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a key is an argument of the class that ``first`` chooses, or always has its value under the same name."""
     if first.endswith("_target_") and key.startswith(first.removesuffix("_target_")):
         return True
     is_named_alike = key.rpartition(".")[2] == first.rpartition(".")[2]

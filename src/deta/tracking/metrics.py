@@ -88,7 +88,10 @@ class MetricsLogger(Logger):
                 file.seek(0, os.SEEK_END)
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise named(error, self.path) from error
+            error = named(error, self.path)
+            if not self._is_whole:
+                error.strerror = f"{error.strerror}, where logger.file.folder has the metrics written"
+            raise error from error.__cause__
 
     def end(self) -> int:
         """Bytes of the record so far."""

@@ -1,6 +1,7 @@
 """Checkpoint files: written whole or not at all; read for their weights and what builds the detector again."""
 
 import logging
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from deta.models.weights import unfit_numbers
+from deta.runs.cells import WORDS
 from deta.runs.data_record import DataRecord
 from deta.runs.former import is_owned, present_weight, with_present_names, with_present_weights
 from deta.runs.state import LAST, PREVIOUS
@@ -115,8 +117,9 @@ def find_checkpoint(path: str | Path, *, name: str = "best") -> Path:
     for candidate in dict.fromkeys((f"{name}.ckpt", LAST, PREVIOUS)):
         if (folder / candidate).is_file():
             return folder / candidate
-    if (path / "metrics.jsonl").is_file():
-        raise FileNotFoundError(f"{path} has saved nothing yet: deta runs resume folder={path} starts it again")
+    if (path / "metrics.jsonl").is_file() or (path / WORDS).is_file():
+        again = f"deta runs resume {shlex.quote(f'folder={path}')}"
+        raise FileNotFoundError(f"{path} has saved nothing yet: {again} starts it again")
     inside = next((file for file in (path / f"{name}.ckpt", path / LAST, path / PREVIOUS) if file.is_file()), None)
     if inside is not None:
         run = f"its run, {path.parent}, or " if path.name == folder.name else ""

@@ -238,7 +238,10 @@ class DetectionModule(pl.LightningModule):
             kinds=parameter_kinds(self.detector),
         )
         optimizer = self._make_optimizer(groups)
-        return optimizer, None if self._make_scheduler is None else self._make_scheduler(optimizer)
+        try:
+            return optimizer, None if self._make_scheduler is None else self._make_scheduler(optimizer)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"schedule.make cannot be made as it is set: {error}") from error
 
     def _validates_all_images(self) -> bool:
         """Whether no limit is set; the integer 1 would be a limit of one batch."""

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lightning.pytorch as pl
 import pytest
 
 from deta.tracking.metrics import CLOCK_KEYS, read_metrics
-from deta.training.callbacks import EarlyStopping, ResumeCheckpoint, WeightAveraging
+from deta.training.callbacks import BestCheckpoint, EarlyStopping, ResumeCheckpoint, WeightAveraging
 from deta.training.checkpoint import read_training
 from deta.training.module import DetectionModule
 from tests.training.tiny import detection_module, is_same, make_trainer, shapes, weights
@@ -106,3 +107,14 @@ def test_a_wrong_setting_is_named(name: str, value: float) -> None:
     options: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=rf"callbacks\.early_stopping\.{name} must be at least"):
         EarlyStopping(monitor="val/AP", **options)
+
+
+@pytest.mark.parametrize(("name", "advice"), [("val/ap", "did you mean val/AP?"), ("x", "there are .*val/loss")])
+def test_a_metric_that_is_none_is_named_with_those_there_are(name: str, advice: str) -> None:
+    trainer = mock.Mock(sanity_checking=False, callback_metrics={"val/AP": 0.1, "val/loss": 2.0})
+    for key, callback in (
+        ("early_stopping", EarlyStopping(monitor=name)),
+        ("best", BestCheckpoint(dirpath="none", monitor=name)),
+    ):
+        with pytest.raises(ValueError, match=rf"^callbacks\.{key}\.monitor={name} is no metric of this run: {advice}"):
+            callback.on_validation_end(trainer, mock.Mock())

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from deta.tracking.wandb import WandbTracker
+from deta.training.callbacks.monitored import require_metric
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,16 @@ class BestCheckpoint(ModelCheckpoint):
         for logger in trainer.loggers:
             if isinstance(logger, WandbTracker) and self.best_model_path:
                 logger.note_best(Path(self.best_model_path))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what is best.
+
+        Raises:
+            ValueError: There is no metric of the name in ``monitor``.
+        """
+        if not trainer.sanity_checking:
+            require_metric("callbacks.best.monitor", self.monitor, trainer)
+        super().on_validation_end(trainer, pl_module)
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         """Whether a checkpoint with this value belongs to the best."""

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities import rank_zero_only
 
+from deta.training.callbacks.monitored import require_metric
 from deta.utils.checks import require_int, require_number
 from deta.utils.wording import counted, told
 
@@ -49,6 +50,16 @@ class EarlyStopping(LightningEarlyStopping):
             self.stopping_reason, self.stopping_reason_message = EarlyStoppingReason.NOT_STOPPED, None
             return
         trainer.should_stop = True
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Decide by the metric.
+
+        Raises:
+            ValueError: There is none of this name.
+        """
+        if not trainer.sanity_checking:
+            require_metric("callbacks.early_stopping.monitor", self.monitor, trainer)
+        super().on_validation_end(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say why the training has stopped."""

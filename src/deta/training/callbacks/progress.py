@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -41,7 +42,7 @@ class TrainingProgress(ProgressBar):
         self._is_wanted = refresh_rate > 0
         self._bar: _Bar | None = None
         self._clock = _Clock()
-        self._state = ""
+        self._state: Sequence[str] = ()
 
     def disable(self) -> None:
         """Show nothing, as on all ranks but the first."""
@@ -69,7 +70,8 @@ class TrainingProgress(ProgressBar):
         if ends_logged_step(trainer, batch_idx):
             self._state = _state(trainer)
         batch, num_batches = batch_idx + 1, int(trainer.num_training_batches)
-        epoch, told = f"epoch {trainer.current_epoch + 1}{of_epochs(trainer)}", f"{self._state}{self._clock.text()}"
+        epoch = f"epoch {trainer.current_epoch + 1}{of_epochs(trainer)}"
+        told = ", ".join(part for part in (*self._state, self._clock.text()) if part)
         if self._bar is not None:
             if batch % self._refresh_rate == 0 or batch == num_batches:
                 self._bar.show(epoch, batch, num_batches, told)
@@ -179,15 +181,15 @@ def of_epochs(trainer: pl.Trainer) -> str:
     return "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
 
 
-def _state(trainer: pl.Trainer) -> str:
+def _state(trainer: pl.Trainer) -> list[str]:
     """Loss and pace, of the step that is logged."""
     metrics = trainer.callback_metrics
     parts = []
     if "train/loss" in metrics:
-        parts.append(f"loss {float(metrics['train/loss']):.3f}, ")
+        parts.append(f"loss {float(metrics['train/loss']):.3f}")
     if SPEED_KEY in metrics:
-        parts.append(f"{float(metrics[SPEED_KEY]):.1f} images/s, ")
-    return "".join(parts)
+        parts.append(f"{float(metrics[SPEED_KEY]):.1f} images/s")
+    return parts
 
 
 def _write(console: Console | None, line: str) -> None:

@@ -63,6 +63,7 @@ class ResumeCheckpoint(Checkpoint):
         self._watchdog: Watchdog | None = None
         self._every_n_steps = require_int("every_n_steps", every_n_steps, low=1)
         self._has_saved = False
+        self._saved: int | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._row: Mapping[str, Any] | None = None
         self._common_val_batches = 0
@@ -75,6 +76,7 @@ class ResumeCheckpoint(Checkpoint):
         """Listen to signals in place of Lightning; cut the metrics back to the place of the checkpoint."""
         self._begin_watch(trainer)
         if self._loaded is not None:
+            self._saved = trainer.global_step
             for logger in _metrics_loggers(trainer):
                 logger.cut_back(self._loaded["metrics_end"], self._loaded["row"])
             for mirror in mirrors(trainer.loggers):
@@ -191,7 +193,7 @@ class ResumeCheckpoint(Checkpoint):
             if trainer.is_global_zero and last.exists():
                 self._make_room(last, trainer.ckpt_path)
             trainer.save_checkpoint(last, weights_only=False)
-            self._has_saved = True
+            self._has_saved, self._saved = True, trainer.global_step
 
     def _make_room(self, last: Path, loaded: str | Path | None) -> None:
         """Keep the last checkpoint as the previous one if this process has written or read it.
@@ -226,7 +228,7 @@ class ResumeCheckpoint(Checkpoint):
     def _stopped(self, trainer: pl.Trainer) -> preemption.StoppedRun:
         stop = preemption.received()
         assert stop is not None
-        return preemption.StoppedRun(stop, trainer.global_step)
+        return preemption.StoppedRun(stop, trainer.global_step, self._saved)
 
 
 def _seed(module: pl.LightningModule) -> int:
