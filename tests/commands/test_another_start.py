@@ -43,7 +43,9 @@ def test_the_command_of_a_run_that_started_from_another_continues_it(trained: Ru
     assert lines(tmp_path / "new") == steps
 
 
-@pytest.mark.parametrize("words", [("train", "ckpt=auto"), ("runs", "resume")])
+@pytest.mark.parametrize(
+    "words", [("train", "ckpt=auto"), pytest.param(("runs", "resume"), marks=pytest.mark.gate)], ids=" ".join
+)
 def test_a_run_that_started_from_another_and_died_early_starts_from_it_again(
     words: tuple[str, ...], trained: Run, tmp_path: Path
 ) -> None:
@@ -80,7 +82,7 @@ def test_a_sweep_from_a_run_does_every_cell_once(trained: Run, tmp_path: Path) -
     assert f"{cells[1]} holds a run of its own" in other
 
 
-@pytest.mark.parametrize("name", ["lr${optimizer.lr}", "${hydra.job.num}"])
+@pytest.mark.parametrize("name", [pytest.param("lr${optimizer.lr}", marks=pytest.mark.gate), "${hydra.job.num}"])
 def test_a_sweep_with_names_of_its_own_takes_no_run_of_other_settings_for_its_own(name: str, tmp_path: Path) -> None:
     sweep = ("train", "-m", *TINY_TRAINING, f"hydra.sweep.dir={tmp_path}", f"hydra.sweep.subdir={name}", "seed=0,1")
     if "lr" in name:

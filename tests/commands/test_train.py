@@ -158,7 +158,7 @@ def test_a_run_that_ended_inside_its_last_epoch_goes_on_with_more_steps(tmp_path
     succeed("train", *TINY_TRAINING, "trainer.max_steps=1", f"hydra.run.dir={run}")
     done = json.loads((run / "done.json").read_text())
     assert done["epoch"] == 0  # whole ones
-    assert f"{run} is done (1 steps)" in succeed("train", f"ckpt={run}").out
+    assert f"{run} is done (1 step)" in succeed("train", f"ckpt={run}").out
     (run / "done.json").unlink()  # as killed at its end
     succeed("train", f"ckpt={run}")
     assert json.loads((run / "done.json").read_text()) == done
