@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from deta.assign import Assigner, Draw, HungarianAssigner, IoUAssigner, Prediction, solve
+from deta.ops.assignment import solve_assignments
 from deta.testing import check_assigner
 from tests.assign.scenes import assigned, candidates, objects, random_scene, statistics
 
@@ -87,3 +88,10 @@ def test_an_object_is_compared_with_the_boxes_for_its_class() -> None:
         found = HungarianAssigner(eps=1e-6).cost(Prediction(logits, boxes, boxes[:, :, 0]), labelled)
         own = Prediction(logits, boxes[:, :, label], boxes[:, :, 0])
         torch.testing.assert_close(found, HungarianAssigner(eps=1e-6).cost(own, labelled))
+
+
+@pytest.mark.parametrize("scale", [1.0, 2e6, 3e30])
+def test_what_may_not_be_is_never_chosen_however_much_the_rest_costs(scale: float) -> None:
+    cost = torch.tensor([[[2.0, 5.0], [torch.inf, 1.0], [torch.inf, torch.nan]]]) * scale
+    (owner,) = solve_assignments([cost], [torch.ones(1, 2, dtype=torch.bool)])
+    assert owner.tolist() == [[0, 1, -1]]

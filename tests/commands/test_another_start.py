@@ -1,6 +1,7 @@
 """A training that starts from another run in a folder of its own."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from deta.commands import launch
 from deta.runs.folders import find_runs
 from deta.runs.state import RunState, read_status
+from deta.training.module import DetectionModule
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, deta, fail, succeed
 
@@ -43,9 +45,19 @@ def test_the_command_of_a_run_that_started_from_another_continues_it(trained: Ru
     assert lines(tmp_path / "new") == steps
 
 
-@pytest.mark.parametrize(
-    "words", [("train", "ckpt=auto"), pytest.param(("runs", "resume"), marks=pytest.mark.gate)], ids=" ".join
-)
+AGAIN = [("train", "ckpt=auto"), pytest.param(("runs", "resume"), marks=pytest.mark.gate)]
+"""Commands after which an unfinished run goes on."""
+
+
+def go_on(words: tuple[str, ...], folder: Path) -> None:
+    """Do what is left of a run."""
+    if words[0] == "train":
+        succeed(*LONGER, *words[1:], f"hydra.run.dir={folder}")
+    else:
+        succeed(*words, f"folder={folder.parent}")
+
+
+@pytest.mark.parametrize("words", AGAIN, ids=" ".join)
 def test_a_run_that_started_from_another_and_died_early_starts_from_it_again(
     words: tuple[str, ...], trained: Run, tmp_path: Path
 ) -> None:
@@ -55,15 +67,45 @@ def test_a_run_that_started_from_another_and_died_early_starts_from_it_again(
     for path in (folder / "checkpoints").glob("*"):
         path.unlink()
     (folder / "done.json").unlink()
-    if words[0] == "train":
-        succeed(*LONGER, "ckpt=auto", f"hydra.run.dir={folder}")
-    else:
-        succeed(*words, f"folder={tmp_path}")
+    go_on(words, folder)
     assert lines(folder) == steps
 
 
-def test_a_job_starts_from_the_same_run(trained: Run, tmp_path: Path) -> None:
-    told = succeed(*LONGER, f"ckpt={trained.folder}", "dry_run=true", f"hydra.run.dir={tmp_path}/new").out
+@pytest.mark.parametrize("words", AGAIN, ids=" ".join)
+def test_a_run_that_was_to_start_from_another_does_so_after_dying_before_its_first_step(
+    words: tuple[str, ...], trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    monkeypatch.chdir(trained.folder.parent)
+    command = (*LONGER, f"ckpt={trained.folder.name}", f"hydra.run.dir={folder}")
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "_train", lambda _: sys.exit(137))
+        assert deta(*command).code == 137
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionModule, "training_step", lambda *_: int("not in the first step"))
+        assert "not in the first step" in fail(*command)
+    monkeypatch.chdir(tmp_path)
+    go_on(words, folder)
+    assert min(lines(folder)) == 2
+
+
+def test_a_run_is_not_started_where_nothing_is_left(trained: Run, tmp_path: Path) -> None:
+    message = fail("train", *TINY_TRAINING, f"ckpt={trained.folder}", f"hydra.run.dir={tmp_path}/new")
+    assert (
+        f"nothing is left to train from ckpt={trained.folder}, which is done: give trainer.max_epochs above 1"
+        in message
+    )
+    assert read_status(tmp_path / "new").state == RunState.MISSING
+
+
+def test_a_run_does_not_start_from_another_and_from_weights(trained: Run, tmp_path: Path) -> None:
+    words = (f"ckpt={trained.folder}", f"weights={trained.folder}", f"hydra.run.dir={tmp_path}/new")
+    assert f"weights={trained.folder} starts a run, but ckpt={trained.folder} continues one" in fail(*LONGER, *words)
+
+
+@pytest.mark.parametrize("prefix", ["", "++"])
+def test_a_job_starts_from_the_same_run(prefix: str, trained: Run, tmp_path: Path) -> None:
+    told = succeed(*LONGER, f"{prefix}ckpt={trained.folder}", "dry_run=true", f"hydra.run.dir={tmp_path}/new").out
     assert f"ckpt={trained.folder}" in told
     assert "ckpt=auto" not in told
 
@@ -80,6 +122,9 @@ def test_a_sweep_from_a_run_does_every_cell_once(trained: Run, tmp_path: Path) -
     assert {run: lines(run) for run in cells} == steps
     other = fail(*sweep, f"ckpt={cells[0]}")
     assert f"{cells[1]} holds a run of its own" in other
+    succeed(*sweep, f"ckpt={trained.folder}")
+    shutil.rmtree(cells[1])
+    assert f"ckpt={trained.folder}" in succeed("runs", "resume", f"folder={tmp_path}", "dry_run=true").out
 
 
 @pytest.mark.parametrize("name", [pytest.param("lr${optimizer.lr}", marks=pytest.mark.gate), "${hydra.job.num}"])
@@ -91,7 +136,9 @@ def test_a_sweep_with_names_of_its_own_takes_no_run_of_other_settings_for_its_ow
     assert "2 done" in told
     assert "beside" not in told
     assert succeed(*sweep).out.count("done, skipped") == 2
+    words = (tmp_path / "cells.json").read_text()
     message = fail(*sweep, "criterion.rules.layers.assigner.tau=0.3")
+    assert (tmp_path / "cells.json").read_text() == words
     assert message.count("is done, with other settings than these words have: ") == 2
     assert "tau 0.5 -> 0.3" in message or "tau 0.6 -> 0.3" in message
 

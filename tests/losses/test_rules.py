@@ -224,6 +224,9 @@ def test_a_box_for_every_class_is_read_at_the_class_of_the_object() -> None:
     [
         (lambda: rule(box_terms={"class": L1Loss()}), "both have a term named class"),
         (lambda: rule(repeat=0), "repeat"),
+        (lambda: rule(repeat=2, box_assigner=IoUAssigner()), "repeat=2 .* beside which box_assigner"),
+        (lambda: rule("none"), "assigner must be something to call"),
+        (lambda: rule(box_assigner=1), "box_assigner must be something to call"),
         (lambda: rule(per_object="most"), "per_object must be one of mean, sum"),
         (lambda: rule(is_global=1), "is_global"),
         (lambda: rule(unmatched="nothing"), "unmatched"),
@@ -251,6 +254,10 @@ class Answering:
         (lambda *_: None, "Answering must answer with Matches or a Problem, got NoneType"),
         (lambda part, _: Matches(background(part)[0]), r"Matches.target must have shape \(1, 2\) .*got \(2,\) of"),
         (lambda part, _: Matches(background(part).int()), "Matches.target must have .*type.* of torch.int32"),
+        (
+            lambda part, _: Matches(background(part), quality=torch.ones(1, 1)),
+            r"Matches.quality must have shape \(1, 2\)",
+        ),
         (lambda part, _: Matches(background(part), notes={"x": torch.rand(1, 2)}), "the note 'x' must .*torch.float32"),
         (lambda part, _: Matches(background(part), notes={"x": torch.ones(1, 3).bool()}), r"note 'x' must .*\(1, 3\)"),
         (
@@ -270,6 +277,37 @@ def test_an_answer_that_cannot_be_used_is_refused_with_the_name_of_the_rule(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         measure({"layers": rule(Answering(answer))}, {ONE: prediction(CENTRE, FAR)}, objects([CENTRE]))
+
+
+@pytest.mark.parametrize("shape", [(), (1, 2)])
+def test_a_term_that_does_not_sum_over_images_is_refused(shape: tuple[int, ...]) -> None:
+    class Wrong:
+        weight = 1.0
+
+        def __call__(self, *_: object) -> Sum:
+            return Sum(torch.ones(shape))
+
+    with pytest.raises(ValueError, match=r"the term 'wrong' must give Sum.value for each of 1 images, got \("):
+        measure({"layers": rule(box_terms={"wrong": Wrong()})}, {ONE: prediction(CENTRE)}, objects([CENTRE]))
+
+
+def test_a_rule_decides_in_full_precision_under_autocast() -> None:
+    seen = []
+
+    def answer(part: Prediction, _: Targets) -> Matches:
+        seen.append((part.boxes.float() @ part.boxes.float().mT).dtype)
+        return Matches(background(part))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        measure({"layers": rule(Answering(answer))}, {ONE: prediction(CENTRE, FAR)}, objects([CENTRE]))
+    assert seen == [torch.float32]
+
+
+@pytest.mark.parametrize("change", [{"repeat": 2}, {"per_object": "mean"}, {"sees": "objects"}])
+def test_rules_that_are_pooled_say_alike_what_is_added(change: dict[str, Any]) -> None:
+    (name,) = change
+    with pytest.raises(ValueError, match=rf"criterion.rules.copies.{name}=.* which has {name}=.*: set both alike"):
+        Criterion({"layers": rule(**change), "copies": rule(pool="layers")})
 
 
 def test_stages_of_one_role_with_different_numbers_of_candidates_are_refused() -> None:

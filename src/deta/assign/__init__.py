@@ -12,6 +12,7 @@ from deta.assign.max_iou import MaxIoUAssigner
 from deta.assign.one_per_object import OnePerObjectAssigner
 from deta.assign.release import ReleaseAssigner
 from deta.assign.sampling import SampledAssigner, keep_balanced, keep_random
+from deta.assign.scene import in_pixels
 from deta.assign.simota import SimOTAAssigner
 from deta.assign.statistics import statistics
 from deta.assign.tal import TaskAlignedAssigner
@@ -46,6 +47,7 @@ __all__ = [
     "assign",
     "background",
     "ignore_covered",
+    "in_pixels",
     "keep_balanced",
     "keep_random",
     "prior_iou",

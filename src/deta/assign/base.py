@@ -58,10 +58,13 @@ class Assigner(Protocol):
 def ask(assigner: Assigner, prediction: Prediction, targets: Targets, draw: Draw) -> Matches | Problem:
     """The answer of a rule, looked at before anything is computed from it; the device is not waited for.
 
+    It is asked in the precision of what it is given: under autocast a product of matrices would round what decides.
+
     Raises:
         ValueError: The rule has answered with something else, or with tensors of another shape or type.
     """
-    answer = assigner(prediction, targets, draw)
+    with torch.autocast(prediction.logits.device.type, enabled=False):
+        answer = assigner(prediction, targets, draw)
     name = type(assigner).__name__
     if isinstance(answer, Problem):
         table = (*prediction.logits.shape[:2], targets.is_object.shape[1])
@@ -76,6 +79,12 @@ def _checked(name: str, matches: Matches, prediction: Prediction) -> Matches:
     shape = tuple(prediction.logits.shape[:2])
     target = matches.target
     _require_tensor(f"{name}: Matches.target", target, shape, is_expected=target.dtype == torch.int64)
+    if matches.quality is not None:
+        is_number = matches.quality.is_floating_point()
+        _require_tensor(f"{name}: Matches.quality", matches.quality, shape, is_expected=is_number)
+    if matches.class_target is not None:
+        wanted, is_number = tuple(prediction.logits.shape), matches.class_target.is_floating_point()
+        _require_tensor(f"{name}: Matches.class_target", matches.class_target, wanted, is_expected=is_number)
     for note, values in matches.notes.items():
         wanted = shape[:1] if values.dim() == 1 else shape
         _require_tensor(f"{name}: the note {note!r}", values, wanted, is_expected=values.dtype == torch.bool)

@@ -1,10 +1,11 @@
 """One-to-one assignment by least total cost."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from deta.assign.base import Problem
-from deta.ops.assignment import UNMATCHABLE
 from deta.ops.boxes import to_corners
 from deta.ops.iou import box_giou, pairwise_giou
 from deta.ops.random import Draw
@@ -16,7 +17,7 @@ class HungarianAssigner:
     """Every object gets the one candidate that makes the total cost least.
 
     The cost of a pair is ``class_weight * class cost + l1_weight * L1 distance of cxcywh boxes - giou_weight * GIoU``,
-    of the predictions, not the references.
+    of the predictions, not the references; boxes are relative to the image, also those that come in pixels.
 
     Source: arXiv:2005.12872, sec. 3.1 (softmax cost) and arXiv:2010.04159, sec. A.4 (focal cost).
 
@@ -72,6 +73,10 @@ class HungarianAssigner:
     @torch.no_grad()
     def cost(self, prediction: Prediction, targets: Targets) -> Tensor:
         """Cost of every pair, ``[B, N, T]`` float32; padding of T holds arbitrary finite values."""
+        frame = targets.frame() if prediction.frame is None else None
+        if frame is not None:  # in pixels, whose L1 distance would outweigh all else
+            prediction = prediction.relative(frame)
+            targets = replace(targets, boxes=targets.boxes / frame[:, None])
         class_cost = self._class_cost(prediction.logits.float(), targets.labels)
         # In half precision costs tie that differ, and the solver would choose by order.
         boxes, objects = prediction.boxes.float(), targets.boxes.float()
@@ -84,7 +89,7 @@ class HungarianAssigner:
             l1_cost = (boxes - objects).abs().sum(-1)
             giou = box_giou(to_corners(boxes), to_corners(objects), self.eps)
         cost = self.class_weight * class_cost + self.l1_weight * l1_cost - self.giou_weight * giou
-        return torch.where(prediction.can_match()[:, :, None], cost, UNMATCHABLE)  # [B, N, T]
+        return torch.where(prediction.can_match()[:, :, None], cost, torch.inf)  # [B, N, T]
 
     def _class_cost(self, logits: Tensor, labels: Tensor) -> Tensor:
         """``[B, N, T]`` of ``[B, N, C]`` and ``[B, T]``."""

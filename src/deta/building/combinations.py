@@ -69,11 +69,15 @@ def are_our_own(config: Mapping[str, Any]) -> bool:
 def _require_taken(place: str, node: Mapping[str, Any]) -> None:
     of_width = QUERY_PARTS if place == "model.body" else ()  # left out where the body has no such part
     names = [name for name, value in node.items() if not (name in of_width and _is_without_class(value))]
-    keys = [f"{place}.{name}" for name in names if not str(name).startswith("_") and not _takes(node, str(name))]
+    keys = {
+        f"{place}.{name}": node[name] for name in names if not str(name).startswith("_") and not _takes(node, str(name))
+    }
     if keys:
+        # Hydra takes out no null.
+        words = [f"{key}=0 ~{key}" if value is None else f"~{key}" for key, value in keys.items()]
         raise ValueError(
             f"{', '.join(keys)}: {place} ({node['_target_']}) has no such setting. What another choice has set is "
-            f"left out by {' '.join(f'~{key}' for key in keys)}"
+            f"left out by {' '.join(words)}"
         )
 
 

@@ -25,12 +25,19 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from deta.building.word_trust import remember_words
 from deta.console.quoting import shell_line
 from deta.console.terminal import describe, say_loading, user_errors
-from deta.console.words import AUTO, complete_words, given_words, job_words, record_words, search_path_words
+from deta.console.words import AUTO, complete_words, given_words, job_words, record_words, search_path_words, with_start
 from deta.launching import slurm
-from deta.launching.finished import another_start, continues, first_start, nothing_left, require_same_settings
+from deta.launching.finished import (
+    another_start,
+    continues,
+    first_start,
+    nothing_left,
+    require_same_settings,
+    require_something_left,
+)
 from deta.launching.parts import num_parts
 from deta.runs import preemption
-from deta.runs.cells import add_cells
+from deta.runs.cells import add_cells, read_cells
 from deta.runs.claims import Place, RunTakenError, claim, other_holder, release
 from deta.runs.cluster import is_first_rank
 from deta.runs.folders import find_runs, require_no_other_results
@@ -41,8 +48,6 @@ from deta.utils.names import shown_lines
 from deta.utils.terminal import show
 from deta.utils.wording import counted
 
-_OWN_NAME = "${run_name:"
-"""Begin of the name that a run of a sweep gets where the user gives none."""
 _SWEEP_CONFIG = "multirun.yaml"
 """Hydra's record of a sweep, in its folder."""
 
@@ -72,6 +77,8 @@ class TrainLauncher:
             sys.exit(1)
         try:
             start = another_start(cfg.ckpt, folder)
+            if start is not None:
+                require_something_left(cfg, start)
             if start is not None or (is_sweep and cfg.ckpt is None):
                 cfg.ckpt = AUTO
             self._is_dry = require_bool("dry_run", cfg.dry_run)
@@ -84,12 +91,12 @@ class TrainLauncher:
                 return
             if cfg.cluster.submit == "sbatch" or self._is_dry:
                 self._tell_missing_data(cfg)
-                self._wait_for_submission(cfg, folder)
+                self._wait_for_submission(cfg, folder, start)
                 return
             if cfg.ckpt == AUTO and not _prepare(cfg, folder, start):
                 return
             _require_data(cfg, folder)
-            _record_begin(cfg, folder)
+            _record_begin(cfg, folder, start)
         except user_errors() as error:
             self._refuse(error, is_sweep=is_sweep)
             return
@@ -166,7 +173,7 @@ class TrainLauncher:
             print(f"(beside {counted(others, 'other run')}: deta runs folder={folder})")
         return any(status.state not in TAKEN for status in statuses)
 
-    def _wait_for_submission(self, cfg: DictConfig, folder: Path) -> None:
+    def _wait_for_submission(self, cfg: DictConfig, folder: Path, start: str | None) -> None:
         self._is_explicit = cfg.ckpt != AUTO  # auto leaves alone what is done or under way
         if self._is_explicit and not self._is_dry and continues(cfg.ckpt, folder) and is_done(folder):
             raise ValueError(
@@ -174,12 +181,12 @@ class TrainLauncher:
             )
         status = read_status(folder)
         if not self._is_explicit:
-            _require_same_data(cfg, status)
+            _require_same(cfg, status)
         if self._is_explicit or status.state not in TAKEN:
             say_loading()
             import_module("deta.commands.rehearsal").rehearse(cfg)  # late: it imports PyTorch
         self._cluster = _resolved(cfg.cluster)
-        self._waiting[folder] = job_words(complete_words(HydraConfig.get()), folder)
+        self._waiting[folder] = job_words(complete_words(HydraConfig.get()), folder, start)
 
     def _refuse(self, error: Exception, *, is_sweep: bool) -> None:
         """Say why a run does not start; the other runs of a sweep do."""
@@ -214,7 +221,8 @@ class RecordCells(Callback):
         search_path = search_path_words(config.hydra)
         words = [*params, *given_words(config.hydra.overrides.task)]
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-        if OmegaConf.to_yaml(config.hydra.sweep).endswith(f"subdir: {_OWN_NAME}}}\n"):  # and no name of the user's own
+        is_named = OmegaConf.to_yaml(config.hydra.sweep).endswith("subdir: ${run_name:}\n")  # and not by the user
+        if is_named:
             swept = [override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()]
             name = ",".join(f'"{key}"' for key in dict.fromkeys(swept))
             config.hydra.overrides.hydra.append(f"hydra.sweep.subdir='${{run_name:{name}}}'")
@@ -226,9 +234,11 @@ class RecordCells(Callback):
                     composed.hydra.job.num, composed.hydra.job.id = len(cells), f"job_{len(cells)}"
                 HydraConfig.instance().set_config(composed)
                 name = str(composed.hydra.sweep.subdir)
-                cells[name] = [*search_path, *chosen]
+                run = Path(config.hydra.sweep.dir, name)
+                start = None if composed.ckpt in (None, AUTO) else str(Path(composed.ckpt).resolve())
+                cells[name] = with_start([*search_path, *chosen], start)
                 if not config.dry_run:
-                    remember_words(Path(config.hydra.sweep.dir, name), cells[name])
+                    remember_words(run, cells[name])
         with read_write(config), open_dict(config):
             config.hydra.callbacks.cells.names = list(cells)
         HydraConfig.instance().set_config(config)  # Hydra gives TrainLauncher.finish no other word of this sweep
@@ -238,7 +248,10 @@ class RecordCells(Callback):
         if config.cluster.submit == "sbatch" or config.dry_run:
             logging.getLogger(BasicLauncher.__module__).addFilter(_is_no_launch)
         if not config.dry_run:
-            add_cells(Path(config.hydra.sweep.dir), cells)
+            folder = Path(config.hydra.sweep.dir)
+            # In a place of the user's own name another run may lie, which is refused, and keeps its words.
+            known = set() if is_named else {name for name in read_cells(folder) if num_parts(folder / name)}
+            add_cells(folder, {name: words for name, words in cells.items() if name not in known})
 
 
 def _is_no_launch(record: logging.LogRecord) -> bool:
@@ -271,9 +284,7 @@ def _prepare(cfg: DictConfig, folder: Path, start: str | None = None) -> bool:
     """
     status = read_status(folder)
     if status.state in (RunState.DONE, RunState.QUEUED):
-        _require_same_data(cfg, status)
-        if status.state == RunState.DONE and not _is_place_of_settings():
-            require_same_settings(cfg, folder, HydraConfig.get())
+        _require_same(cfg, status)
         slurm.tell_skipped(status)
         return False
     is_first = is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes)
@@ -289,18 +300,11 @@ def _prepare(cfg: DictConfig, folder: Path, start: str | None = None) -> bool:
     return True
 
 
-def _is_place_of_settings() -> bool:
-    """Whether the folder of this run is named by all that decides its result, as a sweep names it by itself."""
-    sweep = OmegaConf.to_container(HydraConfig.get().sweep, resolve=False)
-    assert isinstance(sweep, dict)
-    return HydraConfig.get().mode == RunMode.MULTIRUN and str(sweep["subdir"]).startswith(_OWN_NAME)
-
-
-def _record_begin(cfg: DictConfig, folder: Path) -> None:
+def _record_begin(cfg: DictConfig, folder: Path, start: str | None) -> None:
     """Write down the words of a run that has not trained yet, so that one that dies in its first seconds is done."""
     if num_parts(folder) or not is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes):
         return
-    words = complete_words(HydraConfig.get())
+    words = with_start(complete_words(HydraConfig.get()), start)
     folder.mkdir(parents=True, exist_ok=True)
     record_words(folder, words)
     remember_words(folder, words)
@@ -329,6 +333,13 @@ def _require_same_data(cfg: DictConfig, status: RunStatus) -> None:
     """Refuse to take a run for done that was trained on other data."""
     if status.state == RunState.DONE:
         import_module("deta.console.datasets").require_same_data(cfg, [status.folder])  # late: it imports NumPy
+
+
+def _require_same(cfg: DictConfig, status: RunStatus) -> None:
+    """Refuse to take a run for done that was trained on other data, or with other settings."""
+    _require_same_data(cfg, status)
+    if status.state == RunState.DONE:
+        require_same_settings(cfg, status.folder, HydraConfig.get())
 
 
 def _claim(folder: Path) -> bool:

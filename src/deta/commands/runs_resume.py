@@ -15,6 +15,7 @@ from deta.console.datasets import require_same_data
 from deta.console.quoting import shell_line
 from deta.console.terminal import reports_errors
 from deta.console.words import job_words, recorded_words, training_words
+from deta.launching.finished import first_start
 from deta.launching.parts import last_config
 from deta.launching.trainings import further_words, run_here, submit
 from deta.runs.cells import find_cell
@@ -77,7 +78,8 @@ def _commands(
             refused.append(f"{status.folder}: {status.message}")
             continue
         try:
-            commands[status.folder] = job_words([*_overrides(status.folder, trusted), *extra], status.folder)
+            words = [*_overrides(status.folder, trusted), *extra]
+            commands[status.folder] = job_words(words, status.folder, first_start(status.folder))
         except (ValueError, OSError) as error:
             print(f"deta: {status.folder} is not tried: {error}", file=sys.stderr)
             unknown += 1

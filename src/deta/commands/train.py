@@ -28,11 +28,11 @@ from deta.evaluation.class_charts import class_figures
 from deta.launching.parts import last_config, num_parts, told
 from deta.launching.record import PartRecord
 from deta.runs import preemption
-from deta.runs.claims import claim, release, require_held
+from deta.runs.claims import claim, is_held, release, require_held
 from deta.runs.data_record import DATA, DataRecord, read_data
 from deta.runs.preemption import StoppedRun
 from deta.runs.progress import read_progress
-from deta.runs.state import has_checkpoint, mark_done, mark_failed, mark_running, mark_stopped
+from deta.runs.state import failure, has_checkpoint, mark_done, mark_failed, mark_running, mark_stopped
 from deta.studies.settings import differences, leaves
 from deta.tracking.mirror import finishing
 from deta.training.checkpoint import (
@@ -131,7 +131,8 @@ def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Except
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
     is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError)
-    if is_refused and num_parts(folder):
+    is_told = not is_refused and not is_held(folder) and failure(folder) is not None  # a reason from before it began
+    if is_told or (is_refused and num_parts(folder)):
         mark_stopped(folder)
     else:
         mark_failed(folder, describe(error), is_refused=is_refused)
@@ -201,7 +202,7 @@ def _naming_keys(error: UnfitModelError, cfg: DictConfig, checkpoint: Path) -> U
 def _require_own_weights(cfg: DictConfig) -> None:
     """A continued run goes on from its own weights; those that it once started from may be gone."""
     before = last_config(Path(cfg.run_dir))
-    if cfg.weights is not None and before is not None and cfg.weights != before.weights:
+    if cfg.weights is not None and (before is None or cfg.weights != before.weights):
         raise ValueError(
             f"weights={cfg.weights} starts a run, but ckpt={cfg.ckpt} continues one from its own: leave out one of them"
         )

@@ -118,13 +118,25 @@ def training_words(words: Iterable[str]) -> list[str]:
     return [*kept, "hydra.mode=RUN"] if is_of_sweep else kept
 
 
-def job_words(words: Iterable[str], folder: Path) -> list[str]:
+def job_words(words: Iterable[str], folder: Path, start: str | None = None) -> list[str]:
     """Words of the ``deta train`` that does one run of this command in another process.
 
-    One that starts from another run does so there, too.
+    Args:
+        words: Of the command.
+        folder: The run directory.
+        start: The run or checkpoint outside of it from which it starts; None starts afresh.
     """
-    words = list(words)
-    given = next((unquoted(word.partition("=")[2]) for word in reversed(words) if word.startswith("ckpt=")), AUTO)
-    is_other = given not in (AUTO, "null") and not Path(given).resolve().is_relative_to(folder.resolve())
-    start = quoted(str(Path(given).resolve())) if is_other else AUTO
-    return [*training_words(words), f"ckpt={start}", f"hydra.run.dir='{folder.resolve()}'"]
+    ckpt = AUTO if start is None else quoted(start)
+    return [*training_words(words), f"ckpt={ckpt}", f"hydra.run.dir='{folder.resolve()}'"]
+
+
+def given_start(words: Iterable[str]) -> str | None:
+    """What words name as the checkpoint, as it is written; None where they name none."""
+    found = [unquoted(word.partition("=")[2]) for word in words if word.partition("=")[0].lstrip("+") == "ckpt"]
+    return None if not found or found[-1] in (AUTO, "null") else found[-1]
+
+
+def with_start(words: Iterable[str], start: str | None) -> list[str]:
+    """The words with this run or checkpoint as the one from which they start, wherever they are given again."""
+    kept = [word for word in words if word.partition("=")[0].lstrip("+") != "ckpt"]
+    return list(words) if start is None else [*kept, f"ckpt={quoted(start)}"]

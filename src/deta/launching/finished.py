@@ -4,10 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from deta.console.words import AUTO, complete_words, recorded_words, search_path_words, training_words
+from deta.console.words import (
+    AUTO,
+    complete_words,
+    given_start,
+    recorded_words,
+    search_path_words,
+    training_words,
+)
 from deta.launching.parts import changed_settings, last_config, told
+from deta.runs.cells import known_words
 from deta.runs.config import read_config
 from deta.runs.state import LAST, has_checkpoint, read_done
 from deta.utils.wording import counted, points
@@ -28,14 +37,33 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
     done = read_done(folder) if continues(cfg.ckpt, folder) else None
     if done is None or _evaluates_further(cfg, folder):
         return None
-    limits = [name for name in ("epoch", "step") if _is_reached(cfg.trainer, name, done)]
-    if not limits:
+    remedy = _remedy(cfg, done)
+    if remedy is None:
         return None
     step = done.get("step")
     steps = counted(step, "step") if isinstance(step, int) else "? steps"
     score = f", AP {points(done['AP'])}" if isinstance(done.get("AP"), float) else ""
-    remedy = " and ".join(f"trainer.max_{name}s above {done[name]}" for name in limits)
     return f"{folder} is done ({steps}{score}): to train it further give {remedy}"
+
+
+def require_something_left(cfg: DictConfig, start: str) -> None:
+    """Refuse to start from a run that has done all that the settings ask for.
+
+    Raises:
+        ValueError: It has.
+    """
+    place = Path(start)
+    run = place.parent.parent if place.name == LAST else place
+    done = read_done(run)
+    remedy = None if done is None else _remedy(cfg, done)
+    if remedy is not None:
+        raise ValueError(f"nothing is left to train from ckpt={start}, which is done: give {remedy}")
+
+
+def _remedy(cfg: DictConfig, done: Mapping[str, Any]) -> str | None:
+    """The settings by which there is something left; None where there is."""
+    limits = [name for name in ("epoch", "step") if _is_reached(cfg.trainer, name, done)]
+    return " and ".join(f"trainer.max_{name}s above {done[name]}" for name in limits) or None
 
 
 def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  # noqa: ANN401 - Hydra's node
@@ -60,8 +88,9 @@ def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  #
     changes = changed_settings(before, cfg)
     if changes:
         raise ValueError(
-            f"{folder} is done, with other settings than these words have: {told(changes)}. Another hydra.run.dir= "
-            f"trains with them from the start, ckpt={folder} and more trainer.max_epochs go on with them"
+            f"{folder} is done, with other settings than these words have: {told(changes)}. Another "
+            f"{'hydra.sweep.dir' if hydra.mode == RunMode.MULTIRUN else 'hydra.run.dir'}= trains with them from the "
+            f"start, ckpt={folder} and more trainer.max_epochs go on with them"
         )
 
 
@@ -70,28 +99,36 @@ def another_start(ckpt: Any, folder: Path) -> str | None:  # noqa: ANN401 - of a
 
     A run that has begun goes on by itself if the command is the one that has begun it.
 
+    Returns:
+        Its absolute path.
+
     Raises:
         FileExistsError: The folder holds a run that has started from something else.
     """
-    if ckpt in (None, AUTO) or not isinstance(ckpt, str) or Path(ckpt).resolve().is_relative_to(folder.resolve()):
+    start = _outside(ckpt, folder)
+    if start is None:
         return None
-    first = first_start(folder)
     has_begun = has_checkpoint(folder) or (folder / "metrics.jsonl").exists() or read_done(folder) is not None
-    if has_begun and (first is None or Path(first).resolve() != Path(ckpt).resolve()):
+    if has_begun and first_start(folder) != start:
         raise FileExistsError(
-            f"{folder} holds a run of its own, which ckpt={folder} continues: to start from {ckpt} name another "
-            "hydra.run.dir"
+            f"{folder} holds a run of its own, which ckpt={folder} continues: to start from {ckpt} name another folder"
         )
-    return ckpt
+    return start
 
 
 def first_start(folder: Path) -> str | None:
-    """The run or checkpoint outside of its own folder from which a run has started; None if there was none."""
+    """The run or checkpoint outside of its own folder from which a run has started, or is to; None if there is none."""
     path = folder / "config.yaml"
-    ckpt = read_config(path).get("ckpt") if path.is_file() else None
-    if not isinstance(ckpt, str) or Path(ckpt).resolve().is_relative_to(folder.resolve()):
+    if path.is_file():
+        return _outside(read_config(path).get("ckpt"), folder)
+    return _outside(given_start(known_words(folder) or ()), folder)
+
+
+def _outside(ckpt: Any, folder: Path) -> str | None:  # noqa: ANN401 - of a command line or a record
+    if not isinstance(ckpt, str) or ckpt == AUTO:
         return None
-    return ckpt
+    path = Path(ckpt).resolve()
+    return None if path.is_relative_to(folder.resolve()) else str(path)
 
 
 def continues(ckpt: Any, folder: Path) -> bool:  # noqa: ANN401 - of a command line

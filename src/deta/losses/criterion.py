@@ -14,6 +14,9 @@ from deta.losses.stages import Measured, Stages
 from deta.losses.until import Until
 from deta.structures import DetectionOutput, Losses, StageKey, StageMatches, Targets
 
+_POOLED = ("normalizer", "per_object", "is_global", "sees", "unmatched", "repeat")
+"""What rules must have alike whose losses are pooled."""
+
 
 class Criterion:
     """Losses of every stage of a detector, by the rule of its role.
@@ -43,6 +46,8 @@ class Criterion:
                     raise ValueError(
                         f"the rule of {role!r} has {name}={other!r}, but there are rules for {known} alone"
                     )
+            if rule.pool is not None:
+                _require_alike(role, rule, rule.pool, [each for name, each in self.every_rule() if name == rule.pool])
 
     def every_rule(self) -> list[tuple[str, Rule]]:
         """Roles with their rules; those of a rule that changes twice, in the order of its epochs."""
@@ -118,6 +123,18 @@ class Criterion:
             raise ValueError(f"the criterion has a rule for {_named(role)}, which the detector does not have")
         for role in roles - set(self.rules):
             raise ValueError(f"the detector has {_named(role)}, for which the criterion has no rule")
+
+
+def _require_alike(role: str, rule: Rule, pool: str, others: Sequence[Rule]) -> None:
+    """Require rules whose losses add before the division to say alike what is added."""
+    for name in _POOLED:
+        own = getattr(rule, name)
+        other = next((getattr(each, name) for each in others if getattr(each, name) != own), own)
+        if own != other:
+            raise ValueError(
+                f"criterion.rules.{role}.{name}={own} pools with criterion.rules.{pool}, which has {name}={other}: "
+                "set both alike"
+            )
 
 
 def _has_own_divisors(rules: Sequence[Rule], entries: Sequence[Measured]) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from deta.assign import Assigner
 from deta.losses.terms import CrossEntropy, Sum, Term
 from deta.structures import IGNORED, Matches, Targets
-from deta.utils.checks import require_bool, require_choice, require_int, require_number
+from deta.utils.checks import require_bool, require_callable, require_choice, require_int, require_number
 
 NORMALIZERS = ("num_targets", "num_positives", "num_positives_each", "num_candidates", "quality", "images", "none")
 
@@ -71,6 +71,14 @@ class Rule:
     federated: bool = False
 
     def __post_init__(self) -> None:
+        require_callable("assigner", self.assigner)
+        if self.box_assigner is not None:
+            require_callable("box_assigner", self.box_assigner)
+            if self.repeat != 1:
+                raise ValueError(
+                    f"repeat={self.repeat} offers objects several times to one rule, beside which box_assigner is "
+                    "another one: set one of them otherwise"
+                )
         require_choice("unmatched", self.unmatched, ("background", "ignored"))
         require_choice("rematch", self.rematch, ("once", "per_layer"))
         require_int("repeat", self.repeat, low=1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deta.assign import Assigner, ignore_covered, statistics
 from deta.losses.rules import Rule
+from deta.losses.terms.base import Sum
 from deta.ops.rows import take_rows
 from deta.structures import (
     BACKGROUND,
@@ -148,6 +149,7 @@ class Stages:
             shared = None  # one divisor of all terms that have none of their own
             for name, term in terms.items():
                 of_images = term(self.prediction, spread, self.targets)
+                _require_sums(name, of_images, len(self.prediction.logits))
                 has_own = of_images.divisor is not None
                 sums = self._per_stage(rule.value(of_images, spread, self.targets))
                 if of_images.divisor is not None:
@@ -217,6 +219,14 @@ class Stages:
     def _per_stage(self, of_images: Tensor) -> tuple[Tensor, ...]:
         """The K sums of ``[K * B]``."""
         return of_images.view(len(self.keys), -1).sum(1).unbind()
+
+
+def _require_sums(name: str, found: Sum, num_images: int) -> None:
+    for part, values in (("value", found.value), ("divisor", found.divisor)):
+        if values is not None and tuple(values.shape) != (num_images,):
+            raise ValueError(
+                f"the term {name!r} must give Sum.{part} for each of {num_images} images, got {tuple(values.shape)}"
+            )
 
 
 def _part(stacked: Struct, count: int, place: int) -> Struct:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deta.assign import Assigner, Draw, Matches, assign
+from deta.assign import Assigner, Draw, Matches, Problem, ask, assign
 from deta.ops.rows import take_rows
 from deta.structures import BACKGROUND, IGNORED
 from deta.testing.harness import check, name_of, one_graph, require, require_equal, require_tensor, require_unchanged
@@ -56,6 +57,8 @@ def check_assigner(assigner: Assigner, *, needs: Sequence[str] = (), without: Co
         images_do_not_matter_to_each_other: [usual],
         half_precision_is_assigned_as_float32: [scene("many candidates", num_candidates=500)],
         a_compiled_rule_is_one_graph_and_answers_alike: [usual, empty],
+        boxes_in_pixels_are_assigned_alike: [usual, scene("many candidates", num_candidates=500)],
+        a_rule_of_least_cost_says_that_it_is_one_to_one: [usual],
     }
     if "grid" in needs:
         properties = {is_so: [on_one_grid(each) for each in cases] for is_so, cases in properties.items()}
@@ -170,11 +173,32 @@ def the_order_of_objects_does_not_matter(assigner: Assigner, scene: Scene) -> No
 def images_do_not_matter_to_each_other(assigner: Assigner, scene: Scene) -> None:
     """An image alone, with what was drawn for it, is assigned as in a batch."""
     draw = WitnessedDraw.of(0)
-    together = _answer(assigner, scene, draw)
-    for index in range(len(scene.targets.boxes)):
+    together, num_images = _answer(assigner, scene, draw), len(scene.targets.boxes)
+    for index in range(num_images):
         only = itemgetter(slice(index, index + 1))
-        alone = _answer(assigner, scene.image(index), draw.rearranged(only))
+        alone = _answer(assigner, scene.image(index), draw.rearranged(partial(_of_image, index, num_images)))
         _require_alike(alone, together.map(only), f"image {index} alone")
+
+
+def boxes_in_pixels_are_assigned_alike(assigner: Assigner, scene: Scene) -> None:
+    """Boxes relative to the image and the same in pixels, as dense and region detectors have them, are one input."""
+    pixels = replace(scene, prediction=scene.prediction.in_pixels(), targets=scene.targets.in_pixels())
+    found, expected = _answer(assigner, pixels), _answer(assigner, scene)
+    require_equal(found.target, expected.target, "the targets of boxes in pixels")
+    require_equal(_pairs(found), _pairs(expected), "the pairs of boxes in pixels")
+
+
+def a_rule_of_least_cost_says_that_it_is_one_to_one(assigner: Assigner, scene: Scene) -> None:
+    """``Rule.repeat`` is for rules that say so: one that gives an object one candidate, by its least cost, is one."""
+    if not isinstance(ask(assigner, scene.prediction, scene.targets, Draw.of(0)), Problem):
+        return
+    image, _, owner = _answer(assigner, scene).pairs().unbind(1)
+    is_one_to_one = len(torch.stack((image, owner), dim=1).unique(dim=0)) == len(image)
+    require(
+        getattr(assigner, "is_one_to_one", not is_one_to_one) == is_one_to_one,
+        f"it gives an object {'one candidate' if is_one_to_one else 'several candidates'}: set is_one_to_one = "
+        f"{is_one_to_one}",
+    )
 
 
 def half_precision_is_assigned_as_float32(assigner: Assigner, scene: Scene) -> None:
@@ -217,6 +241,11 @@ def _pairs(matches: Matches, *, candidates: Tensor | None = None, objects: Tenso
     )
     pairs: Tensor = torch.stack(rows, dim=1).unique(dim=0)
     return pairs
+
+
+def _of_image(index: int, num_images: int, values: Tensor) -> Tensor:
+    """What was drawn for one image, or for all alike."""
+    return values[index : index + 1] if len(values) == num_images else values
 
 
 def _reordered(values: Tensor, order: Tensor) -> Tensor:

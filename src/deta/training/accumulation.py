@@ -88,7 +88,8 @@ def require_shared_divisors(num_batches: int, where: str = "the criterion") -> N
     """
     if num_batches > 1:
         raise ValueError(
-            f"a term of {where} has a divisor of its own, but trainer.accumulate_grad_batches is {num_batches}: "
+            f"{where} has a divisor of its own (repeat, pool, per_object or a term), but "
+            f"trainer.accumulate_grad_batches is {num_batches}: "
             "use trainer.accumulate_grad_batches=1 and a larger data.batch_size"
         )
 

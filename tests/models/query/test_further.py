@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
-from deta.models import EncoderProposals, FurtherQueries, LearnedBoxes, LearnedQueries, QuerySource
+from deta.models import EncoderProposals, FurtherQueries, LearnedBoxes, LearnedQueries, QueryGroup, QuerySource
+from deta.models.query.body import QueryBody
 from deta.models.query.selection import TopKPositions
 from deta.ops.random import Draw
 from deta.testing import check_group
 from deta.testing.memories import memory
-from tests.models.tiny import HIDDEN_DIM
+from tests.models.tiny import HIDDEN_DIM, tiny_detector
 
 MakeSource = Callable[[], QuerySource]
 
@@ -84,3 +86,15 @@ def test_a_source_without_further_queries_says_so() -> None:
         FurtherQueries(source=source)
     with pytest.raises(ValueError, match=r"model.body.source \(QuerySource\) makes no queries beside .*further="):
         FurtherQueries(source=source, num_queries=3)
+
+
+def test_what_a_group_sees_is_one_of_three_words() -> None:
+    class Typo(QueryGroup):
+        sees = "mine"  # type: ignore[assignment]  # the fault
+
+    body = tiny_detector().body
+    assert isinstance(body, QueryBody)
+    parts: dict[str, Any] = {"encoder": body.encoder, "source": body.source, "decoder": body.decoder, "num_classes": 3}
+    parts |= {"hidden_dim": HIDDEN_DIM, "channels": [HIDDEN_DIM] * 4}
+    with pytest.raises(ValueError, match=r"model\.body\.groups\.other\.sees must be one of all, main, own, got 'mine'"):
+        QueryBody(**parts, groups={"other": Typo()})

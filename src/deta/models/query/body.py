@@ -97,6 +97,8 @@ class QueryBody(Body):
                 for role, group in (groups or {}).items()
             }
         )
+        for role, each in self._groups():
+            require_choice(f"model.body.groups.{role}.sees", each.sees, ("own", "main", "all"))
         self.roles = (*((FIRST,) if source.has_first_stage else ()), MAIN, *self.groups)
         self.placed = self.roles if source.has_first_stage else ()
         self.layout = _layout(heads, decoder, source)
@@ -141,7 +143,9 @@ class QueryBody(Body):
         count = 1 if role == MAIN else dict(self._groups())[role].num_copies
         if count == 1:
             return {StageKey(role, layer): whole}
-        size = whole.num_candidates // count
+        size, rest = divmod(whole.num_candidates, count)
+        if rest:
+            raise ValueError(f"model.body.groups.{role}: {whole.num_candidates} queries are not {count} equal parts")
         return {StageKey(role, layer, copy): whole.slice(copy * size, (copy + 1) * size) for copy in range(count)}
 
     def _groups(self) -> Iterator[tuple[str, QueryGroup]]:

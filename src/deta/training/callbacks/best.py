@@ -43,8 +43,8 @@ class BestCheckpoint(ModelCheckpoint):
         Raises:
             ValueError: There is no metric of the name in ``monitor``.
         """
-        if not trainer.sanity_checking:
-            require_metric("callbacks.best.monitor", self.monitor, trainer)
+        if not trainer.sanity_checking and not self._should_save_on_train_epoch_end(trainer):
+            require_metric(f"callbacks.{self.filename}.monitor", self.monitor, trainer)
         super().on_validation_end(trainer, pl_module)
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:

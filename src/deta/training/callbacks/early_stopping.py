@@ -25,10 +25,12 @@ class EarlyStopping(LightningEarlyStopping):
     with more patience or without this callback. Why it stopped is told at the end.
 
     Raises:
-        ValueError: ``patience`` is below 1 or ``min_delta`` below 0.
+        ValueError: ``patience`` is below 1 or ``min_delta`` below 0, or ``monitor`` is no text.
     """
 
     def __init__(self, *, monitor: str, patience: int = 3, min_delta: float = 0.0, **options: Any) -> None:  # noqa: ANN401 - Lightning's own
+        if not isinstance(monitor, str):
+            raise ValueError(f"callbacks.early_stopping.monitor must name a metric such as val/AP, got {monitor!r}")
         require_int("callbacks.early_stopping.patience", patience, low=1)
         require_number("callbacks.early_stopping.min_delta", min_delta, low=0)
         super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, **options)
@@ -57,7 +59,7 @@ class EarlyStopping(LightningEarlyStopping):
         Raises:
             ValueError: There is none of this name.
         """
-        if not trainer.sanity_checking:
+        if self.strict and not trainer.sanity_checking and not self._check_on_train_epoch_end:
             require_metric("callbacks.early_stopping.monitor", self.monitor, trainer)
         super().on_validation_end(trainer, pl_module)
 

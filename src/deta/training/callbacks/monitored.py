@@ -4,6 +4,9 @@ import lightning.pytorch as pl
 
 from deta.utils.names import nearest
 
+_OF_LIGHTNING = ("epoch", "step")
+"""What Lightning knows beside the metrics."""
+
 
 def require_metric(key: str, name: str | None, trainer: pl.Trainer) -> None:
     """Require a metric to be there after a validation.
@@ -17,7 +20,7 @@ def require_metric(key: str, name: str | None, trainer: pl.Trainer) -> None:
         ValueError: There is no such metric.
     """
     known = sorted(trainer.callback_metrics)
-    if name is None or name in known:
+    if name is None or name in (*known, *_OF_LIGHTNING):
         return
     found = nearest(name, known)
     advice = f"did you mean {found}?" if found else f"there are {', '.join(known)}"

@@ -77,8 +77,9 @@ class ResumeCheckpoint(Checkpoint):
         self._begin_watch(trainer)
         if self._loaded is not None:
             self._saved = trainer.global_step
+            is_own = Path(str(trainer.ckpt_path)).resolve().parent == self._folder.resolve()  # and no other run's
             for logger in _metrics_loggers(trainer):
-                logger.cut_back(self._loaded["metrics_end"], self._loaded["row"])
+                logger.cut_back(self._loaded["metrics_end"] if is_own else 0, self._loaded["row"])
             for mirror in mirrors(trainer.loggers):
                 mirror.continue_at(trainer.global_step)
 
