@@ -156,6 +156,30 @@ def test_every_pair_of_choices_trains(choice: Choice) -> None:
     train_a_step(choice, is_tried=False)  # every three choices are
 
 
+TWO_STAGES = ("deta", "deformable_detr_two_stage", "dino", "h_detr", "efficient_detr")
+WHOLE: Sequence[Mapping[str, Sequence[str]]] = (
+    {
+        "rule@layers": RULES,
+        "rule@first": RULES,
+        "selection": ("topk", "topk_per_level", "topk_per_level_nms"),
+        "postprocess": ("nms", "topk"),
+    },
+    {"rule@layers": RULES, "postprocess": ("nms", "topk")},
+)
+"""Rules of both stages, selections of proposals and of detections, of systems with and without a first stage."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("system", "axes"),
+    [(system, WHOLE[system not in TWO_STAGES]) for axes in CHOICES for system in axes["system"] if system != "fqdet"],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_all_rules_and_selections_train_together(system: str, axes: Mapping[str, Sequence[str]]) -> None:
+    for values in product(*axes.values()):
+        train_a_step({"system": system, **dict(zip(axes, values, strict=True))})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(CHOICES)))
 def test_every_three_choices_train(number: int) -> None:

@@ -30,6 +30,7 @@ def test_every_notebook_of_the_documents_is_run_here() -> None:
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {"rules", "first_detector"}
 
 
+@pytest.mark.gate
 def test_rules_are_compared_as_shown(tmp_path: Path) -> None:
     stored, found = ran("rules", tmp_path)
     assert printed(found) == printed(stored)

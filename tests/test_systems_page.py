@@ -157,6 +157,7 @@ COMBINED = {
 }
 
 
+@pytest.mark.gate
 def test_the_table_of_combinations_holds_every_system() -> None:
     assert set(COMBINED) == systems()
 

@@ -95,6 +95,8 @@ def continue_run(arguments: list[str]) -> list[str]:
     given = [word.removeprefix("ckpt=") for word in arguments if word.startswith("ckpt=")]
     if not given or given[-1] in ("", "null", "auto") or any(word.startswith("hydra.run.dir=") for word in arguments):
         return arguments
+    if "','" in given[-1]:  # several, which a sweep takes in turn
+        return arguments
     path = Path(unquoted(given[-1]))
     is_shown = any(word.partition("=")[0] in ("--cfg", "-c") for word in arguments)  # nothing is to be trained
     if not path.exists() and not is_shown and "${" not in given[-1]:

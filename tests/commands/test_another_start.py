@@ -110,6 +110,7 @@ def test_a_job_starts_from_the_same_run(prefix: str, trained: Run, tmp_path: Pat
     assert "ckpt=auto" not in told
 
 
+@pytest.mark.gate
 def test_a_sweep_from_a_run_does_every_cell_once(trained: Run, tmp_path: Path) -> None:
     rates = "optimizer.lr=1e-3,1e-5"
     sweep = (*LONGER, "-m", rates, f"hydra.sweep.dir={tmp_path}")
@@ -125,6 +126,15 @@ def test_a_sweep_from_a_run_does_every_cell_once(trained: Run, tmp_path: Path) -
     succeed(*sweep, f"ckpt={trained.folder}")
     shutil.rmtree(cells[1])
     assert f"ckpt={trained.folder}" in succeed("runs", "resume", f"folder={tmp_path}", "dry_run=true").out
+
+
+@pytest.mark.gate
+def test_a_sweep_starts_from_several_runs(trained: Run, own_run: Path, tmp_path: Path) -> None:
+    starts = f"ckpt={trained.folder},{own_run}"
+    succeed(*LONGER, "-m", starts, f"hydra.sweep.dir={tmp_path}/runs")
+    runs = find_runs(tmp_path / "runs")
+    assert len(runs) == 2
+    assert all(min(lines(run)) == 2 for run in runs)
 
 
 @pytest.mark.parametrize("name", [pytest.param("lr${optimizer.lr}", marks=pytest.mark.gate), "${hydra.job.num}"])
@@ -156,6 +166,7 @@ def test_the_order_of_words_and_own_files_are_settings(tmp_path: Path) -> None:
     assert "optimizer.lr 0.001 -> 0.002" in fail(*command)
 
 
+@pytest.mark.gate
 def test_a_run_that_dies_while_packages_are_imported_is_done_by_its_folder_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -294,7 +294,7 @@ MISTAKES = {
     "model.body.source.selection=null": "deta: model.body.source: selection must be something to call",
     "trainer.max_epochs=many": "deta: trainer.max_epochs must be an integer, got 'many'",
     "evaluator.engine=fast": "deta: engine must be one of faster_coco_eval, hotcoco, pycocotools, got 'fast'",
-    "ckpt=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
+    "ckpt=nowhere": "nowhere does not exist: give a checkpoint file or the directory of a run",
     "weights=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
     "criterion=null": "deta: criterion=null: it takes the name of one of its choices: atss, centernet, "
     "centernet_release, deltas, faster_rcnn, fcos, gfl, query, retinanet, retinanet_giou, tood, tood_phases, tsp_rcnn, "

@@ -23,6 +23,7 @@ def run_interpreted(*arguments: str) -> str:
     return run.stdout
 
 
+@pytest.mark.gate
 def test_kernels_are_right_in_the_interpreter() -> None:
     run_interpreted("tests/kernels/interpreted.py", "tests/kernels/interpreted_nms.py")
 

@@ -61,3 +61,12 @@ def test_a_done_run_without_a_validation_is_a_note(tmp_path: Path) -> None:
     (folder / "done.json").write_text('{"step": 10, "epoch": 1}')
     (note,) = (note for note in collect(tmp_path).notes if "evaluated" in note)
     assert note.startswith("1 run was never evaluated: tau=0.5 seed=0; a validation comes every trainer.check_val_")
+
+
+def test_runs_that_started_from_another_are_told_apart_from_those_that_started_afresh(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {**config(), "ckpt": None}, ap=0.3)
+    own = {**config(seed=1), "ckpt": str(tmp_path / "b")}
+    write_run(tmp_path / "b", own, ap=0.3)  # written at its end, when it continued itself
+    assert collect(tmp_path).beyond == ()
+    write_run(tmp_path / "c", {**config(seed=2), "ckpt": "/runs/base"}, ap=0.3)
+    assert collect(tmp_path).beyond == ("the runs started differently: afresh, from /runs/base",)

@@ -113,6 +113,7 @@ def test_detector_and_criterion_are_one_graph_that_gives_what_eager_gives(name: 
     assert counts[0] == 1  # no break
 
 
+@pytest.mark.gate
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # as above
 def test_one_graph_is_for_no_and_for_some_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SMALL, "num_layers", 1)  # a half of what is to be traced

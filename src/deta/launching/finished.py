@@ -8,7 +8,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from deta.console.words import (
-    AUTO,
     complete_words,
     given_start,
     recorded_words,
@@ -17,7 +16,7 @@ from deta.console.words import (
 )
 from deta.launching.parts import changed_settings, last_config, told
 from deta.runs.cells import known_words
-from deta.runs.config import read_config
+from deta.runs.config import read_config, started_from
 from deta.runs.state import LAST, has_checkpoint, read_done
 from deta.utils.wording import counted, points
 
@@ -105,7 +104,7 @@ def another_start(ckpt: Any, folder: Path) -> str | None:  # noqa: ANN401 - of a
     Raises:
         FileExistsError: The folder holds a run that has started from something else.
     """
-    start = _outside(ckpt, folder)
+    start = started_from({"ckpt": ckpt}, folder)
     if start is None:
         return None
     has_begun = has_checkpoint(folder) or (folder / "metrics.jsonl").exists() or read_done(folder) is not None
@@ -120,15 +119,8 @@ def first_start(folder: Path) -> str | None:
     """The run or checkpoint outside of its own folder from which a run has started, or is to; None if there is none."""
     path = folder / "config.yaml"
     if path.is_file():
-        return _outside(read_config(path).get("ckpt"), folder)
-    return _outside(given_start(known_words(folder) or ()), folder)
-
-
-def _outside(ckpt: Any, folder: Path) -> str | None:  # noqa: ANN401 - of a command line or a record
-    if not isinstance(ckpt, str) or ckpt == AUTO:
-        return None
-    path = Path(ckpt).resolve()
-    return None if path.is_relative_to(folder.resolve()) else str(path)
+        return started_from(read_config(path), folder)
+    return started_from({"ckpt": given_start(known_words(folder) or ())}, folder)
 
 
 def continues(ckpt: Any, folder: Path) -> bool:  # noqa: ANN401 - of a command line

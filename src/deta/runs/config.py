@@ -1,6 +1,7 @@
 """The settings of a run as they lie in its directory: data, whoever has written them; nothing here needs PyTorch."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def read_config(path: Path) -> dict[str, Any]:
         return with_present_names(content)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def started_from(config: Mapping[str, Any], folder: Path) -> str | None:
+    """The run or checkpoint outside of its own folder from which a part of a run started; None if it did not."""
+    ckpt = config.get("ckpt")
+    if not isinstance(ckpt, str) or ckpt == "auto":
+        return None
+    path = Path(ckpt).resolve()
+    return None if path.is_relative_to(folder.resolve()) else str(path)
 
 
 def part_files(folder: Path, name: str) -> list[Path]:

@@ -126,6 +126,14 @@ def different_settings(study: Study, groups: Sequence[tuple[Factors, Sequence[Re
     yield from faults
 
 
+def different_starts(records: Iterable[Record]) -> Iterator[str]:
+    """A note if not all runs started alike: afresh, or from one other run."""
+    starts = {record.start for record in records if record.run.history}
+    if len(starts) > 1:
+        told = ", ".join(sorted("afresh" if start is None else f"from {start}" for start in starts))
+        yield f"the runs started differently: {told}"
+
+
 def later_settings(records: Iterable[Record]) -> Iterator[str]:
     """A note on every run that went on with other settings than it began with."""
     for record in records:

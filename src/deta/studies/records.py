@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deta.evaluation import EVALUATIONS, StoredEvaluation, read_evaluation
-from deta.runs.config import part_files, read_config
+from deta.runs.config import part_files, read_config, started_from
 from deta.runs.data_record import DataRecord, read_data
 from deta.runs.state import DONE, read_status
 from deta.studies.costs import read_cost, read_environments
@@ -39,6 +39,7 @@ class Record:
         data: The data set that it was trained with; None if it has no record of it.
         environments: What every part of it was made with.
         damage: What could not be read, each with its file; it is missing from the rest.
+        start: The run or checkpoint of another folder from which it started; None if it started afresh.
     """
 
     run: Run
@@ -48,6 +49,7 @@ class Record:
     data: DataRecord | None = None
     environments: tuple[Mapping[str, Any], ...] = ()
     damage: tuple[str, ...] = ()
+    start: str | None = None
 
 
 def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = None) -> Record:
@@ -83,7 +85,8 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
         run = replace(run, scores={name: evaluation.metrics for name, evaluation in evaluations.items()})
     own = _selection(configs[-1]) if configs else None
     parts, data = tuple(effective(config) for config in configs), _read(lambda: read_data(folder), damage)
-    return Record(run, parts, own, evaluations, data, tuple(environments or ()), tuple(damage))
+    start = started_from(configs[0], folder) if configs else None
+    return Record(run, parts, own, evaluations, data, tuple(environments or ()), tuple(damage), start)
 
 
 def with_planned(record: Record, config: Mapping[str, Any]) -> Record:

@@ -13,6 +13,7 @@ from deta.studies.notes import (
     damaged_files,
     different_data,
     different_machines,
+    different_starts,
     later_settings,
     missing_runs,
     unevaluated_runs,
@@ -83,7 +84,7 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
     axes = _axes(settings, choices)
     composed = [_settings(_planned(group[0], compose)) for group in groups] if choices else []
     beyond = [*_also_different(axes, settings, _set_by_choices(choices, words, settings, composed))]
-    beyond += [*later_settings(known), *different_data(known)]
+    beyond += [*different_starts(known), *later_settings(known), *different_data(known)]
     cells = list(zip(groups, settings, strict=True))
     cells.sort(key=lambda cell: all(record.run.folder in waiting for record in cell[0]))
     named = []

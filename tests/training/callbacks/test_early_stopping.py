@@ -114,7 +114,7 @@ def test_a_metric_that_is_none_is_named_with_those_there_are(name: str, advice: 
     trainer = mock.Mock(sanity_checking=False, callback_metrics={"val/AP": 0.1, "val/loss": 2.0})
     for key, callback in (
         ("early_stopping", EarlyStopping(monitor=name)),
-        ("best", BestCheckpoint(dirpath="none", monitor=name)),
+        ("best", BestCheckpoint(dirpath="none", filename="best", monitor=name, save_on_train_epoch_end=False)),
     ):
         with pytest.raises(ValueError, match=rf"^callbacks\.{key}\.monitor={name} is no metric of this run: {advice}"):
             callback.on_validation_end(trainer, mock.Mock())
