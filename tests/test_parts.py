@@ -114,9 +114,9 @@ def test_the_rule_is_swept_against_a_shipped_one_and_reported_with_its_statistic
     assert note in keys["nearest"] - keys["iou"]
     succeed("report", str(folder), "bootstrap=null")
     table = list(csv.DictReader((folder / "report" / "table.csv").read_text().splitlines()))
-    assert {row["assigner"] for row in table} == {RULE, "iou"}
+    assert {row["assigner"] for row in table} == {"nearest", "iou"}
     page = (folder / "report" / "report.html").read_text()
-    for shown in (RULE, "positives per object", "positives noted as wanted_twice by the rule (share)"):
+    for shown in ("nearest", "positives per object", "positives noted as wanted_twice by the rule (share)"):
         assert shown in page
     (runs["nearest"] / "done.json").unlink()
     succeed("train", f"ckpt={runs['nearest']}")  # finds the rule without being told where it lies
