@@ -8,9 +8,10 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from deta.console.words import recorded_words
-from deta.launching.parts import changed_settings, told
+from deta.launching.parts import changed_settings
 from deta.losses import Criterion
 from deta.runs.cells import WORDS
+from deta.studies.settings import told
 from deta.tracking.metrics import read_metrics
 from tests.commands.conftest import Run
 from tests.commands.running import TINY_TRAINING, fail, succeed

@@ -294,6 +294,9 @@ MISTAKES = {
     "model.body.source.selection=null": "deta: model.body.source: selection must be something to call",
     "trainer.max_epochs=many": "deta: trainer.max_epochs must be an integer, got 'many'",
     "evaluator.engine=fast": "deta: engine must be one of faster_coco_eval, hotcoco, pycocotools, got 'fast'",
+    "schedule.make.milestones=3": "deta: schedule.make: 'int' object is not iterable; --cfg job shows the values",
+    "trainer.num_sanity_val_steps=-2": "trainer.num_sanity_val_steps must be at least -1, got -2",
+    "logger.file.folder=/proc/x": "directory, where logger.file.folder has the metrics written: '/proc/x/",
     "ckpt=nowhere": "nowhere does not exist: give a checkpoint file or the directory of a run",
     "weights=nowhere": "deta: nowhere does not exist: give a checkpoint file or the directory of a run",
     "criterion=null": "deta: criterion=null: it takes the name of one of its choices: atss, centernet, "

@@ -53,6 +53,7 @@ class EveryOutcome:
         return "wrong" if outcome == Outcome.NONSENSE else None
 
 
+@pytest.mark.gate
 def test_every_case_is_told_as_what_it_is_also_after_one_that_hangs_or_dies() -> None:
     kind, seed, number = EveryOutcome(), 3, 16
     expected = [draw(kind, seed, index).title for index in range(number)]
@@ -69,6 +70,7 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.gate
 def test_bad_inputs_are_kept_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts = report(EveryOutcome(), seed=5, number=6, output=tmp_path)
     assert sum(counts.values()) == 6
@@ -116,6 +118,7 @@ def test_a_sound_file_is_accepted_and_another_content_is_noticed(tmp_path: Path,
     assert disagreement(read, json.dumps(tree).encode(), layout) == "accepted iscrowd True"
 
 
+@pytest.mark.gate
 def test_a_number_that_nothing_refuses_before_images_are_looked_for_is_noticed(tmp_path: Path) -> None:
     overrides = Overrides()
     taken = judge(overrides, Case("", b"trainer.max_epochs=3"), tmp_path)

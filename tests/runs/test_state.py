@@ -230,7 +230,7 @@ def test_a_run_that_began_inside_another_is_found(tmp_path: Path) -> None:
     for folder in (tmp_path / "demo", tmp_path / "demo" / "2026-11-28"):
         mark_failed(folder, "x")
         (folder / ".hydra").mkdir()
-        (folder / "checkpoints" / "failed.json").parent.mkdir()
+        (folder / "checkpoints").mkdir()
     assert find_runs(tmp_path) == [tmp_path / "demo", tmp_path / "demo" / "2026-11-28"]
 
 

@@ -16,11 +16,13 @@ PUBLISHED = {
 """What makes a system the published one, where that has other parts; tiny."""
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("system", DENSE + REGIONS)
 def test_a_dense_system_does_what_every_system_must(system: str) -> None:
     check_system(lambda num_classes: build(num_classes, *words_of(system)), without=[COMPILED])
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("system", PUBLISHED)
 def test_a_published_one_of_other_parts_does_what_every_system_must(system: str) -> None:
     has_backbone = any(word.startswith("backbone@") for word in PUBLISHED[system])

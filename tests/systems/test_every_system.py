@@ -45,6 +45,7 @@ def made(system: str, num_classes: int, *words: str) -> Built:
     return build(num_classes, *words_of(system), *words)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_system_does_what_every_system_must(system: str) -> None:
     check_system(lambda num_classes: build(num_classes, *words_of(system), *NO_DROPOUT[system]), without=[COMPILED])

@@ -28,7 +28,7 @@ MAKERS: Mapping[str, tuple[Callable[..., nn.Module], int]] = {
     "fcos_r50_fpn_torchvision": (fcos_resnet50_fpn, 2),
 }
 """Theirs, and a seed of its weights with which the best scores of every image lie well apart."""
-OFTEN = [pytest.param(stem, marks=pytest.mark.slow if "v2" in stem else []) for stem in MAKERS]
+OFTEN = [pytest.param(stem, marks=pytest.mark.slow if "v2" in stem else pytest.mark.gate) for stem in MAKERS]
 POSTPROCESS = {"drops_empty": False}
 """Theirs keeps boxes that the edge of the image has left no area, which match nothing."""
 SHORT_SIDE = 192

@@ -37,6 +37,7 @@ def trained(built: Built, own: Batch) -> tuple[Losses, Tensor]:
     return losses, torch.cat(gradients)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("system", [system for system in SYSTEMS + DENSE + REGIONS if system not in OF_A_RANK])
 def test_sums_divisors_and_gradients_of_two_ranks_are_those_of_one_process(system: str) -> None:
     torch.manual_seed(0)

@@ -72,9 +72,9 @@ class HungarianAssigner:
 
     @torch.no_grad()
     def cost(self, prediction: Prediction, targets: Targets) -> Tensor:
-        """Cost of every pair, ``[B, N, T]`` float32; padding of T holds arbitrary finite values."""
-        frame = targets.frame() if prediction.frame is None else None
-        if frame is not None:  # in pixels, whose L1 distance would outweigh all else
+        """Cost of every pair, ``[B, N, T]`` float32; infinite for candidates that cannot match, anything in padding."""
+        if prediction.frame is None:  # in pixels, whose L1 distance would outweigh all else
+            frame = targets.frame()
             prediction = prediction.relative(frame)
             targets = replace(targets, boxes=targets.boxes / frame[:, None])
         class_cost = self._class_cost(prediction.logits.float(), targets.labels)

@@ -40,6 +40,7 @@ from deta.runs import preemption
 from deta.runs.cells import add_cells, read_cells
 from deta.runs.claims import Place, RunTakenError, claim, other_holder, release
 from deta.runs.cluster import is_first_rank
+from deta.runs.config import started_from
 from deta.runs.folders import find_runs, require_no_other_results
 from deta.runs.state import TAKEN, RunState, RunStatus, has_checkpoint, is_done, mark_failed, read_status, read_statuses
 from deta.runs.table import table, terminal_width
@@ -96,7 +97,7 @@ class TrainLauncher:
             if cfg.ckpt == AUTO and not _prepare(cfg, folder, start):
                 return
             _require_data(cfg, folder)
-            _record_begin(cfg, folder, start)
+            _record_begin(cfg, folder)
         except user_errors() as error:
             self._refuse(error, is_sweep=is_sweep)
             return
@@ -235,8 +236,7 @@ class RecordCells(Callback):
                 HydraConfig.instance().set_config(composed)
                 name = str(composed.hydra.sweep.subdir)
                 run = Path(config.hydra.sweep.dir, name)
-                start = None if composed.ckpt in (None, AUTO) else str(Path(composed.ckpt).resolve())
-                cells[name] = with_start([*search_path, *chosen], start)
+                cells[name] = with_start([*search_path, *chosen], started_from(composed.ckpt, run))
                 if not config.dry_run:
                     remember_words(run, cells[name])
         with read_write(config), open_dict(config):
@@ -300,11 +300,11 @@ def _prepare(cfg: DictConfig, folder: Path, start: str | None = None) -> bool:
     return True
 
 
-def _record_begin(cfg: DictConfig, folder: Path, start: str | None) -> None:
+def _record_begin(cfg: DictConfig, folder: Path) -> None:
     """Write down the words of a run that has not trained yet, so that one that dies in its first seconds is done."""
     if num_parts(folder) or not is_first_rank(devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes):
         return
-    words = with_start(complete_words(HydraConfig.get()), start)
+    words = with_start(complete_words(HydraConfig.get()), started_from(cfg.ckpt, folder))
     folder.mkdir(parents=True, exist_ok=True)
     record_words(folder, words)
     remember_words(folder, words)

@@ -25,7 +25,7 @@ from deta.console.datasets import compare_data
 from deta.console.terminal import describe, reports_errors
 from deta.data.datamodule import CocoDataModule
 from deta.evaluation.class_charts import class_figures
-from deta.launching.parts import last_config, num_parts, told
+from deta.launching.parts import last_config, num_parts
 from deta.launching.record import PartRecord
 from deta.runs import preemption
 from deta.runs.claims import claim, is_held, release, require_held
@@ -33,7 +33,7 @@ from deta.runs.data_record import DATA, DataRecord, read_data
 from deta.runs.preemption import StoppedRun
 from deta.runs.progress import read_progress
 from deta.runs.state import failure, has_checkpoint, mark_done, mark_failed, mark_running, mark_stopped
-from deta.studies.settings import differences, leaves
+from deta.studies.settings import differences, leaves, told
 from deta.tracking.mirror import finishing
 from deta.training.checkpoint import (
     KEPT,
@@ -125,14 +125,15 @@ def run(cfg: DictConfig) -> None:
 def _note_failure(folder: Path, error: Exception, *, mistakes: tuple[type[Exception], ...]) -> None:
     """Errors of these kinds come from the command itself, unless a file or device was not there.
 
-    A run that has begun stays as it is for them: it goes on with the words that it has on record.
+    A run that has begun stays as it is for them: it goes on with the words that it has on record. And where this
+    process holds no run yet, the reason for which an earlier one failed stays.
     """
     cause: BaseException = error
     while isinstance(cause, HydraException) and cause.__cause__ is not None:
         cause = cause.__cause__
     is_refused = isinstance(error, mistakes) and not isinstance(cause, OSError)
-    is_told = not is_refused and not is_held(folder) and failure(folder) is not None  # a reason from before it began
-    if is_told or (is_refused and num_parts(folder)):
+    has_reason = not is_held(folder) and failure(folder) is not None
+    if (has_reason and not is_refused) or (is_refused and num_parts(folder)):
         mark_stopped(folder)
     else:
         mark_failed(folder, describe(error), is_refused=is_refused)

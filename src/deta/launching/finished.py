@@ -14,10 +14,11 @@ from deta.console.words import (
     search_path_words,
     training_words,
 )
-from deta.launching.parts import changed_settings, last_config, told
+from deta.launching.parts import changed_settings, last_config
 from deta.runs.cells import known_words
 from deta.runs.config import read_config, started_from
 from deta.runs.state import LAST, has_checkpoint, read_done
+from deta.studies.settings import told
 from deta.utils.wording import counted, points
 
 _NO_LIMIT = -1
@@ -78,13 +79,14 @@ def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  #
     Raises:
         ValueError: There are such settings.
     """
-    words, before = recorded_words(folder), last_config(folder)
-    if words is None or before is None:
+    words = recorded_words(folder)
+    if words is None:
         return
     are_same = training_words(complete_words(hydra)) == training_words(words)
     if are_same and not search_path_words(hydra):  # where the user's own files stand, they may say something else now
         return
-    changes = changed_settings(before, cfg)
+    before = last_config(folder)
+    changes = {} if before is None else changed_settings(before, cfg)
     if changes:
         raise ValueError(
             f"{folder} is done, with other settings than these words have: {told(changes)}. Another "
@@ -93,7 +95,7 @@ def require_same_settings(cfg: DictConfig, folder: Path, hydra: Any) -> None:  #
         )
 
 
-def another_start(ckpt: Any, folder: Path) -> str | None:  # noqa: ANN401 - of a command line
+def another_start(ckpt: object, folder: Path) -> str | None:
     """The run or checkpoint outside of its own folder from which a run is to start; None where it is to start afresh.
 
     A run that has begun goes on by itself if the command is the one that has begun it.
@@ -104,7 +106,7 @@ def another_start(ckpt: Any, folder: Path) -> str | None:  # noqa: ANN401 - of a
     Raises:
         FileExistsError: The folder holds a run that has started from something else.
     """
-    start = started_from({"ckpt": ckpt}, folder)
+    start = started_from(ckpt, folder)
     if start is None:
         return None
     has_begun = has_checkpoint(folder) or (folder / "metrics.jsonl").exists() or read_done(folder) is not None
@@ -119,8 +121,8 @@ def first_start(folder: Path) -> str | None:
     """The run or checkpoint outside of its own folder from which a run has started, or is to; None if there is none."""
     path = folder / "config.yaml"
     if path.is_file():
-        return started_from(read_config(path), folder)
-    return started_from({"ckpt": given_start(known_words(folder) or ())}, folder)
+        return started_from(read_config(path).get("ckpt"), folder)
+    return started_from(given_start(known_words(folder) or ()), folder)
 
 
 def continues(ckpt: Any, folder: Path) -> bool:  # noqa: ANN401 - of a command line

@@ -1,6 +1,5 @@
 """The parts in which a run has trained, each with its own settings; nothing here imports PyTorch."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -8,9 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 from deta.console.naming import effective
 from deta.runs.config import read_config
 from deta.runs.former import with_present_names
-from deta.studies.settings import ABSENT, differences
+from deta.studies.settings import differences
 
 _OF_BEST = ("callbacks.best.monitor", "callbacks.best.mode")
+"""What decides which weights are the best: no part of a run's name, but of what is made of it."""
 
 
 def num_parts(folder: Path) -> int:
@@ -40,12 +40,3 @@ def changed_settings(before: DictConfig, now: DictConfig) -> dict[str, tuple[obj
     first, second = (with_present_names(effective(config)) for config in (before, now))
     chosen = {key: (OmegaConf.select(before, key), OmegaConf.select(now, key)) for key in _OF_BEST}
     return {**differences(first, second), **{key: pair for key, pair in chosen.items() if pair[0] != pair[1]}}
-
-
-def told(changes: Mapping[str, tuple[object, object]]) -> str:
-    """What ``differences`` has found, as words for a message."""
-    return ", ".join(f"{key} {_shown(before)} -> {_shown(now)}" for key, (before, now) in changes.items())
-
-
-def _shown(value: object) -> str:
-    return "absent" if value is ABSENT else str(value)

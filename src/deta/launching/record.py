@@ -13,9 +13,10 @@ from deta.building.trust import remember
 from deta.building.word_trust import remember_words
 from deta.console.datasets import configured_data
 from deta.console.words import complete_words, record_words
-from deta.launching.parts import changed_settings, last_config, num_parts, told
+from deta.launching.parts import changed_settings, last_config, num_parts
 from deta.runs.data_record import DataRecord, write_data
 from deta.runs.state import mark_unfinished
+from deta.studies.settings import told
 from deta.tracking.environment import describe_run
 from deta.training.module import DetectionModule
 from deta.utils.files import write_json, write_text

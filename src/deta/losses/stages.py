@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deta.assign import Assigner, ignore_covered, statistics
 from deta.losses.rules import Rule
-from deta.losses.terms.base import Sum
+from deta.losses.terms import Sum
 from deta.ops.rows import take_rows
 from deta.structures import (
     BACKGROUND,

@@ -1,7 +1,6 @@
 """The settings of a run as they lie in its directory: data, whoever has written them; nothing here needs PyTorch."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def started_from(config: Mapping[str, Any], folder: Path) -> str | None:
-    """The run or checkpoint outside of its own folder from which a part of a run started; None if it did not."""
-    ckpt = config.get("ckpt")
+def started_from(ckpt: object, folder: Path) -> str | None:
+    """The run or checkpoint outside of its own folder that ``ckpt`` of a run names, as an absolute path; else None."""
     if not isinstance(ckpt, str) or ckpt == "auto":
         return None
     path = Path(ckpt).resolve()

@@ -9,7 +9,7 @@ from deta.runs.state import RunState
 from deta.studies.lint import undeclared_differences
 from deta.studies.plan import Factors, Study, describe_cell
 from deta.studies.records import Record
-from deta.studies.settings import differences
+from deta.studies.settings import differences, told
 from deta.utils.wording import counted
 
 SEEDS = ("seed", "data.seed")
@@ -137,12 +137,11 @@ def different_starts(records: Iterable[Record]) -> Iterator[str]:
 def later_settings(records: Iterable[Record]) -> Iterator[str]:
     """A note on every run that went on with other settings than it began with."""
     for record in records:
-        changed: dict[str, str] = {}
+        changed: dict[str, tuple[Any, Any]] = {}
         for config in record.configs[1:]:
-            for key, (before, after) in differences(record.configs[0], config).items():
-                changed[key] = f"{key} {before} -> {after}"
+            changed |= differences(record.configs[0], config)
         if changed:
-            yield f"{record.run.folder.name} went on with other settings: {', '.join(changed.values())}"
+            yield f"{record.run.folder.name} went on with other settings: {told(changed)}"
 
 
 def _unseeded(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def read_record(folder: Path, *, factors: Mapping[str, str], seed: int | None = 
         run = replace(run, scores={name: evaluation.metrics for name, evaluation in evaluations.items()})
     own = _selection(configs[-1]) if configs else None
     parts, data = tuple(effective(config) for config in configs), _read(lambda: read_data(folder), damage)
-    start = started_from(configs[0], folder) if configs else None
+    start = started_from(configs[0].get("ckpt"), folder) if configs else None
     return Record(run, parts, own, evaluations, data, tuple(environments or ()), tuple(damage), start)
 
 

@@ -112,6 +112,11 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     return {key: pair for key, pair in pairs.items() if ABSENT in pair or pair[0] != pair[1]}
 
 
+def told(changes: Mapping[str, tuple[object, object]]) -> str:
+    """What ``differences`` has found, as words for a message."""
+    return ", ".join(f"{key} {_shown_value(before)} -> {_shown_value(now)}" for key, (before, now) in changes.items())
+
+
 def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: ANN401 - containers of any depth
     if isinstance(node, Mapping):
         paths = {str(name): f"{key}.{name}" if key else str(name) for name in node}
@@ -126,3 +131,7 @@ def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: AN
             if node.startswith(f"{folder}/"):
                 return name + node.removeprefix(folder)
     return node
+
+
+def _shown_value(value: object) -> str:
+    return "absent" if value is ABSENT else str(value)

@@ -83,7 +83,7 @@ def group_sweep(folder: Path, compose: Compose) -> Sweep:
         each |= {name: own[name] for name in choices}
     axes = _axes(settings, choices)
     composed = [_settings(_planned(group[0], compose)) for group in groups] if choices else []
-    beyond = [*_also_different(axes, settings, _set_by_choices(choices, words, settings, composed))]
+    beyond = [*_also_different(axes, settings, choices, _as_composed(words, settings, composed))]
     beyond += [*different_starts(known), *later_settings(known), *different_data(known)]
     cells = list(zip(groups, settings, strict=True))
     cells.sort(key=lambda cell: all(record.run.folder in waiting for record in cell[0]))
@@ -117,32 +117,28 @@ def _choices(words: Sequence[Mapping[str, str]], settings: Sequence[Mapping[str,
     return [key for key in keys if all(key in own for own in words) and len({own[key] for own in words}) > 1]
 
 
-def _set_by_choices(
-    choices: Sequence[str],
+def _as_composed(
     words: Sequence[Mapping[str, str]],
     settings: Sequence[Mapping[str, Any]],
     composed: Sequence[Mapping[str, Any]],
-) -> dict[str, frozenset[str]]:
-    """Choice to the keys that it may set: no word gives them, and the cells have what their words make of them."""
-    if not choices:
-        return {}
+) -> set[str]:
+    """Keys that a choice may set: no word gives them, and the cells have what their words make of them."""
     keys = {key for own in settings for key in own} - {key for own in words for key in own}
-    made = frozenset(
-        key
-        for key in keys
-        if key == DATA_SET
-        or all(own.get(key, ABSENT) == new.get(key, ABSENT) for own, new in zip(settings, composed, strict=True))
-    )
-    return dict.fromkeys(choices, made)
+    pairs = list(zip(settings, composed, strict=False))  # nothing is composed where there is no choice
+    return {key for key in keys if key == DATA_SET or all(a.get(key, ABSENT) == b.get(key, ABSENT) for a, b in pairs)}
 
 
 def _also_different(
-    axes: Sequence[Axis], settings: Sequence[Mapping[str, Any]], chosen: Mapping[str, Collection[str]]
+    axes: Sequence[Axis],
+    settings: Sequence[Mapping[str, Any]],
+    choices: Collection[str],
+    of_choices: Collection[str],
 ) -> Iterator[str]:
-    """Settings that go along with an axis and do not belong to it; ``chosen`` are those that a choice may set."""
+    """Settings that go along with an axis and do not belong to it; those in ``of_choices`` belong to any choice."""
     for axis in axes:
         first, *others = axis.keys
-        apart = [key for key in others if key not in chosen.get(first, ()) and not _belongs(key, first, settings)]
+        belongs = of_choices if first in choices else {key for key in others if _belongs(key, first, settings)}
+        apart = [key for key in others if key not in belongs]
         if apart:
             yield f"along {axis.name} also {', '.join(apart)} differ: no difference is owed to {axis.name} alone"
 

@@ -88,10 +88,10 @@ class MetricsLogger(Logger):
                 file.seek(0, os.SEEK_END)
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            error = named(error, self.path)
+            told = named(error, self.path)
             if not self._is_whole:
-                error.strerror = f"{error.strerror}, where logger.file.folder has the metrics written"
-            raise error from error.__cause__
+                told.strerror = f"{told.strerror}, where logger.file.folder has the metrics written"
+            raise told from error
 
     def end(self) -> int:
         """Bytes of the record so far."""

@@ -113,6 +113,7 @@ def switch(page: Page, scheme: Literal["light", "dark"]) -> None:
     until(page, lambda: (luminance(page, INK) > 128) == (scheme == "dark"))
 
 
+@pytest.mark.gate
 def test_every_chart_is_drawn_without_a_network(opened: Open, report: Path) -> None:
     page = opened(report)
     assert {chart: num_marks(page, chart) > 0 for chart in CHARTS} == dict.fromkeys(CHARTS, True)
@@ -124,6 +125,7 @@ def test_every_chart_is_drawn_without_a_network(opened: Open, report: Path) -> N
     assert sizes == [640] * (1 + 5)
 
 
+@pytest.mark.gate
 def test_levels_words_and_completeness_filter_the_table_and_all_charts(opened: Open, report: Path) -> None:
     page = opened(report)
     before = {chart: num_marks(page, chart) for chart in CHARTS}
@@ -286,6 +288,7 @@ def test_the_page_follows_the_colours_of_the_system_and_of_paper(opened: Open, r
     assert luminance(page, "getComputedStyle(document.body).color") < 80
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("width", [1400, 820, 390])
 def test_nothing_is_cut_or_covered_and_the_same_is_seen_in_every_window(opened: Open, report: Path, width: int) -> None:
     page, seen = opened(report, width=width), []
@@ -324,6 +327,7 @@ def test_the_filter_of_a_narrow_window_starts_closed(opened: Open, report: Path)
     expect(page.get_by_label("Search")).to_be_visible()
 
 
+@pytest.mark.gate
 def test_a_name_stays_text_in_every_part(opened: Open, tmp_path: Path) -> None:
     axes = (Axis("tau", (), ("0.6", HOSTILE)), AXES[1])
     comparison = replace(invented_comparison(tmp_path, axes=axes, num_pictures=1), notes=(HOSTILE,))

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import get_args
 
 from torch import nn
 
 from deta.models.body import Body
 from deta.models.query.decoder import QueryDecoder
 from deta.models.query.encoder import QueryEncoder
-from deta.models.query.groups import QueryGroup, attention_mask, join
+from deta.models.query.groups import QueryGroup, Sees, attention_mask, join
 from deta.models.query.heads import PredictionHead
 from deta.models.query.sources import QuerySource
 from deta.models.query.tokens import made_of
@@ -98,7 +99,7 @@ class QueryBody(Body):
             }
         )
         for role, each in self._groups():
-            require_choice(f"model.body.groups.{role}.sees", each.sees, ("own", "main", "all"))
+            require_choice(f"model.body.groups.{role}.sees", each.sees, get_args(Sees))
         self.roles = (*((FIRST,) if source.has_first_stage else ()), MAIN, *self.groups)
         self.placed = self.roles if source.has_first_stage else ()
         self.layout = _layout(heads, decoder, source)
