@@ -77,3 +77,16 @@ def test_a_quality_may_be_trained_in_one_of_two_phases_alone() -> None:
     for rules, is_refused in (({"dense": without}, True), ({"dense": Until(epoch=1, first=without, **terms)}, False)):
         with pytest.raises(ValueError, match="trains the quality that") if is_refused else nullcontext():
             require_step(empty_detector(plain(cfg.model), 1), Criterion(rules), recipe.postprocess)
+
+
+def test_two_stages_with_one_name_are_refused() -> None:
+    groups, rules = "model.body.groups", "criterion.rules"
+    words = ["further=[copies]", f"{groups}.copies.num_copies=11"]  # of which the last is copies10
+    words += [f"+{groups}.copies1=${{{groups}.copies}}", f"+{rules}.copies1=${{{rules}.copies}}"]
+    with pytest.raises(ValueError, match=r"are named 'copies10/layer0' .* model\.body\.groups\.copies another name"):
+        make_recipe(composed(*words_of("deformable_detr"), *words))
+
+
+def test_queries_for_training_alone_are_tried_and_trained() -> None:
+    word = "+model.body.groups.copies.only_in_training=true"
+    train_a_step_of(*words_of("deformable_detr"), "further=[copies]", word, *SMALL_MODEL)

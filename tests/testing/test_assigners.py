@@ -9,13 +9,16 @@ import torch
 from deta.assign import (
     Assigner,
     Draw,
+    HungarianAssigner,
     IoUAssigner,
     Matches,
     Prediction,
     Problem,
     ReleaseAssigner,
     Targets,
+    assign,
     background,
+    ignore_covered,
     prior_iou,
 )
 from deta.ops.iou import pairwise_iou
@@ -102,6 +105,19 @@ def changes_its_input(prediction: Prediction, targets: Targets, draw: Draw) -> M
     return good(prediction, targets, draw)
 
 
+def changes_its_draw(prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
+    draw.key.add_(1)
+    return good(prediction, targets, draw)
+
+
+def never_answers(prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
+    return Matches(background(prediction))
+
+
+def solves_by_itself(prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
+    return assign(HungarianAssigner(), prediction, targets, draw)
+
+
 def gives_a_box_twice(prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
     return ReleaseAssigner()(prediction, targets, draw)
 
@@ -180,6 +196,9 @@ FAULTS: dict[Callable[[Prediction, Targets, Draw], Matches | Problem], str] = {
     looks_at_what_cannot_match: "candidates that cannot match do not matter",
     draws_by_itself: "an answer depends on input and draw alone",
     changes_its_input: "an answer depends on input and draw alone.*has changed",
+    changes_its_draw: r"an answer depends on input and draw alone.*draw\.key, which the part has changed",
+    never_answers: "objects have candidates",
+    solves_by_itself: "costs are left to be solved with all others.* return the Problem",
     decides_in_half_precision: "half precision is assigned as float32",
     asks_the_device: "a compiled rule is one graph",
 }
@@ -195,6 +214,16 @@ def test_a_wrong_rule_is_found_by_the_property_that_it_lacks(
 
 def test_a_rule_without_fault_passes() -> None:
     check_assigner(Wrong(good))
+
+
+def test_a_rule_may_ignore_crowds_by_itself_and_draw_along_dimensions_of_its_own() -> None:
+    def rule(prediction: Prediction, targets: Targets, draw: Draw) -> Matches:
+        matches = ignore_covered(good(prediction, targets, draw), prediction, targets, 0.5)
+        chances = draw.uniform("chances", (*matches.target.shape, 8), matches.target.device)
+        is_kept = chances.cumsum(-1)[..., -1] > 3  # an order of its own
+        return replace(matches, target=torch.where(is_kept | (matches.target < 0), matches.target, BACKGROUND))
+
+    check_assigner(Wrong(rule))
 
 
 def test_what_a_rule_does_not_promise_is_left_out_by_name() -> None:

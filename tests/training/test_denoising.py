@@ -75,6 +75,20 @@ def test_noised_objects_change_nothing_for_the_queries_that_detect(kind: Callabl
     assert StageKey("denoise", 0) not in alone.stages
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_queries_that_are_only_for_training_are_in_no_loss_of_validation(
+    kind: Callable[..., DenoisingQueries],
+) -> None:
+    detector, targets = denoising_detector(kind), objects(OBJECTS, OBJECTS[:1])
+    body = query_body(detector)
+    body.groups["denoise"] = kind(source=body.source, only_in_training=True)
+    in_training = measured(detector, kind, targets)
+    in_validation = measured(detector.eval(), kind, targets)
+    roles = [{key.role for key, _ in losses.names} for losses in (in_training, in_validation)]
+    assert roles == [{"first", "layers", "denoise"}, {"first", "layers"}]
+    assert {key.role for key in in_validation.matches} == {"first", "layers"}
+
+
 def take_a_step(rank: int, folder: str, number: int) -> None:
     """A step on the objects of this rank, of which the second has none; keeps gradients and weights."""
     kind = KINDS[number]

@@ -1,5 +1,7 @@
 """A training step without content: what rules, terms and post-processing find missing, before data is read."""
 
+from collections import Counter
+
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -10,6 +12,7 @@ from deta.models.postprocess import Postprocess
 from deta.ops.random import Draw
 from deta.structures import Batch, DetectionOutput, FederatedLabels, Losses
 from deta.training.accumulation import require_shared_divisors
+from deta.training.stage_names import stage_name
 
 _HEIGHT, _WIDTH = 64, 96
 _NOT_WITHOUT_CONTENT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
@@ -36,6 +39,7 @@ def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postpro
             output = detector.to_empty(device="cpu")(batch.images, batch.is_padding, batch.targets, Draw.of(0))
         except _NOT_WITHOUT_CONTENT:
             return
+        _require_names(output)
         what = f"model.body ({type(getattr(detector, 'body', detector)).__name__})"
         untrained: dict[str, bool] = {}
         for role, rule in criterion.every_rule():  # of a role that changes its rule, both
@@ -55,6 +59,16 @@ def require_step(detector: nn.Module, criterion: Criterion, postprocess: Postpro
             raise ValueError(f"postprocess does not suit {what}: {error}") from error
         except _NOT_WITHOUT_CONTENT:
             return
+
+
+def _require_names(output: DetectionOutput) -> None:
+    counts = Counter(map(stage_name, output.stages))
+    for key in output.stages:
+        if counts[stage_name(key)] > 1:
+            raise ValueError(
+                f"two stages are named {stage_name(key)!r} where losses are logged: give the group "
+                f"model.body.groups.{key.role} another name"
+            )
 
 
 def _measured(

@@ -83,7 +83,8 @@ class Criterion:
                 say what was looked for.
         """
         self._require_rules(output)
-        parts = [Stages.of(role, rule, output, targets) for role, rule in self._rules_at(draw).items()]
+        rules = {role: rule for role, rule in self._rules_at(draw).items() if role not in output.left_out}
+        parts = [Stages.of(role, rule, output, targets) for role, rule in rules.items()]
         answers = [
             ask(assigner, *stages.assigned(), draw.within(stages.role).within(name))
             for stages in parts
@@ -119,7 +120,7 @@ class Criterion:
 
     def _require_rules(self, output: DetectionOutput) -> None:
         roles = {key.role for key in output.stages}
-        for role in set(self.rules) - roles:
+        for role in set(self.rules) - roles - set(output.left_out):
             raise ValueError(f"the criterion has a rule for {_named(role)}, which the detector does not have")
         for role in roles - set(self.rules):
             raise ValueError(f"the detector has {_named(role)}, for which the criterion has no rule")

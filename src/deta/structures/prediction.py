@@ -165,11 +165,13 @@ class DetectionOutput(TensorStruct):
         stages: By stage, in the order in which the detector makes them.
         last: The stage that detects.
         frame: ``[B, 4]`` pixels of the unit box where that stage is in pixels, see ``Prediction.frame``; else None.
+        left_out: Roles without a stage in this pass, since it is none of training: nothing is measured of them.
     """
 
     stages: Mapping[StageKey, Prediction]
     last: StageKey
     frame: Tensor | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def final(self) -> Prediction:

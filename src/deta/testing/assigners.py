@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deta.assign import Assigner, Draw, Matches, Problem, ask, assign
 from deta.ops.rows import take_rows
@@ -36,7 +38,8 @@ def check_assigner(assigner: Assigner, *, needs: Sequence[str] = (), without: Co
         needs: Optional parts of ``Prediction`` without which it refuses, such as ``strides``; with ``grid`` candidates
             are the cells of one.
         without: Names of properties (functions of ``deta.testing.assigners``) that it does not promise, such as
-            ``no_candidate_answers_for_two_objects``.
+            ``no_candidate_answers_for_two_objects``. What is drawn is put in another order along with candidates or
+            objects wherever it is as long as ``deta.testing.scenes.NUM_CANDIDATES`` or ``ROOM``.
 
     Raises:
         AssertionError: A property does not hold; the message names it and the input.
@@ -48,6 +51,8 @@ def check_assigner(assigner: Assigner, *, needs: Sequence[str] = (), without: Co
     properties: dict[Callable[[Assigner, Scene], None], list[Scene]] = {
         an_answer_names_real_objects_and_candidates_that_can_match: [*every, not_finite()],
         an_image_without_objects_is_all_background: every,
+        objects_have_candidates: [scene("many candidates", num_candidates=500)],
+        costs_are_left_to_be_solved_with_all_others: [usual],
         no_candidate_answers_for_two_objects: every,
         an_answer_depends_on_input_and_draw_alone: some,
         padded_objects_do_not_matter: some,
@@ -94,9 +99,22 @@ def an_answer_names_real_objects_and_candidates_that_can_match(assigner: Assigne
 
 
 def an_image_without_objects_is_all_background(assigner: Assigner, scene: Scene) -> None:
-    """Where nothing is to be found, every candidate is trained as background."""
-    target = _answer(assigner, scene).target[~scene.targets.is_object.any(1)]
+    """Where nothing is to be found and nothing to be ignored, every candidate is trained as background."""
+    targets = replace(scene.targets, is_ignore=torch.zeros_like(scene.targets.is_ignore))
+    target = _answer(assigner, replace(scene, targets=targets)).target[~targets.is_object.any(1)]
     require(bool((target == BACKGROUND).all()), "a candidate of an image without objects is no background")
+
+
+def objects_have_candidates(assigner: Assigner, scene: Scene) -> None:
+    """Of many candidates near objects, some answer for one."""
+    require(bool(_answer(assigner, scene).num_pairs().any()), "no candidate answers for any object")
+
+
+def costs_are_left_to_be_solved_with_all_others(assigner: Assigner, scene: Scene) -> None:
+    """A rule that solves by itself, or asks another one to, makes the device wait once more in every step."""
+    with _Operators() as called:
+        ask(assigner, scene.prediction, scene.targets, Draw.of(0))
+    require("deta::solve_assignments" not in called.names, "it solves by itself: return the Problem, see Problem.then")
 
 
 def no_candidate_answers_for_two_objects(assigner: Assigner, scene: Scene) -> None:
@@ -108,9 +126,11 @@ def no_candidate_answers_for_two_objects(assigner: Assigner, scene: Scene) -> No
 def an_answer_depends_on_input_and_draw_alone(assigner: Assigner, scene: Scene) -> None:
     """Asked again, after other input, the rule answers alike, and it has left its input as it was."""
     kept, again = scene.map(Tensor.clone), scene.map(Tensor.clone)
-    first = _answer(assigner, scene)
+    draw = Draw.of(0)
+    first = _answer(assigner, scene, draw)
     require_unchanged(scene.prediction, kept.prediction, "prediction")
     require_unchanged(scene.targets, kept.targets, "targets")
+    require_equal(draw.key, Draw.of(0).key, "draw.key, which the part has changed")
     _answer(assigner, scene.image(0))
     _require_alike(_answer(assigner, again), first, "asked again")
 
@@ -215,6 +235,18 @@ def a_compiled_rule_is_one_graph_and_answers_alike(assigner: Assigner, scene: Sc
     with one_graph(assign, with_backward=False) as compiled:
         found = compiled(assigner, scene.prediction, scene.targets, Draw.of(0))
     _require_alike(found, _answer(assigner, scene), "compiled")
+
+
+class _Operators(TorchDispatchMode):
+    """Keeps the names of all operators that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> object:  # noqa: ANN401 - as torch
+        self.names.add(func.name())
+        return func(*args, **(kwargs or {}))
 
 
 def _answer(assigner: Assigner, scene: Scene, draw: Draw | None = None) -> Matches:

@@ -16,7 +16,7 @@ NUM_CLASSES = 6
 NUM_CANDIDATES = 24
 COUNTS = (5, 0, 3)
 """Objects of the images; no two dimensions of an ordinary scene are equally long: each is known by its length."""
-ROOM = 8
+ROOM = 11
 """Places for objects of an image, padding included."""
 
 

@@ -28,10 +28,12 @@ SOURCES: dict[str, MakeSource] = {
 }
 
 
-def group(make: MakeSource, **options: int) -> tuple[QuerySource, FurtherQueries]:
+def group(
+    make: MakeSource, *, num_queries: int | None = None, times: int = 1, num_copies: int = 1
+) -> tuple[QuerySource, FurtherQueries]:
     torch.manual_seed(0)
     source = make()
-    return source, FurtherQueries(source=source, **options)
+    return source, FurtherQueries(source=source, num_queries=num_queries, times=times, num_copies=num_copies)
 
 
 @pytest.mark.parametrize("name", SOURCES)

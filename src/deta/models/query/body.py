@@ -118,9 +118,13 @@ class QueryBody(Body):
         memory = self.encoder(features)
         queries, first = self.source(memory, draw)
         parts = {MAIN: queries}
+        left_out = []
         if targets is not None and draw is not None:
             for role, group in self._groups():
-                parts[role] = group(self.source, memory, queries, first, targets, draw.within(role))
+                if self.training or not group.only_in_training:
+                    parts[role] = group(self.source, memory, queries, first, targets, draw.within(role))
+                else:
+                    left_out.append(role)
         sees = {role: group.sees for role, group in self._groups()}
         layers = self.decoder(join(list(parts.values())), memory, self._layer_heads(), attention_mask(parts, sees))
         frame = features.frame()
@@ -137,7 +141,7 @@ class QueryBody(Body):
                 whole = replace(own, frame=frame, given=part.given, exists=part.exists, **origin)
                 stages |= self._copies(role, index, whole)
             start = stop
-        return DetectionOutput(stages, StageKey(MAIN, len(layers) - 1))
+        return DetectionOutput(stages, StageKey(MAIN, len(layers) - 1), left_out=tuple(left_out))
 
     def _copies(self, role: str, layer: int, whole: Prediction) -> dict[StageKey, Prediction]:
         """The equal parts of a group, each a stage of its own."""

@@ -13,7 +13,7 @@ from deta.ops.boxes import to_corners
 from deta.ops.logit import inverse_sigmoid
 from deta.ops.random import Draw
 from deta.structures import BACKGROUND, IGNORED, Prediction, Targets
-from deta.utils.checks import require_int, require_number
+from deta.utils.checks import require_bool, require_int, require_number
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class DenoisingQueries(QueryGroup):
             the first objects of an image have a query: the statistics of the assignment count the others as
             unmatched. None is no limit.
         logit_eps: Least distance of reference coordinates from 0 and 1, see ``inverse_sigmoid``.
+        only_in_training: See ``QueryGroup``.
 
     Raises:
         ValueError: An argument lies outside its range, or the source has no labels or no boxes.
@@ -78,9 +79,11 @@ class DenoisingQueries(QueryGroup):
         box_noise: float = 0.4,
         max_slots: int | None = None,
         logit_eps: float = 1e-3,
+        only_in_training: bool = False,
     ) -> None:
         super().__init__()
         source.known_labels()
+        self.only_in_training = require_bool("only_in_training", only_in_training)
         self.num_groups = require_int("groups", groups, low=1)
         self.label_noise = require_number("label_noise", label_noise, low=0, high=1)
         self.box_noise = require_number("box_noise", box_noise, low=0)
@@ -150,6 +153,7 @@ class ContrastiveDenoisingQueries(DenoisingQueries):
             further off are shifted by up to twice as much, and at least by so much.
         max_slots: See ``DenoisingQueries``; at least 2.
         logit_eps: See ``DenoisingQueries``.
+        only_in_training: See ``QueryGroup``.
 
     Raises:
         ValueError: An argument lies outside its range, or the source has no labels or no boxes.
@@ -167,9 +171,15 @@ class ContrastiveDenoisingQueries(DenoisingQueries):
         box_noise: float = 1.0,
         max_slots: int | None = None,
         logit_eps: float = 1e-3,
+        only_in_training: bool = False,
     ) -> None:
         super().__init__(
-            source=source, label_noise=label_noise, box_noise=box_noise, max_slots=max_slots, logit_eps=logit_eps
+            source=source,
+            label_noise=label_noise,
+            box_noise=box_noise,
+            max_slots=max_slots,
+            logit_eps=logit_eps,
+            only_in_training=only_in_training,
         )
         self.number = require_int("number", number, low=1)
 

@@ -11,7 +11,7 @@ from deta.models.query.sources import QuerySource
 from deta.models.query.tokens import FeatureTokens, Queries
 from deta.ops.random import Draw
 from deta.structures import Prediction, Targets
-from deta.utils.checks import require_int
+from deta.utils.checks import require_bool, require_int
 
 Sees = Literal["own", "main", "all"]
 
@@ -20,11 +20,13 @@ class QueryGroup(nn.Module):
     """Base class of queries beside the main ones, which detect; they exist where there are targets to train them on.
 
     Attributes:
+        only_in_training: Whether they are left out of the losses of validation, too, where there are targets as well.
         sees: Queries that its own may attend to, beside those of their own block (``Queries.block``): none (``own``),
             the ``main`` ones, or ``all`` those of other groups. The main queries never see a group.
         num_copies: Equal parts, one after the other along Q, each of which is assigned for itself.
     """
 
+    only_in_training: bool = False
     sees: Sees = "own"
     num_copies: int = 1
 
@@ -54,7 +56,7 @@ class QueryGroup(nn.Module):
 
 
 class FurtherQueries(QueryGroup):
-    """More queries of the kind that detects, in training alone.
+    """More queries of the kind that detects.
 
     One part with every object offered several times is the hybrid branch of H-DETR (arXiv:2207.13080, sec. 4.2); parts
     that are assigned for themselves are those of Group DETR (arXiv:2207.13085, sec. 3).
@@ -65,12 +67,20 @@ class FurtherQueries(QueryGroup):
             part gets an equal share.
         times: See ``num_queries``, at least 1.
         num_copies: Parts, which do not see each other.
+        only_in_training: See ``QueryGroup``.
     """
 
     def __init__(
-        self, *, source: QuerySource, num_queries: int | None = None, times: int = 1, num_copies: int = 1
+        self,
+        *,
+        source: QuerySource,
+        num_queries: int | None = None,
+        times: int = 1,
+        num_copies: int = 1,
+        only_in_training: bool = False,
     ) -> None:
         super().__init__()
+        self.only_in_training = require_bool("only_in_training", only_in_training)
         times = require_int("times", times, low=1)
         self.num_queries = times * source.most_queries if num_queries is None else num_queries
         require_int("num_queries", self.num_queries, low=1)
