@@ -80,8 +80,8 @@ def states(folder: Path) -> list[RunState]:
 
 def test_every_question_comes_in_every_size() -> None:
     asked = {"assignment", "tau1", "tau2", "gamma", "balance", "closest_box", "proposals", "rematch", "normalizer"}
-    assert asked | {"systems", "leading_systems", "rules"} == set(QUESTIONS)
-    assert set(SIZES) == {"coco", "shapes", "bccd"}
+    assert asked | {"systems", "leading_systems", "rules", "by_heart"} == set(QUESTIONS)
+    assert set(SIZES) == {"coco", "shapes", "bccd", "overfit"}
     named = succeed("study", "study=tau2_shapes", "--cfg", "job").out
     assert succeed("study", "study=tau2", "size=shapes", "--cfg", "job").out == named
     assert "name: tau2_shapes" in named
@@ -167,7 +167,7 @@ def test_what_is_not_strict_is_refused_before_anything_runs(tmp_path: Path, more
 def test_an_unknown_study_lists_those_that_there_are() -> None:
     message = fail("study", "study=nothing")
     assert "questions: assignment, balance," in message
-    assert "sizes: bccd, coco, shapes" in message
+    assert "sizes: bccd, coco, overfit, shapes" in message
     assert "study=tau9 size=coco: did you mean study=tau2_coco?" in fail("study", "study=tau9", "size=coco")
     assert "study=assignment: did you mean study=assignment_" in fail("study", "assignment", "action=plan")
 

@@ -1,8 +1,10 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -133,6 +135,18 @@ def test_data_module_generates_then_reads(tmp_path: Path) -> None:
     assert module.categories == SHAPE_CATEGORIES
     assert len(next(iter(module.val_dataloader()))) == 2
     assert len(module.train_dataset) == 4
+
+
+def test_what_is_trained_on_can_be_validated_on(tmp_path: Path) -> None:
+    keep: dict[str, Any] = {name: Compose(transforms=[]) for name in ("train_transform", "val_transform")}
+    module = ShapesDataModule(cache=tmp_path, num_train=4, num_val=1, val_split="train", num_workers=0, **keep)
+    module.prepare_data()
+    module.setup("fit")
+    pictures = [[split[index].image for index in range(4)] for split in (module.train_dataset, module.val_dataset)]
+    assert all(torch.equal(*pair) for pair in zip(*pictures, strict=True))
+    assert module.val_annotations.name == "instances_train.json"
+    with pytest.raises(ValueError, match=r"data\.val_split must be one of train, val, got 'test'"):
+        ShapesDataModule(cache=tmp_path, val_split="test", **keep)
 
 
 def test_generated_pictures_have_no_other_place_than_the_cache(tmp_path: Path) -> None:

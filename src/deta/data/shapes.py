@@ -6,7 +6,6 @@ It needs no download, so the whole platform can be tried and tested on any machi
 import io
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,12 @@ from deta.data.categories import Categories
 from deta.data.datamodule import CocoDataModule
 from deta.data.shapes_drawing import SHAPES, Drawing, Mask, draw_image
 from deta.data.shapes_recipe import RECIPE_VERSION, ShapesRecipe
+from deta.utils.checks import require_choice
 
 SHAPE_CATEGORIES = Categories(ids=(2, 5, 11, 17, 23, 42), names=tuple(SHAPES))
 """Ids with gaps, as COCO's have."""
 _SIZES = ((128, 128), (128, 160), (160, 128), (144, 192), (192, 144), (160, 160))
 """``(height, width)`` in pixels of the pictures, equally likely."""
-_PATHS: Mapping[str, Any] = {
-    "train_annotations": "annotations/instances_train.json",
-    "train_images": "train",
-    "val_annotations": "annotations/instances_val.json",
-    "val_images": "val",
-}
 
 
 def generate_shapes(recipe: ShapesRecipe, cache: Path) -> Path:
@@ -62,10 +56,11 @@ class ShapesDataModule(CocoDataModule):
         num_train: Training images.
         num_val: Validation images.
         recipe_seed: Seed of the pictures; ``seed`` is that of order and augmentation.
+        val_split: Which of the two is validated on: ``val``, or ``train`` to see what a detector learns by heart.
         options: Every further argument of ``CocoDataModule`` but the paths.
 
     Raises:
-        ValueError: A path is given, or as of ``CocoDataModule``.
+        ValueError: A path is given, ``val_split`` is neither, or as of ``CocoDataModule``.
     """
 
     def __init__(
@@ -75,14 +70,18 @@ class ShapesDataModule(CocoDataModule):
         num_train: int = 800,
         num_val: int = 100,
         recipe_seed: int = 0,
+        val_split: str = "val",
         **options: Any,  # noqa: ANN401 - checked by CocoDataModule
     ) -> None:
         self._recipe = ShapesRecipe(num_train=num_train, num_val=num_val, seed=recipe_seed)
         self._cache = Path(cache)
-        given = next((name for name in ("root", *_PATHS) if name in options), None)
+        used = {"train": "train", "val": require_choice("data.val_split", val_split, ("train", "val"))}
+        paths: dict[str, Any] = {f"{split}_images": folder for split, folder in used.items()}
+        paths |= {f"{split}_annotations": f"annotations/instances_{folder}.json" for split, folder in used.items()}
+        given = next((name for name in ("root", *paths) if name in options), None)
         if given is not None:
             raise ValueError(f"data.{given} is no setting of generated pictures, which lie below data.cache")
-        super().__init__(root=self._cache / self._recipe.folder_name(), **_PATHS, **options)
+        super().__init__(root=self._cache / self._recipe.folder_name(), **paths, **options)
 
     def prepare_data(self) -> None:
         """Write the files, a matter of seconds; does nothing if they exist."""
