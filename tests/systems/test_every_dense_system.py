@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 
 from deta.building.combinations import require_grid, require_scores
 from deta.testing import check_system
@@ -56,6 +57,12 @@ def test_only_some_classes_count_in_every_dense_system(system: str) -> None:
     assert some.names == every.names
     for (_, name), part, whole in zip(some.names, some.terms(), every.terms(), strict=True):
         assert part < whole if name == "class" else torch.isclose(part, whole)
+
+
+@pytest.mark.parametrize("system", REGIONS)
+def test_classes_of_regions_that_share_a_probability_cannot_count_one_by_one(system: str) -> None:
+    with pytest.raises(InstantiationException, match=r"federated=true leaves out classes .* classes=softmax cannot"):
+        made(system, 8, "criterion.rules.roi.federated=true")
 
 
 @pytest.mark.parametrize(
