@@ -67,6 +67,16 @@ def test_fixed_size_pads_every_batch_to_it() -> None:
     assert (~batch.is_padding).sum() == 600
 
 
+def test_sides_of_a_batch_become_multiples() -> None:
+    collate = Collate(pad_to_multiple=32)
+    shapes = [collate([sample(20, 30), sample(*size)]).images.shape[2:] for size in ((20, 30), (32, 33), (65, 64))]
+    assert shapes == [(32, 32), (32, 64), (96, 64)]
+    assert (~collate([sample(20, 30)]).is_padding).sum() == 600
+    assert Collate(pad_to=[20, 40], pad_to_multiple=16)([sample(20, 30)]).images.shape[2:] == (32, 48)
+    with pytest.raises(ValueError, match="pad_to_multiple must be at least 1, got 0"):
+        Collate(pad_to_multiple=0)
+
+
 def test_image_larger_than_the_fixed_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"pad_to \(16, 64\) is smaller than an image"):
         Collate(pad_to=[16, 64])([sample(20, 30)])

@@ -21,6 +21,7 @@ _MOST: Mapping[str, float] = {
     "eval_batch_size": 4096,
     "max_image_pixels": 1e9,
     "pad_to": 16_384,
+    "pad_to_multiple": 16_384,
     "short_sides": 16_384,
     "max_long_side": 16_384,
     "num_train": 1_000_000,

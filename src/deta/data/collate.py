@@ -19,12 +19,14 @@ class Collate:
     Args:
         pad_to: ``(height, width)`` in pixels to which every batch is padded, for static shapes. None pads to
             the largest image of each batch.
+        pad_to_multiple: Sides of a batch become multiples of this, in pixels, so that a compiled step meets few sizes.
     """
 
-    def __init__(self, *, pad_to: Sequence[int] | None = None) -> None:
+    def __init__(self, *, pad_to: Sequence[int] | None = None, pad_to_multiple: int = 1) -> None:
         if pad_to is not None and len(pad_to) != 2:
             raise ValueError(f"pad_to must be [height, width], got {pad_to!r}")
         self._pad_to = None if pad_to is None else tuple(require_int("pad_to", side, low=1) for side in pad_to)
+        self._multiple = require_int("pad_to_multiple", pad_to_multiple, low=1)
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Batch the samples in their order.
@@ -36,6 +38,7 @@ class Collate:
         height, width = self._pad_to or largest
         if largest[0] > height or largest[1] > width:
             raise ValueError(f"pad_to {(height, width)} is smaller than an image of the batch, up to {largest}")
+        height, width = (-(-side // self._multiple) * self._multiple for side in (height, width))
         images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
         is_padding = torch.ones(len(samples), height, width, dtype=torch.bool)
         for row, sample in enumerate(samples):

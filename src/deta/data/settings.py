@@ -158,6 +158,7 @@ class Loading:
             any result.
         read_timeout: Seconds that a loop waits for a batch of its reading processes; 0 waits for ever.
         pad_to: ``height, width`` in pixels of every batch, for static shapes; None pads to the largest image.
+        pad_to_multiple: Pixels of which both sides of every batch are a multiple.
     """
 
     batch_size: int = 2
@@ -165,6 +166,7 @@ class Loading:
     num_workers: int = 4
     read_timeout: float = DEFAULT_TIMEOUT
     pad_to: Sequence[int] | None = None
+    pad_to_multiple: int = 1
 
     def __post_init__(self) -> None:
         require_int("data.batch_size", self.batch_size, low=1)
@@ -175,7 +177,7 @@ class Loading:
 
     def collate(self) -> Collate:
         """Makes the batches."""
-        return Collate(pad_to=self.pad_to)
+        return Collate(pad_to=self.pad_to, pad_to_multiple=self.pad_to_multiple)
 
 
 @dataclass(frozen=True, kw_only=True)

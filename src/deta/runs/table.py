@@ -1,4 +1,7 @@
-"""The table of runs, with what a sweep varies, in the width of a terminal."""
+"""The table of runs, with what a sweep varies, in the width of a terminal.
+
+Where it is too narrow, tables of rich cut numbers and names; here columns go on below, and nothing is left out.
+"""
 
 import os
 import re

@@ -1,4 +1,7 @@
-"""One file from an address, whole or not at all; a download that broke off goes on where it was."""
+"""One file from an address, whole or not at all; a download that broke off goes on where it was.
+
+That is why this is no library's: those that check sums, such as pooch, begin a broken download anew.
+"""
 
 import json
 import logging
