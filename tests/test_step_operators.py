@@ -11,6 +11,7 @@ def test_a_view_is_no_call_and_an_operation_in_place_is_one() -> None:
     with Calls() as calls, calls.counting("neck"):
         values.view(2, 2).add_(1).transpose(0, 1)
     assert dict(calls.by_phase["neck"]) == {"aten.add_.Tensor": 1}
+    assert calls.bytes == {"neck": 4 * 4}
 
 
 def test_calls_of_a_module_count_for_its_phase_alone() -> None:
