@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,14 @@ def test_every_question_comes_in_every_size() -> None:
     named = succeed("study", "study=tau2_shapes", "--cfg", "job").out
     assert succeed("study", "study=tau2", "size=shapes", "--cfg", "job").out == named
     assert "name: tau2_shapes" in named
+
+
+@pytest.mark.parametrize("name", ["systems_shapes", "by_heart_overfit"])
+def test_runs_of_earlier_days_have_the_names_that_they_had(name: str, tmp_path: Path) -> None:
+    kept = Path(__file__).parents[2] / "docs" / "results" / name
+    folder = shutil.copytree(kept, tmp_path / name)
+    told = succeed("study", f"study={name}", f"folder={folder}", "study.seeds=[0]", "action=plan").out
+    assert told.count(" seed=0: done\n") == len(list(kept.glob("*/done.json"))) > 20
 
 
 def test_a_name_does_not_lead_out_of_the_folder_of_runs(tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def test_what_is_marked_is_an_option(tmp_path: Path) -> None:
 def test_an_option_that_came_later_is_named_at_other_values_alone() -> None:
     assert effective({"seed": 0, "class_heads": "by_size"}) == {"seed": 0}
     assert effective({"class_heads": "by_name"}) == {"class_heads": "by_name"}
+    assert effective({"data": {"seed": 0, "val_split": "val", "pad_to_multiple": 1}}) == {"data": {"seed": 0}}
+    assert effective({"data": {"val_split": "train"}}) == {"data": {"val_split": "train"}}
 
 
 def test_a_group_that_acts_by_reference_counts_where_it_is_referred_to() -> None:

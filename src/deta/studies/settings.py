@@ -33,8 +33,8 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
     Folders of its ``paths`` are named, not spelt out: another machine gives the same.
     """
     folders = {str(folder): f"${{paths.{name}}}" for name, folder in config.get("paths", {}).items()}
-    content: dict[str, Any] = _pruned(config, "", folders)
-    return {name: value for name, value in content.items() if value != _first_values().get(name, ABSENT)}
+    decisive: dict[str, Any] = _pruned(config, "", folders)
+    return decisive
 
 
 @cache
@@ -43,13 +43,7 @@ def without_effect() -> frozenset[str]:
 
     The mark is ``# @unnamed`` behind an option of a group, or behind an option or a whole group of ``train.yaml``.
     """
-    folder = config_dir()
-    places = _places()
-    names = marked(folder / "train.yaml")
-    for path in folder.glob("*/*.yaml"):
-        group = path.parent.name
-        names += [f"{place}.{name}" for name in marked(path) for place in places.get(group, {group})]
-    return frozenset({*by_reference(), *names})
+    return frozenset({*by_reference(), *(key for key, _ in _marked_keys("unnamed"))})
 
 
 @cache
@@ -61,9 +55,22 @@ def by_reference() -> frozenset[str]:
 @cache
 def _first_values() -> Mapping[str, object]:
     """Options that came when runs had names already, ``# @unnamed_as_here``: no part of them at these values."""
-    path = config_dir() / "train.yaml"
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {name: values[name] for name in marked(path, "unnamed_as_here")}
+    return {
+        key: yaml.safe_load(path.read_text(encoding="utf-8"))[key.rpartition(".")[2]]
+        for key, path in _marked_keys("unnamed_as_here")
+    }
+
+
+def _marked_keys(mark: str) -> Iterator[tuple[str, Path]]:
+    """Keys of a whole configuration behind which a file has a mark, with that file."""
+    folder, places = config_dir(), _places()
+    for name in marked(folder / "train.yaml", mark):
+        yield name, folder / "train.yaml"
+    for path in folder.glob("*/*.yaml"):
+        group = path.parent.name
+        for name in marked(path, mark):
+            for place in places.get(group, {group}):
+                yield f"{place}.{name}", path
 
 
 def _places() -> Mapping[str, set[str]]:
@@ -120,8 +127,11 @@ def told(changes: Mapping[str, tuple[object, object]]) -> str:
 def _pruned(node: Any, key: str, folders: Mapping[str, str]) -> Any:  # noqa: ANN401 - containers of any depth
     if isinstance(node, Mapping):
         paths = {str(name): f"{key}.{name}" if key else str(name) for name in node}
-        paths = {name: path for name, path in paths.items() if path not in without_effect()}
-        return {name: _pruned(node[name], path, folders) for name, path in paths.items()}
+        return {
+            name: _pruned(node[name], path, folders)
+            for name, path in paths.items()
+            if path not in without_effect() and node[name] != _first_values().get(path, ABSENT)
+        }
     if isinstance(node, list):
         return [_pruned(item, key, folders) for item in node]
     if isinstance(node, str) and key.endswith("._target_"):
