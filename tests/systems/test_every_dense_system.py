@@ -8,7 +8,7 @@ from deta.building.combinations import require_grid, require_scores
 from deta.testing import check_system
 from deta.testing.systems import Task, task
 from tests.systems.composed import DENSE, REGIONS, build, words_of
-from tests.systems.test_every_system import COMPILED, HARD, lvis, made, trained
+from tests.systems.test_every_system import COMPILED, HALVES, HARD, lvis, made, trained
 
 PUBLISHED = {
     "centernet": ("neck@model.neck=deconv_deformable",),
@@ -40,7 +40,7 @@ def test_hard_batches_train_every_dense_system(system: str, case: Task) -> None:
     assert detections.boxes.isfinite().all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("system", DENSE + REGIONS)
 def test_half_precision_gives_finite_losses_and_matches_what_is_float32(system: str, dtype: torch.dtype) -> None:
     with torch.autocast("cpu", dtype=dtype):
