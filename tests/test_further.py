@@ -1,6 +1,7 @@
 """Further queries of a training join a system by one word, under any rule."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from deta.losses import Criterion
 from deta.models.postprocess import NMS, TopK
 from deta.ops.random import Draw
 from deta.structures import DetectionOutput, Losses
+from deta.tracking.metrics import read_metrics
 from tests.assign.scenes import objects
+from tests.commands.running import TINY_TRAINING, succeed
 from tests.models.tiny import images
 from tests.systems.composed import SYSTEMS, words_of
 from tests.systems.composed import composed as parts_of
@@ -96,3 +99,17 @@ def test_a_branch_trains_beside_the_queries_that_detect(branch: str) -> None:
     gradients = {name: part.grad for name, part in detector.named_parameters() if part.requires_grad}
     assert [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
     assert torch.isfinite(losses.terms()).all()
+
+
+@pytest.mark.gate
+def test_what_is_for_training_alone_changes_the_loss_of_validation_and_nothing_else(tmp_path: Path) -> None:
+    words = [*TINY_TRAINING, "further=[copies,many]", "model.body.groups.copies.num_copies=2"]
+    groups = [f"+model.body.groups.{role}.only_in_training=true" for role in ("copies", "many")]
+    runs = {tmp_path / "everywhere": [], tmp_path / "in_training": groups}
+    for folder, chosen in runs.items():
+        succeed("train", *words, *chosen, f"hydra.run.dir={folder}")
+    first, second = ([row for row in read_metrics(folder / "metrics.jsonl") if "val/loss" in row] for folder in runs)
+    assert first[-1]["val/loss"] > second[-1]["val/loss"] > 0
+    assert first[-1]["val/AP"] == second[-1]["val/AP"]
+    weights = [torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for folder in runs]
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)

@@ -85,8 +85,3 @@ def test_two_stages_with_one_name_are_refused() -> None:
     words += [f"+{groups}.copies1=${{{groups}.copies}}", f"+{rules}.copies1=${{{rules}.copies}}"]
     with pytest.raises(ValueError, match=r"are named 'copies10/layer0' .* model\.body\.groups\.copies another name"):
         make_recipe(composed(*words_of("deformable_detr"), *words))
-
-
-def test_queries_for_training_alone_are_tried_and_trained() -> None:
-    word = "+model.body.groups.copies.only_in_training=true"
-    train_a_step_of(*words_of("deformable_detr"), "further=[copies]", word, *SMALL_MODEL)

@@ -147,6 +147,8 @@ def test_what_is_trained_on_can_be_validated_on(tmp_path: Path) -> None:
     assert module.val_annotations.name == "instances_train.json"
     with pytest.raises(ValueError, match=r"data\.val_split must be one of train, val, got 'test'"):
         ShapesDataModule(cache=tmp_path, val_split="test", **keep)
+    with pytest.raises(ValueError, match=r"data\.val_split=train needs data\.source=folder"):
+        ShapesDataModule(cache=tmp_path, val_split="train", source="shards", shards=tmp_path, **keep)
 
 
 def test_generated_pictures_have_no_other_place_than_the_cache(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from deta.studies.conf import config_dir
-from deta.studies.settings import ABSENT, by_reference, differences, effective, is_below, leaves, marked, without_effect
+from deta.studies.settings import ABSENT, by_reference, differences, effective, is_below, leaves, marks, without_effect
 
 
 def test_places_and_habits_have_no_effect() -> None:
@@ -48,7 +48,7 @@ def test_an_option_of_a_group_is_marked_in_all_files_of_the_group_or_in_none() -
     for path in config_dir().glob("*/*.yaml"):
         names = re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
         for name in names:
-            options.setdefault(f"{path.parent.name}.{name}", {})[path] = name in marked(path)
+            options.setdefault(f"{path.parent.name}.{name}", {})[path] = (name, "unnamed") in marks(path)
     assert [name for name, files in options.items() if len(set(files.values())) == 2] == []
 
 
@@ -57,7 +57,7 @@ def test_what_is_marked_is_an_option(tmp_path: Path) -> None:
     path.write_text(
         "defaults:\n  - paths: x   # @unnamed; here\na: 1   # @unnamed\nb: 2   # unnamed\n# @unnamed: none\n"
     )
-    assert marked(path) == ["paths", "a"]
+    assert marks(path) == [("paths", "unnamed"), ("a", "unnamed")]
     assert {
         "paths",
         "data.root",

@@ -60,7 +60,7 @@ class ShapesDataModule(CocoDataModule):
         options: Every further argument of ``CocoDataModule`` but the paths.
 
     Raises:
-        ValueError: A path is given, ``val_split`` is neither, or as of ``CocoDataModule``.
+        ValueError: A path is given; ``val_split`` is neither, or ``train`` beside shards; or as of ``CocoDataModule``.
     """
 
     def __init__(
@@ -81,6 +81,10 @@ class ShapesDataModule(CocoDataModule):
         given = next((name for name in ("root", *paths) if name in options), None)
         if given is not None:
             raise ValueError(f"data.{given} is no setting of generated pictures, which lie below data.cache")
+        if val_split == "train" and options.get("source") == "shards":
+            raise ValueError(
+                "data.val_split=train needs data.source=folder: shards have a split for validation, which is read"
+            )
         super().__init__(root=self._cache / self._recipe.folder_name(), **paths, **options)
 
     def prepare_data(self) -> None:

@@ -43,13 +43,13 @@ def without_effect() -> frozenset[str]:
 
     The mark is ``# @unnamed`` behind an option of a group, or behind an option or a whole group of ``train.yaml``.
     """
-    return frozenset({*by_reference(), *(key for key, _ in _marked_keys("unnamed"))})
+    return frozenset({*by_reference(), *(key for mark, key, _ in _all_marks() if mark == "unnamed")})
 
 
 @cache
 def by_reference() -> frozenset[str]:
     """Parts that act only where others refer to them, and are part of a result there: groups marked so in ``conf``."""
-    return frozenset(path.parent.name for path in config_dir().glob("*/*.yaml") if marked(path, "by_reference"))
+    return frozenset(path.parent.name for mark, _, path in _all_marks() if mark == "by_reference")
 
 
 @cache
@@ -57,20 +57,23 @@ def _first_values() -> Mapping[str, object]:
     """Options that came when runs had names already, ``# @unnamed_as_here``: no part of them at these values."""
     return {
         key: yaml.safe_load(path.read_text(encoding="utf-8"))[key.rpartition(".")[2]]
-        for key, path in _marked_keys("unnamed_as_here")
+        for mark, key, path in _all_marks()
+        if mark == "unnamed_as_here"
     }
 
 
-def _marked_keys(mark: str) -> Iterator[tuple[str, Path]]:
-    """Keys of a whole configuration behind which a file has a mark, with that file."""
+@cache
+def _all_marks() -> tuple[tuple[str, str, Path], ...]:
+    """Every mark with the key of a whole configuration behind which it stands, and the file."""
     folder, places = config_dir(), _places()
-    for name in marked(folder / "train.yaml", mark):
-        yield name, folder / "train.yaml"
-    for path in folder.glob("*/*.yaml"):
-        group = path.parent.name
-        for name in marked(path, mark):
-            for place in places.get(group, {group}):
-                yield f"{place}.{name}", path
+    files = {folder / "train.yaml": {""}}
+    files |= {path: places.get(path.parent.name, {path.parent.name}) for path in folder.glob("*/*.yaml")}
+    return tuple(
+        (mark, f"{place}.{name}" if place else name, path)
+        for path, known in files.items()
+        for name, mark in marks(path)
+        for place in known
+    )
 
 
 def _places() -> Mapping[str, set[str]]:
@@ -92,9 +95,9 @@ def chosen_by() -> dict[str, str]:
     return {target: next(iter(found)) for target, found in names.items() if len(found) == 1}
 
 
-def marked(path: Path, mark: str = "unnamed") -> list[str]:
-    """Names of the options, or of the groups of a defaults list, behind which a file has the mark ``# @<mark>``."""
-    return [name for name, found in _MARKED.findall(path.read_text(encoding="utf-8")) if found == mark]
+def marks(path: Path) -> list[tuple[str, str]]:
+    """Options of a file, or groups of its defaults list, behind which there is a mark ``# @<mark>``, with that."""
+    return _MARKED.findall(path.read_text(encoding="utf-8"))
 
 
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - containers of any depth

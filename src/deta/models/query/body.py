@@ -118,13 +118,11 @@ class QueryBody(Body):
         memory = self.encoder(features)
         queries, first = self.source(memory, draw)
         parts = {MAIN: queries}
-        left_out = []
+        left_out = () if self.training else tuple(role for role, group in self._groups() if group.only_in_training)
         if targets is not None and draw is not None:
             for role, group in self._groups():
-                if self.training or not group.only_in_training:
+                if role not in left_out:
                     parts[role] = group(self.source, memory, queries, first, targets, draw.within(role))
-                else:
-                    left_out.append(role)
         sees = {role: group.sees for role, group in self._groups()}
         layers = self.decoder(join(list(parts.values())), memory, self._layer_heads(), attention_mask(parts, sees))
         frame = features.frame()
@@ -141,7 +139,7 @@ class QueryBody(Body):
                 whole = replace(own, frame=frame, given=part.given, exists=part.exists, **origin)
                 stages |= self._copies(role, index, whole)
             start = stop
-        return DetectionOutput(stages, StageKey(MAIN, len(layers) - 1), left_out=tuple(left_out))
+        return DetectionOutput(stages, StageKey(MAIN, len(layers) - 1), left_out=left_out)
 
     def _copies(self, role: str, layer: int, whole: Prediction) -> dict[StageKey, Prediction]:
         """The equal parts of a group, each a stage of its own."""
